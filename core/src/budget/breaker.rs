@@ -1,0 +1,1 @@
+//! The CPU budget: pauses the dearest probe while the whole costs too much.

@@ -1,0 +1,1 @@
+//! Token buckets whose tokens stand in one 32-bit word per probe.

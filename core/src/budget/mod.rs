@@ -1,0 +1,5 @@
+//! How often a probe may fire, and what it may cost.
+
+pub mod breaker;
+pub mod gate;
+pub mod throttle;

@@ -1,0 +1,1 @@
+//! One error event per probe per five minutes.

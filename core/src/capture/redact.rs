@@ -1,0 +1,1 @@
+//! Which names and types are secrets.

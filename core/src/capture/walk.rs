@@ -1,0 +1,1 @@
+//! The bounded walk over host values, into a record.

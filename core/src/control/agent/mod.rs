@@ -1,0 +1,5 @@
+//! The Datadog Agent.
+
+pub mod diagnostics;
+pub mod info;
+pub mod input;

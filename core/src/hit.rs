@@ -1,0 +1,1 @@
+//! The hot path of inside hosts, one function, top to bottom.

@@ -1,0 +1,386 @@
+//! The seam: what a binding implements. [`Runtime`] for every host; [`Frame`] and [`Value`] for hosts whose hits run
+//! inside native code. An adapter reads; it never compares, decides, blocks or runs application code.
+
+use crate::probe::model::Location;
+use crate::registry::LiveProbe;
+use crate::text::Text;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// An integer that does not fit 64 bits, borrowed from the host: little-endian digits of `bits` bits each.
+#[derive(Clone, Copy, Debug)]
+pub struct BigDigits<'f> {
+    /// True for a number below zero.
+    pub negative: bool,
+    /// The magnitude, least significant digit first.
+    pub digits: &'f [u32],
+    /// Bits used of each digit: 30 for CPython, 32 elsewhere.
+    pub bits: u8,
+}
+
+/// An exact decimal number, borrowed from the host: `coefficient × 10^exponent`.
+#[derive(Clone, Copy, Debug)]
+pub struct DecimalDigits<'f> {
+    /// True for a number below zero.
+    pub negative: bool,
+    /// Least significant word first, each below `10^19`.
+    pub words: &'f [u64],
+    /// Power of ten.
+    pub exponent: i64,
+}
+
+/// What a value is, with what can be read of it at once. The kinds are those of the specification (3.3).
+#[derive(Clone, Copy, Debug)]
+pub enum View<'f> {
+    /// JavaScript's `undefined`.
+    Undefined,
+    /// The host's null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer that fits 64 bits.
+    Int(i64),
+    /// Any other integer.
+    Big(BigDigits<'f>),
+    /// A double.
+    Float(f64),
+    /// A complex number: captured as text; in expressions it is opaque.
+    Complex(f64, f64),
+    /// A finite exact decimal. Its NaN and infinities are floats.
+    Decimal(DecimalDigits<'f>),
+    /// Text.
+    Str(Text<'f>),
+    /// Bytes.
+    Bytes(&'f [u8]),
+    /// Ordered elements, with their number. Read by [`Value::element`] and [`Value::elements`].
+    List(usize),
+    /// Elements without order, with their number. Read by [`Value::elements`].
+    Set(usize),
+    /// Keys and values, with their number. Read by [`Value::entries`]. A *record* has only string keys.
+    Map {
+        /// Number of entries.
+        len: usize,
+        /// True for a map with string keys only (a JavaScript plain object).
+        record: bool,
+    },
+    /// A class instance. Read by [`Value::fields`] and [`Value::member`].
+    Object,
+    /// A list whose elements have names too (a named tuple): captured by its fields, a list in expressions.
+    Named(usize),
+    /// A class instance with a message ([`Value::message`]).
+    Exception,
+    /// An enumeration member: [`Value::member`] answers `name` and `value`.
+    Enum,
+    /// A function, class, method or module; [`Value::label`] names it.
+    Function,
+    /// Something that can be walked only once.
+    Iterator,
+    /// Something that cannot be inspected.
+    Opaque,
+    /// A well-known scalar (time, UUID, path): its text comes from [`Value::label`]; in expressions it is an object.
+    Scalar,
+}
+
+/// A class, as far as a hit needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeInfo {
+    /// Index in the session's type table ([`crate::record::names::Tables`]).
+    pub id: u32,
+    /// True if the type, or an ancestor of it, is redacted.
+    pub redacted: bool,
+}
+
+/// The name of a class or of one of its ancestors.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeName<'f> {
+    /// Module or package and name, `shop.cart.Cart`.
+    pub qualified: Text<'f>,
+    /// The bare name, `Cart`.
+    pub bare: Text<'f>,
+}
+
+/// The name of a variable or field, as the host hands it over.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'f> {
+    /// A name interned in the session's table, with its redaction verdict.
+    Known {
+        /// Index in the session's name table.
+        id: u32,
+        /// The verdict of `classify`.
+        redacted: bool,
+    },
+    /// A name not interned (the table is full, or the host keeps none).
+    Text(Text<'f>),
+}
+
+/// A read of one child.
+#[derive(Clone, Copy, Debug)]
+pub enum Child<V> {
+    /// It is there.
+    Present(V),
+    /// There is no such child.
+    Absent,
+    /// Only application code could answer.
+    Computed,
+    /// The host could not read it; the reason is one of ours, short and free of values.
+    Failed(&'static str),
+}
+
+/// How an enumeration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Every child was visited.
+    Complete,
+    /// The visitor asked to stop.
+    Stopped,
+    /// The container changed while it was read.
+    Changed,
+}
+
+/// A value of the host, borrowed for the hit. Reads never run application code, block or allocate without bound.
+pub trait Value<'f>: Copy {
+    /// What the value is.
+    fn view(self) -> View<'f>;
+
+    /// A number that two values share only if they are the same object.
+    fn identity(self) -> u64;
+
+    /// The value's class.
+    fn type_info(self) -> TypeInfo;
+
+    /// Visits the names of the class and of its ancestors, nearest first, built-in names included (3.6 `instanceof`).
+    fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, visit: F);
+
+    /// The element of a list at a position that is known to be in range.
+    fn element(self, index: usize) -> Child<Self>;
+
+    /// Visits the elements of a list or set, in the host's order.
+    fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, visit: F) -> Walk;
+
+    /// Visits the entries of a map, in the host's order.
+    fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, visit: F) -> Walk;
+
+    /// The value of a string key of a map. `None`: the host has no quick way, the core scans the entries.
+    fn lookup(self, key: Text<'_>) -> Option<Child<Self>> {
+        let _ = key;
+        None
+    }
+
+    /// Visits the named fields of an object, exception or named tuple, in the order to be shown. Computed ones are
+    /// reported as [`Child::Computed`] by hosts that show them, else left out.
+    fn fields<F: FnMut(Name<'f>, Child<Self>) -> ControlFlow<()>>(self, visit: F) -> Walk;
+
+    /// One named member (3.6 `getmember`): of objects, exceptions, enums, functions, named tuples, and the extra
+    /// members of the host (3.3).
+    fn member(self, name: &str) -> Child<Self>;
+
+    /// The message of an exception: a plain string argument, never the result of application code.
+    fn message(self) -> Option<Self> {
+        None
+    }
+
+    /// Hands over the text of a well-known scalar, the qualified name of a function, or the name of an enum member.
+    fn label(self, out: &mut String);
+}
+
+/// A name in an expression, numbered within its probe, so that a host can resolve it to a slot when it installs.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol<'e> {
+    /// Index in the probe's symbol list ([`crate::probe::model::Probe::symbols`]).
+    pub index: u32,
+    /// The name itself.
+    pub name: &'e str,
+}
+
+/// A section of a capture point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Parameters, the receiver included.
+    Arguments,
+    /// Other locals.
+    Locals,
+    /// Module globals that the code names, or static fields.
+    Statics,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct StackFrame {
+    /// The host's number of the code; [`Runtime::describe_frame`] turns it into a file and a function.
+    pub code: u32,
+    /// The host's position in it.
+    pub position: u32,
+}
+
+/// Who ran the hit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadInfo {
+    /// The runtime's integer id.
+    pub id: u64,
+    /// Its name, as an index in the session's name table.
+    pub name: u32,
+}
+
+/// The place of a hit, borrowed for the call.
+pub trait Frame<'f> {
+    /// Values of this host.
+    type Value: Value<'f>;
+
+    /// The variable an expression names, in the order of 3.4. Specials (`@…`) never come here.
+    fn variable(&self, symbol: Symbol<'_>) -> Child<Self::Value>;
+
+    /// A member that an expression names. A host overrides it to use what it resolved at install.
+    #[inline]
+    fn member(&self, of: Self::Value, symbol: Symbol<'_>) -> Child<Self::Value> {
+        of.member(symbol.name)
+    }
+
+    /// Visits the variables of a section that are bound.
+    fn section<F: FnMut(Name<'f>, Self::Value) -> ControlFlow<()>>(&self, section: Section, visit: F);
+
+    /// The exception that the code is handling at this place, if any.
+    fn handling(&self) -> Option<Self::Value> {
+        None
+    }
+
+    /// The stack, innermost first, frames of ours left out.
+    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, visit: F);
+
+    /// The stack of an exception's traceback, innermost first.
+    fn traceback<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, of: Self::Value, visit: F) {
+        let _ = (of, visit);
+    }
+
+    /// The current thread.
+    fn thread(&self) -> ThreadInfo;
+}
+
+/// How values of a host are written on the wire (*Signals and upload* 2.4 to 2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// CPython.
+    Python,
+    /// Node.
+    JavaScript,
+    /// The JVM.
+    Java,
+    /// A host that gives its own type names and takes its strings bare.
+    Other(&'static str),
+}
+
+impl Language {
+    /// `debugger.snapshot.language`.
+    pub fn wire_name(self) -> &'static str {
+        match self {
+            Language::Python => "python",
+            Language::JavaScript => "javascript",
+            Language::Java => "java",
+            Language::Other(name) => name,
+        }
+    }
+}
+
+/// What a runtime can do. Something it cannot is a status with a reason, never a surprise.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// Who it is.
+    pub language: Language,
+    /// Method probes.
+    pub methods: bool,
+    /// Lines at module level.
+    pub module_lines: bool,
+    /// True if a hook may be switched off at the host and on again cheaply.
+    pub disarm: bool,
+    /// Milliseconds of the default capture budget: 15 where capturing stops an event loop, else 100.
+    pub capture_timeout_ms: u32,
+}
+
+/// The end of an installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The hook is in place.
+    Done {
+        /// The line really used, if it is not the one asked for; a sentence for people.
+        note: Option<String>,
+        /// Where: file, line or type, method, as the host resolved them.
+        site: Site,
+    },
+    /// The code is not loaded yet; the text says what is waited for.
+    Waiting(String),
+    /// It cannot be installed: a type for the wire (`NoSuchLine`) and a sentence.
+    Refused {
+        /// A short, stable word.
+        kind: &'static str,
+        /// What was looked for and what comes nearest.
+        reason: String,
+    },
+    /// It must not be installed (deny list, our own code, redacted type).
+    Blocked(String),
+}
+
+/// Where a probe really is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// The file, as the host knows it.
+    pub file: String,
+    /// The lines used, empty for a method probe.
+    pub lines: Vec<u32>,
+    /// The module or class, and the qualified function name, of a method probe.
+    pub type_name: String,
+    /// See `type_name`.
+    pub method: String,
+    /// The bare function name, for `logger.method`.
+    pub function: String,
+}
+
+/// An installation or removal under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// The answer to [`Runtime::install`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// Finished at once.
+    Now(Outcome),
+    /// Under way; [`crate::session::Session::installed`] is called with the ticket.
+    Pending(Ticket),
+}
+
+/// A frame for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameText {
+    /// The file of the code.
+    pub file: String,
+    /// The bare function name.
+    pub function: String,
+    /// The line, from 1; 0 if it is not known.
+    pub line: u32,
+    /// The column, from 1; 0 if the host has none.
+    pub column: u32,
+}
+
+/// A host. Called by the worker and by the session, never inside a hit; no call may block or wait for a host's lock.
+pub trait Runtime: Send + Sync {
+    /// Who it is and what it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Places a hook for a probe, or says why not.
+    fn install(&self, probe: &Arc<LiveProbe>, ticket: Ticket) -> Install;
+
+    /// Removes the hooks of a probe.
+    fn remove(&self, probe: &Arc<LiveProbe>);
+
+    /// Switches hooks on again that were switched off because a gate was empty.
+    fn rearm(&self, probes: &[Arc<LiveProbe>]) {
+        let _ = probes;
+    }
+
+    /// Turns a frame of a record into text. Called by the worker.
+    fn describe_frame(&self, frame: StackFrame) -> FrameText;
+
+    /// Why a probe that never fired did not, as far as the host knows (lines with code near by, code never run).
+    fn explain(&self, probe: &LiveProbe, location: &Location) -> Option<String> {
+        let _ = (probe, location);
+        None
+    }
+}

@@ -1,0 +1,1 @@
+//! Where a finished record of an outside host comes in. The record is untrusted input.

@@ -1,0 +1,6 @@
+//! The capture record: what a hit writes and the worker reads.
+
+pub mod layout;
+pub mod names;
+pub mod read;
+pub mod write;

@@ -1,0 +1,1 @@
+//! Start, stop, fork: owns the registry, the rings, the worker and the sender.

@@ -1,0 +1,1 @@
+//! Own counters: hits, emitted, dropped by reason, sampled nanoseconds.

@@ -1,0 +1,3 @@
+//! The project's own tasks: `cargo run -p xtask -- TASK`. One file per task.
+
+fn main() {}
