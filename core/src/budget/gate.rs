@@ -1,1 +1,259 @@
-//! Token buckets whose tokens stand in one 32-bit word per probe.
+//! Token buckets whose tokens stand in one 32-bit word per probe: a hit takes from the word and reads no clock, the
+//! worker refills it. Before: [`crate::worker`] on the refilling side, [`crate::hit`] on the taking side.
+
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+/// No token may be taken, whatever the rate: paused, suspended, expired, removed.
+const OFF: i32 = -1;
+/// There is always a token.
+const UNLIMITED: i32 = i32::MAX;
+
+/// The word: above 0 tokens, 0 empty, −1 off. It may stand in memory that the host gives.
+#[derive(Debug)]
+pub enum Gate {
+    /// In the core's memory.
+    Own(AtomicI32),
+    /// In the host's memory, where generated code takes from it.
+    Host(&'static AtomicI32),
+}
+
+/// What a hit sees when it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// There is a token.
+    Open,
+    /// There is none.
+    Empty,
+    /// The probe is off.
+    Off,
+}
+
+impl Gate {
+    /// A gate with so many tokens.
+    pub fn new(tokens: i32) -> Self {
+        Gate::Own(AtomicI32::new(tokens))
+    }
+
+    #[inline]
+    fn word(&self) -> &AtomicI32 {
+        match self {
+            Gate::Own(word) => word,
+            Gate::Host(word) => word,
+        }
+    }
+
+    /// Looks, and takes nothing.
+    #[inline]
+    pub fn look(&self) -> Look {
+        match self.word().load(Relaxed) {
+            1.. => Look::Open,
+            0 => Look::Empty,
+            _ => Look::Off,
+        }
+    }
+
+    /// Takes a token if there is one.
+    #[inline]
+    pub fn take(&self) -> bool {
+        let word = self.word();
+        let mut tokens = word.load(Relaxed);
+        loop {
+            if tokens <= 0 {
+                return false;
+            }
+            if tokens == UNLIMITED {
+                return true;
+            }
+            match word.compare_exchange_weak(tokens, tokens - 1, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => tokens = now,
+            }
+        }
+    }
+
+    /// Puts a token back that the global gate refused.
+    #[inline]
+    pub fn put_back(&self) {
+        self.add(1);
+    }
+
+    fn add(&self, n: i32) {
+        // A gate that was switched off in between stays off.
+        let _ = self.word().fetch_update(Relaxed, Relaxed, |tokens| {
+            (tokens >= 0 && tokens != UNLIMITED).then(|| tokens.saturating_add(n))
+        });
+    }
+
+    /// Switches the gate off until [`Gate::open`].
+    pub fn switch_off(&self) {
+        self.word().store(OFF, Relaxed);
+    }
+
+    fn set(&self, tokens: i32) {
+        self.word().store(tokens, Relaxed);
+    }
+}
+
+/// Refilling steps are at most this long, so no credit is older.
+pub const STEP_NS: u64 = 4_000_000;
+
+/// The worker's side of a gate: the rate, and when it was last refilled.
+#[derive(Debug)]
+pub struct Bucket {
+    rate: f64,
+    capacity: i32,
+    /// Time up to which tokens have been given.
+    credited: u64,
+    full: bool,
+}
+
+impl Bucket {
+    /// A bucket of `rate` tokens a second. `capturing` buckets hold one token, others a second's worth.
+    pub fn new(rate: f64, capturing: bool, now: u64) -> Self {
+        let capacity = if capturing { 1 } else { rate.clamp(1.0, f64::from(UNLIMITED - 1)) as i32 };
+        Bucket { rate, capacity: if rate > 0.0 { capacity } else { 0 }, credited: now, full: true }
+    }
+
+    /// A bucket that never runs dry.
+    pub fn unlimited() -> Self {
+        Bucket { rate: f64::INFINITY, capacity: UNLIMITED, credited: 0, full: true }
+    }
+
+    /// Tokens of a full bucket.
+    pub fn capacity(&self) -> i32 {
+        self.capacity
+    }
+
+    /// Nanoseconds from one token to the next; `None` if none ever comes.
+    pub fn period(&self) -> Option<u64> {
+        (self.rate > 0.0).then(|| (1e9 / self.rate) as u64)
+    }
+
+    /// Fills the gate anew, as after a pause.
+    pub fn open(&mut self, gate: &Gate, now: u64) {
+        gate.set(self.capacity);
+        self.credited = now;
+        self.full = true;
+    }
+
+    /// Gives the tokens that are due. True if the gate was empty and no longer is.
+    pub fn refill(&mut self, gate: &Gate, now: u64) -> bool {
+        let tokens = gate.word().load(Relaxed);
+        if tokens < 0 || self.capacity == UNLIMITED || self.capacity == 0 {
+            return false;
+        }
+        if tokens >= self.capacity {
+            self.full = true;
+            return false;
+        }
+        if self.full {
+            // The first token was taken since the last step.
+            self.full = false;
+            self.credited = self.credited.max(now.saturating_sub(STEP_NS));
+        }
+        let due = (now.saturating_sub(self.credited) as f64 * self.rate / 1e9).floor();
+        if due < 1.0 {
+            return false;
+        }
+        self.credited += (due * 1e9 / self.rate) as u64;
+        let room = self.capacity - tokens;
+        gate.add(room.min(due.min(f64::from(UNLIMITED)) as i32));
+        tokens == 0
+    }
+
+    /// True if the gate needs refilling, so that the worker must stay awake.
+    pub fn wants_refill(&self, gate: &Gate) -> bool {
+        let tokens = gate.word().load(Relaxed);
+        tokens >= 0 && tokens < self.capacity && self.capacity != UNLIMITED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn drain(gate: &Gate) -> u32 {
+        let mut taken = 0;
+        while gate.take() {
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn a_capturing_probe_fires_once_a_second() {
+        let mut bucket = Bucket::new(1.0, true, 0);
+        let gate = Gate::new(bucket.capacity());
+        let mut events = drain(&gate);
+        for step in 1..=750 {
+            bucket.refill(&gate, step * 4 * MS);
+            events += drain(&gate);
+        }
+        assert_eq!(events, 1 + 3);
+    }
+
+    #[test]
+    fn a_rate_below_one_is_a_gap() {
+        let mut bucket = Bucket::new(0.5, true, 0);
+        let gate = Gate::new(bucket.capacity());
+        assert_eq!(drain(&gate), 1);
+        assert!(!bucket.refill(&gate, 4 * MS));
+        assert!(!bucket.refill(&gate, 1990 * MS));
+        assert!(bucket.refill(&gate, 2004 * MS));
+        assert_eq!(drain(&gate), 1);
+    }
+
+    #[test]
+    fn a_rate_of_zero_never_fires() {
+        let mut bucket = Bucket::new(0.0, false, 0);
+        let gate = Gate::new(bucket.capacity());
+        bucket.refill(&gate, 10_000 * MS);
+        assert!(!gate.take());
+        assert_eq!(gate.look(), Look::Empty);
+    }
+
+    #[test]
+    fn five_thousand_a_second_are_five_thousand_a_second() {
+        let mut bucket = Bucket::new(5000.0, false, 0);
+        let gate = Gate::new(bucket.capacity());
+        let mut events = drain(&gate);
+        assert_eq!(events, 5000);
+        for step in 1..=250 {
+            bucket.refill(&gate, step * 4 * MS);
+            events += drain(&gate);
+        }
+        assert_eq!(events, 10_000);
+    }
+
+    #[test]
+    fn a_token_put_back_does_not_open_a_gate_that_is_off() {
+        let gate = Gate::new(1);
+        assert!(gate.take());
+        gate.switch_off();
+        gate.put_back();
+        assert_eq!(gate.look(), Look::Off);
+    }
+
+    #[test]
+    fn an_idle_bucket_gives_no_credit_for_idle_time() {
+        let mut bucket = Bucket::new(100.0, false, 0);
+        let gate = Gate::new(bucket.capacity());
+        bucket.refill(&gate, 60_000 * MS);
+        assert_eq!(drain(&gate), 100);
+        bucket.refill(&gate, 120_000 * MS);
+        assert_eq!(drain(&gate), 0, "at most one step of credit");
+    }
+
+    #[test]
+    fn an_unlimited_gate_stays_open() {
+        let mut bucket = Bucket::unlimited();
+        let gate = Gate::new(bucket.capacity());
+        for _ in 0..10 {
+            assert!(gate.take());
+        }
+        bucket.refill(&gate, MS);
+        assert_eq!(gate.look(), Look::Open);
+    }
+}

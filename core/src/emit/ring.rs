@@ -1,1 +1,210 @@
-//! See the module.
+//! Records on their way from a hit to the worker: one single-producer ring per hit context. Before: [`crate::hit`];
+//! after: [`crate::worker`]. A hit that finds too little room drops before it captures.
+
+use crossbeam_channel::{Receiver, Sender};
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Bytes of a context's first ring.
+const FIRST_CAPACITY: usize = 64 * 1024;
+/// Bytes that must be free before a hit captures.
+const ROOM: usize = 4 * 1024;
+/// Bytes of records in the whole process, in rings and in the worker's queue.
+pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The bytes of all records that wait. Shared by all rings and the worker.
+#[derive(Debug, Default)]
+pub struct QueuedBytes(AtomicUsize);
+
+impl QueuedBytes {
+    /// True if the process may not queue more.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.0.load(Relaxed) + ROOM > QUEUE_BYTES
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Relaxed);
+    }
+
+    /// Records of so many bytes have left the queue.
+    pub fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Bytes that wait.
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The hit's end of a ring. When it is too small for what comes, a ring of twice the size follows it.
+pub struct RecordSender {
+    ring: Producer<u8>,
+    capacity: usize,
+    successors: Sender<Consumer<u8>>,
+    queued: Arc<QueuedBytes>,
+}
+
+/// The worker's end: the rings of one context, oldest first.
+pub struct RecordReceiver {
+    rings: Vec<Consumer<u8>>,
+    successors: Receiver<Consumer<u8>>,
+}
+
+/// Makes the two ends of a context's rings.
+pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
+    let (producer, consumer) = RingBuffer::new(FIRST_CAPACITY);
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    (
+        RecordSender { ring: producer, capacity: FIRST_CAPACITY, successors: sender, queued },
+        RecordReceiver { rings: vec![consumer], successors: receiver },
+    )
+}
+
+impl RecordSender {
+    /// True if the process has no room for one more record. Asked before anything is captured.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.queued.is_full()
+    }
+
+    /// Queues a record. `false`: it could not be queued.
+    pub fn push(&mut self, record: &[u8]) -> bool {
+        let Ok(length) = u32::try_from(record.len()) else { return false };
+        let needed = record.len() + 4;
+        if self.ring.slots() < needed && !self.grow(needed) {
+            return false;
+        }
+        // Counted first, so that the worker never takes away more than is there.
+        self.queued.add(needed);
+        // Whoever reads takes a whole record, so the length may be visible before the bytes.
+        self.ring.push_entire_slice(&length.to_le_bytes()).is_ok() && self.ring.push_entire_slice(record).is_ok()
+    }
+
+    #[cold]
+    fn grow(&mut self, needed: usize) -> bool {
+        let capacity = (self.capacity * 2).max(needed.next_power_of_two()).min(QUEUE_BYTES);
+        if capacity < needed {
+            return false;
+        }
+        let (producer, consumer) = RingBuffer::new(capacity);
+        if self.successors.send(consumer).is_err() {
+            return false;
+        }
+        self.capacity = capacity;
+        self.ring = producer;
+        true
+    }
+}
+
+impl RecordReceiver {
+    /// Takes the next whole record, with the bytes it stood for in the queue.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        loop {
+            while let Ok(ring) = self.successors.try_recv() {
+                self.rings.push(ring);
+            }
+            let ring = self.rings.first_mut()?;
+            if let Some(record) = pop_from(ring) {
+                return Some(record);
+            }
+            // A ring that its sender left behind is empty for good once it is seen empty after it was left.
+            if !ring.is_abandoned() || !ring.is_empty() {
+                return None;
+            }
+            self.rings.remove(0);
+        }
+    }
+
+    /// True if the sender is gone and everything was taken.
+    pub fn is_finished(&mut self) -> bool {
+        self.rings.is_empty()
+    }
+
+    /// Bytes a record stands for in the queue.
+    pub fn queue_bytes(record: &[u8]) -> usize {
+        record.len() + 4
+    }
+}
+
+fn pop_from(ring: &mut Consumer<u8>) -> Option<Vec<u8>> {
+    let available = ring.slots();
+    let mut header = [0; 4];
+    {
+        let chunk = ring.read_chunk(4).ok()?;
+        let (first, second) = chunk.as_slices();
+        for (to, from) in header.iter_mut().zip(first.iter().chain(second)) {
+            *to = *from;
+        }
+        // Not committed: the length stays until its record is whole.
+    }
+    let length = u32::from_le_bytes(header) as usize;
+    if available < length + 4 {
+        return None;
+    }
+    let chunk = ring.read_chunk(length + 4).ok()?;
+    let (first, second) = chunk.as_slices();
+    let mut record = Vec::with_capacity(length);
+    record.extend_from_slice(first.get(4..).unwrap_or_default());
+    record.extend_from_slice(second.get(4usize.saturating_sub(first.len())..).unwrap_or_default());
+    chunk.commit_all();
+    Some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_out_whole_and_in_order_over_many_rings() {
+        let queued = Arc::new(QueuedBytes::default());
+        let (mut sender, mut receiver) = channel(Arc::clone(&queued));
+        let sizes = [0, 1, 65_000, 600, 1_000_000, 3, 70_000];
+        for round in 0..3u8 {
+            for size in sizes {
+                assert!(sender.push(&vec![round; size]));
+            }
+        }
+        for round in 0..3u8 {
+            for size in sizes {
+                let record = receiver.pop().unwrap();
+                assert_eq!((record.len(), record.iter().all(|&byte| byte == round)), (size, true));
+                queued.sub(RecordReceiver::queue_bytes(&record));
+            }
+        }
+        assert_eq!((receiver.pop(), queued.get()), (None, 0));
+        assert!(!receiver.is_finished());
+        drop(sender);
+        assert_eq!(receiver.pop(), None);
+        assert!(receiver.is_finished());
+    }
+
+    #[test]
+    fn the_process_budget_is_seen_before_anything_is_captured() {
+        let queued = Arc::new(QueuedBytes::default());
+        let (mut sender, mut receiver) = channel(Arc::clone(&queued));
+        let mut pushed = 0;
+        while !sender.is_full() {
+            assert!(sender.push(&[7; 100_000]));
+            pushed += 1;
+        }
+        assert!(queued.get() <= QUEUE_BYTES + 100_000, "{}", queued.get());
+        let mut popped = 0;
+        while receiver.pop().is_some() {
+            popped += 1;
+        }
+        assert_eq!(pushed, popped);
+    }
+
+    #[test]
+    fn a_record_split_over_the_end_of_the_ring_is_put_together() {
+        let (mut sender, mut receiver) = channel(Arc::default());
+        for round in 0..1000_u32 {
+            let record: Vec<u8> = (0..997_u32).map(|i| (i + round) as u8).collect();
+            assert!(sender.push(&record));
+            assert_eq!(receiver.pop().unwrap(), record);
+        }
+    }
+}
