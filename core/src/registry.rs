@@ -1,12 +1,191 @@
-//! The immutable set of live probes behind an `ArcSwap`.
+//! The immutable set of live probes behind an `ArcSwap`. On the way in, after [`crate::probe::compile`] and before
+//! [`crate::worker`].
 
+use crate::budget::gate::Gate;
+use crate::budget::throttle::Throttle;
+use crate::host::Site;
 use crate::probe::model::Probe;
+use crate::stats::ProbeStats;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// A probe that is in force, with its counters. Shared by the registry, the worker and the binding's hooks.
+/// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
+const REFUSED_HIT_NS: u32 = 32;
+
+/// A probe that is in force, with its counters. Shared by the registry, the worker and the host's hooks.
 #[derive(Debug)]
 pub struct LiveProbe {
     /// The checked definition.
-    pub probe: Probe,
-    /// Its number in the session: index of its gate, and in records. Never reused while a record may name it.
+    pub probe: Arc<Probe>,
+    /// Its number in the session: in records, and index of its gate. Never used again.
     pub slot: u32,
+    /// Its tokens.
+    pub gate: Gate,
+    /// Its counters.
+    pub stats: ProbeStats,
+    /// Its error events.
+    pub throttle: Throttle,
+    /// True if it captures, so that the capturing budget applies.
+    pub captures: bool,
+    /// True if the next token may be far enough away for disarming.
+    slow: bool,
+    site: ArcSwapOption<Site>,
+    disarmed: AtomicBool,
+    refused_in_a_row: AtomicU32,
+    rearm_cost: AtomicU32,
+    suspend_asked: AtomicBool,
+    panicked: AtomicBool,
+    first_hit: AtomicU64,
+}
+
+/// Disarming pays only if the next token is at least this far away.
+const DISARM_NS: u64 = 20_000_000;
+
+impl LiveProbe {
+    /// A live probe with a full gate. `period`: nanoseconds between two tokens, `None` if none ever comes;
+    /// `can_disarm`: the host can switch its hooks off and on.
+    pub fn new(probe: Arc<Probe>, slot: u32, gate: Gate, period: Option<u64>, can_disarm: bool) -> Self {
+        LiveProbe {
+            captures: probe.captures(),
+            probe,
+            slot,
+            gate,
+            stats: ProbeStats::default(),
+            throttle: Throttle::default(),
+            slow: can_disarm && period.is_none_or(|period| period >= DISARM_NS),
+            site: ArcSwapOption::empty(),
+            disarmed: AtomicBool::new(false),
+            refused_in_a_row: AtomicU32::new(0),
+            rearm_cost: AtomicU32::new(2_000),
+            suspend_asked: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            first_hit: AtomicU64::new(0),
+        }
+    }
+
+    /// Where it is installed.
+    pub fn site(&self) -> Option<Arc<Site>> {
+        self.site.load_full()
+    }
+
+    /// Notes where it is installed.
+    pub fn set_site(&self, site: Site) {
+        self.site.store(Some(Arc::new(site)));
+    }
+
+    /// Notes what switching its hooks off and on costs, in nanoseconds.
+    pub fn set_rearm_cost(&self, nanoseconds: u32) {
+        self.rearm_cost.store(nanoseconds, Relaxed);
+    }
+
+    /// Counts a hit that found the gate empty. True if its hooks should be switched off now: what it has cost since the
+    /// gate ran empty has reached what re-arming costs, so at worst both together are twice the best choice.
+    #[inline]
+    pub(crate) fn refuse(&self) -> bool {
+        if !self.slow {
+            return false;
+        }
+        let refused = self.refused_in_a_row.load(Relaxed).saturating_add(1);
+        self.refused_in_a_row.store(refused, Relaxed);
+        if refused.saturating_mul(REFUSED_HIT_NS) < self.rearm_cost.load(Relaxed) {
+            return false;
+        }
+        self.disarmed.store(true, Relaxed);
+        true
+    }
+
+    /// True if its hooks were switched off; they count as on from now.
+    pub(crate) fn take_disarmed(&self) -> bool {
+        self.refused_in_a_row.store(0, Relaxed);
+        self.disarmed.swap(false, Relaxed)
+    }
+
+    /// True while its hooks are off because its gate is empty.
+    pub fn is_disarmed(&self) -> bool {
+        self.disarmed.load(Relaxed)
+    }
+
+    /// An evaluation ran out of time or steps: the worker keeps the probe off for the throttle's window.
+    pub(crate) fn ask_suspension(&self) {
+        self.gate.switch_off();
+        self.suspend_asked.store(true, Relaxed);
+    }
+
+    /// True once after [`LiveProbe::ask_suspension`].
+    pub(crate) fn take_suspension(&self) -> bool {
+        self.suspend_asked.swap(false, Relaxed)
+    }
+
+    /// Our own code panicked in a hit of this probe: it is off for good. Called by a binding's guard; does not allocate.
+    pub fn panicked(&self) {
+        self.gate.switch_off();
+        self.panicked.store(true, Relaxed);
+    }
+
+    /// True if our own code panicked in one of its hits.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.load(Relaxed)
+    }
+
+    /// Notes the coarse time of its first hit.
+    #[inline]
+    pub(crate) fn note_first_hit(&self, now: u64) {
+        self.first_hit.store(now, Relaxed);
+    }
+}
+
+/// The probes of one revision. A change makes a new set.
+#[derive(Debug, Default)]
+pub struct ProbeSet {
+    /// In the order of installation.
+    pub probes: Vec<Arc<LiveProbe>>,
+    by_id: HashMap<String, usize>,
+}
+
+impl ProbeSet {
+    fn new(probes: Vec<Arc<LiveProbe>>) -> Self {
+        let by_id = probes.iter().enumerate().map(|(index, live)| (live.probe.id.clone(), index)).collect();
+        ProbeSet { probes, by_id }
+    }
+
+    /// The probe with an id.
+    pub fn get(&self, id: &str) -> Option<&Arc<LiveProbe>> {
+        self.by_id.get(id).and_then(|&index| self.probes.get(index))
+    }
+}
+
+/// The current set; replaced in one store, read without a lock.
+#[derive(Debug, Default)]
+pub struct Registry {
+    current: ArcSwap<ProbeSet>,
+}
+
+/// The difference between two sets.
+#[derive(Debug, Default)]
+pub struct Diff {
+    /// Probes that were not there, or in another version.
+    pub added: Vec<Arc<LiveProbe>>,
+    /// Probes that are gone, or replaced.
+    pub removed: Vec<Arc<LiveProbe>>,
+}
+
+impl Registry {
+    /// The set of this moment.
+    pub fn load(&self) -> Arc<ProbeSet> {
+        self.current.load_full()
+    }
+
+    /// Adds probes, each in place of one with its id, and removes ids, in one store. Callers serialise changes.
+    pub fn update(&self, added: Vec<Arc<LiveProbe>>, removed_ids: &[String]) -> Diff {
+        let old = self.load();
+        let gone: HashSet<&str> =
+            removed_ids.iter().map(String::as_str).chain(added.iter().map(|live| live.probe.id.as_str())).collect();
+        let (removed, mut probes): (Vec<_>, Vec<_>) =
+            old.probes.iter().cloned().partition(|live| gone.contains(live.probe.id.as_str()));
+        probes.extend(added.iter().cloned());
+        self.current.store(Arc::new(ProbeSet::new(probes)));
+        Diff { added, removed }
+    }
 }

@@ -161,10 +161,17 @@ impl Bucket {
         tokens == 0
     }
 
-    /// True if the gate needs refilling, so that the worker must stay awake.
-    pub fn wants_refill(&self, gate: &Gate) -> bool {
+    /// Nanoseconds until the next token is due; `None` if the gate is full, off, or never refilled.
+    pub fn due_in(&self, gate: &Gate, now: u64) -> Option<u64> {
         let tokens = gate.word().load(Relaxed);
-        tokens >= 0 && tokens < self.capacity && self.capacity != UNLIMITED
+        if tokens < 0 || tokens >= self.capacity || self.capacity == UNLIMITED {
+            return None;
+        }
+        if self.full {
+            // Taken since the last step: the refill has to note when.
+            return Some(0);
+        }
+        self.period().map(|period| self.credited.saturating_add(period).saturating_sub(now))
     }
 }
 
