@@ -11,8 +11,9 @@ use std::collections::HashMap;
 /// Most bytes that a compiled pattern may take.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// Deepest nesting inside a pattern. The engine compiles by recursion, and this much fits a stack of 256 KiB.
-const PATTERN_DEPTH: u32 = 100;
+/// Deepest nesting inside a pattern, counted by the engine: groups, repetitions, sequences. It compiles by recursion;
+/// optimised, this much takes less than 128 KiB of stack, and a computed pattern is compiled on the application's.
+const PATTERN_DEPTH: u32 = 64;
 
 /// Most characters of a name that an error text shows.
 const SHOWN: usize = 64;

@@ -4,10 +4,10 @@
 //! It stands on the walk of a configuration going in: `mod.rs` comes before with the text as it was received;
 //! `check.rs` comes after.
 
-use super::check::{self, quoted};
-use super::tree::{Binary, Builder, Logic, Node, NodeId, Quantifier, Tree, Unary};
 use super::Invalid;
+use super::check::{self, quoted};
 use super::literal::{self, Escape};
+use super::tree::{Binary, Builder, Logic, Node, NodeId, Quantifier, Tree, Unary};
 
 /// An operator of the JSON form.
 #[derive(Clone, Copy)]

@@ -120,7 +120,9 @@ pub fn warning(template: &str) -> Option<String> {
         let inner = &rest[..rest.find(['{', '}']).unwrap_or(rest.len())];
         if rest[inner.len()..].starts_with("}}") && text::parse(inner).is_ok() {
             let inner = inner.trim();
-            return Some(format!("the template's '{{{{{inner}}}}}' shows braces; write '{{{inner}}}' to show the value"));
+            return Some(format!(
+                "the template's '{{{{{inner}}}}}' shows braces; write '{{{inner}}}' to show the value"
+            ));
         }
     }
     None

@@ -127,9 +127,15 @@ impl Infix {
 enum Waiting {
     Not,
     /// `operands` are finished already.
-    Infix { infix: Infix, operands: usize },
+    Infix {
+        infix: Infix,
+        operands: usize,
+    },
     /// Something that opened at a byte of the text.
-    Open { sign: Sign, at: usize },
+    Open {
+        sign: Sign,
+        at: usize,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -139,7 +145,10 @@ enum Sign {
     /// Of a predicate.
     Brace,
     /// `arguments` are finished already.
-    Call { function: Function, arguments: usize },
+    Call {
+        function: Function,
+        arguments: usize,
+    },
 }
 
 impl Sign {
@@ -276,9 +285,8 @@ impl<'t> Parser<'t> {
                 Node::Str(self.builder.text(text))
             }
             Token::Special(name) => {
-                let special = check::special(name).map_err(|_| {
-                    self.invalid(at, format_args!("unknown special variable {}", quoted(name)))
-                })?;
+                let special = check::special(name)
+                    .map_err(|_| self.invalid(at, format_args!("unknown special variable {}", quoted(name))))?;
                 self.advance();
                 Node::Special(special)
             }
@@ -292,7 +300,9 @@ impl<'t> Parser<'t> {
                     _ => Node::Ref(self.builder.symbol(word)),
                 }
             }
-            Token::Sign("{") => return Err(self.invalid(at, "braces stand around the predicate of any, all and filter only")),
+            Token::Sign("{") => {
+                return Err(self.invalid(at, "braces stand around the predicate of any, all and filter only"));
+            }
             Token::Sign(_) | Token::Stray(_) | Token::End => return Err(self.expected("an expression")),
         };
         self.push(node);
