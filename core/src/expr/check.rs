@@ -1,1 +1,137 @@
-//! See the module.
+//! What is checked of a tree before the first hit: depth, names, places of `@it`, literal patterns, redacted names.
+//!
+//! It stands on the walk of a configuration going in: `decode.rs` and `text.rs` come before and end with
+//! [`structure`]; `mod.rs` asks for the rest.
+
+use super::Invalid;
+use super::tree::{Binary, MAX_DEPTH, Node, NodeId, Special, Tree};
+use regex::{Regex, RegexBuilder};
+use std::collections::HashMap;
+
+/// Most bytes that a compiled pattern may take.
+const PATTERN_SIZE: usize = 1 << 20;
+
+/// Deepest nesting inside a pattern, counted by the engine: groups, repetitions, sequences. It compiles by recursion;
+/// optimised, this much takes less than 128 KiB of stack, and a computed pattern is compiled on the application's.
+const PATTERN_DEPTH: u32 = 64;
+
+/// Most characters of a name that an error text shows.
+const SHOWN: usize = 64;
+
+/// True if a name begins with a letter, `_` or `$`, and goes on with these and digits.
+pub fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(begins_identifier) && chars.all(continues_identifier)
+}
+
+/// True if an identifier may begin with the character.
+pub(super) fn begins_identifier(c: char) -> bool {
+    c == '_' || c == '$' || c.is_alphabetic()
+}
+
+/// True if an identifier may go on with the character.
+pub(super) fn continues_identifier(c: char) -> bool {
+    c == '_' || c == '$' || c.is_alphanumeric()
+}
+
+/// The special variable of a name that begins with `@`.
+pub(super) fn special(name: &str) -> Result<Special, Invalid> {
+    Special::from_name(name).ok_or_else(|| Invalid::new(format_args!("unknown special variable {}", quoted(name))))
+}
+
+/// A name in quotes for an error text, cut if it is long.
+pub(super) fn quoted(name: &str) -> String {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("'{}…'", &name[..end]),
+        None => format!("'{name}'"),
+    }
+}
+
+/// Checks depth, and that `@it`, `@key` and `@value` stand in a predicate.
+pub(super) fn structure(tree: &Tree) -> Result<(), Invalid> {
+    if depth(tree) > MAX_DEPTH {
+        return Err(Invalid::new(format_args!("it is nested deeper than {MAX_DEPTH} levels")));
+    }
+    let mut inside = vec![false; tree.nodes.len()];
+    for id in downwards(tree) {
+        let here = inside[id as usize];
+        match tree.nodes[id as usize] {
+            Node::Special(name) if name.needs_predicate() && !here => {
+                return Err(Invalid::new(format_args!("'{}' has a meaning in predicates only", name.name())));
+            }
+            Node::Quantifier(_, collection, predicate) => {
+                inside[collection as usize] = here;
+                inside[predicate as usize] = true;
+            }
+            _ => tree.children(id, |child| inside[child as usize] = here),
+        }
+    }
+    Ok(())
+}
+
+/// The number of operators around the innermost operand.
+pub(super) fn depth(tree: &Tree) -> usize {
+    let mut depths = vec![0_usize; tree.nodes.len()];
+    let mut deepest = 0;
+    for id in downwards(tree) {
+        let here = depths[id as usize];
+        deepest = deepest.max(here);
+        tree.children(id, |child| depths[child as usize] = here + 1);
+    }
+    deepest
+}
+
+/// Every node, parents before their children.
+fn downwards(tree: &Tree) -> impl Iterator<Item = NodeId> {
+    (0..tree.nodes.len() as NodeId).rev()
+}
+
+/// Compiles the literal patterns of `matches`, by the id of their `matches` node.
+pub(super) fn patterns(tree: &Tree) -> Result<Vec<(NodeId, Regex)>, Invalid> {
+    let mut compiled: HashMap<&str, Regex> = HashMap::new();
+    let mut found = Vec::new();
+    for (id, node) in (0..).zip(&tree.nodes) {
+        let Node::Binary(Binary::Matches, _, right) = node else { continue };
+        let Node::Str(text) = tree.nodes[*right as usize] else { continue };
+        let source = tree.texts[text as usize].as_str();
+        if !compiled.contains_key(source) {
+            let regex = pattern(source)
+                .map_err(|reason| Invalid::new(format_args!("unsupported regular expression: {reason}")))?;
+            compiled.insert(source, regex);
+        }
+        found.push((id, compiled[source].clone()));
+    }
+    Ok(found)
+}
+
+/// Compiles a pattern of `matches` under the limits that hold for every pattern. The error is one line of the engine,
+/// without the pattern: a computed pattern could hold a secret.
+pub fn pattern(source: &str) -> Result<Regex, String> {
+    let compiled = RegexBuilder::new(source).size_limit(PATTERN_SIZE).nest_limit(PATTERN_DEPTH).build();
+    compiled.map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => format!("it takes more than {limit} bytes when compiled"),
+        // The engine draws the pattern, marks the place, and ends with the line that says what is wrong.
+        other => {
+            let text = other.to_string();
+            let line = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
+            line.unwrap_or("the pattern is malformed").to_owned()
+        }
+    })
+}
+
+/// The first name in a tree that is redacted: of a variable, of a member, or a literal key.
+pub(super) fn redacted_name<'t>(tree: &'t Tree, redacted: &dyn Fn(&str) -> bool) -> Option<&'t str> {
+    tree.nodes.iter().filter_map(|node| name_read(tree, node)).find(|name| redacted(name))
+}
+
+/// The name that a node reads.
+fn name_read<'t>(tree: &'t Tree, node: &Node) -> Option<&'t str> {
+    match *node {
+        Node::Ref(symbol) | Node::Member(_, symbol) => Some(&tree.symbols[symbol as usize]),
+        Node::Binary(Binary::Index, _, key) => match tree.nodes[key as usize] {
+            Node::Str(text) => Some(&tree.texts[text as usize]),
+            _ => None,
+        },
+        _ => None,
+    }
+}
