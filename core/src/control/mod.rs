@@ -1,7 +1,52 @@
-//! Where configurations come from and where events go.
+//! Where configurations come from and where events go. The first room of the walk of a configuration going in, the last
+//! of the walk of a hit going out.
 
 pub mod agent;
 pub mod file;
 pub mod memory;
 pub mod ndjson;
 pub mod terminal;
+
+/// An event as the worker hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct EventView<'a> {
+    /// The event as it goes to the Agent: one JSON object without line ends.
+    pub json: &'a [u8],
+    /// The rendered message.
+    pub message: &'a str,
+    /// The probe's id.
+    pub probe: &'a str,
+    /// Where it was hit, for people, such as `shop/orders.py:41`.
+    pub site: &'a str,
+    /// When it was hit, in milliseconds since the epoch.
+    pub time: u64,
+}
+
+/// A status as the worker hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusView<'a> {
+    /// The status as it goes to the Agent: one JSON object without line ends.
+    pub json: &'a [u8],
+    /// The probe's id.
+    pub probe: &'a str,
+    /// Its name, such as `INSTALLED`.
+    pub status: &'a str,
+    /// The sentence for people; for an error the reason.
+    pub message: &'a str,
+    /// When, in milliseconds since the epoch.
+    pub time: u64,
+}
+
+/// What the worker feeds. A sink never fails towards the worker: what it could not write it counts.
+pub trait Sink: Send {
+    /// Takes an event.
+    fn event(&mut self, event: &EventView<'_>);
+    /// Takes a status.
+    fn status(&mut self, status: &StatusView<'_>);
+    /// Hands on what is still held back.
+    fn flush(&mut self);
+    /// How many events and statuses could not be written.
+    fn lost(&self) -> u64 {
+        0
+    }
+}

@@ -1,1 +1,208 @@
-//! See the module.
+//! Events and statuses as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
+//! `worker.rs`.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{EventView, Sink, StatusView};
+
+/// Lines wait here until the worker's round ends, or until this many bytes wait.
+const HELD: usize = 64 * 1024;
+
+/// Writes one line of JSON per event and status.
+pub struct NdjsonSink {
+    out: Box<dyn Write + Send>,
+    name: String,
+    held: Vec<u8>,
+    lines: u64,
+    lost: u64,
+    /// The last write left half a line.
+    torn: bool,
+    said: bool,
+}
+
+impl NdjsonSink {
+    /// Appends to a file, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The error of opening the file.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(NdjsonSink::new(Box::new(file), path.display().to_string()))
+    }
+
+    /// Writes to the program's own stdout.
+    pub fn stdout() -> Self {
+        NdjsonSink::new(Box::new(io::stdout()), "stdout".to_owned())
+    }
+
+    /// Writes to anything. `name` is what the log calls it.
+    pub fn new(out: Box<dyn Write + Send>, name: String) -> Self {
+        NdjsonSink { out, name, held: Vec::new(), lines: 0, lost: 0, torn: false, said: false }
+    }
+
+    fn line(&mut self, json: &[u8]) {
+        self.held.extend_from_slice(json);
+        self.held.push(b'\n');
+        self.lines += 1;
+        if self.held.len() >= HELD {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        if self.torn {
+            // Half a line stands at the end of the file; the next one begins on a line of its own.
+            self.held.insert(0, b'\n');
+        }
+        let (written, result) = write_counted(&mut *self.out, &self.held);
+        match result {
+            Ok(()) => self.torn = false,
+            Err(error) => {
+                let done = self.held.get(..written).unwrap_or_default();
+                let whole = done.iter().skip(usize::from(self.torn)).filter(|byte| **byte == b'\n').count();
+                self.torn = done.last().map_or(self.torn, |byte| *byte != b'\n');
+                self.lost += self.lines.saturating_sub(u64::try_from(whole).unwrap_or(u64::MAX));
+                self.complain(&error);
+            }
+        }
+        self.held.clear();
+        self.lines = 0;
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.said, true) {
+            log::warn!(
+                "stroboscope: events cannot be written to `{}`: {error}; they are dropped and counted",
+                self.name
+            );
+        }
+    }
+}
+
+/// Writes all, and says how much was written until an error.
+fn write_counted(out: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, out.flush())
+}
+
+impl Sink for NdjsonSink {
+    fn event(&mut self, event: &EventView<'_>) {
+        self.line(event.json);
+    }
+
+    fn status(&mut self, status: &StatusView<'_>) {
+        self.line(status.json);
+    }
+
+    fn flush(&mut self) {
+        self.write();
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl Drop for NdjsonSink {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// A disk with room for some bytes.
+    #[derive(Clone)]
+    struct Disk {
+        content: Arc<Mutex<Vec<u8>>>,
+        room: Arc<Mutex<usize>>,
+    }
+
+    impl Disk {
+        fn new(room: usize) -> Self {
+            Disk { content: Arc::default(), room: Arc::new(Mutex::new(room)) }
+        }
+        fn text(&self) -> String {
+            String::from_utf8(self.content.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= count;
+            self.content.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn event(json: &str) -> EventView<'_> {
+        EventView { json: json.as_bytes(), message: "", probe: "p", site: "", time: 0 }
+    }
+
+    #[test]
+    fn each_event_is_a_line_and_a_file_is_appended_to() {
+        let path = std::env::temp_dir().join(format!("strobe-ndjson-{}.json", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        for round in 0..2 {
+            let mut sink = NdjsonSink::file(&path).unwrap();
+            sink.event(&event(&format!("{{\"n\":{round}}}")));
+            sink.flush();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text, "{\"n\":0}\n{\"n\":1}\n");
+    }
+
+    #[test]
+    fn a_full_disk_loses_what_it_loses_and_the_rest_goes_on() {
+        let disk = Disk::new(12);
+        let mut sink = NdjsonSink::new(Box::new(disk.clone()), "test".into());
+        for json in ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"] {
+            sink.event(&event(json));
+        }
+        sink.flush();
+        assert_eq!(sink.lost(), 2);
+        sink.event(&event("{\"n\":4}"));
+        sink.flush();
+        assert_eq!(sink.lost(), 3);
+        *disk.room.lock().unwrap() = 1000;
+        sink.event(&event("{\"n\":5}"));
+        sink.flush();
+        assert_eq!(sink.lost(), 3);
+        assert_eq!(disk.text(), "{\"n\":1}\n{\"n\"\n{\"n\":5}\n", "a torn line never swallows the next");
+    }
+
+    #[test]
+    fn many_events_do_not_pile_up() {
+        let disk = Disk::new(usize::MAX);
+        let mut sink = NdjsonSink::new(Box::new(disk.clone()), "test".into());
+        let json = format!("{{\"x\":\"{}\"}}", "y".repeat(HELD));
+        sink.event(&event(&json));
+        assert_eq!(disk.text().len(), json.len() + 1);
+    }
+}

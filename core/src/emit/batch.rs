@@ -1,1 +1,194 @@
-//! See the module.
+//! Collects rendered events, or statuses, into the arrays that one request carries. On the walk of a hit going out, on
+//! the worker: before it `prune.rs`, after it `sender.rs`. Reads no clock; the time comes in with each event.
+
+use std::time::Duration;
+
+/// The most bytes of a batch of events.
+pub const MAX_BYTES: usize = 4 << 20;
+/// The most events of a batch: the intake takes no longer array.
+pub const MAX_COUNT: usize = 1000;
+/// The most bytes of a batch of statuses, so that these always find room.
+pub const MAX_STATUS_BYTES: usize = 1 << 20;
+
+/// What a batch carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Events of hits.
+    Events,
+    /// Statuses of probes.
+    Statuses,
+}
+
+/// What one request carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Events or statuses.
+    pub kind: Kind,
+    /// A JSON array.
+    pub body: Vec<u8>,
+    /// How many elements it has.
+    pub count: usize,
+}
+
+/// Collects one kind.
+#[derive(Debug)]
+pub struct Batcher {
+    kind: Kind,
+    interval: u64,
+    limit: usize,
+    body: Vec<u8>,
+    count: usize,
+    due: u64,
+    /// The first batch of statuses leaves at once: somebody waits for the answer to a new probe.
+    eager: bool,
+}
+
+impl Batcher {
+    /// A collector of events; a batch closes `interval` after its first event.
+    pub fn events(interval: Duration) -> Self {
+        Batcher::new(Kind::Events, interval, MAX_BYTES)
+    }
+
+    /// A collector of statuses; its first batch closes at once.
+    pub fn statuses(interval: Duration) -> Self {
+        Batcher { eager: true, ..Batcher::new(Kind::Statuses, interval, MAX_STATUS_BYTES) }
+    }
+
+    fn new(kind: Kind, interval: Duration, limit: usize) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Batcher { kind, interval, limit, body: Vec::new(), count: 0, due: 0, eager: false }
+    }
+
+    /// Says whether an element of this size still fits into the open batch. If not, take the batch first. An element
+    /// larger than a whole batch fits into an empty one.
+    pub fn fits(&self, size: usize) -> bool {
+        // One byte for the comma, one for the closing bracket.
+        self.count == 0 || (self.count < MAX_COUNT && self.body.len() + size + 2 <= self.limit)
+    }
+
+    /// Adds an element, a whole JSON object. Gives back the batch that had to be closed to make room for it.
+    pub fn push(&mut self, json: &[u8], now: u64) -> Option<Batch> {
+        let closed = if self.fits(json.len()) { None } else { self.take() };
+        if self.count == 0 {
+            self.due = if self.eager { now } else { now.saturating_add(self.interval) };
+            self.eager = false;
+        }
+        self.body.push(if self.count == 0 { b'[' } else { b',' });
+        self.body.extend_from_slice(json);
+        self.count += 1;
+        closed
+    }
+
+    /// Says whether the open batch is to be sent now: it is full, or its time has come.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.due_at().is_some_and(|due| now >= due)
+    }
+
+    /// When the open batch is to be sent; `None` if it is empty, 0 if it is full.
+    pub fn due_at(&self) -> Option<u64> {
+        let full = self.count >= MAX_COUNT || self.body.len() + 2 >= self.limit;
+        (self.count > 0).then_some(if full { 0 } else { self.due })
+    }
+
+    /// Closes the open batch and gives it away; `None` if it is empty.
+    pub fn take(&mut self) -> Option<Batch> {
+        if self.count == 0 {
+            return None;
+        }
+        let mut body = std::mem::take(&mut self.body);
+        body.push(b']');
+        Some(Batch { kind: self.kind, body, count: std::mem::take(&mut self.count) })
+    }
+
+    /// How many elements the open batch has.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Says whether the open batch has none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many bytes the open batch has.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn batcher() -> Batcher {
+        Batcher::events(Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_batch_is_an_array_of_what_was_pushed() {
+        let mut batcher = batcher();
+        assert_eq!(batcher.take(), None);
+        assert_eq!(batcher.push(b"{\"a\":1}", 0), None);
+        assert_eq!(batcher.push(b"{}", 0), None);
+        let expected = Batch { kind: Kind::Events, body: b"[{\"a\":1},{}]".to_vec(), count: 2 };
+        assert_eq!(batcher.take(), Some(expected));
+        assert_eq!(batcher.take(), None);
+        batcher.push(b"{}", 0);
+        assert_eq!(batcher.take().unwrap().body, b"[{}]");
+    }
+
+    #[test]
+    fn it_is_due_an_interval_after_its_first_event() {
+        let mut batcher = batcher();
+        assert!(!batcher.is_due(u64::MAX));
+        batcher.push(b"{}", 5 * SECOND);
+        batcher.push(b"{}", 6 * SECOND - 1);
+        assert!(!batcher.is_due(6 * SECOND - 1));
+        assert!(batcher.is_due(6 * SECOND));
+        batcher.take();
+        batcher.push(b"{}", 9 * SECOND);
+        assert_eq!(batcher.due_at(), Some(10 * SECOND));
+    }
+
+    #[test]
+    fn a_thousand_events_close_it() {
+        let mut batcher = batcher();
+        for _ in 0..999 {
+            assert_eq!(batcher.push(b"{}", 0), None);
+        }
+        assert!(!batcher.is_due(0));
+        assert_eq!(batcher.push(b"{}", 0), None);
+        assert!(batcher.is_due(0));
+        assert!(!batcher.fits(2));
+        assert_eq!(batcher.push(b"{}", 0).unwrap().count, 1000);
+        assert_eq!(batcher.len(), 1);
+    }
+
+    #[test]
+    fn four_mebibytes_close_it_and_are_never_passed() {
+        let mut batcher = batcher();
+        let event = vec![b' '; 1 << 20];
+        for _ in 0..3 {
+            assert_eq!(batcher.push(&event, 0), None);
+        }
+        let closed = batcher.push(&event, 0).expect("the fourth does not fit beside brackets and commas");
+        assert_eq!(closed.count, 3);
+        assert!(closed.body.len() <= MAX_BYTES);
+        let mut exact = self::batcher();
+        exact.push(&vec![b' '; MAX_BYTES - 2], 0);
+        assert!(exact.is_due(0));
+        assert_eq!(exact.take().unwrap().body.len(), MAX_BYTES);
+    }
+
+    #[test]
+    fn the_first_statuses_leave_at_once_and_later_ones_wait() {
+        let mut batcher = Batcher::statuses(Duration::from_secs(1));
+        batcher.push(b"{}", 5);
+        assert!(batcher.is_due(5));
+        assert_eq!(batcher.take().unwrap().kind, Kind::Statuses);
+        batcher.push(b"{}", 6);
+        assert!(!batcher.is_due(6) && batcher.is_due(6 + SECOND));
+    }
+}
