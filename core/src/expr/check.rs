@@ -12,7 +12,7 @@ use std::collections::HashMap;
 const PATTERN_SIZE: usize = 1 << 20;
 
 /// Deepest nesting inside a pattern, counted by the engine: groups, repetitions, sequences. It compiles by recursion;
-/// optimised, this much takes less than 128 KiB of stack, and a computed pattern is compiled on the application's.
+/// optimised, this much takes about 128 KiB of stack, and a computed pattern is compiled on the application's.
 const PATTERN_DEPTH: u32 = 64;
 
 /// Most characters of a name that an error text shows.
