@@ -128,7 +128,9 @@ impl<'f> Text<'f> {
     pub fn push_to(self, out: &mut String) {
         match self {
             Text::Utf8(text) => out.push_str(text),
-            _ => out.extend(self.code_points().map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER))),
+            _ => {
+                out.extend(self.code_points().map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)))
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 //! The two written forms of expressions: the shared vectors, random trees, and hostile text.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -65,7 +66,7 @@ impl Vector<'_> {
     }
 }
 
-fn raw<'a>(json: Option<&'a RawValue>) -> &'a str {
+fn raw(json: Option<&RawValue>) -> &str {
     json.map_or("null", RawValue::get)
 }
 
@@ -211,7 +212,7 @@ impl Random {
             5 => {
                 out.push_str("{\"substring\": [");
                 node(self, out);
-                for _ in 0..1 + self.below(2) {
+                for _ in 0..=self.below(2) {
                     out.push(',');
                     node(self, out);
                 }
@@ -510,7 +511,7 @@ fn a_thousand_levels_are_read_on_a_small_stack_and_more_are_refused() {
         }
         // Long chains are wide, not deep.
         for sign in [" || ", " && "] {
-            let chain = vec!["a"; 50_000].join(sign);
+            let chain = ["a"].repeat(50_000).join(sign);
             assert!(text::parse(&chain).unwrap_or_else(|error| panic!("{error}")).nodes.len() == 50_001);
             assert_eq!(print::print(&text::parse(&chain).unwrap()), chain);
         }
@@ -533,7 +534,7 @@ fn size_costs_no_more_than_its_share() {
     let digits = "7".repeat(100_000);
     let tree = decode::decode(&digits).unwrap();
     assert_eq!(print::print(&tree), digits);
-    let wide = format!("{{\"or\": [{}]}}", vec![r#"{"eq": [{"ref": "x"}, "t"]}"#; 50_000].join(","));
+    let wide = format!("{{\"or\": [{}]}}", [r#"{"eq": [{"ref": "x"}, "t"]}"#].repeat(50_000).join(","));
     assert!(compile(Some("x"), Some(&wide)).is_ok());
     let names: String = (0..20_000).map(|n| format!("n{n} == 1 || ")).collect::<String>() + "true";
     assert!(compile(Some(&names), None).is_ok());

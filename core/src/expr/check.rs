@@ -135,3 +135,54 @@ fn name_read<'t>(tree: &'t Tree, node: &Node) -> Option<&'t str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{is_identifier, pattern, redacted_name};
+    use crate::expr::text::parse;
+
+    #[test]
+    fn identifiers_are_letters_digits_underscore_and_dollar() {
+        for name in ["a", "_", "$", "a1", "größe", "名前", "$_1", "null"] {
+            assert!(is_identifier(name), "{name}");
+        }
+        for name in ["", "1a", "a b", "a.b", "a-b", "@it", "#x", "a()", "☕", "a\n", "\u{feff}a"] {
+            assert!(!is_identifier(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_refused_in_one_line_without_showing_it() {
+        assert_eq!(pattern("secret(").unwrap_err(), "unclosed group");
+        assert!(pattern("a(?=b)").unwrap_err().contains("look-around"));
+        assert!(pattern(r"(a)\1").unwrap_err().contains("backreferences"));
+        assert_eq!(pattern("a{1000}{1000}").unwrap_err(), "it takes more than 1048576 bytes when compiled");
+        for refused in ["secret\n(", "(?x) secret \n [", "*secret", "secret{2,1}", r"\p{secret}", "[z-a]secret"] {
+            let error = pattern(refused).unwrap_err();
+            assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
+        }
+        assert!(pattern("(?i)^MUG$").unwrap().is_match("mug"));
+    }
+
+    #[test]
+    fn redacted_names_are_variables_members_and_literal_keys() {
+        let found = |text: &str| {
+            let tree = parse(text).unwrap();
+            redacted_name(&tree, &|name| name.eq_ignore_ascii_case("password")).map(str::to_owned)
+        };
+        for text in [
+            "passWord",
+            "user.passWord",
+            "user['passWord']",
+            "isDefined(user.passWord)",
+            "false && passWord == 1",
+            "any(l, {@it.passWord == 1})",
+            "substring(s, 0, passWord)",
+        ] {
+            assert_eq!(found(text).as_deref(), Some("passWord"), "{text}");
+        }
+        for text in ["name == 'password'", "user[k]", "password1", "x instanceof 'password'", "user['password' == k]"] {
+            assert_eq!(found(text), None, "{text}");
+        }
+    }
+}

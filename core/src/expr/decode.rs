@@ -395,3 +395,101 @@ impl Reader<'_> {
         Ok(plain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+    use crate::expr::print::print;
+    use crate::expr::tree::Node;
+
+    #[track_caller]
+    fn says(json: &str, what: &str) {
+        assert_eq!(decode(json).map(|tree| print(&tree)).unwrap_err().0, format!("Invalid expression: {what}"));
+    }
+
+    #[test]
+    fn every_alias_means_the_same() {
+        let aliases = [
+            ("==", "eq", "a == b"),
+            ("!=", "ne", "a != b"),
+            ("neq", "ne", "a != b"),
+            (">", "gt", "a > b"),
+            (">=", "ge", "a >= b"),
+            ("<", "lt", "a < b"),
+            ("<=", "le", "a <= b"),
+            ("&&", "and", "a && b"),
+            ("||", "or", "a || b"),
+            ("hasAny", "any", "any(a, {b})"),
+            ("hasAll", "all", "all(a, {b})"),
+        ];
+        for (alias, name, printed) in aliases {
+            let json = |op: &str| format!(r#"{{"{op}": [{{"ref": "a"}}, {{"ref": "b"}}]}}"#);
+            let tree = decode(&json(alias)).unwrap();
+            assert_eq!(tree, decode(&json(name)).unwrap());
+            assert_eq!(print(&tree), printed);
+        }
+        assert_eq!(decode(r#"{"!": true}"#), decode(r#"{"not": true}"#));
+    }
+
+    #[test]
+    fn numbers_with_fraction_or_exponent_are_doubles() {
+        for (json, node) in [
+            ("5", Node::Int(5)),
+            ("-0", Node::Int(0)),
+            ("5.0", Node::Float(5.0)),
+            ("5e0", Node::Float(5.0)),
+            ("1E400", Node::Float(f64::INFINITY)),
+            ("-1e400", Node::Float(f64::NEG_INFINITY)),
+            ("1e-400", Node::Float(0.0)),
+            ("9007199254740993", Node::Int(9_007_199_254_740_993)),
+        ] {
+            assert_eq!(decode(json).unwrap().nodes, [node], "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        says(r#"{"xor": [1, 2]}"#, "unknown operator 'xor'");
+        says("{}", "an object without an operator");
+        says(r#"{"len": "a", "count": "a"}"#, "an object has more than one operator, after 'len'");
+        says(r#"{"ref": "a", "ref": "b"}"#, "an object has more than one operator, after 'ref'");
+        says("[1]", "an array stands where an expression is expected");
+        says(r#"{"not": [true]}"#, "an array stands where an expression is expected");
+        says(r#"{"eq": [1]}"#, "'eq' takes 2 operands, in an array");
+        says(r#"{"eq": [1, 2, 3]}"#, "'eq' takes 2 operands, in an array");
+        says(r#"{"eq": 1}"#, "'eq' takes 2 operands, in an array");
+        says(r#"{"and": []}"#, "'and' takes one or more operands, in an array");
+        says(r#"{"substring": ["a"]}"#, "'substring' takes 2 or 3 operands, in an array");
+        says(r#"{"substring": ["a", 1, 2, 3]}"#, "'substring' takes 2 or 3 operands, in an array");
+        says(r#"{"ref": 1}"#, "'ref' takes a name in quotes");
+        says(r#"{"ref": "a b"}"#, "'a b' is not a name");
+        says(r#"{"ref": ""}"#, "'' is not a name");
+        says(r#"{"ref": "@foo"}"#, "unknown special variable '@foo'");
+        says(r#"{"ref": "@it"}"#, "'@it' has a meaning in predicates only");
+        says(r#"{"any": [{"ref": "@key"}, true]}"#, "'@key' has a meaning in predicates only");
+        says(r#"{"getmember": [{"ref": "a"}, {"ref": "b"}]}"#, "'getmember' takes a member name in quotes");
+        says(r#"{"getmember": [{"ref": "a"}, ""]}"#, "'getmember' with an empty member name");
+        says(r#"{"getmember": [{"ref": "a"}, "b", "c"]}"#, "'getmember' takes 2 operands, in an array");
+        says(r#"{"instanceof": ["a"]}"#, "'instanceof' takes 2 operands, in an array");
+        says(r#"{"or": [true, {"oops": 1}]}"#, "unknown operator 'oops'");
+        says(r#""\ud800""#, "a text with half of a surrogate pair");
+        says("", "malformed JSON at byte 0: expected a value, found its end");
+        says("nil", "malformed JSON at byte 0: expected a value, found 'n'");
+        says("1 2", "malformed JSON at byte 2: expected the end, found '2'");
+        says("01", "malformed JSON at byte 1: expected the end, found '1'");
+        says("1.", "malformed JSON at byte 2: expected a digit, found its end");
+        says("-", "malformed JSON at byte 1: expected a digit, found its end");
+        says("\"a", "malformed JSON at byte 2: expected the rest of a string, found its end");
+        says(r#""\x""#, "malformed JSON at byte 2: expected an escape, found 'x'");
+        says(r#""\u12""#, "malformed JSON at byte 2: expected an escape of four digits, found 'u'");
+        says(r#"{"eq": [1 2]}"#, "malformed JSON at byte 10: expected ',' or ']', found '2'");
+        says(r#"{"not" true}"#, "malformed JSON at byte 7: expected ':', found 't'");
+        says(&format!(r#"{{"{}": 1}}"#, "x".repeat(500)), &format!("unknown operator '{}…'", "x".repeat(64)));
+    }
+
+    #[test]
+    fn inner_predicates_see_the_names_of_outer_ones() {
+        let json = r#"{"any": [{"ref": "l"}, {"all": [{"ref": "@it"}, {"eq": [{"ref": "@key"}, 1]}]}]}"#;
+        assert_eq!(print(&decode(json).unwrap()), "any(l, {all(@it, {@key == 1})})");
+    }
+}

@@ -133,3 +133,51 @@ impl Expression {
         Some(&self.patterns[found].1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Expression, Symbols};
+    use crate::expr::tree::Node;
+
+    fn compile(dsl: Option<&str>, json: Option<&str>) -> Result<Expression, String> {
+        Expression::compile(dsl, json, &mut Symbols::default(), &|_| false).map_err(|invalid| invalid.0)
+    }
+
+    #[test]
+    fn the_json_form_counts_and_the_text_is_shown() {
+        let both = compile(Some("what the user typed"), Some(r#"{"ref": "a"}"#)).unwrap();
+        assert_eq!((both.text.as_str(), both.tree.nodes.len()), ("what the user typed", 1));
+        for dsl in [None, Some(""), Some(" ")] {
+            assert_eq!(compile(dsl, Some(r#"{"not": {"ref": "a"}}"#)).unwrap().text, "not(a)");
+            let missing = "Invalid expression: it has neither 'json' nor 'dsl'";
+            assert_eq!(compile(dsl, None).unwrap_err(), missing);
+            assert_eq!(compile(dsl, Some("null")).unwrap_err(), missing);
+        }
+        assert_eq!(compile(Some("!a"), None).unwrap().text, "!a");
+        assert_eq!(compile(Some("!a"), Some(" null ")).unwrap().tree.nodes.len(), 2);
+        assert_eq!(compile(Some("null"), Some("null")).unwrap().tree.nodes, [Node::Null]);
+    }
+
+    #[test]
+    fn the_expressions_of_a_probe_share_their_symbols() {
+        let mut symbols = Symbols::default();
+        let mut add = |text| Expression::compile(Some(text), None, &mut symbols, &|_| false);
+        let first = add("a.b == b.a").unwrap();
+        let second = add("c.b").unwrap();
+        assert!(add("lost.matches && matches(also, '(')").is_err());
+        let (a, b, c) = (0, 1, 2);
+        let members = [Node::Ref(a), Node::Member(0, b), Node::Ref(b), Node::Member(2, a)];
+        assert_eq!(first.tree.nodes[..4], members);
+        assert_eq!(second.tree.nodes, [Node::Ref(c), Node::Member(0, b)]);
+        assert_eq!(symbols.into_names(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn literal_patterns_are_kept_by_their_node() {
+        let two = compile(Some("matches(s, '^a') || matches(s, 'b$') || matches(s, k)"), None).unwrap();
+        let found: Vec<Option<&str>> =
+            (0..two.tree.nodes.len() as u32).map(|id| two.pattern(id).map(regex::Regex::as_str)).collect();
+        assert_eq!(found.iter().flatten().collect::<Vec<_>>(), [&"^a", &"b$"]);
+        assert!(matches!(two.tree.nodes[two.patterns[1].0 as usize], Node::Binary(..)));
+    }
+}

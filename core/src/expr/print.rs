@@ -226,3 +226,41 @@ pub fn push_escaped(out: &mut String, c: char) {
         c => out.push(c),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{float_text, print};
+    use crate::expr::tree::Tree;
+
+    #[test]
+    fn doubles_are_written_as_people_expect() {
+        for (value, text) in [
+            (5.0, "5.0"),
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (0.1, "0.1"),
+            (2.75, "2.75"),
+            (-1234.5, "-1234.5"),
+            (1e-6, "0.000001"),
+            (9.99e-7, "9.99e-7"),
+            (2.5e-9, "2.5e-9"),
+            (1e20, "100000000000000000000.0"),
+            (999_999_999_999_999_900_000.0, "999999999999999900000.0"),
+            (1e21, "1e+21"),
+            (1.5e300, "1.5e+300"),
+            (-1.5e300, "-1.5e+300"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (5e-324, "5e-324"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(float_text(value), text);
+        }
+    }
+
+    #[test]
+    fn a_tree_without_nodes_prints_nothing() {
+        assert_eq!(print(&Tree::default()), "");
+    }
+}

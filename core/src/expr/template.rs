@@ -127,3 +127,87 @@ pub fn warning(template: &str) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Piece, RawSegment, Segment, Template, parse, warning};
+    use crate::expr::Symbols;
+    use crate::expr::print::print;
+
+    /// The pieces, expressions as their text and their printed form.
+    fn pieces(template: &str) -> Vec<String> {
+        let shown = |piece| match piece {
+            Piece::Literal(text) => text,
+            Piece::Expression { text, tree } => format!("{text} -> {}", print(&tree)),
+        };
+        parse(template).unwrap().into_iter().map(shown).collect()
+    }
+
+    #[track_caller]
+    fn says(template: &str, what: &str) {
+        assert_eq!(parse(template).unwrap_err().0, format!("Invalid expression: {what}"));
+    }
+
+    #[test]
+    fn braces_hold_expressions_and_doubled_ones_are_text() {
+        assert_eq!(pieces(""), Vec::<String>::new());
+        assert_eq!(pieces("plain"), ["plain"]);
+        assert_eq!(pieces("a { !b } c{d}{e}"), ["a ", "!b -> not(b)", " c", "d -> d", "e -> e"]);
+        assert_eq!(pieces("{{a}} }}{{"), ["{a} }{"]);
+        assert_eq!(pieces("{{{a}}}"), ["{", "a -> a", "}"]);
+        assert_eq!(pieces("{any(l, {@it == '}'})}!"), ["any(l, {@it == '}'}) -> any(l, {@it == \"}\"})", "!"]);
+        assert_eq!(pieces("☕{m[\"{\"]}☕"), ["☕", "m[\"{\"] -> m[\"{\"]", "☕"]);
+    }
+
+    #[test]
+    fn places_count_from_the_start_of_the_template() {
+        says("é {a", "expected '}', found the end (column 5)");
+        says("é {}", "expected an expression, found '}' (column 4)");
+        says("é }", "a lone '}'; write '}}' for the character (column 3)");
+        says("é {a b}", "expected an operator or the end, found 'b' (column 6)");
+        says("é {(a}", "expected ')' for the '(' of column 4, found '}' (column 6)");
+        says("{{a}", "a lone '}'; write '}}' for the character (column 4)");
+    }
+
+    #[test]
+    fn doubled_braces_around_an_expression_earn_a_warning() {
+        let expected = "the template's '{{user.name}}' shows braces; write '{user.name}' to show the value";
+        assert_eq!(warning("hi {{ user.name }}!").as_deref(), Some(expected));
+        assert_eq!(warning("{{{a}}} {{b}}").as_deref().map(|text| text.contains("{{b}}")), Some(true));
+        for template in ["{name}", "{{", "{{}}", "{{not an expression}}", "}}{{", "{{a}"] {
+            assert_eq!(warning(template), None, "{template}");
+        }
+    }
+
+    #[test]
+    fn fixed_text_wins_and_an_empty_list_is_the_empty_message() {
+        let mut symbols = Symbols::default();
+        let segments = [
+            RawSegment { fixed: Some("{a}"), dsl: Some("b"), json: Some(r#"{"ref": "b"}"#) },
+            RawSegment { fixed: None, dsl: Some("any text"), json: Some(r#"{"ref": "c"}"#) },
+            RawSegment { fixed: None, dsl: Some("d"), json: None },
+        ];
+        let template = Template::of_segments(segments, &mut symbols, &|_| false).unwrap();
+        let texts: Vec<&str> = template
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) => text.as_str(),
+                Segment::Expression(expression) => expression.text.as_str(),
+            })
+            .collect();
+        assert_eq!(texts, ["{a}", "any text", "d"]);
+        assert_eq!(symbols.names(), ["c", "d"]);
+        assert!(Template::of_segments([], &mut symbols, &|_| false).unwrap().segments.is_empty());
+        assert!(Template::of_segments([RawSegment::default()], &mut symbols, &|_| false).is_err());
+    }
+
+    #[test]
+    fn a_template_text_compiles_like_segments() {
+        let mut symbols = Symbols::default();
+        let template = Template::of_text("a={a} p={user.password}", &mut symbols, &|name| name == "password").unwrap();
+        let Segment::Expression(last) = &template.segments[3] else { panic!("{template:?}") };
+        assert_eq!((last.text.as_str(), last.redacted.as_deref()), ("user.password", Some("password")));
+        assert!(Template::of_text("{matches(a, '(')}", &mut symbols, &|_| false).is_err());
+    }
+}

@@ -712,3 +712,98 @@ fn number_length(rest: &str) -> usize {
     }
     len
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use crate::expr::print::print;
+
+    #[track_caller]
+    fn says(text: &str, what: &str) {
+        assert_eq!(parse(text).map(|tree| print(&tree)).unwrap_err().0, format!("Invalid expression: {what}"));
+    }
+
+    #[track_caller]
+    fn reads(text: &str, printed: &str) {
+        assert_eq!(print(&parse(text).unwrap()), printed);
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        says("", "expected an expression, found the end (column 1)");
+        says("a &&", "expected an expression, found the end (column 5)");
+        says("é && )", "expected an expression, found ')' (column 6)");
+        says("(a && b", "expected ')' for the '(' of column 1, found the end (column 8)");
+        says("a[1)", "expected ']' for the '[' of column 2, found ')' (column 4)");
+        says("a)", "')' closes nothing (column 2)");
+        says("s == \"abc", "a text without its closing quote (column 6)");
+        says("s == \"abc\\", "a text without its closing quote (column 6)");
+        says("a b", "expected an operator or the end, found 'b' (column 3)");
+        says("a = 1", "a single '='; write '==' to compare (column 3)");
+        says("a & b", "a single '&'; write '&&' (column 3)");
+        says("a + 1", "there is no arithmetic (column 3)");
+        says("a - 1", "there is no arithmetic (column 3)");
+        says("-x", "a '-' stands before a number only; there is no arithmetic (column 1)");
+        says("-1.a", "expected a negative number in parentheses before this, found '.' (column 3)");
+        says("user.getName()", "methods of values are never called (column 13)");
+        says("a[0](1)", "only the functions of the language can be called (column 5)");
+        says("upper(s)", "unknown function 'upper' (column 1)");
+        says("a ? b : c", "expected an operator or the end, found '?' (column 3)");
+        says("1 < a < 3", "comparisons do not chain; use '&&' or parentheses (column 7)");
+        says("a == b != c", "comparisons do not chain; use '&&' or parentheses (column 8)");
+        says("a instanceof \"T\" < 3", "comparisons do not chain; use '&&' or parentheses (column 18)");
+        says("a < b instanceof \"T\"", "comparisons do not chain; use '&&' or parentheses (column 7)");
+        says("any(a, @it)", "the predicate of 'any' stands in braces: any(x, {@it > 0}) (column 8)");
+        says("any(a, {@it} && b)", "expected ')' after the predicate, found '&&' (column 14)");
+        says("any(a)", "wrong number of arguments; write any(x, {@it > 0}) (column 6)");
+        says("len()", "wrong number of arguments; write len(x) (column 5)");
+        says("len(a, b)", "wrong number of arguments; write len(x) (column 6)");
+        says("contains(a)", "wrong number of arguments; write contains(x, y) (column 11)");
+        says("{a}", "braces stand around the predicate of any, all and filter only (column 1)");
+        says("len({a})", "braces stand around the predicate of any, all and filter only (column 5)");
+        says("(a, b)", "expected an operator or the end, found ',' (column 3)");
+        says("a.1", "expected the name of a member, found a number (column 3)");
+        says("a.@it", "expected the name of a member, found '@it' (column 3)");
+        says("x instanceof Box", "expected the name of a class in quotes, found 'Box' (column 14)");
+        says("x instanceof ''", "an empty class name (column 14)");
+        says("instanceof(x, \"T\", 1)", "expected ')', found ',' (column 18)");
+        says("@foo == 1", "unknown special variable '@foo' (column 1)");
+        says("@ == 1", "unknown special variable '@' (column 1)");
+        says("@it > 1", "'@it' has a meaning in predicates only");
+        says("a // b", "there is no arithmetic (column 3)");
+        says("[1]", "expected an expression, found '[' (column 1)");
+        says("'\\ud800'", "a text with half of a surrogate pair (column 4)");
+    }
+
+    #[test]
+    fn operators_bind_as_documented() {
+        reads("!a.b[0] == c || d && e < 1", "not(a.b[0]) == c || d && e < 1");
+        reads("!x instanceof 'T'", "not(x) instanceof \"T\"");
+        reads("(-1).a", "(-1).a");
+        reads("5.a", "5.a");
+        reads("1.5.a", "1.5.a");
+        reads("not(!a)", "not(not(a))");
+        reads("a || (b || c)", "a || (b || c)");
+        reads("(a || b) || c", "a || b || c");
+        reads("a == (b == c)", "a == (b == c)");
+        reads("any(a,{b||c})[ - 1 ]", "any(a, {b || c})[-1]");
+        reads("null == a.null", "null == a.null");
+        reads("instanceof.instanceof instanceof 'instanceof'", "instanceof.instanceof instanceof \"instanceof\"");
+    }
+
+    #[test]
+    fn texts_are_escaped_as_documented() {
+        for (text, printed) in [
+            (r#"'a"b'"#, r#""a\"b""#),
+            (r#""a'b""#, r#""a'b""#),
+            (r#""\"\'\\\n\r\t\u00e9""#, r#""\"'\\\n\r\té""#),
+            (r#""\d\u{41}\u12""#, r#""\\d\\u{41}\\u12""#),
+            (r#""\ud83d\ude00""#, r#""😀""#),
+            ("'\u{1}\u{85}'", r#""\u0001\u0085""#),
+            ("'two\nlines'", r#""two\nlines""#),
+        ] {
+            reads(text, printed);
+            reads(printed, printed);
+        }
+    }
+}
