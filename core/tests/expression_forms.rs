@@ -529,6 +529,17 @@ fn a_thousand_levels_are_read_on_a_small_stack_and_more_are_refused() {
 }
 
 #[test]
+fn many_patterns_are_all_checked_and_few_are_kept() {
+    let mut chain = "matches(s, 'first')".to_owned();
+    (0..300).for_each(|n| write!(chain, " || matches(s, '^{}$')", n % 150).unwrap());
+    let expression = compile(Some(&chain), None).unwrap();
+    assert_eq!(expression.patterns.len(), 1 + 63 + 63, "64 patterns, all but the first used twice");
+    assert!(expression.patterns.is_sorted_by_key(|(id, _)| *id));
+    chain.push_str(" || matches(s, '(')");
+    assert!(compile(Some(&chain), None).is_err());
+}
+
+#[test]
 fn size_costs_no_more_than_its_share() {
     // Quadratic work would take minutes here.
     let digits = "7".repeat(100_000);
@@ -536,7 +547,8 @@ fn size_costs_no_more_than_its_share() {
     assert_eq!(print::print(&tree), digits);
     let wide = format!("{{\"or\": [{}]}}", [r#"{"eq": [{"ref": "x"}, "t"]}"#].repeat(50_000).join(","));
     assert!(compile(Some("x"), Some(&wide)).is_ok());
-    let names: String = (0..20_000).map(|n| format!("n{n} == 1 || ")).collect::<String>() + "true";
+    let mut names = "true".to_owned();
+    (0..20_000).for_each(|n| write!(names, " || n{n} == 1").unwrap());
     assert!(compile(Some(&names), None).is_ok());
     let string = format!("\"{}\"", "é\\n\\u00e9".repeat(100_000));
     assert!(decode::decode(&string).is_ok() && text::parse(&string).is_ok());

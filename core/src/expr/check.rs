@@ -7,9 +7,14 @@ use super::Invalid;
 use super::tree::{Binary, MAX_DEPTH, Node, NodeId, Special, Tree};
 use regex::{Regex, RegexBuilder};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Most bytes that a compiled pattern may take.
 const PATTERN_SIZE: usize = 1 << 20;
+
+/// Most literal patterns that one expression keeps compiled, as many as a probe caches of computed ones. A definition
+/// may hold a hundred thousand, a megabyte each; those beyond are compiled when they are needed, as computed ones are.
+const KEPT_PATTERNS: usize = 64;
 
 /// Deepest nesting inside a pattern, counted by the engine: groups, repetitions, sequences. It compiles by recursion;
 /// optimised, this much takes about 128 KiB of stack, and a computed pattern is compiled on the application's.
@@ -39,12 +44,14 @@ pub(super) fn special(name: &str) -> Result<Special, Invalid> {
     Special::from_name(name).ok_or_else(|| Invalid::new(format_args!("unknown special variable {}", quoted(name))))
 }
 
-/// A name in quotes for an error text, cut if it is long.
+/// A name in quotes for an error text: cut if it is long, control characters escaped.
 pub(super) fn quoted(name: &str) -> String {
-    match name.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("'{}…'", &name[..end]),
-        None => format!("'{name}'"),
+    let mut out = "'".to_owned();
+    for c in name.chars().take(SHOWN) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
+    out.push_str(if name.chars().nth(SHOWN).is_some() { "…'" } else { "'" });
+    out
 }
 
 /// Checks depth, and that `@it`, `@key` and `@value` stand in a predicate.
@@ -86,20 +93,27 @@ fn downwards(tree: &Tree) -> impl Iterator<Item = NodeId> {
     (0..tree.nodes.len() as NodeId).rev()
 }
 
-/// Compiles the literal patterns of `matches`, by the id of their `matches` node.
+/// Compiles the literal patterns of `matches`, and keeps the first [`KEPT_PATTERNS`] of them by the id of their
+/// `matches` node. All are checked.
 pub(super) fn patterns(tree: &Tree) -> Result<Vec<(NodeId, Regex)>, Invalid> {
-    let mut compiled: HashMap<&str, Regex> = HashMap::new();
+    let mut compiled: HashMap<&str, Option<Regex>> = HashMap::new();
     let mut found = Vec::new();
     for (id, node) in (0..).zip(&tree.nodes) {
         let Node::Binary(Binary::Matches, _, right) = node else { continue };
         let Node::Str(text) = tree.nodes[*right as usize] else { continue };
         let source = tree.texts[text as usize].as_str();
-        if !compiled.contains_key(source) {
-            let regex = pattern(source)
-                .map_err(|reason| Invalid::new(format_args!("unsupported regular expression: {reason}")))?;
-            compiled.insert(source, regex);
+        let kept = compiled.len() < KEPT_PATTERNS;
+        let regex = match compiled.entry(source) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let regex = pattern(source)
+                    .map_err(|reason| Invalid::new(format_args!("unsupported regular expression: {reason}")))?;
+                new.insert(kept.then_some(regex))
+            }
+        };
+        if let Some(regex) = regex {
+            found.push((id, regex.clone()));
         }
-        found.push((id, compiled[source].clone()));
     }
     Ok(found)
 }
@@ -138,7 +152,7 @@ fn name_read<'t>(tree: &'t Tree, node: &Node) -> Option<&'t str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_identifier, pattern, redacted_name};
+    use super::{is_identifier, pattern, quoted, redacted_name};
     use crate::expr::text::parse;
 
     #[test]
@@ -149,6 +163,14 @@ mod tests {
         for name in ["", "1a", "a b", "a.b", "a-b", "@it", "#x", "a()", "☕", "a\n", "\u{feff}a"] {
             assert!(!is_identifier(name), "{name}");
         }
+    }
+
+    #[test]
+    fn names_in_errors_are_short_and_on_one_line() {
+        assert_eq!(quoted("größe"), "'größe'");
+        assert_eq!(quoted("a\nb\u{0}"), r"'a\nb\u{0}'");
+        assert_eq!(quoted(&"é".repeat(64)), format!("'{}'", "é".repeat(64)));
+        assert_eq!(quoted(&"é".repeat(65)), format!("'{}…'", "é".repeat(64)));
     }
 
     #[test]

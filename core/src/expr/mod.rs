@@ -76,8 +76,8 @@ pub struct Expression {
     pub text: String,
     /// The checked tree. Its nodes carry numbers of the probe's list, so [`Tree::symbols`] is empty.
     pub tree: Tree,
-    /// The literal patterns of `matches`, by the id of the *`matches` node*, in rising order. See
-    /// [`Expression::pattern`].
+    /// The literal patterns of `matches`, by the id of the *`matches` node*, in rising order; at most 64 different ones
+    /// are kept. See [`Expression::pattern`].
     pub patterns: Vec<(NodeId, Regex)>,
     /// The first redacted name that the expression reads, as it is written there. If there is one, every evaluation
     /// fails at once with that name, even if the place could not be reached.
@@ -125,8 +125,8 @@ impl Expression {
         Ok(Expression { text, tree, patterns, redacted })
     }
 
-    /// The compiled pattern of a `matches` node whose second operand is a literal. Computed patterns are compiled by
-    /// [`check::pattern`], under the same limits.
+    /// The compiled pattern of a `matches` node whose second operand is a literal. `None`: it is computed, or one of
+    /// too many; then [`check::pattern`] compiles it, under the same limits.
     #[inline]
     pub fn pattern(&self, matches: NodeId) -> Option<&Regex> {
         let found = self.patterns.binary_search_by_key(&matches, |(id, _)| *id).ok()?;

@@ -192,7 +192,7 @@ impl fmt::Display for Token<'_> {
             Token::Quote => out.write_str("a text"),
             Token::Word(name) | Token::Special(name) => out.write_str(&quoted(name)),
             Token::Sign(sign) => write!(out, "'{sign}'"),
-            Token::Stray(c) => write!(out, "'{c}'"),
+            Token::Stray(c) => out.write_str(&quoted(c.encode_utf8(&mut [0; 4]))),
             Token::End => out.write_str("the end"),
         }
     }
