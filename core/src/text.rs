@@ -124,6 +124,46 @@ impl<'f> Text<'f> {
         }
     }
 
+    /// The code points from `start` up to `end`, in the same storage; positions beyond the text are cut back to it.
+    #[must_use]
+    pub fn slice(self, start: usize, end: usize) -> Text<'f> {
+        fn cut<T>(units: &[T], start: usize, end: usize) -> &[T] {
+            let end = end.min(units.len());
+            units.get(start.min(end)..end).unwrap_or(&[])
+        }
+        match self {
+            Text::Utf8(text) => {
+                let mut places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+                let from = places.by_ref().nth(start).unwrap_or(text.len());
+                let to = match end.checked_sub(start) {
+                    None | Some(0) => from,
+                    Some(more) => places.nth(more - 1).unwrap_or(text.len()),
+                };
+                Text::Utf8(text.get(from..to).unwrap_or(""))
+            }
+            Text::Latin1(units) => Text::Latin1(cut(units, start, end)),
+            Text::Ucs2(units) => Text::Ucs2(cut(units, start, end)),
+            Text::Ucs4(units) => Text::Ucs4(cut(units, start, end)),
+            Text::Utf16(units) => {
+                let mut points = CodePoints::Utf16(units);
+                let mut skip = |count: usize| {
+                    for _ in 0..count {
+                        if points.next().is_none() {
+                            break;
+                        }
+                    }
+                    match &points {
+                        CodePoints::Utf16(rest) => units.len() - rest.len(),
+                        _ => units.len(),
+                    }
+                };
+                let from = skip(start);
+                let to = skip(end.saturating_sub(start));
+                Text::Utf16(cut(units, from, to))
+            }
+        }
+    }
+
     /// Appends the text as UTF-8; a lone surrogate becomes U+FFFD.
     pub fn push_to(self, out: &mut String) {
         match self {
@@ -151,6 +191,19 @@ mod tests {
         let text = Text::Utf16(&[0x61, 0xD83D, 0xDE00, 0xD800]);
         assert_eq!(text.code_points().collect::<Vec<_>>(), [0x61, 0x1_F600, 0xD800]);
         assert_eq!((text.len(), text.units()), (3, 4));
+    }
+
+    #[test]
+    fn a_slice_counts_code_points_in_every_storage() {
+        let wide = Text::Utf16(&[0x61, 0xD83D, 0xDE00, 0x62]);
+        assert!(wide.slice(1, 3).same(Text::Utf8("\u{1F600}b")));
+        assert!(wide.slice(2, 99).same(Text::Utf8("b")));
+        assert!(Text::Utf8("aé☕").slice(1, 2).same(Text::Utf8("é")));
+        assert!(Text::Utf8("aé☕").slice(1, 99).same(Text::Utf8("é☕")));
+        assert!(Text::Utf8("aé☕").slice(3, 3).is_empty());
+        assert!(Text::Utf8("aé☕").slice(7, 9).is_empty());
+        assert!(Text::Latin1(b"mug").slice(1, 2).same(Text::Utf8("u")));
+        assert!(Text::Latin1(b"mug").slice(5, 9).is_empty());
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! What one evaluation may cost (3.11), and what is reused from hit to hit. It stands on the walk of a hit: `hit.rs`
+//! makes a [`Budget`] for a condition, a whole template, a capture expression, a metric value; [`super`] spends it.
+
+use super::Failure;
+use super::failure::{Limit, Short};
+use crate::clock::Clock;
+use crate::expr::check;
+use crate::text::Text;
+use regex::Regex;
+
+/// Predicate evaluations in one evaluation.
+pub const MAX_PREDICATES: u32 = 50_000;
+/// Element comparisons in one evaluation.
+pub const MAX_COMPARISONS: u32 = 1_000_000;
+/// Bytes of a text for `matches`, as UTF-8.
+pub const MAX_MATCHED: usize = 10 << 20;
+/// Units of a UTF-16 text for `len` and `substring`.
+pub const MAX_COUNTED: usize = 1 << 20;
+/// Computed patterns that are kept.
+pub const MAX_PATTERNS: usize = 64;
+/// The clock is looked at every this many steps.
+const STEPS_A_LOOK: u32 = 256;
+/// Bytes of text that count as a step.
+const BYTES_A_STEP: usize = 4096;
+
+/// Reused memory: one per probe and thread, or one per probe where hits are serialised.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) text: String,
+    pub(super) other: String,
+    patterns: Vec<(String, Result<Regex, Short>)>,
+    oldest: usize,
+}
+
+impl Scratch {
+    /// The compiled form of a computed pattern. The 64 newest are kept, refused ones too.
+    pub(super) fn pattern(&mut self, source: Text<'_>) -> &Result<Regex, Short> {
+        let found = match source {
+            Text::Utf8(source) => self.patterns.iter().position(|(known, _)| known == source),
+            _ => self.patterns.iter().position(|(known, _)| source.same(Text::Utf8(known))),
+        };
+        let index = found.unwrap_or_else(|| self.compile(source.to_text()));
+        &self.patterns[index].1
+    }
+
+    fn compile(&mut self, source: String) -> usize {
+        let compiled = check::pattern(&source).map_err(|reason| Short::new(&reason));
+        if self.patterns.len() < MAX_PATTERNS {
+            self.patterns.push((source, compiled));
+            return self.patterns.len() - 1;
+        }
+        let index = self.oldest;
+        self.oldest = (index + 1) % MAX_PATTERNS;
+        self.patterns[index] = (source, compiled);
+        index
+    }
+}
+
+/// What evaluations may still cost. Time is shared by all evaluations under one budget (a template is one budget); the
+/// counts are those of a single evaluation.
+///
+/// The clock is not read before the 256th step: most evaluations end earlier, and what comes before takes
+/// microseconds. The first look starts the time, so that an evaluation is stopped at most that much later.
+pub struct Budget<'c> {
+    clock: &'c dyn Clock,
+    nanoseconds: u64,
+    deadline: Option<u64>,
+    steps: u32,
+    predicates: u32,
+    comparisons: u32,
+    redacted: &'c dyn Fn(Text<'_>) -> bool,
+    types: bool,
+    pub(super) scratch: &'c mut Scratch,
+}
+
+impl<'c> Budget<'c> {
+    /// A fresh budget. `redacted` is the verdict on a computed key; `types` is false if no type is redacted, so that none
+    /// need be asked for.
+    pub fn new(
+        clock: &'c dyn Clock,
+        nanoseconds: u64,
+        redacted: &'c dyn Fn(Text<'_>) -> bool,
+        types: bool,
+        scratch: &'c mut Scratch,
+    ) -> Self {
+        Budget { clock, nanoseconds, deadline: None, steps: 0, predicates: 0, comparisons: 0, redacted, types, scratch }
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Begins an evaluation: the counts start afresh, time and steps go on.
+    pub(super) fn begin(&mut self) {
+        self.predicates = 0;
+        self.comparisons = 0;
+    }
+
+    /// Counts a step.
+    #[inline]
+    pub(super) fn step(&mut self) -> Result<(), Failure> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps % STEPS_A_LOOK == 0 { self.look() } else { Ok(()) }
+    }
+
+    /// Counts the steps of work on so many bytes of text.
+    #[inline]
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
+        if bytes < BYTES_A_STEP { Ok(()) } else { self.charge_long(bytes) }
+    }
+
+    #[cold]
+    fn charge_long(&mut self, bytes: usize) -> Result<(), Failure> {
+        let before = self.steps / STEPS_A_LOOK;
+        self.steps = self.steps.wrapping_add(u32::try_from(bytes / BYTES_A_STEP).unwrap_or(u32::MAX));
+        if self.steps / STEPS_A_LOOK == before { Ok(()) } else { self.look() }
+    }
+
+    #[cold]
+    fn look(&mut self) -> Result<(), Failure> {
+        let now = self.clock.monotonic();
+        match self.deadline {
+            None => {
+                self.deadline = Some(now.saturating_add(self.nanoseconds));
+                Ok(())
+            }
+            Some(deadline) if now >= deadline => Err(Failure::Timeout),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Counts an evaluation of a predicate.
+    #[inline]
+    pub(super) fn predicate(&mut self) -> Result<(), Failure> {
+        self.predicates += 1;
+        if self.predicates > MAX_PREDICATES {
+            return Err(Failure::Limit(Limit::Predicates));
+        }
+        self.step()
+    }
+
+    /// Counts a comparison of elements.
+    #[inline]
+    pub(super) fn comparison(&mut self) -> Result<(), Failure> {
+        self.comparisons += 1;
+        if self.comparisons > MAX_COMPARISONS {
+            return Err(Failure::Limit(Limit::Comparisons));
+        }
+        self.step()
+    }
+
+    /// True if types have to be asked whether they are redacted.
+    #[inline]
+    pub(super) fn types(&self) -> bool {
+        self.types
+    }
+
+    /// The verdict on a computed key.
+    pub(super) fn redacts(&self, key: Text<'_>) -> bool {
+        (self.redacted)(key)
+    }
+}
