@@ -1,1 +1,635 @@
-//! The bounded walk over host values, into a record.
+//! Reads values of the host into a record, within limits. It stands on the walk of a hit: the evaluator or the frame
+//! gives the value, [`crate::record::write`] has the scratch, the worker reads the record later.
+//!
+//! The walk recurses: a level costs a few hundred bytes of stack, and no more than [`MAX_LEVELS`] levels are opened
+//! whatever a probe asks for, so that a cycle or a list in a list in a list ends as a `depth` stub. An explicit stack
+//! would need a host's enumeration to be resumable, which none offers without allocating.
+
+use super::limits::{Limits, MESSAGE, MESSAGE_LENGTH, SECTION_NAMES};
+use super::redact::Redaction;
+use crate::clock::Clock;
+use crate::expr::eval::Operand;
+use crate::host::{BigDigits, Child, DecimalDigits, Frame, Name, Section, TypeInfo, Value, View, Walk};
+use crate::record::layout::{
+    self as lay, DECIMAL_WORDS, HARD_RECORD, HUGE_BITS, HUGE_DIGITS, INLINE, MAX_LEVELS, NO_TYPE, SOFT_RECORD, word,
+};
+use crate::record::write::Writer;
+use crate::text::{CodePoints, Text};
+use std::ops::ControlFlow;
+
+/// Bytes of a message's byte string.
+const MESSAGE_BYTES: usize = 64;
+/// Units of an exception's message in `throwable`.
+const THROWABLE_LENGTH: u32 = 2048;
+/// Bytes of the text of a well-known scalar, a function's or enum member's name.
+const LABEL_BYTES: usize = 4096;
+
+/// What all values of a capture point have in common.
+#[derive(Clone, Copy)]
+pub struct WalkContext<'c> {
+    /// The rules of the session.
+    pub redaction: &'c Redaction,
+    /// Read once in 64 values.
+    pub clock: &'c dyn Clock,
+    /// Coarse nanoseconds at which the time is over.
+    pub deadline: u64,
+    /// True if fields that only application code could answer are shown (JavaScript).
+    pub computed: bool,
+}
+
+/// Writes the value of a template's segment, under the limits of messages.
+pub fn message<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, segment: u16, value: &Operand<'f, V>) {
+    if out.buf.len() > HARD_RECORD {
+        return out.mark(lay::FLAG_FULL);
+    }
+    out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)), []);
+    Walker { out, cx, limits: MESSAGE, message: true }.operand(value, 0);
+}
+
+/// Writes all variables of a section.
+pub fn section<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, section: Section, limits: &Limits) {
+    out.section(section);
+    frame.section(section, |name, value| named(out, cx, name, value, limits));
+}
+
+/// Writes one variable of the open section. `Break`: the section takes no more.
+#[inline]
+pub fn named<'f, V: Value<'f>>(
+    out: &mut Writer,
+    cx: &WalkContext<'_>,
+    name: Name<'_>,
+    value: V,
+    limits: &Limits,
+) -> ControlFlow<()> {
+    admit(out)?;
+    let mut walker = Walker { out, cx, limits: *limits, message: false };
+    let redacted = walker.name(name);
+    walker.child(value, redacted, 0);
+    ControlFlow::Continue(())
+}
+
+/// Writes the value of a capture expression; its name is the author's and is not judged.
+pub fn operand<'f, V: Value<'f>>(
+    out: &mut Writer,
+    cx: &WalkContext<'_>,
+    name: &str,
+    value: &Operand<'f, V>,
+    limits: &Limits,
+) -> ControlFlow<()> {
+    admit(out)?;
+    out.put(word(lay::ITEM_NAMED, INLINE), []);
+    out.inline(Text::Utf8(name));
+    Walker { out, cx, limits: *limits, message: false }.operand(value, 0);
+    ControlFlow::Continue(())
+}
+
+/// Writes a `timeout` stub for a capture expression that was not evaluated because the time was over.
+pub fn not_reached(out: &mut Writer, name: &str) -> ControlFlow<()> {
+    admit(out)?;
+    out.put(word(lay::ITEM_NAMED, INLINE), []);
+    out.inline(Text::Utf8(name));
+    out.put(word(lay::WITHHELD, NO_TYPE), [lay::REASON_TIMEOUT]);
+    ControlFlow::Continue(())
+}
+
+/// Writes the exception of the open point: type, message, stack.
+pub fn throwable<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, exception: F::Value) {
+    let info = exception.type_info();
+    let limits = Limits { length: THROWABLE_LENGTH, ..Limits::default() };
+    let mut walker = Walker { out, cx, limits, message: false };
+    walker.head(lay::ITEM_THROWABLE, info.id, Some(exception));
+    match exception.message() {
+        _ if info.redacted => walker.withheld(NO_TYPE, None::<F::Value>, lay::REASON_REDACTED_TYPE),
+        Some(message) => walker.child(message, false, 0),
+        None => walker.out.put(word(lay::NULL, NO_TYPE), []),
+    }
+    out.frames(|visit| frame.traceback(exception, visit));
+}
+
+/// True (`Continue`) if the open section takes one more name.
+#[inline]
+fn admit(out: &mut Writer) -> ControlFlow<()> {
+    if out.names == SECTION_NAMES {
+        out.point_reason = lay::REASON_FIELD_COUNT;
+        return ControlFlow::Break(());
+    }
+    if out.buf.len() > HARD_RECORD {
+        out.point_reason = lay::REASON_TIMEOUT;
+        out.mark(lay::FLAG_FULL);
+        return ControlFlow::Break(());
+    }
+    out.names += 1;
+    ControlFlow::Continue(())
+}
+
+struct Walker<'w, 'c> {
+    out: &'w mut Writer,
+    cx: &'c WalkContext<'c>,
+    limits: Limits,
+    message: bool,
+}
+
+/// How far the children of a container were written.
+struct Open {
+    /// Where the end word stands.
+    at: usize,
+    count: u32,
+    reason: u8,
+}
+
+impl Walker<'_, '_> {
+    /// Writes a name and answers whether it is redacted.
+    #[inline]
+    fn name(&mut self, name: Name<'_>) -> bool {
+        match name {
+            Name::Known { id, redacted } => {
+                self.out.put(word(lay::ITEM_NAMED, id), []);
+                redacted
+            }
+            Name::Text(text) => {
+                self.out.put(word(lay::ITEM_NAMED, INLINE), []);
+                self.out.inline(text);
+                self.out.keys.redacted(text, self.cx.redaction)
+            }
+        }
+    }
+
+    /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
+    #[inline]
+    fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
+        let info = value.type_info();
+        if redacted {
+            return self.withheld(info.id, Some(value), lay::REASON_REDACTED_IDENT);
+        }
+        self.value(value, info, None, level);
+    }
+
+    #[inline]
+    fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: Option<View<'f>>, level: u32) {
+        if info.redacted {
+            return self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
+        }
+        if self.is_over() {
+            return self.withheld(info.id, Some(value), lay::REASON_TIMEOUT);
+        }
+        let view = view.unwrap_or_else(|| value.view());
+        let id = info.id;
+        match view {
+            View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
+            View::Null => self.head(lay::NULL, id, Some(value)),
+            View::Bool(truth) => self.head(if truth { lay::TRUE } else { lay::FALSE }, id, Some(value)),
+            View::Int(int) => self.fixed(lay::INT, id, value, int.to_le_bytes()),
+            View::Float(float) => self.fixed(lay::FLOAT, id, value, float.to_le_bytes()),
+            View::Str(text) => {
+                self.head(string_tag(text), id, Some(value));
+                self.text(text, level);
+            }
+            View::List(len) => self.list(lay::LIST, value, id, len, level),
+            View::Set(len) => self.list(lay::SET, value, id, len, level),
+            View::Map { len, .. } => self.map(value, id, len, level),
+            View::Object => self.object(value, id, level),
+            other => self.rare(value, id, other, level),
+        }
+    }
+
+    #[cold]
+    fn rare<'f, V: Value<'f>>(&mut self, value: V, id: u32, view: View<'f>, level: u32) {
+        match view {
+            View::Big(digits) => {
+                self.head(lay::BIG, id, Some(value));
+                self.big(digits);
+            }
+            View::Complex(real, imaginary) => {
+                self.fixed(lay::COMPLEX, id, value, real.to_le_bytes());
+                self.out.buf.extend_from_slice(&imaginary.to_le_bytes());
+            }
+            View::Decimal(digits) => {
+                self.head(lay::DECIMAL, id, Some(value));
+                self.decimal(digits);
+            }
+            View::Bytes(bytes) => {
+                self.head(lay::BYTES, id, Some(value));
+                let limit = if self.message { MESSAGE_BYTES } else { self.limits.length as usize };
+                let kept = bytes.get(..limit).unwrap_or(bytes);
+                self.sized(bytes.len(), kept.len());
+                self.out.buf.extend_from_slice(kept);
+            }
+            // In a message it is the list that expressions see.
+            View::Named(len) if self.message => self.list(lay::LIST, value, id, len, level),
+            View::Exception if self.message => {
+                self.head(lay::EXCEPTION, id, Some(value));
+                match value.message() {
+                    Some(message) => self.child(message, false, level),
+                    None => self.out.put(word(lay::NULL, NO_TYPE), []),
+                }
+            }
+            View::Named(_) | View::Exception => self.object(value, id, level),
+            View::Enum => self.label(lay::ENUM, value, id),
+            View::Function => self.label(lay::FUNCTION, value, id),
+            View::Iterator => self.label(lay::ITERATOR, value, id),
+            View::Scalar => self.label(lay::SCALAR, value, id),
+            // The kinds that `value` has written already, and what cannot be inspected.
+            _ => self.head(lay::OPAQUE, id, Some(value)),
+        }
+    }
+
+    /// True if nothing more is to be read: the time is over or the record full.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        self.out.nodes = self.out.nodes.wrapping_add(1);
+        if self.out.nodes & 63 == 0 && self.cx.clock.coarse() >= self.cx.deadline {
+            self.out.timed_out = true;
+            self.out.mark(lay::FLAG_TIMEOUT);
+        }
+        if self.out.buf.len() > SOFT_RECORD {
+            self.out.mark(lay::FLAG_FULL);
+            return true;
+        }
+        self.out.timed_out
+    }
+
+    /// The word of a value, with the type's text if it has no number.
+    #[inline]
+    fn head<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: Option<V>) {
+        self.out.put(word(tag, id), []);
+        if id == INLINE {
+            self.inline_type(value);
+        }
+    }
+
+    #[cold]
+    fn inline_type<'f, V: Value<'f>>(&mut self, value: Option<V>) {
+        let start = self.out.buf.len();
+        if let Some(value) = value {
+            value.type_names(|name| {
+                self.out.inline(name.bare);
+                ControlFlow::Break(())
+            });
+        }
+        if self.out.buf.len() == start {
+            self.out.inline(Text::Utf8(""));
+        }
+    }
+
+    #[inline]
+    fn fixed<'f, V: Value<'f>, const N: usize>(&mut self, tag: u8, id: u32, value: V, payload: [u8; N]) {
+        if id == INLINE {
+            self.head(tag, id, Some(value));
+            self.out.buf.extend_from_slice(&payload);
+        } else {
+            self.out.put(word(tag, id), payload);
+        }
+    }
+
+    fn withheld<'f, V: Value<'f>>(&mut self, id: u32, value: Option<V>, reason: u8) {
+        self.head(lay::WITHHELD, id, value);
+        self.out.buf.push(reason);
+    }
+
+    #[inline]
+    fn sized(&mut self, total: usize, kept: usize) {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&(total as u64).to_le_bytes());
+        bytes[8..].copy_from_slice(&(kept as u32).to_le_bytes());
+        self.out.buf.extend_from_slice(&bytes);
+    }
+
+    #[inline]
+    fn text(&mut self, text: Text<'_>, level: u32) {
+        let limit = match (self.message, level) {
+            (false, _) => self.limits.length as usize,
+            (true, 0) => MESSAGE_LENGTH,
+            (true, _) => MESSAGE.length as usize,
+        };
+        // A probe may ask for more than a record holds.
+        let limit = limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4);
+        let (kept, total) = cut(text, limit, self.message);
+        let buf = &mut self.out.buf;
+        let start = buf.len();
+        buf.reserve(12 + 64);
+        buf.extend_from_slice(&(total as u64).to_le_bytes());
+        buf.extend_from_slice(&[0; 4]);
+        match kept {
+            Text::Utf8(text) => buf.extend_from_slice(text.as_bytes()),
+            Text::Latin1(units) => buf.extend_from_slice(units),
+            Text::Ucs2(units) | Text::Utf16(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
+            Text::Ucs4(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
+        }
+        let length = (buf.len() - start - 12) as u32;
+        self.out.patch(start + 8, &length.to_le_bytes());
+    }
+
+    fn big(&mut self, big: BigDigits<'_>) {
+        let width = u64::from(big.bits.clamp(1, 32));
+        let used = big.digits.len() - big.digits.iter().rev().take_while(|digit| **digit == 0).count();
+        let digits = big.digits.get(..used).unwrap_or_default();
+        let bits = match digits.last() {
+            None => 0,
+            Some(top) => (used as u64 - 1) * width + u64::from(32 - top.leading_zeros()),
+        };
+        let mut dropped = 0;
+        if bits > HUGE_BITS {
+            // Only the first hexadecimal digits will be shown.
+            let low = (bits.div_ceil(4) - HUGE_DIGITS) * 4;
+            dropped = (low / width) as usize;
+        }
+        let kept = digits.get(dropped..).unwrap_or_default();
+        let buf = &mut self.out.buf;
+        buf.extend_from_slice(&[u8::from(big.negative), width as u8]);
+        buf.extend_from_slice(&bits.to_le_bytes());
+        buf.extend_from_slice(&(dropped as u32).to_le_bytes());
+        buf.extend_from_slice(&(kept.len() as u32).to_le_bytes());
+        buf.extend(kept.iter().flat_map(|digit| digit.to_le_bytes()));
+    }
+
+    fn decimal(&mut self, decimal: DecimalDigits<'_>) {
+        let used = decimal.words.len() - decimal.words.iter().rev().take_while(|word| **word == 0).count();
+        let dropped = used.saturating_sub(DECIMAL_WORDS);
+        let kept = decimal.words.get(dropped..used).unwrap_or_default();
+        let buf = &mut self.out.buf;
+        buf.push(u8::from(decimal.negative));
+        buf.extend_from_slice(&decimal.exponent.to_le_bytes());
+        buf.extend_from_slice(&(dropped as u32).to_le_bytes());
+        buf.extend_from_slice(&(kept.len() as u32).to_le_bytes());
+        buf.extend(kept.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    fn label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
+        self.head(tag, id, Some(value));
+        self.out.label.clear();
+        value.label(&mut self.out.label);
+        let label = &self.out.label;
+        let mut end = label.len().min(LABEL_BYTES);
+        while !label.is_char_boundary(end) {
+            end -= 1;
+        }
+        let label = label.get(..end).unwrap_or_default();
+        self.out.buf.extend_from_slice(&(label.len() as u32).to_le_bytes());
+        self.out.buf.extend_from_slice(label.as_bytes());
+        // A host may have put a long text there once.
+        self.out.label.shrink_to(64 * 1024);
+    }
+
+    /// True if a container at this level is opened.
+    #[inline]
+    fn opens(&self, level: u32) -> bool {
+        level < self.limits.depth.min(MAX_LEVELS)
+    }
+
+    /// The size and the place of the end word.
+    #[inline]
+    fn open(&mut self, size: usize) -> Open {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&(size as u64).to_le_bytes());
+        self.out.buf.extend_from_slice(&bytes);
+        Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE }
+    }
+
+    #[inline]
+    fn close(&mut self, open: &Open) {
+        let end = open.count | u32::from(open.reason) << 24;
+        self.out.patch(open.at, &end.to_le_bytes());
+    }
+
+    /// A container that changed under our eyes is given empty: what was read may never have been there together.
+    #[cold]
+    fn changed(&mut self, open: &mut Open) {
+        self.out.buf.truncate(open.at + 4);
+        open.count = 0;
+        open.reason = lay::REASON_CHANGED;
+    }
+
+    fn list<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32, len: usize, level: u32) {
+        self.head(tag, id, Some(value));
+        let mut open = self.open(len);
+        let max = self.limits.elements;
+        if !self.opens(level) {
+            open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
+        } else if len > 0 {
+            let mut walk = Walk::Complete;
+            if max > 0 {
+                walk = value.elements(|element| {
+                    if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                        open.reason = lay::REASON_TIMEOUT;
+                        return ControlFlow::Break(());
+                    }
+                    self.child(element, false, level + 1);
+                    open.count += 1;
+                    if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+            }
+            self.ended(&mut open, walk, len, max);
+        }
+        self.close(&open);
+    }
+
+    fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
+        self.head(lay::MAP, id, Some(value));
+        let mut open = self.open(len);
+        let max = self.limits.elements;
+        if !self.opens(level) {
+            open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
+        } else if len > 0 {
+            let mut walk = Walk::Complete;
+            if max > 0 {
+                walk = value.entries(|key, value| {
+                    if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                        open.reason = lay::REASON_TIMEOUT;
+                        return ControlFlow::Break(());
+                    }
+                    self.entry(key, value, level + 1);
+                    open.count += 1;
+                    if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+            }
+            self.ended(&mut open, walk, len, max);
+        }
+        self.close(&open);
+    }
+
+    /// Why a container has no more children than it has.
+    #[inline]
+    fn ended(&mut self, open: &mut Open, walk: Walk, len: usize, max: u32) {
+        if walk == Walk::Changed {
+            return self.changed(open);
+        }
+        if open.reason == lay::REASON_NONE && open.count == max && len > max as usize {
+            open.reason = lay::REASON_COLLECTION_SIZE;
+        }
+    }
+
+    #[inline]
+    fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
+        let view = key.view();
+        let redacted = match view {
+            View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
+            View::Bytes(bytes) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
+            _ => false,
+        };
+        self.value(key, key.type_info(), Some(view), level);
+        self.child(value, redacted, level);
+    }
+
+    fn object<'f, V: Value<'f>>(&mut self, value: V, id: u32, level: u32) {
+        self.head(lay::OBJECT, id, Some(value));
+        self.out.buf.extend_from_slice(&[0; 4]);
+        let mut open = Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE };
+        if !self.opens(level) {
+            open.reason = if self.message && !self.has_fields(value) { lay::REASON_NONE } else { lay::REASON_DEPTH };
+            return self.close(&open);
+        }
+        let max = self.limits.fields;
+        let computed = self.cx.computed && !self.message;
+        let walk = value.fields(|name, child| {
+            if matches!(child, Child::Absent) || (!computed && matches!(child, Child::Computed)) {
+                return ControlFlow::Continue(());
+            }
+            if open.count == max {
+                open.reason = lay::REASON_FIELD_COUNT;
+                return ControlFlow::Break(());
+            }
+            if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                open.reason = lay::REASON_TIMEOUT;
+                return ControlFlow::Break(());
+            }
+            open.count += 1;
+            let redacted = self.name(name);
+            match child {
+                Child::Present(value) => self.child(value, redacted, level + 1),
+                _ if redacted => self.withheld(NO_TYPE, None::<V>, lay::REASON_REDACTED_IDENT),
+                Child::Failed(reason) => {
+                    self.withheld(NO_TYPE, None::<V>, lay::REASON_TEXT);
+                    self.out.inline(Text::Utf8(reason));
+                }
+                Child::Computed | Child::Absent => self.out.put(word(lay::COMPUTED, NO_TYPE), []),
+            }
+            ControlFlow::Continue(())
+        });
+        if walk == Walk::Changed {
+            self.changed(&mut open);
+        }
+        self.close(&open);
+    }
+
+    fn has_fields<'f, V: Value<'f>>(&self, value: V) -> bool {
+        let mut found = false;
+        value.fields(|_, child| {
+            if matches!(child, Child::Absent | Child::Computed) {
+                return ControlFlow::Continue(());
+            }
+            found = true;
+            ControlFlow::Break(())
+        });
+        found
+    }
+
+    /// A value of the host, or one that an expression made.
+    fn operand<'f, V: Value<'f>>(&mut self, operand: &Operand<'f, V>, level: u32) {
+        if let Operand::Host(value) = operand {
+            return self.child(*value, false, level);
+        }
+        if self.is_over() {
+            return self.withheld(NO_TYPE, None::<V>, lay::REASON_TIMEOUT);
+        }
+        match operand {
+            Operand::Host(value) => self.child(*value, false, level),
+            Operand::Null => self.out.put(word(lay::NULL, NO_TYPE), []),
+            Operand::Bool(truth) => self.out.put(word(if *truth { lay::TRUE } else { lay::FALSE }, NO_TYPE), []),
+            Operand::Int(int) => self.out.put(word(lay::INT, NO_TYPE), int.to_le_bytes()),
+            Operand::Float(float) => self.out.put(word(lay::FLOAT, NO_TYPE), float.to_le_bytes()),
+            Operand::Big(big) => {
+                self.out.put(word(lay::BIG, NO_TYPE), []);
+                let negative = big.sign() == num_bigint::Sign::Minus;
+                let digits: smallvec::SmallVec<[u32; 64]> = big.iter_u32_digits().collect();
+                self.big(BigDigits { negative, digits: &digits, bits: 32 });
+            }
+            Operand::Text(text) => {
+                self.out.put(word(string_tag(*text), NO_TYPE), []);
+                self.text(*text, level);
+            }
+            Operand::List(items) => {
+                self.made(lay::LIST, items.len(), level, |walker, index| {
+                    items.get(index).map(|item| walker.operand(item, level + 1));
+                });
+            }
+            Operand::Set(items) => {
+                self.made(lay::SET, items.len(), level, |walker, index| {
+                    items.get(index).map(|item| walker.child(*item, false, level + 1));
+                });
+            }
+            Operand::Map(entries) => {
+                self.made(lay::MAP, entries.len(), level, |walker, index| {
+                    entries.get(index).map(|(key, value)| walker.entry(*key, *value, level + 1));
+                });
+            }
+        }
+    }
+
+    /// A container that an expression made.
+    fn made(&mut self, tag: u8, len: usize, level: u32, mut child: impl FnMut(&mut Self, usize)) {
+        self.out.put(word(tag, NO_TYPE), []);
+        let mut open = self.open(len);
+        let max = self.limits.elements;
+        if !self.opens(level) {
+            open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
+            return self.close(&open);
+        }
+        for index in 0..len.min(max as usize) {
+            if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                open.reason = lay::REASON_TIMEOUT;
+                break;
+            }
+            child(self, index);
+            open.count += 1;
+        }
+        self.ended(&mut open, Walk::Complete, len, max);
+        self.close(&open);
+    }
+}
+
+#[inline]
+fn string_tag(text: Text<'_>) -> u8 {
+    match text {
+        Text::Utf8(_) => lay::STR_UTF8,
+        Text::Latin1(_) => lay::STR_LATIN1,
+        Text::Ucs2(_) => lay::STR_UCS2,
+        Text::Ucs4(_) => lay::STR_UCS4,
+        Text::Utf16(_) => lay::STR_UTF16,
+    }
+}
+
+/// The first `limit` units of a text (code points, if `points`), in whole code points, and its length in the same units.
+#[inline]
+fn cut(text: Text<'_>, limit: usize, points: bool) -> (Text<'_>, usize) {
+    fn first<T>(units: &[T], limit: usize) -> &[T] {
+        units.get(..limit).unwrap_or(units)
+    }
+    match text {
+        Text::Latin1(units) => (Text::Latin1(first(units, limit)), units.len()),
+        Text::Ucs2(units) => (Text::Ucs2(first(units, limit)), units.len()),
+        Text::Ucs4(units) => (Text::Ucs4(first(units, limit)), units.len()),
+        Text::Utf8(whole) => {
+            if whole.len() <= limit {
+                return (text, text.len());
+            }
+            let end = whole.char_indices().nth(limit).map_or(whole.len(), |(at, _)| at);
+            (Text::Utf8(whole.get(..end).unwrap_or(whole)), text.len())
+        }
+        Text::Utf16(units) if units.len() <= limit => (text, units.len()),
+        Text::Utf16(units) if points => {
+            let mut rest = CodePoints::Utf16(units);
+            let taken = rest.by_ref().take(limit).count();
+            let end = match &rest {
+                CodePoints::Utf16(tail) => units.len() - tail.len(),
+                _ => units.len(),
+            };
+            (Text::Utf16(first(units, end)), taken + rest.count())
+        }
+        Text::Utf16(units) => {
+            let high = |at: usize| units.get(at).is_some_and(|unit| (0xD800..0xDC00).contains(unit));
+            let low = units.get(limit).is_some_and(|unit| (0xDC00..0xE000).contains(unit));
+            let end = if low && limit > 0 && high(limit - 1) { limit - 1 } else { limit };
+            (Text::Utf16(first(units, end)), units.len())
+        }
+    }
+}
