@@ -1,1 +1,774 @@
-//! Settings: arguments over environment over defaults. The only file that reads the environment.
+//! Settings: arguments over environment over defaults. The only file that reads the environment. It stands before both
+//! walks: the session is started with what is read here.
+//!
+//! [`ROWS`] is the one table. Reading, log lines and `docs/settings.md` come from it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::expr::template::Segment;
+use crate::probe::model::{Kind, Probe};
+
+/// What may be captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// Everything but what is redacted.
+    Full,
+    /// Types and sizes only. Not available yet: what would show a value is refused.
+    Strict,
+}
+
+impl CaptureMode {
+    /// Why a probe must not be installed, if so. Strict capture is not available yet, and a probe that would show more
+    /// than it allows must not run instead: neither one that captures, nor one with an expression, since a condition or
+    /// a message tells about values too.
+    pub fn refuses(self, probe: &Probe) -> Option<&'static str> {
+        let reads = match &probe.kind {
+            Kind::Log(log) => {
+                log.captures() || log.template.segments.iter().any(|s| matches!(s, Segment::Expression(_)))
+            }
+            Kind::Metric(metric) => metric.value.is_some(),
+            Kind::Span => false,
+            Kind::SpanDecoration(_) => true,
+        };
+        if self == CaptureMode::Full || !(reads || probe.when.is_some()) {
+            return None;
+        }
+        Some(
+            "strict capture is not available in this version, so a probe that reads values is refused; set STROBE_CAPTURE=full to allow it",
+        )
+    }
+}
+
+/// When events are shown to people, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// If standard error is a terminal, or the command was started.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Secret(…)")
+    }
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each field is a row of the table, which says what it means")]
+#[allow(clippy::struct_excessive_bools, reason = "settings are switches")]
+pub struct Settings {
+    pub enabled: Option<bool>,
+    pub dynamic_instrumentation_enabled: Option<bool>,
+    pub probe_file: Option<PathBuf>,
+    /// `None`: the host's own default.
+    pub capture_timeout: Option<Duration>,
+    pub evaluation_timeout: Duration,
+    pub upload_interval: Duration,
+    pub upload_timeout: Duration,
+    pub upload_batch_size: usize,
+    pub diagnostics_interval: Duration,
+    pub max_payload_size: usize,
+    pub metrics_enabled: bool,
+    pub redacted_identifiers: Vec<String>,
+    pub redaction_excluded_identifiers: Vec<String>,
+    pub redacted_types: Vec<String>,
+    pub poll_interval: Duration,
+    pub snapshot_url: Option<String>,
+    pub remote_configuration_enabled: bool,
+    pub remote_config_trust_root: Option<PathBuf>,
+    pub service: Option<String>,
+    pub env: Option<String>,
+    pub version: Option<String>,
+    pub tags: Vec<(String, String)>,
+    pub git_commit_sha: Option<String>,
+    pub git_repository_url: Option<String>,
+    pub git_metadata_enabled: bool,
+    pub trace_agent_url: Option<String>,
+    pub agent_host: Option<String>,
+    pub trace_agent_port: Option<u16>,
+    pub dogstatsd_url: Option<String>,
+    pub dogstatsd_host: Option<String>,
+    pub dogstatsd_port: Option<u16>,
+    pub agentless_enabled: bool,
+    pub api_key: Option<Secret>,
+    pub site: String,
+    pub external_env: Option<String>,
+    pub entity_id: Option<String>,
+    pub propagate_process_tags: bool,
+    pub third_party_includes: Vec<String>,
+    pub third_party_excludes: Vec<String>,
+    pub cpu_budget: f64,
+    pub capture: CaptureMode,
+    pub capture_key: Option<Secret>,
+    pub rate_limits: bool,
+    pub ndjson: Option<PathBuf>,
+    pub terminal: Show,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            enabled: None,
+            dynamic_instrumentation_enabled: None,
+            probe_file: None,
+            capture_timeout: None,
+            evaluation_timeout: Duration::from_millis(50),
+            upload_interval: Duration::from_secs(1),
+            upload_timeout: Duration::from_secs(10),
+            upload_batch_size: 1000,
+            diagnostics_interval: Duration::from_secs(3600),
+            max_payload_size: 1024 * 1024,
+            metrics_enabled: true,
+            redacted_identifiers: Vec::new(),
+            redaction_excluded_identifiers: Vec::new(),
+            redacted_types: Vec::new(),
+            poll_interval: Duration::from_secs(5),
+            snapshot_url: None,
+            remote_configuration_enabled: true,
+            remote_config_trust_root: None,
+            service: None,
+            env: None,
+            version: None,
+            tags: Vec::new(),
+            git_commit_sha: None,
+            git_repository_url: None,
+            git_metadata_enabled: true,
+            trace_agent_url: None,
+            agent_host: None,
+            trace_agent_port: None,
+            dogstatsd_url: None,
+            dogstatsd_host: None,
+            dogstatsd_port: None,
+            agentless_enabled: false,
+            api_key: None,
+            site: "datadoghq.com".to_owned(),
+            external_env: None,
+            entity_id: None,
+            propagate_process_tags: true,
+            third_party_includes: Vec::new(),
+            third_party_excludes: Vec::new(),
+            cpu_budget: 2.0,
+            capture: CaptureMode::Full,
+            capture_key: None,
+            rate_limits: true,
+            ndjson: None,
+            terminal: Show::Auto,
+        }
+    }
+}
+
+/// Reads the text of a setting, or says what was expected.
+type Read = fn(&mut Settings, &str) -> Result<(), &'static str>;
+
+/// One setting.
+pub struct Row {
+    /// The argument's name.
+    pub option: &'static str,
+    /// The environment variables, the one that wins first.
+    pub variables: &'static [&'static str],
+    /// The default, for people.
+    pub default: &'static str,
+    /// What it means, in a sentence.
+    pub doc: &'static str,
+    /// True if its value is never written anywhere.
+    secret: bool,
+    read: Read,
+}
+
+const fn row(
+    option: &'static str,
+    variables: &'static [&'static str],
+    default: &'static str,
+    doc: &'static str,
+    read: Read,
+) -> Row {
+    Row { option, variables, default, doc, secret: false, read }
+}
+
+const fn secret(row: Row) -> Row {
+    Row { secret: true, ..row }
+}
+
+/// Sets a field to what a reader makes of the text.
+macro_rules! set {
+    ($field:ident, $read:expr) => {
+        |settings, text| {
+            settings.$field = $read(text)?;
+            Ok(())
+        }
+    };
+}
+
+/// Every setting.
+#[rustfmt::skip]
+pub static ROWS: &[Row] = &[
+    row("enabled", &["STROBE_ENABLED"], "as `DD_DYNAMIC_INSTRUMENTATION_ENABLED`",
+        "On or off. It beats `DD_DYNAMIC_INSTRUMENTATION_ENABLED`. `true` also allows it beside the vendor's own debugger.",
+        set!(enabled, some(boolean))),
+    row("dynamic_instrumentation_enabled", &["DD_DYNAMIC_INSTRUMENTATION_ENABLED"], "`false`",
+        "On at start.", set!(dynamic_instrumentation_enabled, some(boolean))),
+    row("probe_file", &["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"], "none",
+        "A file with a JSON array of probes, read once at start.", set!(probe_file, path)),
+    row("capture_timeout_ms", &["DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT_MS", "DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT"],
+        "`100`; Node `15`", "Milliseconds that the capture of one hit may take.", set!(capture_timeout, some(milliseconds))),
+    row("evaluation_timeout_ms", &["DD_DYNAMIC_INSTRUMENTATION_EVALUATION_TIMEOUT_MS"], "`50`",
+        "Milliseconds that one expression may take.", set!(evaluation_timeout, milliseconds)),
+    row("upload_flush_interval", &["DD_DYNAMIC_INSTRUMENTATION_UPLOAD_FLUSH_INTERVAL"], "as `upload_interval_seconds`",
+        "Older name of `upload_interval_seconds`, which wins. A number from 10 is milliseconds, a smaller one seconds.",
+        set!(upload_interval, flush_interval)),
+    row("upload_interval_seconds", &["DD_DYNAMIC_INSTRUMENTATION_UPLOAD_INTERVAL_SECONDS"], "`1.0`",
+        "Seconds until a batch is sent, counted from its first event.", set!(upload_interval, seconds)),
+    row("upload_timeout", &["DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT"], "`10`",
+        "Seconds that one request may take.", set!(upload_timeout, seconds)),
+    row("upload_batch_size", &["DD_DYNAMIC_INSTRUMENTATION_UPLOAD_BATCH_SIZE"], "`1000`",
+        "Events in one request, at most 1000.", set!(upload_batch_size, batch_size)),
+    row("diagnostics_interval", &["DD_DYNAMIC_INSTRUMENTATION_DIAGNOSTICS_INTERVAL"], "`3600`",
+        "Seconds until the statuses of all probes are sent again.", set!(diagnostics_interval, seconds)),
+    row("max_payload_size", &["DD_DYNAMIC_INSTRUMENTATION_MAX_PAYLOAD_SIZE"], "`1048576`",
+        "Bytes of configuration that are accepted.", set!(max_payload_size, positive)),
+    row("metrics_enabled", &["DD_DYNAMIC_INSTRUMENTATION_METRICS_ENABLED"], "`true`",
+        "Send health metrics.", set!(metrics_enabled, boolean)),
+    row("redacted_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_IDENTIFIERS"], "empty",
+        "Names, separated by commas, whose values are withheld too.", set!(redacted_identifiers, list)),
+    row("redaction_excluded_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTION_EXCLUDED_IDENTIFIERS"], "empty",
+        "Names, separated by commas, whose values are shown. It beats every list of withheld names.",
+        set!(redaction_excluded_identifiers, list)),
+    row("redacted_types", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_TYPES"], "empty",
+        "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list)),
+    row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
+        "Seconds between two looks for a new configuration.", set!(poll_interval, seconds)),
+    row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
+        "Sends events to this address instead.", set!(snapshot_url, http_url)),
+    row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
+        "Take probes from the Agent's remote configuration.", set!(remote_configuration_enabled, boolean)),
+    row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
+        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path)),
+    row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text)),
+    row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text)),
+    row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
+    row("tags", &["DD_TAGS"], "empty", "Tags, as `key:value,key:value`.", set!(tags, tags)),
+    row("git_commit_sha", &["DD_GIT_COMMIT_SHA"], "none", "The commit that is running.", set!(git_commit_sha, text)),
+    row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, text)),
+    row("git_metadata_enabled", &["DD_TRACE_GIT_METADATA_ENABLED"], "`true`",
+        "Send the commit and the repository.", set!(git_metadata_enabled, boolean)),
+    row("trace_agent_url", &["DD_TRACE_AGENT_URL"], "none",
+        "Where the Agent is: `http://host:port` or `unix:///path`. It beats host and port.", set!(trace_agent_url, agent_url)),
+    row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host)),
+    row("trace_agent_port", &["DD_TRACE_AGENT_PORT"], "`8126`", "The Agent's port.", set!(trace_agent_port, some(port))),
+    row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
+        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url)),
+    row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host)),
+    row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port))),
+    row("agentless_enabled", &["DD_AGENTLESS_ENABLED"], "`false`",
+        "Send events to the intake without an Agent; needs `api_key`.", set!(agentless_enabled, boolean)),
+    secret(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, own_secret))),
+    row("site", &["DD_SITE"], "`datadoghq.com`", "The site that events go to without an Agent.", set!(site, site)),
+    row("external_env", &["DD_EXTERNAL_ENV"], "none", "Tells the Agent which container this is.", set!(external_env, text)),
+    row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text)),
+    row("propagate_process_tags", &["DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED"], "`true`",
+        "Say in each event which program it comes from.", set!(propagate_process_tags, boolean)),
+    row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
+        "Packages, separated by commas, that count as libraries.", set!(third_party_includes, list)),
+    row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
+        "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list)),
+    row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
+        "Per cent of one core that all probes together may cost. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
+    row("capture", &["STROBE_CAPTURE"], "`full`",
+        "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture),
+    secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret))),
+    row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
+        "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, boolean)),
+    row("ndjson", &["STROBE_NDJSON"], "none",
+        "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
+    row("terminal", &["STROBE_TERMINAL"], "`auto`",
+        "Whether events are shown on standard error: `auto`, `always` or `never`.", set!(terminal, show)),
+];
+
+/// Variables of products that are not built, with a default of off or of no meaning to us. If one is switched on, a line
+/// says that it does nothing.
+static NOT_BUILT: &[(&str, &str)] = &[
+    ("DD_EXCEPTION_REPLAY_ENABLED", "Exception Replay"),
+    ("DD_CODE_ORIGIN_FOR_SPANS_ENABLED", "Code Origin for Spans"),
+    ("DD_SYMBOL_DATABASE_UPLOAD_ENABLED", "the symbol database"),
+    ("DD_LIVE_DEBUGGING_ENABLED", "debug sessions"),
+    ("DD_DISTRIBUTED_DEBUGGER_ENABLED", "debug sessions"),
+];
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("true or false"),
+    }
+}
+
+/// A reader whose field has no default.
+fn some<T>(read: fn(&str) -> Result<T, &'static str>) -> impl Fn(&str) -> Result<Option<T>, &'static str> {
+    move |text| read(text).map(Some)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn text(text: &str) -> Result<Option<String>, &'static str> {
+    Ok(if text.is_empty() { None } else { Some(text.to_owned()) })
+}
+
+fn path(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    if text.contains('\0') { Err("a path") } else { Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty())) }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn own_secret(text: &str) -> Result<Option<Secret>, &'static str> {
+    Ok(if text.is_empty() { None } else { Some(Secret(text.to_owned())) })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn list(text: &str) -> Result<Vec<String>, &'static str> {
+    Ok(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// `key:value`, separated by commas, or by blanks if there is no comma.
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn tags(text: &str) -> Result<Vec<(String, String)>, &'static str> {
+    let separator = |c: char| if text.contains(',') { c == ',' } else { c.is_whitespace() };
+    let pairs = text.split(separator).map(|tag| tag.trim().split_once(':').unwrap_or((tag.trim(), "")));
+    let pairs = pairs.filter(|(key, _)| !key.trim().is_empty());
+    Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
+}
+
+fn positive(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("a whole number from 1")
+}
+
+fn batch_size(text: &str) -> Result<usize, &'static str> {
+    positive(text).ok().filter(|number| *number <= 1000).ok_or("a whole number from 1 to 1000")
+}
+
+fn port(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|port| *port > 0).ok_or("a port, 1 to 65535")
+}
+
+fn milliseconds(text: &str) -> Result<Duration, &'static str> {
+    let number = text.parse::<u32>().ok().filter(|number| *number > 0);
+    number.map(|number| Duration::from_millis(number.into())).ok_or("a whole number of milliseconds from 1")
+}
+
+/// Longer intervals than this are typing errors.
+const LONGEST: f64 = 31.0 * 86_400.0;
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && *number <= LONGEST);
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.filter(|duration| *duration >= Duration::from_millis(1)).ok_or("a number of seconds above 0")
+}
+
+fn flush_interval(text: &str) -> Result<Duration, &'static str> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 10.0 => seconds(&(number / 1000.0).to_string()),
+        _ => seconds(text),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, &'static str> {
+    let number = text.trim_end_matches('%').trim().parse::<f64>().ok();
+    number.filter(|number| *number > 0.0 && *number <= 100.0).ok_or("a number above 0, at most 100")
+}
+
+fn host(text: &str) -> Result<Option<String>, &'static str> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    if bare.chars().all(allowed) { self::text(bare) } else { Err("a host name or address") }
+}
+
+fn site(text: &str) -> Result<String, &'static str> {
+    match host(text) {
+        Ok(Some(site)) => Ok(site),
+        _ => Err("a host name"),
+    }
+}
+
+fn url(text: &str, schemes: &[&str], expected: &'static str) -> Result<Option<String>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(expected)?;
+    let scheme = scheme.to_ascii_lowercase();
+    let host = rest.split('/').next().unwrap_or_default();
+    let path = rest.starts_with('/') && rest.len() > 1;
+    let whole = if scheme == "unix" { path } else { !host.is_empty() && !host.contains('@') };
+    if schemes.contains(&scheme.as_str()) && whole { Ok(Some(format!("{scheme}://{rest}"))) } else { Err(expected) }
+}
+
+fn agent_url(text: &str) -> Result<Option<String>, &'static str> {
+    url(text, &["http", "https", "unix"], "http://host:port or unix:///path")
+}
+
+fn dogstatsd_url(text: &str) -> Result<Option<String>, &'static str> {
+    url(text, &["udp", "unix"], "udp://host:port or unix:///path")
+}
+
+fn http_url(text: &str) -> Result<Option<String>, &'static str> {
+    url(text, &["http", "https"], "http://host:port/path")
+}
+
+fn show(text: &str) -> Result<Show, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(Show::Auto),
+        "always" => Ok(Show::Always),
+        "never" => Ok(Show::Never),
+        _ => Err("auto, always or never"),
+    }
+}
+
+/// A mode that is not known is taken as strict: who wrote it wanted less to be shown, not all.
+fn read_capture(settings: &mut Settings, text: &str) -> Result<(), &'static str> {
+    settings.capture = CaptureMode::Strict;
+    match text.to_ascii_lowercase().as_str() {
+        "full" => settings.capture = CaptureMode::Full,
+        "strict" | "strict+numbers" => {}
+        _ => return Err("full, strict or strict+numbers"),
+    }
+    Ok(())
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Default,
+    Environment,
+    Argument,
+}
+
+impl Settings {
+    /// Reads settings from arguments (option names and their texts) and the environment. What comes with them are lines
+    /// for the log, one for each value that cannot be used.
+    pub fn resolve(
+        arguments: &[(String, String)],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> (Settings, Vec<String>) {
+        let mut settings = Settings::default();
+        let mut log = Vec::new();
+        // An interval has two names; the older one's wins only if the newer one comes from further away.
+        let mut flush: Option<(Origin, Duration)> = None;
+        for row in ROWS {
+            let Some((name, text, origin)) = source(row, arguments, environment) else { continue };
+            let before = settings.upload_interval;
+            if let Err(expected) = (row.read)(&mut settings, text.trim()) {
+                log.push(complaint(row, &name, &text, expected));
+                continue;
+            }
+            match row.option {
+                "upload_flush_interval" => flush = Some((origin, settings.upload_interval)),
+                "upload_interval_seconds" if flush.is_some_and(|(older, _)| older > origin) => {
+                    settings.upload_interval = before;
+                }
+                _ => {}
+            }
+        }
+        for (name, _) in arguments {
+            if !ROWS.iter().any(|row| row.option == name) {
+                log.push(format!("the option '{name}' is unknown and ignored"));
+            }
+        }
+        for (variable, product) in NOT_BUILT {
+            if environment(variable).is_some_and(|text| boolean(text.trim()) == Ok(true)) {
+                log.push(format!("{variable} is on, but {product} is not available in this version"));
+            }
+        }
+        if settings.capture != CaptureMode::Full {
+            log.push("STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused".to_owned());
+        }
+        if settings.agentless_enabled && settings.api_key.is_none() {
+            log.push("DD_AGENTLESS_ENABLED is on, but DD_API_KEY is not set; events go to an Agent".to_owned());
+            settings.agentless_enabled = false;
+        }
+        if settings.agentless_enabled && settings.remote_configuration_enabled {
+            log.push(
+                "without an Agent there is no remote configuration; probes come from the probe file only".to_owned(),
+            );
+        }
+        (settings, log)
+    }
+
+    /// Reads settings from arguments and the environment of the process.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    pub fn from_environment(arguments: &[(String, String)]) -> (Settings, Vec<String>) {
+        Settings::resolve(arguments, &|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()))
+    }
+
+    /// Why nothing is started, if so. `asked` is true if the program or the command asked for it, `vendor` if the
+    /// vendor's own debugger runs in this process.
+    pub fn off(&self, asked: bool, vendor: bool) -> Option<&'static str> {
+        let on = self.dynamic_instrumentation_enabled.unwrap_or(false);
+        match self.enabled {
+            Some(true) => None,
+            Some(false) => Some("it is switched off (STROBE_ENABLED)"),
+            None if vendor => {
+                Some("the vendor's own debugger runs in this process; set STROBE_ENABLED=true to run both")
+            }
+            None if asked || on => None,
+            None => Some("it is not switched on; set DD_DYNAMIC_INSTRUMENTATION_ENABLED=true or STROBE_ENABLED=true"),
+        }
+    }
+
+    /// True if the user said where an Agent is. If not, one that does not answer is nothing to complain about.
+    pub fn agent_is_configured(&self) -> bool {
+        self.trace_agent_url.is_some() || self.agent_host.is_some() || self.trace_agent_port.is_some()
+    }
+
+    /// The Agent's address. `exists` tells whether there is a socket at a path.
+    pub fn agent_address(&self, exists: &dyn Fn(&str) -> bool) -> String {
+        const SOCKET: &str = "/var/run/datadog/apm.socket";
+        if let Some(url) = &self.trace_agent_url {
+            return url.clone();
+        }
+        if !self.agent_is_configured() && exists(SOCKET) {
+            return format!("unix://{SOCKET}");
+        }
+        format!("http://{}", authority(self.agent_host.as_deref(), self.trace_agent_port.unwrap_or(8126)))
+    }
+
+    /// Where metrics go. `exists` tells whether there is a socket at a path.
+    pub fn dogstatsd_address(&self, exists: &dyn Fn(&str) -> bool) -> String {
+        const SOCKET: &str = "/var/run/datadog/dsd.socket";
+        if let Some(url) = &self.dogstatsd_url {
+            return url.clone();
+        }
+        let host = self.dogstatsd_host.as_deref().or(self.agent_host.as_deref());
+        if host.is_none() && self.dogstatsd_port.is_none() && exists(SOCKET) {
+            return format!("unix://{SOCKET}");
+        }
+        format!("udp://{}", authority(host, self.dogstatsd_port.unwrap_or(8125)))
+    }
+}
+
+fn authority(host: Option<&str>, port: u16) -> String {
+    match host.unwrap_or("localhost") {
+        host if host.contains(':') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    }
+}
+
+/// The text of a setting, what to call it, and where it came from. An empty variable is as good as none; an empty
+/// argument is meant.
+fn source(
+    row: &Row,
+    arguments: &[(String, String)],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<(String, String, Origin)> {
+    if let Some((name, text)) = arguments.iter().rev().find(|(name, _)| name == row.option) {
+        return Some((name.clone(), text.clone(), Origin::Argument));
+    }
+    let set = |name: &str| environment(name).filter(|text| !text.trim().is_empty());
+    let found = row.variables.iter().find_map(|name| Some((*name, set(name)?)));
+    found.map(|(name, text)| (name.to_owned(), text, Origin::Environment))
+}
+
+/// The line for a value that cannot be used.
+fn complaint(row: &Row, name: &str, text: &str, expected: &str) -> String {
+    // An address may hold a password.
+    let secret = row.secret || (text.contains("://") && text.contains('@'));
+    let shown: String = text.chars().take(100).filter(|c| !c.is_control()).collect();
+    let shown = if secret { "its value".to_owned() } else { format!("'{shown}'") };
+    let used = match row.option {
+        "capture" => "'strict' is used, so that nothing is shown by mistake".to_owned(),
+        _ => format!("the default is used: {}", row.default.replace('`', "")),
+    };
+    format!("{name}: {shown} is not {expected}; {used}")
+}
+
+/// `docs/settings.md`, as it is generated.
+pub fn document() -> String {
+    let mut page = String::from(
+        "# Settings\n\n\
+         Generated from the table in `core/src/config.rs` by `cargo run -p xtask -- gen`.\n\n\
+         Each setting is an argument of the binding's start function, or an environment variable. Arguments beat variables, \
+         variables beat defaults; an empty variable counts as not set. A value that cannot be used is logged once, with the \
+         default that is used instead.\n\n\
+         | argument | variable | default | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for row in ROWS {
+        let variables: Vec<String> = row.variables.iter().map(|name| format!("`{name}`")).collect();
+        // Writing into a String cannot fail.
+        let _ = writeln!(page, "| `{}` | {} | {} | {} |", row.option, variables.join(", "), row.default, row.doc);
+    }
+    page.push_str("\nThese name products that are not available yet; switched on, they are logged and do nothing:\n\n");
+    for (variable, product) in NOT_BUILT {
+        let _ = writeln!(page, "- `{variable}` ({product})");
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CaptureMode, ROWS, Secret, Settings, Show};
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn read(arguments: &[(&str, &str)], environment: &[(&str, &str)]) -> (Settings, Vec<String>) {
+        let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        let environment = own(environment);
+        let find = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, text)| text.clone());
+        Settings::resolve(&own(arguments), &find)
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = ROWS.iter().flat_map(|row| row.variables).copied().collect();
+        names.extend(ROWS.iter().map(|row| row.option));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn arguments_beat_the_environment_which_beats_defaults() {
+        let variable = ("DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT_MS", "20");
+        let timeout = |arguments: &[(&str, &str)], environment: &[(&str, &str)]| {
+            let (settings, log) = read(arguments, environment);
+            assert!(log.is_empty(), "{log:?}");
+            settings.capture_timeout
+        };
+        assert_eq!(timeout(&[], &[]), None);
+        assert_eq!(timeout(&[], &[variable]), Some(Duration::from_millis(20)));
+        assert_eq!(timeout(&[("capture_timeout_ms", "30")], &[variable]), Some(Duration::from_millis(30)));
+        assert_eq!(read(&[], &[("DD_SERVICE", "")]).0, Settings::default());
+        let hidden = ("DD_DYNAMIC_INSTRUMENTATION_REDACTED_IDENTIFIERS", "a, b,,c");
+        assert_eq!(read(&[], &[hidden]).0.redacted_identifiers, ["a", "b", "c"]);
+        assert!(read(&[("redacted_identifiers", "")], &[hidden]).0.redacted_identifiers.is_empty());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_logged_with_what_is_used() {
+        for (row, bad) in [
+            ("metrics_enabled", "perhaps"),
+            ("capture_timeout_ms", "-1"),
+            ("capture_timeout_ms", "1e400"),
+            ("capture_timeout_ms", "0"),
+            ("evaluation_timeout_ms", "soon"),
+            ("upload_interval_seconds", "NaN"),
+            ("upload_interval_seconds", "inf"),
+            ("upload_interval_seconds", "0"),
+            ("upload_interval_seconds", "1e-300"),
+            ("upload_flush_interval", "-5"),
+            ("upload_batch_size", "1001"),
+            ("max_payload_size", "1 MiB"),
+            ("trace_agent_port", "65536"),
+            ("trace_agent_url", "localhost:8126"),
+            ("trace_agent_url", "unix://relative"),
+            ("trace_agent_url", "http://"),
+            ("dogstatsd_url", "http://x"),
+            ("agent_host", "a b"),
+            ("site", ""),
+            ("cpu_budget", "101"),
+            ("cpu_budget", "NaN"),
+            ("terminal", "maybe"),
+            ("rate_limits", "some"),
+            ("probe_file", "a\0b"),
+        ] {
+            let (settings, log) = read(&[(row, bad)], &[]);
+            assert_eq!(settings, Settings::default(), "{row}");
+            assert_eq!(log.len(), 1, "{row}: {log:?}");
+            assert!(
+                log[0].starts_with(&format!("{row}: ")) && log[0].contains("; the default is used: "),
+                "{}",
+                log[0]
+            );
+        }
+        let (_, log) = read(&[], &[("DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT", "long")]);
+        let line = "DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT: 'long' is not a number of seconds above 0; the default is used: 10";
+        assert_eq!(log, [line]);
+        assert_eq!(read(&[("probes", "x")], &[]).1, ["the option 'probes' is unknown and ignored"]);
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let (settings, log) = read(&[("api_key", "hush"), ("trace_agent_url", "http://me:hush@host:1")], &[]);
+        assert_eq!(settings.api_key, Some(Secret("hush".to_owned())));
+        assert_eq!(log.len(), 1);
+        assert!(!format!("{settings:?}{log:?}").contains("hush"));
+    }
+
+    #[test]
+    fn an_interval_has_two_names() {
+        let (newer, older) =
+            ("DD_DYNAMIC_INSTRUMENTATION_UPLOAD_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_UPLOAD_FLUSH_INTERVAL");
+        let interval = |arguments: &[(&str, &str)], environment: &[(&str, &str)]| {
+            read(arguments, environment).0.upload_interval.as_millis()
+        };
+        assert_eq!(interval(&[], &[(older, "250")]), 250);
+        assert_eq!(interval(&[], &[(older, "2")]), 2000);
+        assert_eq!(interval(&[], &[(older, "250"), (newer, "0.5")]), 500);
+        assert_eq!(interval(&[("upload_flush_interval", "250")], &[(newer, "0.5")]), 250);
+        assert_eq!(interval(&[("upload_interval_seconds", "3")], &[(older, "250")]), 3000);
+    }
+
+    #[test]
+    fn an_unknown_capture_mode_shows_nothing() {
+        for (text, mode, lines) in
+            [("full", CaptureMode::Full, 0), ("strict", CaptureMode::Strict, 1), ("stirct", CaptureMode::Strict, 2)]
+        {
+            let (settings, log) = read(&[], &[("STROBE_CAPTURE", text)]);
+            assert_eq!((settings.capture, log.len()), (mode, lines), "{log:?}");
+        }
+    }
+
+    #[test]
+    fn who_switches_it_on() {
+        let off = |environment: &[(&str, &str)], asked, vendor| read(&[], environment).0.off(asked, vendor).is_some();
+        let (ours, theirs) = ("STROBE_ENABLED", "DD_DYNAMIC_INSTRUMENTATION_ENABLED");
+        assert!(off(&[], false, false));
+        assert!(!off(&[], true, false));
+        assert!(off(&[], true, true));
+        assert!(!off(&[(theirs, "true")], false, false));
+        assert!(off(&[(theirs, "true")], false, true));
+        assert!(!off(&[(ours, "true")], false, true));
+        assert!(off(&[(ours, "false"), (theirs, "true")], true, false));
+    }
+
+    #[test]
+    fn where_the_agent_is() {
+        let at = |environment: &[(&str, &str)], socket: bool| {
+            let settings = read(&[], environment).0;
+            (settings.agent_address(&|_| socket), settings.agent_is_configured())
+        };
+        let is = |text: &str, configured| (text.to_owned(), configured);
+        assert_eq!(at(&[], false), is("http://localhost:8126", false));
+        assert_eq!(at(&[], true), is("unix:///var/run/datadog/apm.socket", false));
+        assert_eq!(at(&[("DD_AGENT_HOST", "::1")], true), is("http://[::1]:8126", true));
+        assert_eq!(at(&[("DD_TRACE_AGENT_PORT", "1")], true), is("http://localhost:1", true));
+        let url = ("DD_TRACE_AGENT_URL", "HTTP://a:2/");
+        assert_eq!(at(&[url, ("DD_AGENT_HOST", "b")], true), is("http://a:2/", true));
+        let metrics = read(&[], &[("DD_AGENT_HOST", "a")]).0.dogstatsd_address(&|_| true);
+        assert_eq!(metrics, "udp://a:8125");
+    }
+
+    #[test]
+    fn the_rest_is_read() {
+        let (settings, log) = read(
+            &[("terminal", "Never"), ("rate_limits", "off"), ("ndjson", "-"), ("cpu_budget", "0.5%")],
+            &[
+                ("DD_TAGS", "team:shop, a:b:c, lone"),
+                ("DD_EXCEPTION_REPLAY_ENABLED", "1"),
+                ("DD_AGENTLESS_ENABLED", "true"),
+            ],
+        );
+        let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(settings.tags, [tag("team", "shop"), tag("a", "b:c"), tag("lone", "")]);
+        assert_eq!((settings.terminal, settings.rate_limits, settings.cpu_budget), (Show::Never, false, 0.5));
+        assert_eq!(settings.ndjson.as_deref(), Some(Path::new("-")));
+        assert!(!settings.agentless_enabled && log.len() == 2, "{log:?}");
+    }
+}

@@ -1,8 +1,15 @@
-//! A checked probe: what `compile.rs` makes of a definition and what every later file reads.
+//! A checked probe: what `compile.rs` makes of a definition and what every later file reads. Both walks carry it: a
+//! configuration going in ends with it in `registry.rs`, a hit going out begins with it in `hit.rs`.
 
 use crate::capture::limits::Limits;
 use crate::expr::Expression;
 use crate::expr::template::Template;
+
+/// The most lines of one probe.
+pub const MAX_LINES: usize = 10;
+
+/// The most capture expressions of one probe.
+pub const MAX_EXPRESSIONS: usize = 50;
 
 /// Where a probe is asked to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +53,25 @@ pub enum Kind {
     /// A span around a method.
     Span,
     /// Tags on a span.
-    SpanDecoration(Vec<Decoration>),
+    SpanDecoration(SpanDecoration),
+}
+
+/// Tags on a span that the application made.
+#[derive(Debug)]
+pub struct SpanDecoration {
+    /// Which span.
+    pub target: TargetSpan,
+    /// Each that holds is applied.
+    pub decorations: Vec<Decoration>,
+}
+
+/// The span that a decoration goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSpan {
+    /// The active one.
+    Active,
+    /// The root of the local trace.
+    Root,
 }
 
 /// A log line, with or without captured values.
@@ -146,8 +171,96 @@ impl Probe {
         matches!(&self.kind, Kind::Log(log) if log.captures())
     }
 
-    /// True if an expression reads `@duration`, or the wire carries one.
+    /// True for a method probe: it has a return value, an exception and a duration.
     pub fn is_method(&self) -> bool {
         matches!(self.location, Location::Method { .. })
+    }
+}
+
+/// Code named by a service configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeList {
+    /// Modules, packages or folders; each matches itself and what is below it.
+    pub prefixes: Vec<String>,
+    /// Qualified class names.
+    pub classes: Vec<String>,
+}
+
+impl CodeList {
+    fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.classes.is_empty()
+    }
+
+    /// The entry that names a unit (a module or a file) or a class in it.
+    fn entry(&self, unit: &str, class: Option<&str>) -> Option<&str> {
+        let of_class = class.and_then(|class| self.classes.iter().find(|entry| *entry == class));
+        of_class.or_else(|| self.prefixes.iter().find(|prefix| is_below(unit, prefix))).map(String::as_str)
+    }
+}
+
+/// True if a unit is `prefix` or below it: components are compared whole.
+fn is_below(unit: &str, prefix: &str) -> bool {
+    let separator = |c: char| matches!(c, '.' | '/' | '\\');
+    let prefix = prefix.trim_end_matches('*').trim_end_matches(separator);
+    match unit.strip_prefix(prefix) {
+        Some(rest) => !prefix.is_empty() && (rest.is_empty() || rest.starts_with(separator)),
+        None => false,
+    }
+}
+
+/// Settings for a whole service: which code may be probed, and how often.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceConfiguration {
+    /// Only this code, if it names any.
+    pub allow: CodeList,
+    /// Never this code.
+    pub deny: CodeList,
+    /// Events a second of all probes that capture.
+    pub rate: Option<f64>,
+}
+
+impl ServiceConfiguration {
+    /// Why code must not be probed, if so. `unit` is a Python module, a file, or a package; deny beats allow.
+    pub fn refuses(&self, unit: &str, class: Option<&str>) -> Option<String> {
+        if let Some(entry) = self.deny.entry(unit, class) {
+            return Some(format!("'{unit}' is on the service's deny list ('{entry}')"));
+        }
+        if self.allow.is_empty() || self.allow.entry(unit, class).is_some() {
+            return None;
+        }
+        Some(format!("'{unit}' is not on the service's allow list"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CodeList, ServiceConfiguration};
+
+    fn list(prefixes: &[&str], classes: &[&str]) -> CodeList {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        CodeList { prefixes: own(prefixes), classes: own(classes) }
+    }
+
+    #[test]
+    fn deny_beats_allow_and_components_are_compared_whole() {
+        let service = ServiceConfiguration {
+            allow: list(&["shop", "/srv/app"], &["bank.Vault"]),
+            deny: list(&["shop.secret"], &["shop.cart.Card"]),
+            rate: None,
+        };
+        for (unit, class, refused) in [
+            ("shop", None, false),
+            ("shop.cart", None, false),
+            ("shop.cart", Some("shop.cart.Card"), true),
+            ("shopping", None, true),
+            ("shop.secret", None, true),
+            ("shop.secrets", None, false),
+            ("/srv/app/cart.js", None, false),
+            ("bank", Some("bank.Vault"), false),
+            ("bank", None, true),
+        ] {
+            assert_eq!(service.refuses(unit, class).is_some(), refused, "{unit} {class:?}");
+        }
+        assert_eq!(ServiceConfiguration::default().refuses("anything", None), None);
     }
 }
