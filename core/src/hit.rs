@@ -1,1 +1,526 @@
-//! The hot path of inside hosts, one function, top to bottom.
+//! The hot path of inside hosts, one function, top to bottom. Before: the host's hook and its guard; after:
+//! [`crate::worker`]. A hit looks at the gate, decides the condition, takes tokens, asks for room, and only then
+//! captures. It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
+
+use crate::budget::gate::{Gate, Look};
+use crate::capture::redact::Redaction;
+use crate::capture::walk::{self, WalkContext};
+use crate::clock::Clock;
+use crate::emit::ring::{QueuedBytes, RecordSender};
+use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
+use crate::expr::template::Segment;
+use crate::host::{Frame, Name, Section};
+use crate::probe::model::{EvaluateAt, Kind, Log};
+use crate::record::names::{Interner, Tables};
+use crate::record::write::{self, Header, Place, Suspended, Writer};
+use crate::registry::LiveProbe;
+use crate::stats::{Drop, ProbeStats};
+use crate::text::Text;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+/// What all hits of a process share. Nothing in it is locked.
+pub struct Process {
+    /// Interned names and types.
+    pub tables: Arc<Tables>,
+    /// What is a secret.
+    pub redaction: Arc<Redaction>,
+    /// True if fields that only application code could answer are shown (JavaScript).
+    pub shows_computed: bool,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Tokens of all capturing probes.
+    pub capturing: Gate,
+    /// Tokens of all other log probes.
+    pub others: Gate,
+    /// Bytes of records that wait.
+    pub queued: Arc<QueuedBytes>,
+    /// Budget of one evaluation, nanoseconds.
+    pub evaluation_ns: u64,
+    /// Budget of one capture, nanoseconds.
+    pub capture_ns: u64,
+}
+
+/// What the hook does after a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stays on.
+    Keep,
+    /// May switch itself off; [`crate::host::Runtime::rearm`] switches it on again.
+    Disarm,
+}
+
+/// The end of a method.
+#[derive(Clone, Copy, Debug)]
+pub enum Exit<V> {
+    /// With a value.
+    Returned(V),
+    /// By an exception.
+    Threw(V),
+}
+
+/// What a method's entry leaves for its exit. The binding keeps it with the activation.
+#[derive(Debug, Default)]
+pub struct EntryToken {
+    /// Monotonic time of the entry.
+    started: u64,
+    /// The unfinished record of a probe that captures at entry and at exit.
+    record: Option<Suspended>,
+}
+
+/// Pseudo-random bits for event ids: unguessable is not needed, unique is.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        // The standard library seeds its hashers from the system's generator.
+        Random(std::hash::RandomState::new().build_hasher().finish())
+    }
+
+    #[inline]
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+}
+
+/// Where in the code a hit is.
+#[derive(Clone, Copy)]
+enum Point<V> {
+    Line(u32),
+    Entry,
+    Exit(Exit<V>),
+}
+
+/// What was decided before anything is captured.
+enum Decision {
+    Fire,
+    /// Nothing is sent.
+    Skip(Verdict),
+    /// An error event is sent: the condition failed.
+    Fail(Failure),
+}
+
+/// The state of hits of one thread, or of all threads of a host that runs one hit at a time.
+pub struct HitContext {
+    process: Arc<Process>,
+    writer: Writer,
+    records: RecordSender,
+    scratch: Scratch,
+    /// The name tables' lookup side; bindings intern the names they hand over through it.
+    pub interner: Interner,
+    random: Random,
+    returned: Name<'static>,
+    exception: Name<'static>,
+}
+
+impl HitContext {
+    pub(crate) fn new(process: Arc<Process>, records: RecordSender) -> Self {
+        let mut interner = Interner::new(Arc::clone(&process.tables));
+        let mut special = |name: &'static str| match interner.name(Text::Utf8(name)) {
+            Some((id, redacted)) => Name::Known { id, redacted },
+            None => Name::Text(Text::Utf8(name)),
+        };
+        let (returned, exception) = (special("@return"), special("@exception"));
+        HitContext {
+            process,
+            writer: Writer::new(),
+            records,
+            scratch: Scratch::default(),
+            interner,
+            random: Random::new(),
+            returned,
+            exception,
+        }
+    }
+
+    /// A hit of a line probe, before the line's code.
+    #[inline]
+    pub fn line<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, line: u32, frame: &F) -> Verdict {
+        let timer = self.count(live);
+        let verdict = self.evaluate(live, frame, Point::Line(line), None);
+        self.stop(live, timer);
+        verdict
+    }
+
+    /// The entry of a probed method: what it leaves for the exit, if anything.
+    #[inline]
+    pub fn entry<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, frame: &F) -> (Verdict, Option<EntryToken>) {
+        let started = self.process.clock.monotonic();
+        if live.probe.evaluate_at == EvaluateAt::Exit {
+            return (Verdict::Keep, Some(EntryToken { started, record: None }));
+        }
+        let timer = self.count(live);
+        let answer = self.evaluate_entry(live, frame, started);
+        self.stop(live, timer);
+        answer
+    }
+
+    /// The exit of a probed method. `token` is what its entry left; `None` if the entry was not seen.
+    #[inline]
+    pub fn exit<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        frame: &F,
+        exit: Exit<F::Value>,
+        token: Option<EntryToken>,
+    ) -> Verdict {
+        if live.probe.evaluate_at == EvaluateAt::Entry {
+            if let Some(EntryToken { started, record: Some(record) }) = token {
+                self.finish_entry(live, frame, exit, started, &record);
+            }
+            return Verdict::Keep;
+        }
+        let timer = self.count(live);
+        let duration = token.map(|token| self.process.clock.monotonic().saturating_sub(token.started));
+        let verdict = self.evaluate(live, frame, Point::Exit(exit), duration);
+        self.stop(live, timer);
+        verdict
+    }
+
+    /// Counts a hit, and starts its clock if it is one of those that are timed.
+    #[inline]
+    fn count(&self, live: &LiveProbe) -> Option<(u64, u64)> {
+        let hits = live.stats.hits.get();
+        live.stats.hits.add_serial(1);
+        ProbeStats::sample_weight(hits).map(|weight| (weight, self.process.clock.monotonic()))
+    }
+
+    #[inline]
+    fn stop(&self, live: &LiveProbe, timer: Option<(u64, u64)>) {
+        if let Some((weight, started)) = timer {
+            let spent = self.process.clock.monotonic().saturating_sub(started);
+            live.stats.nanoseconds.add_serial(spent.saturating_mul(weight));
+        }
+    }
+
+    /// One evaluation point, from the gate to the ring.
+    #[inline]
+    fn evaluate<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        frame: &F,
+        point: Point<F::Value>,
+        duration: Option<u64>,
+    ) -> Verdict {
+        let scope = scope(frame, point, duration);
+        match self.decide(live, &scope, point) {
+            Decision::Fire => {}
+            Decision::Skip(verdict) => return verdict,
+            Decision::Fail(failure) => {
+                self.condition_failed(live, &scope, duration, &failure);
+                return Verdict::Keep;
+            }
+        }
+        let Kind::Log(log) = &live.probe.kind else { return Verdict::Keep };
+        self.begin(live, frame, duration);
+        if self.message(live, log, &scope) {
+            self.capture(live, log, &scope, point);
+        }
+        self.writer.stack(frame);
+        self.send(live);
+        Verdict::Keep
+    }
+
+    /// The entry of a probe that is evaluated there. One that captures shows both ends of the call in one event, sent at
+    /// the exit; another is sent at once.
+    fn evaluate_entry<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        frame: &F,
+        started: u64,
+    ) -> (Verdict, Option<EntryToken>) {
+        if !live.captures {
+            return (self.evaluate(live, frame, Point::Entry, None), None);
+        }
+        let scope = scope(frame, Point::Entry, None);
+        match self.decide(live, &scope, Point::Entry) {
+            Decision::Fire => {}
+            Decision::Skip(verdict) => return (verdict, None),
+            Decision::Fail(failure) => {
+                self.condition_failed(live, &scope, None, &failure);
+                return (Verdict::Keep, None);
+            }
+        }
+        let Kind::Log(log) = &live.probe.kind else { return (Verdict::Keep, None) };
+        self.begin(live, frame, None);
+        if !self.message(live, log, &scope) {
+            self.writer.stack(frame);
+            self.send(live);
+            return (Verdict::Keep, None);
+        }
+        self.capture(live, log, &scope, Point::Entry);
+        (Verdict::Keep, Some(EntryToken { started, record: Some(self.writer.suspend()) }))
+    }
+
+    /// The exit of a probe that captured at its entry.
+    fn finish_entry<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        frame: &F,
+        exit: Exit<F::Value>,
+        started: u64,
+        record: &Suspended,
+    ) {
+        let Kind::Log(log) = &live.probe.kind else { return };
+        let duration = self.process.clock.monotonic().saturating_sub(started);
+        self.writer.resume(record);
+        self.writer.set_duration(duration);
+        let point = Point::Exit(exit);
+        let scope = scope(frame, point, Some(duration));
+        self.capture(live, log, &scope, point);
+        self.writer.stack(frame);
+        self.send(live);
+    }
+
+    /// Steps 2 to 5 of a hit: look, condition, take, room.
+    #[inline]
+    fn decide<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        scope: &Scope<'_, F, F::Value>,
+        point: Point<F::Value>,
+    ) -> Decision {
+        match live.gate.look() {
+            Look::Open => {}
+            Look::Empty => {
+                live.stats.dropped(Drop::RateLimitProbe).add_serial(1);
+                return Decision::Skip(if live.refuse() { Verdict::Disarm } else { Verdict::Keep });
+            }
+            Look::Off => {
+                live.stats.dropped(live.off_reason()).add_serial(1);
+                return Decision::Skip(Verdict::Keep);
+            }
+        }
+        if live.reads_duration && scope.duration.is_none() && matches!(point, Point::Exit(_)) {
+            live.stats.dropped(Drop::EntryNotSeen).add_serial(1);
+            return Decision::Skip(Verdict::Keep);
+        }
+        if let Some(condition) = &live.probe.when {
+            let HitContext { process, scratch, .. } = self;
+            let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+            match eval::holds(condition, &live.probe.symbols, scope, &mut budget) {
+                Ok(true) => {}
+                Ok(false) => {
+                    live.stats.rejected.add_serial(1);
+                    return Decision::Skip(Verdict::Keep);
+                }
+                Err(failure) => return Decision::Fail(failure),
+            }
+        }
+        if self.records.is_full() {
+            live.stats.dropped(Drop::QueueFull).add_serial(1);
+            return Decision::Skip(Verdict::Keep);
+        }
+        if !live.gate.take() {
+            live.stats.dropped(Drop::RateLimitProbe).add_serial(1);
+            return Decision::Skip(Verdict::Keep);
+        }
+        let global = if live.captures { &self.process.capturing } else { &self.process.others };
+        if !global.take() {
+            live.gate.put_back();
+            live.stats.dropped(Drop::RateLimitGlobal).add_serial(1);
+            return Decision::Skip(Verdict::Keep);
+        }
+        Decision::Fire
+    }
+
+    #[inline]
+    fn begin<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F, duration: Option<u64>) {
+        let mut event_id = [0; 16];
+        event_id[..8].copy_from_slice(&self.random.next().to_le_bytes());
+        event_id[8..].copy_from_slice(&self.random.next().to_le_bytes());
+        self.writer.begin(&Header {
+            probe: live.slot,
+            wall: self.process.clock.wall(),
+            event_id,
+            thread: frame.thread(),
+            duration,
+            ..Header::default()
+        });
+    }
+
+    /// Records the message's values. False if evaluation ran out of time or steps: then nothing is captured, and the
+    /// event is an error event.
+    #[inline]
+    fn message<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, log: &'f Log, scope: &Scope<'_, F, F::Value>) -> bool {
+        let HitContext { process, scratch, writer, .. } = self;
+        let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+        let walk = walk_context(process);
+        for (index, segment) in log.template.segments.iter().enumerate() {
+            let Segment::Expression(expression) = segment else { continue };
+            match eval::evaluate(expression, &live.probe.symbols, scope, &mut budget) {
+                Ok(operand) => walk::message(writer, &walk, index as u16, &operand),
+                Err(failure) => {
+                    writer.failure(Place::Segment(index as u16), |out| failure.encode(out));
+                    if is_costly(&failure) {
+                        live.ask_suspension();
+                        writer.mark_error();
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Captures one point.
+    #[inline]
+    fn capture<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        log: &'f Log,
+        scope: &Scope<'_, F, F::Value>,
+        point: Point<F::Value>,
+    ) {
+        if log.snapshot {
+            self.snapshot(log, scope, point);
+        } else if !log.expressions.is_empty() {
+            self.expressions(live, log, scope, point);
+        }
+    }
+
+    /// All variables of a point.
+    #[inline]
+    fn snapshot<'f, F: Frame<'f>>(&mut self, log: &Log, scope: &Scope<'_, F, F::Value>, point: Point<F::Value>) {
+        let (returned, exception) = (self.returned, self.exception);
+        let HitContext { process, writer, .. } = self;
+        let walk = walk_context(process);
+        let frame = scope.frame;
+        writer.point(point.recorded());
+        walk::section(writer, &walk, frame, Section::Arguments, &log.limits);
+        walk::section(writer, &walk, frame, Section::Locals, &log.limits);
+        // A section that takes no more says so itself.
+        let _ = match point {
+            Point::Exit(Exit::Returned(value)) => walk::named(writer, &walk, returned, value, &log.limits),
+            Point::Exit(Exit::Threw(value)) => walk::named(writer, &walk, exception, value, &log.limits),
+            Point::Line(_) | Point::Entry => std::ops::ControlFlow::Continue(()),
+        };
+        walk::section(writer, &walk, frame, Section::Statics, &log.limits);
+        let thrown = match point {
+            Point::Exit(Exit::Threw(value)) => Some(value),
+            Point::Line(_) => frame.handling(),
+            Point::Entry | Point::Exit(Exit::Returned(_)) => None,
+        };
+        if let Some(thrown) = thrown {
+            walk::throwable(writer, &walk, frame, thrown);
+        }
+        writer.end_point();
+    }
+
+    /// The capture expressions of a point. A failing one costs its entry only; one out of time, the later ones too.
+    fn expressions<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        log: &'f Log,
+        scope: &Scope<'_, F, F::Value>,
+        point: Point<F::Value>,
+    ) {
+        let HitContext { process, scratch, writer, .. } = self;
+        let walk = walk_context(process);
+        let mut failures = Vec::new();
+        let mut out_of_time = false;
+        writer.point(point.recorded());
+        writer.expressions();
+        for (index, capture) in log.expressions.iter().enumerate() {
+            if out_of_time {
+                let _ = walk::not_reached(writer, &capture.name);
+                continue;
+            }
+            let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+            match eval::evaluate(&capture.expression, &live.probe.symbols, scope, &mut budget) {
+                Ok(operand) => {
+                    let _ = walk::operand(writer, &walk, &capture.name, &operand, &capture.limits);
+                }
+                Err(failure) => {
+                    out_of_time = matches!(failure.category(), Category::Timeout);
+                    failures.push((index as u16, failure));
+                }
+            }
+        }
+        writer.end_point();
+        for (index, failure) in failures {
+            writer.failure(Place::Expression(index), |out| failure.encode(out));
+        }
+    }
+
+    /// A condition failed: one error event per window, with the stack and without captures. Evaluation goes on, unless
+    /// it is itself the cost.
+    #[cold]
+    fn condition_failed<'f, F: Frame<'f>>(
+        &mut self,
+        live: &LiveProbe,
+        scope: &Scope<'_, F, F::Value>,
+        duration: Option<u64>,
+        failure: &Failure,
+    ) {
+        live.stats.failed.add_serial(1);
+        if is_costly(failure) {
+            live.ask_suspension();
+        }
+        if !live.throttle.admit(self.process.clock.coarse()) {
+            return;
+        }
+        if self.records.is_full() {
+            live.throttle.withdraw();
+            live.stats.dropped(Drop::QueueFull).add_serial(1);
+            return;
+        }
+        self.begin(live, scope.frame, duration);
+        self.writer.mark_error();
+        self.writer.failure(Place::Condition, |out| failure.encode(out));
+        self.writer.stack(scope.frame);
+        self.send(live);
+    }
+
+    #[inline]
+    fn send(&mut self, live: &LiveProbe) {
+        if self.writer.is_full() {
+            live.stats.record_full.add_serial(1);
+        }
+        if self.records.push(self.writer.finish()) {
+            live.stats.emitted.add_serial(1);
+        } else {
+            live.stats.dropped(Drop::QueueFull).add_serial(1);
+        }
+    }
+}
+
+impl<V> Point<V> {
+    fn recorded(&self) -> write::Point {
+        match self {
+            Point::Line(line) => write::Point::Line(*line),
+            Point::Entry => write::Point::Entry,
+            Point::Exit(_) => write::Point::Return,
+        }
+    }
+}
+
+#[inline]
+fn walk_context(process: &Process) -> WalkContext<'_> {
+    WalkContext {
+        redaction: &process.redaction,
+        clock: &*process.clock,
+        deadline: process.clock.coarse().saturating_add(process.capture_ns),
+        computed: process.shows_computed,
+    }
+}
+
+#[inline]
+fn scope<'a, 'f, F: Frame<'f>>(frame: &'a F, point: Point<F::Value>, duration: Option<u64>) -> Scope<'a, F, F::Value> {
+    let (returned, exception) = match point {
+        Point::Exit(Exit::Returned(value)) => (Some(value), None),
+        Point::Exit(Exit::Threw(value)) => (None, Some(value)),
+        Point::Line(_) | Point::Entry => (None, None),
+    };
+    // `@duration` is in milliseconds.
+    Scope { frame, returned, exception, duration: duration.map(|nanoseconds| nanoseconds as f64 / 1e6) }
+}
+
+/// True if evaluation itself was the cost: then the probe is not evaluated for a while.
+fn is_costly(failure: &Failure) -> bool {
+    matches!(failure.category(), Category::Timeout | Category::Limit)
+}

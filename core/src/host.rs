@@ -333,6 +333,16 @@ pub struct Site {
     pub function: String,
 }
 
+impl std::fmt::Display for Site {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.lines.is_empty() {
+            return write!(out, "{}:{}", self.type_name, self.method);
+        }
+        let lines: Vec<String> = self.lines.iter().map(u32::to_string).collect();
+        write!(out, "{}:{}", self.file, lines.join(","))
+    }
+}
+
 /// An installation or removal under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);

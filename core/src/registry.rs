@@ -3,13 +3,14 @@
 
 use crate::budget::gate::Gate;
 use crate::budget::throttle::Throttle;
+use crate::expr::tree::Special;
 use crate::host::Site;
 use crate::probe::model::Probe;
-use crate::stats::ProbeStats;
+use crate::stats::{Drop, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
 const REFUSED_HIT_NS: u32 = 32;
@@ -29,6 +30,8 @@ pub struct LiveProbe {
     pub throttle: Throttle,
     /// True if it captures, so that the capturing budget applies.
     pub captures: bool,
+    /// True if one of its expressions reads `@duration`, so that an exit without its entry is skipped.
+    pub(crate) reads_duration: bool,
     /// True if the next token may be far enough away for disarming.
     slow: bool,
     site: ArcSwapOption<Site>,
@@ -37,7 +40,7 @@ pub struct LiveProbe {
     rearm_cost: AtomicU32,
     suspend_asked: AtomicBool,
     panicked: AtomicBool,
-    first_hit: AtomicU64,
+    paused: AtomicBool,
 }
 
 /// Disarming pays only if the next token is at least this far away.
@@ -49,6 +52,7 @@ impl LiveProbe {
     pub fn new(probe: Arc<Probe>, slot: u32, gate: Gate, period: Option<u64>, can_disarm: bool) -> Self {
         LiveProbe {
             captures: probe.captures(),
+            reads_duration: probe.reads(Special::Duration),
             probe,
             slot,
             gate,
@@ -61,7 +65,7 @@ impl LiveProbe {
             rearm_cost: AtomicU32::new(2_000),
             suspend_asked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
-            first_hit: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
         }
     }
 
@@ -129,10 +133,18 @@ impl LiveProbe {
         self.panicked.load(Relaxed)
     }
 
-    /// Notes the coarse time of its first hit.
-    #[inline]
-    pub(crate) fn note_first_hit(&self, now: u64) {
-        self.first_hit.store(now, Relaxed);
+    /// Notes whether it is off because of the CPU budget.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Relaxed);
+    }
+
+    /// Why a hit that found the gate off yields nothing.
+    #[cold]
+    pub(crate) fn off_reason(&self) -> Drop {
+        if self.panicked.load(Relaxed) {
+            return Drop::Internal;
+        }
+        if self.paused.load(Relaxed) { Drop::Paused } else { Drop::EvaluationTimeout }
     }
 }
 

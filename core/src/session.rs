@@ -1,1 +1,353 @@
-//! Start, stop, fork: owns the registry, the rings, the worker and the sender.
+//! Start, stop, fork: owns the registry, the rings, the worker and the sender. Bindings hold one [`Session`].
+
+use crate::budget::gate::{Bucket, Gate};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::control::Sink;
+use crate::emit::output::{Identity, Output};
+use crate::emit::ring::{self, QueuedBytes};
+use crate::emit::status::{Board, Entry, State};
+use crate::error::ErrorKind;
+use crate::hit::{HitContext, Process};
+use crate::host::{Language, Outcome, Runtime, Site, Ticket};
+use crate::probe::compile;
+use crate::probe::model::Probe;
+use crate::probe::wire::{Definition, Rejected};
+use crate::record::names::Tables;
+use crate::registry::{LiveProbe, Registry};
+use crate::sender::Sender;
+use crate::stats::{Counter, ProbeStats};
+use crate::worker::{Command, Worker};
+use crossbeam_channel as channel;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Events a second of all capturing probes together.
+const GLOBAL_CAPTURING_RATE: f64 = 100.0;
+/// Events a second of all other log probes together.
+const GLOBAL_RATE: f64 = 5000.0;
+
+/// What the session's parts share.
+pub(crate) struct Shared {
+    pub(crate) process: Arc<Process>,
+    pub(crate) settings: Settings,
+    pub(crate) language: Language,
+    pub(crate) registry: Registry,
+    board: Mutex<Board>,
+}
+
+impl Shared {
+    /// The statuses. Locked by the worker and by callers of the session, never in a hit.
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the epoch, for statuses.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.process.clock.wall() / 1_000_000
+    }
+
+    /// The refilling side of a probe's gate.
+    pub(crate) fn bucket(&self, probe: &Probe, now: u64) -> Bucket {
+        if self.settings.rate_limits { Bucket::new(probe.rate, probe.captures(), now) } else { Bucket::unlimited() }
+    }
+
+    /// The refilling sides of the two global gates.
+    pub(crate) fn global_buckets(&self, now: u64) -> (Bucket, Bucket) {
+        if !self.settings.rate_limits {
+            return (Bucket::unlimited(), Bucket::unlimited());
+        }
+        // Many probes share these: they hold a second's worth, whatever one capturing probe may hold.
+        (Bucket::new(GLOBAL_CAPTURING_RATE, false, now), Bucket::new(GLOBAL_RATE, false, now))
+    }
+}
+
+/// A running set of probes: one per process.
+pub struct Session {
+    shared: Arc<Shared>,
+    runtime: Arc<dyn Runtime>,
+    commands: channel::Sender<Command>,
+    /// Serialises changes, so that two callers never lose one another's.
+    changes: Mutex<()>,
+    next_slot: AtomicU32,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a session is made of.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// Who this process is.
+    pub identity: Identity,
+    /// The host.
+    pub runtime: Arc<dyn Runtime>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where events go inside this process or machine: terminal, NDJSON, memory.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// The upload, if there is one.
+    pub sender: Option<Sender>,
+    /// The tables; shared with the binding's caches.
+    pub tables: Arc<Tables>,
+}
+
+/// What `status()` says of one probe.
+#[derive(Clone, Debug)]
+pub struct ProbeReport {
+    /// The id.
+    pub id: String,
+    /// The version.
+    pub version: i64,
+    /// What it is doing.
+    pub state: State,
+    /// Why, in a sentence; empty if there is nothing to say.
+    pub reason: String,
+    /// Where it is.
+    pub site: Option<Site>,
+    /// Hits of its hooks.
+    pub hits: u64,
+    /// Hits whose condition was false.
+    pub rejected: u64,
+    /// Hits whose condition failed.
+    pub failed: u64,
+    /// Events queued.
+    pub emitted: u64,
+    /// Events and hits dropped, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Estimated cost of a hit.
+    pub nanoseconds_per_hit: Option<u64>,
+    /// True while its hooks are off because no token is left.
+    pub disarmed: bool,
+}
+
+impl Session {
+    /// Starts the worker.
+    ///
+    /// # Errors
+    /// The system's, if it gives no thread.
+    pub fn start(parts: Parts) -> std::io::Result<Session> {
+        let Parts { settings, identity, runtime, clock, sinks, sender, tables } = parts;
+        let (session, worker) = Session::assemble(settings, identity, runtime, clock, sinks, sender, tables);
+        let thread = worker.spawn()?;
+        *session.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(session)
+    }
+
+    pub(crate) fn assemble(
+        settings: Settings,
+        identity: Identity,
+        runtime: Arc<dyn Runtime>,
+        clock: Arc<dyn Clock>,
+        sinks: Vec<Box<dyn Sink>>,
+        sender: Option<Sender>,
+        tables: Arc<Tables>,
+    ) -> (Session, Worker) {
+        let capabilities = runtime.capabilities();
+        let default_capture = Duration::from_millis(u64::from(capabilities.capture_timeout_ms));
+        let process = Arc::new(Process {
+            redaction: Arc::clone(tables.redaction()),
+            tables,
+            shows_computed: capabilities.language == Language::JavaScript,
+            clock,
+            capturing: Gate::new(0),
+            others: Gate::new(0),
+            queued: Arc::new(QueuedBytes::default()),
+            evaluation_ns: nanoseconds(settings.evaluation_timeout),
+            capture_ns: nanoseconds(settings.capture_timeout.unwrap_or(default_capture)),
+        });
+        let board = Mutex::new(Board::new(settings.diagnostics_interval));
+        let shared = Arc::new(Shared {
+            process,
+            settings,
+            language: capabilities.language,
+            registry: Registry::default(),
+            board,
+        });
+        let now = shared.process.clock.monotonic();
+        let (mut capturing, mut others) = shared.global_buckets(now);
+        capturing.open(&shared.process.capturing, now);
+        others.open(&shared.process.others, now);
+        let (commands, orders) = channel::unbounded();
+        let output = Output::new(Arc::clone(&shared), Arc::clone(&runtime), identity, sinks, sender);
+        let worker = Worker::new(Arc::clone(&shared), Arc::clone(&runtime), orders, output);
+        let session = Session {
+            shared,
+            runtime,
+            commands,
+            changes: Mutex::new(()),
+            next_slot: AtomicU32::new(0),
+            thread: Mutex::new(None),
+        };
+        (session, worker)
+    }
+
+    /// A context for hits: one per thread, or one for all where the host runs one hit at a time.
+    pub fn hit_context(&self) -> HitContext {
+        let (sender, receiver) = ring::channel(Arc::clone(&self.shared.process.queued));
+        self.tell(Command::Records(receiver));
+        HitContext::new(Arc::clone(&self.shared.process), sender)
+    }
+
+    /// What hits share.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.shared.process
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Puts definitions in force: new ones, and other versions of known ones. Returns the probes that are to be
+    /// installed; a broken definition only gets its status.
+    pub fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
+        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.shared.wall_ms();
+        let current = self.shared.registry.load();
+        let mut added = Vec::new();
+        let mut gone = Vec::new();
+        for definition in definitions {
+            match definition {
+                Err(rejected) => self.reject(&rejected, now),
+                Ok(definition) => {
+                    if current.get(&definition.id).is_some_and(|live| live.probe.version == definition.version) {
+                        continue;
+                    }
+                    self.shared.board().received(&definition.id, definition.version, now);
+                    match self.compile(&definition) {
+                        Ok(live) => added.push(live),
+                        Err((kind, text)) => {
+                            gone.push(definition.id.clone());
+                            self.shared.board().error(&definition.id, definition.version, kind, &text, now);
+                        }
+                    }
+                }
+            }
+        }
+        let diff = self.shared.registry.update(added, &gone);
+        self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
+        diff.added
+    }
+
+    fn reject(&self, rejected: &Rejected, now: u64) {
+        let Some(id) = &rejected.id else {
+            log::warn!(target: "stroboscope", "a probe definition is not used: {}", rejected.text);
+            return;
+        };
+        let mut board = self.shared.board();
+        board.received(id, rejected.version, now);
+        board.error(id, rejected.version, ErrorKind::InvalidDefinition.code(), &rejected.text, now);
+    }
+
+    fn compile(&self, definition: &Definition) -> Result<Arc<LiveProbe>, (&'static str, String)> {
+        let capabilities = self.runtime.capabilities();
+        let redaction = &self.shared.process.redaction;
+        let probe = compile::compile(definition, &|name| redaction.name(name), &capabilities)
+            .map_err(|error| (error.kind.code(), error.text))?;
+        let refused = compile::not_yet(&probe.kind).or_else(|| self.shared.settings.capture.refuses(&probe));
+        if let Some(reason) = refused {
+            return Err((ErrorKind::Unsupported.code(), reason.to_owned()));
+        }
+        for warning in &probe.warnings {
+            log::warn!(target: "stroboscope", "probe {}: {warning}", probe.id);
+        }
+        let slot = self.next_slot.fetch_add(1, Relaxed);
+        let bucket = self.shared.bucket(&probe, 0);
+        let gate = Gate::new(bucket.capacity());
+        Ok(Arc::new(LiveProbe::new(Arc::new(probe), slot, gate, bucket.period(), capabilities.disarm)))
+    }
+
+    /// Removes a probe. False if there is none with this id.
+    pub fn remove(&self, id: &str) -> bool {
+        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut board = self.shared.board();
+        let known = board.get(id).is_some();
+        board.removed(id);
+        drop(board);
+        let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
+        let found = !diff.removed.is_empty();
+        self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
+        found || known
+    }
+
+    /// The host has finished an installation, or its result has changed (code was loaded).
+    pub fn installed(&self, ticket: Ticket, outcome: Outcome) {
+        self.tell(Command::Installed { ticket, outcome });
+    }
+
+    /// The probes in force.
+    pub fn probes(&self) -> Vec<Arc<LiveProbe>> {
+        self.shared.registry.load().probes.clone()
+    }
+
+    /// What every probe is doing, broken ones included, in the order they came.
+    pub fn status(&self) -> Vec<ProbeReport> {
+        let set = self.shared.registry.load();
+        let board = self.shared.board();
+        board.all().map(|(id, entry)| report(id, entry, set.get(id))).collect()
+    }
+
+    /// Waits until everything captured so far has left the process, at most `limit`. True if it has.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let (done, answer) = channel::bounded(1);
+        let until = self.deadline(limit);
+        self.tell(Command::Flush { until, done });
+        answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false)
+    }
+
+    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has left the process.
+    pub fn stop(&self, limit: Duration) -> bool {
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
+        let (done, answer) = channel::bounded(1);
+        let until = self.deadline(limit);
+        self.tell_through(&thread, Command::Stop { until, done });
+        let settled = answer.recv_timeout(limit + Duration::from_millis(100));
+        // A worker that answered is at its end; one that did not is left behind rather than waited for.
+        if settled.is_ok() && thread.join().is_err() {
+            log::error!(target: "stroboscope", "the worker ended by a panic");
+        }
+        settled.unwrap_or(false)
+    }
+
+    fn deadline(&self, limit: Duration) -> u64 {
+        self.shared.process.clock.monotonic().saturating_add(nanoseconds(limit))
+    }
+
+    fn tell(&self, command: Command) {
+        // The worker outlives every caller but those after `stop`, who have nothing left to say.
+        let _ = self.commands.send(command);
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.thread().unpark();
+        }
+    }
+
+    fn tell_through(&self, thread: &JoinHandle<()>, command: Command) {
+        let _ = self.commands.send(command);
+        thread.thread().unpark();
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn report(id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>) -> ProbeReport {
+    let stats = live.map(|live| &live.stats);
+    let count = |of: fn(&ProbeStats) -> &Counter| stats.map_or(0, |stats| of(stats).get());
+    ProbeReport {
+        id: id.to_owned(),
+        version: entry.version,
+        state: entry.state,
+        reason: entry.exception.as_ref().map_or_else(|| entry.message.clone(), |exception| exception.message.clone()),
+        site: live.and_then(|live| live.site()).map(|site| Site::clone(&site)),
+        hits: count(|stats| &stats.hits),
+        rejected: count(|stats| &stats.rejected),
+        failed: count(|stats| &stats.failed),
+        emitted: count(|stats| &stats.emitted),
+        dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
+        nanoseconds_per_hit: stats.and_then(ProbeStats::nanoseconds_per_hit),
+        disarmed: live.is_some_and(|live| live.is_disarmed()),
+    }
+}

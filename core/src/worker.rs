@@ -1,1 +1,409 @@
-//! Refills gates, re-arms, applies changes, drains rings, renders. Never touches the network.
+//! The worker: refills gates, re-arms, applies changes, drains rings, renders. It stands on both walks: after
+//! [`crate::registry`] on the way in, after [`crate::emit::ring`] on the way out. It never touches the network and never
+//! waits for a lock of the host.
+//!
+//! [`Worker::tick`] is one round; the thread calls it and sleeps as long as it says. Tests call it with a manual clock.
+
+use crate::budget::breaker::{Breaker, Cost};
+use crate::budget::gate::{Bucket, STEP_NS};
+use crate::budget::throttle::WINDOW_NS;
+use crate::emit::output::Output;
+use crate::emit::ring::RecordReceiver;
+use crate::host::{Install, Outcome, Runtime, Ticket};
+use crate::record::read::Reader;
+use crate::registry::LiveProbe;
+use crate::session::Shared;
+use crossbeam_channel::{Receiver, Sender};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What others ask of the worker.
+pub(crate) enum Command {
+    /// A new hit context's records.
+    Records(RecordReceiver),
+    /// Probes were added and removed.
+    Change { added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>> },
+    /// The host has finished, or changed, an installation.
+    Installed { ticket: Ticket, outcome: Outcome },
+    /// Everything that was captured so far leaves the process, or the time is up.
+    Flush { until: u64, done: Sender<bool> },
+    /// The last round, then the thread ends.
+    Stop { until: u64, done: Sender<bool> },
+}
+
+/// Nanoseconds between two rounds while something happens.
+const BUSY_NS: u64 = STEP_NS;
+/// Nanoseconds between two rounds while probes are installed and nothing happens.
+const IDLE_NS: u64 = 20_000_000;
+/// Nanoseconds without an event after which the worker is idle.
+const CALM_AFTER_NS: u64 = 200_000_000;
+/// Nanoseconds between two rounds without probes: any command wakes the worker.
+const ASLEEP_NS: u64 = 60_000_000_000;
+/// Nanoseconds between two looks at the costs.
+const LOOK_NS: u64 = 1_000_000_000;
+/// Installations asked of the host in one round, so that a large batch does not stop the application.
+const INSTALLS_A_ROUND: usize = 16;
+/// Records taken from one ring in a round, so that commands and gates have their turn.
+const RECORDS_A_ROUND: usize = 4096;
+
+/// Why a probe's gate is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Off {
+    /// The CPU budget.
+    Paused { until: u64 },
+    /// An evaluation ran out of time.
+    Suspended { until: u64 },
+    /// A panic of ours.
+    Panicked,
+}
+
+/// What the worker knows of a probe besides what everybody sees.
+struct Control {
+    live: Arc<LiveProbe>,
+    ticket: Ticket,
+    bucket: Bucket,
+    off: Option<Off>,
+    emitted: bool,
+}
+
+/// The worker's state.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    runtime: Arc<dyn Runtime>,
+    commands: Receiver<Command>,
+    output: Output,
+    controls: BTreeMap<u32, Control>,
+    tickets: HashMap<Ticket, u32>,
+    to_install: VecDeque<u32>,
+    rings: Vec<RecordReceiver>,
+    capturing: Bucket,
+    others: Bucket,
+    breaker: Breaker,
+    next_look: u64,
+    next_ticket: u64,
+    last_event: u64,
+    stopping: Option<(u64, Sender<bool>)>,
+    flushes: Vec<(u64, Sender<bool>)>,
+}
+
+/// What to do after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Sleep, at most so long.
+    Sleep(Duration),
+    /// Leave the thread.
+    End,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        runtime: Arc<dyn Runtime>,
+        commands: Receiver<Command>,
+        output: Output,
+    ) -> Self {
+        let now = shared.process.clock.monotonic();
+        let (capturing, others) = shared.global_buckets(now);
+        let breaker = Breaker::new(shared.settings.cpu_budget);
+        Worker {
+            shared,
+            runtime,
+            commands,
+            output,
+            controls: BTreeMap::new(),
+            tickets: HashMap::new(),
+            to_install: VecDeque::new(),
+            rings: Vec::new(),
+            capturing,
+            others,
+            breaker,
+            next_look: now + LOOK_NS,
+            next_ticket: 1,
+            last_event: now,
+            stopping: None,
+            flushes: Vec::new(),
+        }
+    }
+
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+        #[allow(clippy::disallowed_methods, reason = "the one thread of the worker")]
+        std::thread::Builder::new().name("stroboscope".into()).spawn(move || self.run())
+    }
+
+    /// Runs until it is told to stop.
+    fn run(mut self) {
+        loop {
+            match self.tick() {
+                Next::End => return,
+                Next::Sleep(time) => std::thread::park_timeout(time),
+            }
+        }
+    }
+
+    /// One round.
+    pub(crate) fn tick(&mut self) -> Next {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+        let now = self.shared.process.clock.monotonic();
+        self.install_some();
+        self.refill(now);
+        self.drain(now);
+        self.watch(now);
+        self.expire();
+        self.output.tick(now);
+        self.answer_flushes(now);
+        self.next(now)
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Records(receiver) => self.rings.push(receiver),
+            Command::Change { added, removed } => self.change(added, removed),
+            Command::Installed { ticket, outcome } => {
+                if let Some(&slot) = self.tickets.get(&ticket) {
+                    self.settle(slot, outcome);
+                }
+            }
+            Command::Flush { until, done } => {
+                self.output.hurry();
+                self.flushes.push((until, done));
+            }
+            Command::Stop { until, done } => {
+                self.output.hurry();
+                self.stopping = Some((until, done));
+            }
+        }
+    }
+
+    fn change(&mut self, added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>>) {
+        let now = self.shared.process.clock.monotonic();
+        if !removed.is_empty() {
+            // What was captured so far still belongs to a known probe.
+            self.drain(now);
+        }
+        for live in removed {
+            self.drop_probe(&live);
+        }
+        for live in added {
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            self.tickets.insert(ticket, live.slot);
+            self.to_install.push_back(live.slot);
+            let bucket = self.shared.bucket(&live.probe, now);
+            let slot = live.slot;
+            self.controls.insert(slot, Control { live, ticket, bucket, off: None, emitted: false });
+        }
+    }
+
+    fn drop_probe(&mut self, live: &Arc<LiveProbe>) {
+        live.gate.switch_off();
+        self.runtime.remove(live);
+        if let Some(control) = self.controls.remove(&live.slot) {
+            self.tickets.remove(&control.ticket);
+        }
+        self.to_install.retain(|&slot| slot != live.slot);
+    }
+
+    /// Asks the host to place hooks, a few at a time.
+    fn install_some(&mut self) {
+        for _ in 0..INSTALLS_A_ROUND {
+            let Some(slot) = self.to_install.pop_front() else { return };
+            let Some(control) = self.controls.get(&slot) else { continue };
+            let (live, ticket) = (Arc::clone(&control.live), control.ticket);
+            if let Install::Now(outcome) = self.runtime.install(&live, ticket) {
+                self.settle(slot, outcome);
+            }
+        }
+    }
+
+    /// The host has answered: the status says so.
+    fn settle(&mut self, slot: u32, outcome: Outcome) {
+        let Some(control) = self.controls.get_mut(&slot) else { return };
+        let probe = &control.live.probe;
+        let now = self.shared.wall_ms();
+        let mut board = self.shared.board();
+        match outcome {
+            Outcome::Done { note, site } => {
+                let place = note.map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
+                control.live.set_site(site);
+                board.installed(&probe.id, probe.version, &place, now);
+            }
+            Outcome::Waiting(reason) => board.waiting(&probe.id, probe.version, &reason, now),
+            Outcome::Refused { kind, reason } => board.error(&probe.id, probe.version, kind, &reason, now),
+            Outcome::Blocked(reason) => board.blocked(&probe.id, probe.version, &reason, now),
+        }
+    }
+
+    /// Gives the tokens that are due, ends pauses, and re-arms what was disarmed.
+    fn refill(&mut self, now: u64) {
+        let process = &self.shared.process;
+        self.capturing.refill(&process.capturing, now);
+        self.others.refill(&process.others, now);
+        let mut rearm = Vec::new();
+        for control in self.controls.values_mut() {
+            if control.live.has_panicked() && control.off != Some(Off::Panicked) {
+                control.off = Some(Off::Panicked);
+                let probe = &control.live.probe;
+                self.shared.board().error(
+                    &probe.id,
+                    probe.version,
+                    "Panic",
+                    "stopped: our own code failed in a hit of this probe; the program was not affected",
+                    self.shared.wall_ms(),
+                );
+                // Its hooks go: a probe that failed must not be entered again.
+                self.runtime.remove(&control.live);
+                continue;
+            }
+            if control.live.take_suspension() {
+                control.off = Some(Off::Suspended { until: now.saturating_add(WINDOW_NS) });
+            }
+            if let Some(Off::Paused { until } | Off::Suspended { until }) = control.off {
+                if now < until {
+                    continue;
+                }
+                if matches!(control.off, Some(Off::Paused { .. })) {
+                    let probe = &control.live.probe;
+                    control.live.set_paused(false);
+                    self.shared.board().resumed(&probe.id, probe.version, self.shared.wall_ms());
+                    control.emitted = false;
+                }
+                control.off = None;
+                control.bucket.open(&control.live.gate, now);
+                if control.live.take_disarmed() {
+                    rearm.push(Arc::clone(&control.live));
+                }
+                continue;
+            }
+            if control.bucket.refill(&control.live.gate, now) && control.live.take_disarmed() {
+                rearm.push(Arc::clone(&control.live));
+            }
+        }
+        if !rearm.is_empty() {
+            self.runtime.rearm(&rearm);
+        }
+    }
+
+    /// Takes what hits have queued.
+    fn drain(&mut self, now: u64) {
+        let mut rings = std::mem::take(&mut self.rings);
+        for ring in &mut rings {
+            for _ in 0..RECORDS_A_ROUND {
+                let Some(record) = ring.pop() else { break };
+                self.last_event = now;
+                self.accept(record, now);
+            }
+        }
+        rings.retain_mut(|ring| !ring.is_finished());
+        self.rings = rings;
+    }
+
+    /// Hands a record to the outputs and lets its probe's status say that it emits.
+    fn accept(&mut self, record: Vec<u8>, now: u64) {
+        let slot = Reader::new(&record).map(|(header, _)| header.probe);
+        let control = slot.ok().and_then(|slot| self.controls.get_mut(&slot));
+        let Some(control) = control else {
+            // Its probe was removed in the meantime.
+            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            return;
+        };
+        if !control.emitted {
+            control.emitted = true;
+            let probe = &control.live.probe;
+            self.shared.board().emitting(&probe.id, probe.version, self.shared.wall_ms());
+        }
+        let live = Arc::clone(&control.live);
+        self.output.accept(record, live, now);
+    }
+
+    /// Looks at what hits cost, once a second.
+    fn watch(&mut self, now: u64) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_NS;
+        let costs: Vec<Cost> = self
+            .controls
+            .values()
+            .filter(|control| control.off.is_none())
+            .map(|control| Cost { slot: control.live.slot, nanoseconds: control.live.stats.nanoseconds.get() })
+            .collect();
+        let Some(pause) = self.breaker.look(now, &costs) else { return };
+        let Some(control) = self.controls.get_mut(&pause.slot) else { return };
+        control.live.set_paused(true);
+        control.live.gate.switch_off();
+        control.off = Some(Off::Paused { until: pause.until });
+        let probe = &control.live.probe;
+        self.shared.board().paused(&probe.id, probe.version, &pause.reason(now), self.shared.wall_ms());
+    }
+
+    /// Removes probes whose time has come.
+    fn expire(&mut self) {
+        let wall_ms = self.shared.wall_ms();
+        let expired: Vec<Arc<LiveProbe>> = self
+            .controls
+            .values()
+            .filter(|control| control.live.probe.expires_at.is_some_and(|at| at <= wall_ms))
+            .map(|control| Arc::clone(&control.live))
+            .collect();
+        for live in expired {
+            self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
+            self.drop_probe(&live);
+            self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);
+        }
+    }
+
+    fn answer_flushes(&mut self, now: u64) {
+        if self.flushes.is_empty() && self.stopping.is_none() {
+            return;
+        }
+        let done = self.to_install.is_empty() && self.output.is_settled();
+        self.flushes.retain(|(until, answer)| {
+            if !done && now < *until {
+                return true;
+            }
+            // The asker may have gone; then nobody waits.
+            let _ = answer.send(done);
+            false
+        });
+        if self.flushes.is_empty() && self.stopping.is_none() {
+            self.output.calm();
+        }
+    }
+
+    fn next(&mut self, now: u64) -> Next {
+        if let Some((until, answer)) = self.stopping.clone()
+            && (now >= until || self.output.is_settled())
+        {
+            let settled = self.output.is_settled();
+            let left = Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(50));
+            let stopped = self.output.stop(left);
+            // The asker may have gone; then nobody waits.
+            let _ = answer.send(settled && stopped);
+            return Next::End;
+        }
+        Next::Sleep(Duration::from_nanos(self.pause(now)))
+    }
+
+    /// How long nothing can be due.
+    fn pause(&self, now: u64) -> u64 {
+        if !self.to_install.is_empty() || !self.flushes.is_empty() || self.stopping.is_some() {
+            return BUSY_NS;
+        }
+        if self.controls.is_empty() && self.output.is_settled() {
+            return ASLEEP_NS;
+        }
+        if now.saturating_sub(self.last_event) < CALM_AFTER_NS {
+            return BUSY_NS;
+        }
+        let process = &self.shared.process;
+        let globals = [self.capturing.due_in(&process.capturing, now), self.others.due_in(&process.others, now)];
+        let probes = self.controls.values().map(|control| control.bucket.due_in(&control.live.gate, now));
+        let due = probes.chain(globals).flatten().min().unwrap_or(IDLE_NS);
+        due.clamp(BUSY_NS, IDLE_NS)
+    }
+}

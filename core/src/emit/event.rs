@@ -1,1 +1,7 @@
-//! See the module.
+//! stub
+pub struct Event {
+    pub json: Vec<u8>,
+    pub message: String,
+    pub site: String,
+    pub time: u64,
+}

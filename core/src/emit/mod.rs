@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod event;
 pub mod message;
+pub mod output;
 pub mod prune;
 pub mod render;
 pub mod ring;

@@ -76,12 +76,14 @@ pub struct Expression {
     pub text: String,
     /// The checked tree. Its nodes carry numbers of the probe's list, so [`Tree::symbols`] is empty.
     pub tree: Tree,
-    /// The literal patterns of `matches`, by the id of the *`matches` node*, in rising order; at most 64 different ones
-    /// are kept. See [`Expression::pattern`].
+    /// The literal patterns of `matches`, by the id of the *`matches` node*, in rising order. See
+    /// [`Expression::pattern`].
     pub patterns: Vec<(NodeId, Regex)>,
     /// The first redacted name that the expression reads, as it is written there. If there is one, every evaluation
     /// fails at once with that name, even if the place could not be reached.
     pub redacted: Option<String>,
+    /// What evaluators run.
+    pub program: target::Program,
 }
 
 impl Expression {
@@ -122,11 +124,12 @@ impl Expression {
             }
         }
         tree.symbols = Vec::new();
-        Ok(Expression { text, tree, patterns, redacted })
+        let program = target::lower(&tree, symbols.names(), &patterns);
+        Ok(Expression { text, tree, patterns, redacted, program })
     }
 
-    /// The compiled pattern of a `matches` node whose second operand is a literal. `None`: it is computed, or one of
-    /// too many; then [`check::pattern`] compiles it, under the same limits.
+    /// The compiled pattern of a `matches` node whose second operand is a literal. Computed patterns are compiled by
+    /// [`check::pattern`], under the same limits.
     #[inline]
     pub fn pattern(&self, matches: NodeId) -> Option<&Regex> {
         let found = self.patterns.binary_search_by_key(&matches, |(id, _)| *id).ok()?;

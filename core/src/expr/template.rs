@@ -34,6 +34,14 @@ pub struct RawSegment<'a> {
 }
 
 impl Template {
+    /// Its expressions, in order.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(_) => None,
+            Segment::Expression(expression) => Some(expression),
+        })
+    }
+
     /// Compiles the `segments` of a definition. An error goes with the segment's `dsl`.
     pub fn of_segments<'a>(
         segments: impl IntoIterator<Item = RawSegment<'a>>,

@@ -4,6 +4,7 @@
 use crate::capture::limits::Limits;
 use crate::expr::Expression;
 use crate::expr::template::Template;
+use crate::expr::tree::Special;
 
 /// The most lines of one probe.
 pub const MAX_LINES: usize = 10;
@@ -166,6 +167,31 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// True if one of its expressions reads a special.
+    pub fn reads(&self, special: Special) -> bool {
+        self.expressions().iter().any(|expression| expression.tree.reads(special))
+    }
+
+    /// All its expressions.
+    fn expressions(&self) -> Vec<&Expression> {
+        let mut all: Vec<&Expression> = self.when.iter().collect();
+        match &self.kind {
+            Kind::Log(log) => {
+                all.extend(log.template.expressions());
+                all.extend(log.expressions.iter().map(|capture| &capture.expression));
+            }
+            Kind::Metric(metric) => all.extend(&metric.value),
+            Kind::Span => {}
+            Kind::SpanDecoration(decoration) => {
+                for decoration in &decoration.decorations {
+                    all.extend(&decoration.when);
+                    all.extend(decoration.tags.iter().flat_map(|(_, template)| template.expressions()));
+                }
+            }
+        }
+        all
+    }
+
     /// True if it captures values.
     pub fn captures(&self) -> bool {
         matches!(&self.kind, Kind::Log(log) if log.captures())

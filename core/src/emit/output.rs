@@ -1,0 +1,267 @@
+//! From a record to the places where events go. On the walk of a hit going out, on the worker: before it
+//! [`crate::worker`] takes records from the rings, after it the sinks and [`crate::sender`].
+//!
+//! Sinks of this process (terminal, NDJSON, memory) get each event at once. For the Agent, records wait as records until
+//! a batch is due and the sender has room: only then is their JSON made, so that 8 MiB hold several times the events.
+
+use crate::control::{EventView, Sink, StatusView};
+use crate::emit::batch::{Batch, Batcher};
+use crate::emit::event::Event;
+use crate::emit::prune;
+use crate::emit::render::{self, RenderContext};
+use crate::emit::ring::RecordReceiver;
+use crate::emit::status;
+use crate::host::Runtime;
+use crate::registry::LiveProbe;
+use crate::sender::Sender;
+use crate::session::Shared;
+use crate::stats::Drop;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who this process is, for events and statuses.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The service.
+    pub service: String,
+    /// The host's name.
+    pub hostname: String,
+    /// A UUID of this process.
+    pub runtime_id: String,
+    /// The UUID of the process it was forked from.
+    pub parent_id: Option<String>,
+    /// `key:value,…`; empty if switched off.
+    pub process_tags: String,
+}
+
+impl Identity {
+    fn of_statuses(&self) -> status::Identity<'_> {
+        status::Identity { service: &self.service, runtime_id: &self.runtime_id, parent_id: self.parent_id.as_deref() }
+    }
+}
+
+/// A record that waits for the Agent.
+struct Waiting {
+    record: Vec<u8>,
+    live: Arc<LiveProbe>,
+}
+
+/// The outputs of a process.
+pub(crate) struct Output {
+    shared: Arc<Shared>,
+    runtime: Arc<dyn Runtime>,
+    identity: Identity,
+    sinks: Vec<Box<dyn Sink>>,
+    sender: Option<Sender>,
+    waiting: VecDeque<Waiting>,
+    events: Batcher,
+    statuses: Batcher,
+    /// Batches that the sender had no room for: one of events, one of statuses at most.
+    refused: Vec<Batch>,
+    /// Nanoseconds an event waits for others.
+    interval: u64,
+    /// When the oldest waiting record came.
+    oldest: u64,
+    /// Batches leave as soon as the sender takes them.
+    hurried: bool,
+}
+
+impl Output {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        runtime: Arc<dyn Runtime>,
+        identity: Identity,
+        sinks: Vec<Box<dyn Sink>>,
+        sender: Option<Sender>,
+    ) -> Self {
+        let interval = shared.settings.upload_interval;
+        Output {
+            shared,
+            runtime,
+            identity,
+            sinks,
+            sender,
+            waiting: VecDeque::new(),
+            events: Batcher::events(interval),
+            statuses: Batcher::statuses(Duration::from_secs(1)),
+            refused: Vec::new(),
+            interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            oldest: 0,
+            hurried: false,
+        }
+    }
+
+    /// Takes a record. Sinks see its event at once; for the Agent it waits.
+    pub(crate) fn accept(&mut self, record: Vec<u8>, live: Arc<LiveProbe>, now: u64) {
+        if !self.sinks.is_empty()
+            && let Some(event) = self.render(&record, &live)
+        {
+            self.show(&event, &live);
+        }
+        if self.sender.is_none() {
+            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            return;
+        }
+        if self.waiting.is_empty() {
+            self.oldest = now;
+        }
+        self.waiting.push_back(Waiting { record, live });
+    }
+
+    fn show(&mut self, event: &Event, live: &LiveProbe) {
+        let view = EventView {
+            json: &event.json,
+            message: &event.message,
+            probe: &live.probe.id,
+            site: &event.site,
+            time: event.time,
+        };
+        for sink in &mut self.sinks {
+            sink.event(&view);
+        }
+    }
+
+    /// The event of a record, small enough for the intake. What cannot be made is counted.
+    fn render(&self, record: &[u8], live: &LiveProbe) -> Option<Event> {
+        let context = RenderContext {
+            identity: &self.identity,
+            language: self.shared.language,
+            tables: &self.shared.process.tables,
+            live,
+            describe_frame: &|frame| self.runtime.describe_frame(frame),
+            evaluation_ms: self.shared.process.evaluation_ns / 1_000_000,
+        };
+        let mut event = match render::render(record, &context) {
+            Ok(event) => event,
+            Err(error) => {
+                live.stats.dropped(Drop::Internal).add(1);
+                log::error!(target: "stroboscope", "an event of probe {} is lost: {error}", live.probe.id);
+                return None;
+            }
+        };
+        if !prune::prune(&mut event, prune::EVENT_BYTES) {
+            live.stats.dropped(Drop::PayloadTooLarge).add(1);
+            return None;
+        }
+        Some(event)
+    }
+
+    /// One round: statuses to the sinks and the Agent, due batches to the sender.
+    pub(crate) fn tick(&mut self, now: u64) {
+        self.tell_statuses(now);
+        if self.sender.is_none() {
+            return;
+        }
+        self.offer_refused();
+        if self.statuses.is_due(now) || self.hurried {
+            let batch = self.statuses.take();
+            self.offer(batch);
+        }
+        self.send_events(now);
+    }
+
+    fn tell_statuses(&mut self, now: u64) {
+        let wall_ms = self.shared.process.clock.wall() / 1_000_000;
+        let mut board = self.shared.board();
+        board.tick(now, wall_ms);
+        if self.sender.as_ref().is_some_and(Sender::statuses_owed) {
+            board.repeat(wall_ms);
+        }
+        let changes = board.drain_changes();
+        drop(board);
+        for change in changes {
+            let json = change.json(&self.identity.of_statuses());
+            let view = StatusView {
+                json: &json,
+                probe: &change.id,
+                status: change.status.name(),
+                message: change.exception.as_ref().map_or(&change.message, |exception| &exception.message),
+                time: change.timestamp,
+            };
+            for sink in &mut self.sinks {
+                sink.status(&view);
+            }
+            if self.sender.is_some() {
+                let full = self.statuses.push(&json, now);
+                self.offer(full);
+            }
+        }
+    }
+
+    /// Makes and offers batches of events while they are due and there is room.
+    fn send_events(&mut self, now: u64) {
+        loop {
+            let due = self.hurried
+                || now.saturating_sub(self.oldest) >= self.interval
+                || self.waiting.len() >= crate::emit::batch::MAX_COUNT
+                || self.shared.process.queued.get() >= crate::emit::batch::MAX_BYTES;
+            let ready = self.refused.is_empty() && self.sender.as_ref().is_some_and(Sender::ready);
+            if self.waiting.is_empty() || !due || !ready {
+                return;
+            }
+            let batch = self.next_batch(now);
+            self.offer(batch);
+        }
+    }
+
+    /// Renders waiting records until a batch is full or none is left.
+    fn next_batch(&mut self, now: u64) -> Option<Batch> {
+        while let Some(Waiting { record, live }) = self.waiting.pop_front() {
+            self.oldest = now;
+            let event = self.render(&record, &live);
+            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            let Some(event) = event else { continue };
+            if let Some(full) = self.events.push(&event.json, now) {
+                return Some(full);
+            }
+            if self.events.len() >= crate::emit::batch::MAX_COUNT {
+                break;
+            }
+        }
+        self.events.take()
+    }
+
+    fn offer(&mut self, batch: Option<Batch>) {
+        let (Some(batch), Some(sender)) = (batch, &self.sender) else { return };
+        if let Err(batch) = sender.offer(batch) {
+            self.refused.push(batch);
+        }
+    }
+
+    fn offer_refused(&mut self) {
+        for batch in std::mem::take(&mut self.refused) {
+            self.offer(Some(batch));
+        }
+    }
+
+    /// From now on nothing waits for company: a flush or the end is near.
+    pub(crate) fn hurry(&mut self) {
+        self.hurried = true;
+        for sink in &mut self.sinks {
+            sink.flush();
+        }
+    }
+
+    /// The hurry is over.
+    pub(crate) fn calm(&mut self) {
+        self.hurried = false;
+    }
+
+    /// True if everything that came has left the process or was counted.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.waiting.is_empty()
+            && self.events.is_empty()
+            && self.statuses.is_empty()
+            && self.refused.is_empty()
+            && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
+    }
+
+    /// Ends the sender, at most within `limit`.
+    pub(crate) fn stop(&mut self, limit: Duration) -> bool {
+        for sink in &mut self.sinks {
+            sink.flush();
+        }
+        self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
+    }
+}
