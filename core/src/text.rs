@@ -20,6 +20,7 @@ pub enum Text<'f> {
 }
 
 /// The code points of a [`Text`], surrogates included.
+#[derive(Clone)]
 pub enum CodePoints<'f> {
     /// Of UTF-8.
     Utf8(std::str::Chars<'f>),

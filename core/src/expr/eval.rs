@@ -24,8 +24,8 @@ use super::tree::Special;
 use crate::host::{Child, Frame, Symbol, Value, View};
 use crate::probe::model::MetricKind;
 use crate::text::Text;
-use number::{Num, Whole};
 use num_bigint::BigInt;
+use number::{Num, Whole};
 use shape::{Ahead, Elements, Entries, Members, Shape, Source};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
@@ -282,16 +282,14 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
     fn copy(&self, arg: Arg) -> Result<Operand<'f, F::Value>, Failure> {
         match arg {
             Arg::Temp(index) => self.temps.get(index as usize).cloned().ok_or_else(broken),
-            Arg::Constant(index) => {
-                Ok(match self.program.constants.get(index as usize).ok_or_else(broken)? {
-                    Constant::Null => Operand::Null,
-                    Constant::Bool(value) => Operand::Bool(*value),
-                    Constant::Int(value) => Operand::Int(*value),
-                    Constant::Big(value) => Operand::Big(Box::new(value.clone())),
-                    Constant::Float(value) => Operand::Float(*value),
-                    Constant::Text(text) => Operand::Text(Text::Utf8(text)),
-                })
-            }
+            Arg::Constant(index) => Ok(match self.program.constants.get(index as usize).ok_or_else(broken)? {
+                Constant::Null => Operand::Null,
+                Constant::Bool(value) => Operand::Bool(*value),
+                Constant::Int(value) => Operand::Int(*value),
+                Constant::Big(value) => Operand::Big(Box::new(value.clone())),
+                Constant::Float(value) => Operand::Float(*value),
+                Constant::Text(text) => Operand::Text(Text::Utf8(text)),
+            }),
         }
     }
 
@@ -323,9 +321,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             Op::IsEmpty { out, of } => (out, self.is_empty(of)?),
             Op::Compare { out, how, left, right } => (out, Operand::Bool(self.compare(how, left, right)?)),
             Op::Search { out, how, of, part } => (out, Operand::Bool(self.search(how, of, part)?)),
-            Op::Matches { out, of, pattern, compiled } => {
-                (out, Operand::Bool(self.matches(of, pattern, compiled)?))
-            }
+            Op::Matches { out, of, pattern, compiled } => (out, Operand::Bool(self.matches(of, pattern, compiled)?)),
             Op::Index { out, of, at, literal } => (out, self.index(of, at, literal)?),
             Op::Member { out, of, symbol } => (out, self.member(of, symbol)?),
             Op::EntryMember { out, it, symbol, value, .. } => (out, self.entry_member(it, symbol, value)?),
@@ -613,7 +609,9 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             return self.member(Arg::Temp(it), symbol);
         };
         match self.member(Arg::Temp(it), symbol) {
-            Err(failure) if !matches!(failure, Failure::Getter(_) | Failure::Host(_)) && !failure.category().goes_through() => {
+            Err(failure)
+                if !matches!(failure, Failure::Getter(_) | Failure::Host(_)) && !failure.category().goes_through() =>
+            {
                 let part = if value { entry.1 } else { entry.0 };
                 Ok(Operand::Host(admit(part, self.budget)?))
             }

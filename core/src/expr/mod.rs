@@ -82,6 +82,8 @@ pub struct Expression {
     /// The first redacted name that the expression reads, as it is written there. If there is one, every evaluation
     /// fails at once with that name, even if the place could not be reached.
     pub redacted: Option<String>,
+    /// What evaluators run.
+    pub program: target::Program,
 }
 
 impl Expression {
@@ -122,7 +124,8 @@ impl Expression {
             }
         }
         tree.symbols = Vec::new();
-        Ok(Expression { text, tree, patterns, redacted })
+        let program = target::lower(&tree, symbols.names(), &patterns);
+        Ok(Expression { text, tree, patterns, redacted, program })
     }
 
     /// The compiled pattern of a `matches` node whose second operand is a literal. Computed patterns are compiled by

@@ -3,6 +3,7 @@
 
 use super::Failure;
 use super::failure::{Limit, Short};
+use crate::capture::redact::Redaction;
 use crate::clock::Clock;
 use crate::expr::check;
 use crate::text::Text;
@@ -68,22 +69,26 @@ pub struct Budget<'c> {
     steps: u32,
     predicates: u32,
     comparisons: u32,
-    redacted: &'c dyn Fn(Text<'_>) -> bool,
+    redaction: &'c Redaction,
     types: bool,
     pub(super) scratch: &'c mut Scratch,
 }
 
 impl<'c> Budget<'c> {
-    /// A fresh budget. `redacted` is the verdict on a computed key; `types` is false if no type is redacted, so that none
-    /// need be asked for.
-    pub fn new(
-        clock: &'c dyn Clock,
-        nanoseconds: u64,
-        redacted: &'c dyn Fn(Text<'_>) -> bool,
-        types: bool,
-        scratch: &'c mut Scratch,
-    ) -> Self {
-        Budget { clock, nanoseconds, deadline: None, steps: 0, predicates: 0, comparisons: 0, redacted, types, scratch }
+    /// A fresh budget of so much time. If no type is redacted, no value is asked for its type.
+    pub fn new(clock: &'c dyn Clock, nanoseconds: u64, redaction: &'c Redaction, scratch: &'c mut Scratch) -> Self {
+        let types = redaction.has_types();
+        Budget {
+            clock,
+            nanoseconds,
+            deadline: None,
+            steps: 0,
+            predicates: 0,
+            comparisons: 0,
+            redaction,
+            types,
+            scratch,
+        }
     }
 
     /// Steps taken so far.
@@ -158,6 +163,6 @@ impl<'c> Budget<'c> {
 
     /// The verdict on a computed key.
     pub(super) fn redacts(&self, key: Text<'_>) -> bool {
-        (self.redacted)(key)
+        self.redaction.name_text(key)
     }
 }

@@ -270,11 +270,7 @@ fn present<V>(child: Child<V>) -> Result<Option<V>, Failure> {
 }
 
 /// The rest of a task is whether two values are equal.
-fn become_values<'x, 'f: 'x, V: Value<'f>>(
-    a: V,
-    b: V,
-    budget: &mut Budget<'_>,
-) -> Result<Turn<'x, 'f, V>, Failure> {
+fn become_values<'x, 'f: 'x, V: Value<'f>>(a: V, b: V, budget: &mut Budget<'_>) -> Result<Turn<'x, 'f, V>, Failure> {
     Ok(match values(a, b, budget)? {
         Ok(verdict) => Turn::Verdict(verdict),
         Err(task) => Turn::Become(task),

@@ -289,10 +289,9 @@ impl Failure {
             Failure::Opaque(doing) => format!("{} of a value that cannot be inspected", word(doing)),
             Failure::RedactedName => redacted(names.expression.redacted.as_deref().unwrap_or("?")),
             Failure::RedactedKey(key) => redacted(key.as_str()),
-            Failure::RedactedType(of) => format!(
-                "Could not evaluate the expression because type '{}' was redacted",
-                (names.type_name)(of)
-            ),
+            Failure::RedactedType(of) => {
+                format!("Could not evaluate the expression because type '{}' was redacted", (names.type_name)(of))
+            }
             Failure::Timeout => format!("Evaluation took longer than {} ms", names.milliseconds),
             Failure::Limit(limit) => find(&LIMITS, limit).to_owned(),
             Failure::Host(reason) => format!("Internal error: {}", reason.as_str()),
