@@ -1,0 +1,228 @@
+//! `eval`, `condition` and `metric`: an expression over variables, in both hosts.
+
+use crate::inside::{Handle, Place, made};
+use crate::json::Json;
+use crate::outside;
+use crate::runner::{Vector, Verdict};
+use crate::value::{Dialect, Made, Node, World};
+use std::time::Duration;
+use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::clock::ManualClock;
+use stroboscope_core::expr::eval::{self, Budget, Category, Failure, Measured, Names, Scope, Scratch};
+use stroboscope_core::expr::{Expression, Symbols};
+use stroboscope_core::probe::model::MetricKind;
+
+/// Nanoseconds of one evaluation.
+const EVALUATION: u64 = 50_000_000;
+
+/// What came of an expression: the value in canonical text, or the category of the error.
+pub type Ran = Result<String, String>;
+
+/// An expression over a world, ready to be run.
+pub struct Case {
+    /// The values.
+    pub world: World,
+    /// The rules.
+    pub redaction: Redaction,
+    /// The compiled expression, or why there is none.
+    pub compiled: Result<Expression, String>,
+    /// Its symbols.
+    pub symbols: Vec<String>,
+}
+
+impl Case {
+    /// The case of a vector; an error if the vector itself is wrong.
+    pub fn new(vector: &Vector) -> Result<Option<Case>, String> {
+        let dialect = match vector.text("host").as_deref() {
+            None => Dialect::Neutral,
+            Some("python") => Dialect::Python,
+            Some("node") => Dialect::Node,
+            Some(_) => return Ok(None),
+        };
+        let redaction = Redaction::new(
+            &vector.config("redacted_identifiers")?,
+            &vector.config("redaction_excluded_identifiers")?,
+            &vector.config("redacted_types")?,
+        );
+        let vars = vector.json("vars")?.unwrap_or(Json::Null);
+        let world = World::new(&vars, dialect, &redaction)?;
+        let json = wrapped(vector)?;
+        let mut symbols = Symbols::default();
+        let compiled = Expression::compile(vector.text("dsl").as_deref(), json.as_deref(), &mut symbols, &|name| {
+            redaction.name(name)
+        });
+        let compiled = compiled.map_err(|invalid| invalid.0);
+        Ok(Some(Case { world, redaction, compiled, symbols: symbols.into_names() }))
+    }
+
+    /// Runs it in the inside host, by `with`; a failure must survive the record and have a text without values.
+    fn inside<T>(
+        &self,
+        with: impl for<'f> FnOnce(
+            &'f Expression,
+            &Scope<'_, Place<'f>, Handle<'f>>,
+            &'f [String],
+            &mut Budget<'_>,
+        ) -> Result<T, Failure>,
+    ) -> Result<T, String> {
+        let Ok(expression) = &self.compiled else { return Err("syntax".to_owned()) };
+        let special = |name: &str| self.world.var(name).map(|id| Handle { world: &self.world, id });
+        let duration = special("@duration").and_then(|handle| match self.world.node(handle.id) {
+            Node::Float(value) => Some(*value),
+            _ => None,
+        });
+        let place = Place(&self.world);
+        let (returned, exception) = (special("@return"), special("@exception"));
+        let scope = Scope { frame: &place, returned, exception, duration };
+        let clock = ManualClock::new(Duration::ZERO);
+        let mut scratch = Scratch::default();
+        let mut budget = Budget::new(&clock, EVALUATION, &self.redaction, &mut scratch);
+        with(expression, &scope, &self.symbols, &mut budget).map_err(|failure| {
+            let mut bytes = Vec::new();
+            failure.encode(&mut bytes);
+            let mut rest = bytes.as_slice();
+            if Failure::decode(&mut rest) != Some(failure) || !rest.is_empty() {
+                return format!("a record that loses {failure:?}");
+            }
+            let type_name = |_: u32| "T".to_owned();
+            let names = Names { expression, symbols: &self.symbols, type_name: &type_name, milliseconds: 50 };
+            if failure.text(&names).is_empty() {
+                return format!("no text for {failure:?}");
+            }
+            failure.category().name().to_owned()
+        })
+    }
+
+    /// The value in the inside host.
+    pub fn value_inside(&self) -> Result<Made, String> {
+        self.inside(|expression, scope, symbols, budget| {
+            eval::evaluate(expression, symbols, scope, budget).map(|operand| made(&operand))
+        })
+    }
+
+    /// Whether the condition holds in the inside host.
+    pub fn holds_inside(&self) -> Result<bool, String> {
+        self.inside(|expression, scope, symbols, budget| eval::holds(expression, symbols, scope, budget))
+    }
+
+    /// The number of a metric.
+    pub fn number_inside(&self, kind: MetricKind) -> Result<Made, String> {
+        let measured =
+            self.inside(|expression, scope, symbols, budget| eval::number(expression, symbols, scope, budget, kind))?;
+        Ok(match measured {
+            Measured::Int(value) => Made::Int(value.into()),
+            Measured::Float(value) => Made::Float(value),
+        })
+    }
+
+    fn outside<T>(&self, with: impl FnOnce(&mut outside::Machine<'_>) -> Result<T, Category>) -> Result<T, String> {
+        let Ok(expression) = &self.compiled else { return Err("syntax".to_owned()) };
+        if expression.redacted.is_some() {
+            return Err("redacted".to_owned());
+        }
+        // The program travels as text to a host that compiles.
+        let text = serde_json::to_string(&expression.program).map_err(|error| error.to_string())?;
+        let program = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let mut machine = outside::Machine::new(&program, &self.symbols, &self.world, &self.redaction);
+        with(&mut machine).map_err(|category| category.name().to_owned())
+    }
+
+    /// The value in the outside host.
+    pub fn value_outside(&self) -> Result<Made, String> {
+        self.outside(|machine| machine.run())
+    }
+
+    /// Whether the condition holds in the outside host.
+    pub fn holds_outside(&self) -> Result<bool, String> {
+        self.outside(|machine| machine.holds())
+    }
+
+    /// A value in canonical text.
+    pub fn canonical(&self, outcome: Result<Made, String>) -> Ran {
+        outcome.map(|value| self.world.encode(&value, true))
+    }
+
+    fn expected(&self, value: &Json) -> Result<String, String> {
+        let mut world = World::new(&Json::Null, Dialect::Neutral, &self.redaction)?;
+        let id = world.add(value, &self.redaction)?;
+        Ok(world.encode(&Made::Node(id), true))
+    }
+}
+
+/// The JSON form, wrapped as often as the vector says.
+fn wrapped(vector: &Vector) -> Result<Option<String>, String> {
+    let Some(json) = vector.raw("json") else { return Ok(None) };
+    let Some(wrap) = vector.json("wrap")? else { return Ok(Some(json.to_owned())) };
+    let op = wrap.get("op").and_then(Json::text).ok_or("wrap without op")?;
+    let Some(Json::Int(times)) = wrap.get("times") else { return Err("wrap without times".to_owned()) };
+    let times = usize::try_from(*times).map_err(|_| "wrap with bad times")?;
+    let (open, close) = match wrap.get("with") {
+        None => (format!("{{\"{op}\": "), "}".to_owned()),
+        Some(Json::Bool(with)) => (format!("{{\"{op}\": ["), format!(", {with}]}}")),
+        Some(_) => return Err("wrap with something else than a boolean".to_owned()),
+    };
+    Ok(Some(format!("{}{json}{}", open.repeat(times), close.repeat(times))))
+}
+
+/// Compares what came with what was expected.
+pub fn compare(host: &str, expect: &Json, ran: &Ran, value: Option<String>) -> Result<(), String> {
+    if let Some(category) = expect.get("error").and_then(Json::text) {
+        return match ran {
+            Err(came) if came == category || category == "any" => Ok(()),
+            other => Err(format!("{host}: expected the error {category}, got {}", shown(other))),
+        };
+    }
+    let wanted = value.ok_or("the vector expects nothing that is known")?;
+    if ran.as_ref() == Ok(&wanted) { Ok(()) } else { Err(format!("{host}: expected {wanted}, got {}", shown(ran))) }
+}
+
+fn shown(ran: &Ran) -> String {
+    match ran {
+        Ok(value) => value.clone(),
+        Err(category) => format!("the error {category}"),
+    }
+}
+
+fn other_host() -> Verdict {
+    Verdict::Skipped("for a host that no toy plays".to_owned())
+}
+
+/// `eval`.
+pub fn eval(vector: &Vector) -> Result<Verdict, String> {
+    let Some(case) = Case::new(vector)? else { return Ok(other_host()) };
+    let expect = vector.json("expect")?.unwrap_or(Json::Null);
+    let value = expect.get("value").map(|value| case.expected(value)).transpose()?;
+    for (host, outcome) in [("inside", case.value_inside()), ("outside", case.value_outside())] {
+        compare(host, &expect, &case.canonical(outcome), value.clone())?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// `condition`.
+pub fn condition(vector: &Vector) -> Result<Verdict, String> {
+    let Some(case) = Case::new(vector)? else { return Ok(other_host()) };
+    let expect = vector.json("expect")?.unwrap_or(Json::Null);
+    let fires = match expect.get("fires") {
+        Some(Json::Bool(fires)) => Some(fires.to_string()),
+        _ => None,
+    };
+    for (host, outcome) in [("inside", case.holds_inside()), ("outside", case.holds_outside())] {
+        compare(host, &expect, &outcome.map(|holds| holds.to_string()), fires.clone())?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// `metric`: the number is made by the core from what an outside host hands over, so only the inside host runs it.
+pub fn metric(vector: &Vector) -> Result<Verdict, String> {
+    let Some(case) = Case::new(vector)? else { return Ok(other_host()) };
+    let expect = vector.json("expect")?.unwrap_or(Json::Null);
+    let kind = match vector.text("metric_kind").as_deref() {
+        Some("COUNT") => MetricKind::Count,
+        Some("HISTOGRAM") => MetricKind::Histogram,
+        Some("DISTRIBUTION") => MetricKind::Distribution,
+        _ => MetricKind::Gauge,
+    };
+    let value = expect.get("value").map(|value| case.expected(value)).transpose()?;
+    compare("inside", &expect, &case.canonical(case.number_inside(kind)), value)?;
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,20 @@
+//! The kinds of vectors, one file each. [`REGISTRY`] is the list of them.
+
+mod expression;
+mod parse;
+mod print;
+mod template;
+
+pub use expression::{Case, Ran};
+
+use crate::runner::Check;
+
+/// What runs which kind.
+pub const REGISTRY: &[(&str, Check)] = &[
+    ("eval", expression::eval),
+    ("condition", expression::condition),
+    ("metric", expression::metric),
+    ("template", template::check),
+    ("parse", parse::check),
+    ("print", print::check),
+];
