@@ -1,5 +1,6 @@
 //! The sender against the stand-in Agent of `tests/agent`, over real sockets: each accident of the scripts there, and what
 //! must be counted after it. Waits are shortened by the settings; the rules' own numbers are tested beside `retry.rs`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,10 +30,15 @@ struct Agent {
     child: Child,
     folder: PathBuf,
     port: u16,
+    listening: Value,
 }
 
 impl Agent {
     fn start(script: &str) -> Agent {
+        Agent::start_with(script, &[])
+    }
+
+    fn start_with(script: &str, more: &[&str]) -> Agent {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("strobe-agent-{}-{number}", std::process::id()));
@@ -47,18 +53,19 @@ impl Agent {
             .arg(&ports)
             .arg("--unix")
             .arg(folder.join("socket"))
+            .args(more)
             .stdin(Stdio::null())
             .spawn()
             .expect("these tests need `python3` on the PATH to run tests/agent/agent.py");
-        let mut agent = Agent { child, folder, port: 0 };
+        let mut agent = Agent { child, folder, port: 0, listening: Value::Null };
         let start = SystemClock.monotonic();
         while !ports.exists() {
             assert!(agent.child.try_wait().unwrap().is_none(), "the stand-in Agent has ended, see above");
             assert!(since(start) < 20.0, "the stand-in Agent does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let listening: Value = serde_json::from_slice(&std::fs::read(&ports).unwrap()).unwrap();
-        agent.port = u16::try_from(listening["http"].as_u64().unwrap()).unwrap();
+        agent.listening = serde_json::from_slice(&std::fs::read(&ports).unwrap()).unwrap();
+        agent.port = u16::try_from(agent.listening["http"].as_u64().unwrap()).unwrap();
         agent
     }
 
@@ -434,4 +441,40 @@ fn without_an_agent_the_intake_gets_all_tracks_with_the_key() {
         assert_eq!(request["headers"]["dd-evp-origin"], "agent-debugger");
     }
     assert!(agent.requests("/info").is_empty());
+}
+
+#[test]
+fn the_stand_in_receives_datagrams() {
+    let folder = std::env::temp_dir().join(format!("strobe-udp-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut agent = Agent::start_with("well", &["--udp", "--udp-unix", folder.join("udp").to_str().unwrap()]);
+    let port = u16::try_from(agent.listening["udp"].as_u64().unwrap()).unwrap();
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.send_to(b"strobe.hits:1|c", ("127.0.0.1", port)).unwrap();
+    let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    sender.send_to(b"strobe.time:2|d", folder.join("udp")).unwrap();
+    let mut datagrams = agent.ask("/_datagrams?count=2&wait=10");
+    datagrams.as_array_mut().unwrap().sort_by_key(Value::to_string);
+    assert_eq!(datagrams, serde_json::json!(["strobe.hits:1|c", "strobe.time:2|d"]));
+    agent.ask("/_stop");
+    assert!(agent.child.wait().unwrap().success());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_misspelt_script_is_refused() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agent");
+    let path = std::env::temp_dir().join(format!("strobe-script-{}.json", std::process::id()));
+    for (script, complaint) in [
+        (r#"{"paths":{"/info":[{"staus":404}]}}"#, "unknown words ['staus']"),
+        (r#"{"paths":{"/info":[]}}"#, "at least one behaviour"),
+        (r#"{"path":{}}"#, "unknown words in the script"),
+        (r#"{"default":[{"drop":"always"}]}"#, "drop is one of"),
+    ] {
+        std::fs::write(&path, script).unwrap();
+        let output = Command::new("python3").arg(home.join("agent.py")).arg("--script").arg(&path).output().unwrap();
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains(complaint), "{output:?}");
+    }
+    std::fs::remove_file(&path).unwrap();
 }

@@ -1,1 +1,1070 @@
-//! See the module.
+//! What people see: each event as a few lines on stderr, and at the end a line per probe. On the walk of a hit going out,
+//! at its end; before it `worker.rs`. It reads the event's JSON back, on the worker, so that what is shown is what is sent.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::{EventView, Sink, StatusView};
+
+/// Lines of values shown of one event.
+const MAX_LINES: usize = 40;
+/// Lines of the message shown.
+const MAX_MESSAGE_LINES: usize = 8;
+/// The width where there is no terminal to ask.
+const WIDTH: usize = 120;
+/// Narrower than this nothing is readable: then lines are left to the terminal to wrap.
+const MIN_WIDTH: usize = 40;
+/// Frames of the stack shown, if they fit into the line.
+const MAX_FRAMES: usize = 6;
+
+/// How it looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// With colours.
+    pub colors: bool,
+    /// Columns of a line; 0: 120.
+    pub width: usize,
+    /// Seconds that local time is ahead of UTC; unknown: UTC is shown, with a `Z`.
+    pub utc_offset: Option<i32>,
+}
+
+impl Look {
+    fn columns(&self) -> usize {
+        if self.width == 0 { WIDTH } else { self.width.max(MIN_WIDTH) }
+    }
+}
+
+/// Writes for people.
+pub struct TerminalSink {
+    out: Box<dyn Write + Send>,
+    look: Look,
+    /// Ask the terminal for its width before each event, since windows change.
+    asks_width: bool,
+    lost: u64,
+}
+
+impl TerminalSink {
+    /// Writes to stderr, with colours if that is a terminal and `no_color` (the variable of that name) is not set.
+    pub fn stderr(no_color: bool, utc_offset: Option<i32>) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let look = Look { colors: terminal && !no_color, width: 0, utc_offset };
+        TerminalSink { out: Box::new(io::stderr()), look, asks_width: terminal, lost: 0 }
+    }
+
+    /// Writes to anything.
+    pub fn new(out: Box<dyn Write + Send>, look: Look) -> Self {
+        TerminalSink { out, look, asks_width: false, lost: 0 }
+    }
+
+    /// Writes the lines for the end.
+    pub fn summary(&mut self, probes: &[ProbeSummary<'_>]) {
+        self.refresh();
+        let text = summary(probes, self.look);
+        self.write(&text);
+    }
+
+    fn refresh(&mut self) {
+        if self.asks_width {
+            self.look.width = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        }
+    }
+
+    /// Whole, in one call, so that the program's own output never stands in the middle of an event.
+    fn write(&mut self, text: &str) {
+        if !text.is_empty() && self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err() {
+            self.lost += 1;
+        }
+    }
+}
+
+impl Sink for TerminalSink {
+    fn event(&mut self, event: &EventView<'_>) {
+        self.refresh();
+        let text = self::event(event, self.look);
+        self.write(&text);
+    }
+
+    fn status(&mut self, status: &StatusView<'_>) {
+        self.refresh();
+        let text = self::status(status, self.look);
+        self.write(&text);
+    }
+
+    fn flush(&mut self) {}
+
+    fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+/// What the end says of one probe.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeSummary<'a> {
+    /// Its id.
+    pub probe: &'a str,
+    /// Where it is, for people.
+    pub site: &'a str,
+    /// How often its place was reached.
+    pub hits: u64,
+    /// Events that were made.
+    pub emitted: u64,
+    /// Hits that made none, and events that were lost, by reason.
+    pub dropped: Vec<(&'a str, u64)>,
+    /// Why it never fired, or what else is to be said.
+    pub note: Option<&'a str>,
+}
+
+// ---- lines -----------------------------------------------------------------------------------------------------------
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    /// What stands back: times, types, punctuation.
+    Quiet,
+    /// A name.
+    Name,
+    /// A place.
+    Place,
+    /// The message.
+    Strong,
+    /// What went wrong.
+    Alarm,
+    /// What is withheld or cut.
+    Note,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Tone::Plain => "",
+            Tone::Quiet => "\x1b[2m",
+            Tone::Name => "\x1b[34m",
+            Tone::Place => "\x1b[36m",
+            Tone::Strong => "\x1b[1m",
+            Tone::Alarm => "\x1b[31m",
+            Tone::Note => "\x1b[33m",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Line {
+    spans: Vec<(Tone, String)>,
+}
+
+impl Line {
+    fn indented(columns: usize) -> Self {
+        Line { spans: vec![(Tone::Plain, " ".repeat(columns))] }
+    }
+
+    /// Adds text from anywhere: what would move the cursor or colour the screen is shown, not done.
+    fn add(mut self, tone: Tone, text: &str) -> Self {
+        let mut clean = String::with_capacity(text.len());
+        escape(text, &mut clean);
+        self.spans.push((tone, clean));
+        self
+    }
+
+    fn width(&self) -> usize {
+        self.spans.iter().map(|(_, text)| columns(text)).sum()
+    }
+
+    fn write(&self, look: Look, out: &mut String) {
+        let mut left = look.columns();
+        let cut = self.width() > left;
+        if cut {
+            left -= 1;
+        }
+        for (tone, text) in &self.spans {
+            let shown = prefix(text, left);
+            left -= columns(shown);
+            if look.colors && *tone != Tone::Plain && !shown.is_empty() {
+                out.push_str(tone.code());
+                out.push_str(shown);
+                out.push_str("\x1b[0m");
+            } else {
+                out.push_str(shown);
+            }
+            if shown.len() < text.len() {
+                break;
+            }
+        }
+        if cut {
+            out.push('…');
+        }
+        out.push('\n');
+    }
+}
+
+/// Columns that a character takes. Close enough for cutting a line: the wide scripts and the marks that take none.
+fn width_of(c: char) -> usize {
+    match u32::from(c) {
+        0x0300..=0x036F | 0x200B..=0x200F | 0xFE00..=0xFE0F => 0,
+        0x1100..=0x115F
+        | 0x2E80..=0xA4CF
+        | 0xAC00..=0xD7A3
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE6F
+        | 0xFF00..=0xFF60
+        | 0xFFE0..=0xFFE6
+        | 0x1F300..=0x1FAFF
+        | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+/// The longest beginning that fits.
+fn prefix(text: &str, room: usize) -> &str {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += width_of(c);
+        if used > room {
+            return text.get(..at).unwrap_or_default();
+        }
+    }
+    text
+}
+
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            // Control characters, and those that turn the direction of writing.
+            c if c.is_control() || matches!(u32::from(c), 0x2028..=0x202E | 0x2066..=0x2069) => {
+                // Writing into a String cannot fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+// ---- JSON in its own order -------------------------------------------------------------------------------------------
+
+/// A JSON value whose objects keep the order of their members: that of capture is the one people expect.
+#[derive(Debug)]
+enum Json {
+    Null,
+    Scalar(String),
+    List(Vec<Json>),
+    Map(Vec<(String, Json)>),
+}
+
+impl Json {
+    fn get(&self, name: &str) -> Option<&Json> {
+        self.members().iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn at(&self, path: &[&str]) -> Option<&Json> {
+        path.iter().try_fold(self, |json, name| json.get(name))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        if let Some(Json::Scalar(text)) = self.get(name) { Some(text) } else { None }
+    }
+
+    fn members(&self) -> &[(String, Json)] {
+        if let Json::Map(members) = self { members } else { &[] }
+    }
+
+    fn items(&self) -> &[Json] {
+        if let Json::List(items) = self { items } else { &[] }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Scalar(value.to_string()))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Scalar(value.to_string()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Scalar(value.to_string()))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Scalar(value.to_string()))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::Scalar(value.to_owned()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Json::Map(members))
+    }
+}
+
+// ---- values ----------------------------------------------------------------------------------------------------------
+
+/// How the children of a value are bracketed on one line.
+struct Shape {
+    open: String,
+    close: &'static str,
+}
+
+fn kind_of(value: &Json) -> &str {
+    value.text("type").unwrap_or_default()
+}
+
+/// The last part of a type's name: packages are noise on a screen.
+fn short(kind: &str) -> &str {
+    kind.rsplit('.').next().unwrap_or(kind)
+}
+
+fn shape(value: &Json) -> Shape {
+    let kind = short(kind_of(value));
+    if value.get("fields").is_some() {
+        return Shape { open: format!("{kind}("), close: ")" };
+    }
+    let (open, close) = match (value.get("entries").is_some(), kind) {
+        (true, "dict" | "Map" | "HashMap" | "Hash" | "array") | (false, "set" | "Set") => (String::from("{"), "}"),
+        (true, _) | (false, "frozenset" | "HashSet") => (format!("{kind}{{"), "}"),
+        (false, "tuple") => (String::from("("), ")"),
+        (false, "list" | "Array" | "ArrayList" | "array") => (String::from("["), "]"),
+        (false, _) if kind.ends_with("[]") => (String::from("["), "]"),
+        (false, _) => (format!("{kind}["), "]"),
+    };
+    Shape { open, close }
+}
+
+/// A child and what stands before it.
+enum Label<'a> {
+    Field(&'a str),
+    Key(&'a Json),
+    Position(usize),
+}
+
+fn children(value: &Json) -> Option<Vec<(Label<'_>, &Json)>> {
+    if let Some(fields) = value.get("fields") {
+        return Some(fields.members().iter().map(|(name, child)| (Label::Field(name), child)).collect());
+    }
+    if let Some(elements) = value.get("elements") {
+        return Some(elements.items().iter().enumerate().map(|(at, child)| (Label::Position(at), child)).collect());
+    }
+    let entries = value.get("entries")?.items().iter();
+    Some(
+        entries
+            .filter_map(|entry| if let [key, child] = entry.items() { Some((Label::Key(key), child)) } else { None })
+            .collect(),
+    )
+}
+
+/// What is missing from a container, in words; `None` if all is there.
+fn missing(value: &Json, shown: usize) -> Option<String> {
+    let reason = value.text("notCapturedReason")?;
+    let size: Option<usize> = value.text("size").and_then(|size| size.parse().ok());
+    match (reason, size) {
+        ("collectionSize", Some(size)) if size > shown => Some(format!("… {} more", grouped((size - shown) as u64))),
+        ("collectionSize" | "fieldCount", _) => Some("… more".to_owned()),
+        ("timeout", _) => Some("… out of time".to_owned()),
+        (other, _) => Some(format!("… {other}")),
+    }
+}
+
+/// A value without children as spans: a scalar, a null, a stub.
+fn leaf(value: &Json, line: Line) -> Line {
+    if value.get("pruned").is_some() {
+        return line.add(Tone::Note, "‹cut: the event was too large›");
+    }
+    let kind = kind_of(value);
+    if let Some(text) = value.text("value") {
+        let line = line.add(Tone::Plain, text);
+        return match (value.text("truncated"), value.text("size")) {
+            (Some("true"), Some(size)) => {
+                line.add(Tone::Note, &format!("… of {}", size.parse().map_or(size.to_owned(), grouped)))
+            }
+            (Some("true"), None) => line.add(Tone::Note, "…"),
+            _ => line,
+        };
+    }
+    if value.get("isNull").is_some() {
+        return line.add(Tone::Plain, if kind == "NoneType" { "None" } else { "null" });
+    }
+    match value.text("notCapturedReason") {
+        Some("redactedIdent" | "redactedType") => line.add(Tone::Note, "‹redacted›"),
+        Some("depth") => {
+            let line = line.add(Tone::Quiet, short(kind));
+            match value.text("size") {
+                Some(size) => line.add(Tone::Quiet, &format!("({size} inside)")),
+                None => line.add(Tone::Quiet, "(…)"),
+            }
+        }
+        Some("timeout") => line.add(Tone::Quiet, short(kind)).add(Tone::Note, " ‹out of time›"),
+        Some(reason) => line.add(Tone::Quiet, short(kind)).add(Tone::Note, &format!(" ‹{reason}›")),
+        None => line.add(Tone::Plain, if kind.is_empty() { "…" } else { short(kind) }),
+    }
+}
+
+/// A value on one line, if it fits into `room` columns behind what the line has already.
+fn inline(value: &Json, line: Line, room: usize) -> Option<Line> {
+    let Some(children) = children(value) else {
+        return Some(leaf(value, line));
+    };
+    let shape = shape(value);
+    let shown = children.len();
+    let mut line = line.add(Tone::Quiet, &shape.open);
+    for (at, (label, child)) in children.iter().enumerate() {
+        if at > 0 {
+            line = line.add(Tone::Quiet, ", ");
+        }
+        line = match label {
+            Label::Position(_) => line,
+            Label::Field(name) => line.add(Tone::Name, name).add(Tone::Quiet, "="),
+            Label::Key(key) => inline(key, line, room)?.add(Tone::Quiet, ": "),
+        };
+        line = inline(child, line, room)?;
+        // Given up as soon as it is too long, so that a wide value costs no more than a line.
+        if line.width() > room {
+            return None;
+        }
+    }
+    if let Some(missing) = missing(value, shown) {
+        let gap = if shown > 0 { ", " } else { "" };
+        line = line.add(Tone::Quiet, gap).add(Tone::Note, &missing);
+    }
+    let line = line.add(Tone::Quiet, shape.close);
+    (line.width() <= room).then_some(line)
+}
+
+/// A value as lines: on one if it fits, else its children below it.
+fn tree(value: &Json, start: Line, indent: usize, room: usize, lines: &mut Vec<Line>) {
+    if let Some(line) = inline(value, start.clone(), room) {
+        lines.push(line);
+        return;
+    }
+    let children = children(value).unwrap_or_default();
+    let kind = short(kind_of(value));
+    let mut head = start.add(Tone::Quiet, kind);
+    if value.get("fields").is_none()
+        && let Some(size) = value.text("size")
+    {
+        head = head.add(Tone::Quiet, &format!(" of {}", size.parse().map_or(size.to_owned(), grouped)));
+    }
+    lines.push(head);
+    let indent = indent + 2;
+    if value.get("elements").is_some() && children.iter().all(|(_, child)| self::children(child).is_none()) {
+        flow(&children, missing(value, children.len()), indent, room, lines);
+        return;
+    }
+    for (label, child) in &children {
+        let start = Line::indented(indent);
+        let start = match label {
+            Label::Field(name) => start.add(Tone::Name, name).add(Tone::Quiet, " = "),
+            Label::Position(at) => start.add(Tone::Quiet, &format!("{at} = ")),
+            Label::Key(key) => {
+                let alone = start.clone();
+                inline(key, start, room / 2)
+                    .unwrap_or_else(|| alone.add(Tone::Quiet, short(kind_of(key))))
+                    .add(Tone::Quiet, ": ")
+            }
+        };
+        tree(child, start, indent, room, lines);
+    }
+    if let Some(missing) = missing(value, children.len()) {
+        lines.push(Line::indented(indent).add(Tone::Note, &missing));
+    }
+}
+
+/// The scalars of a long list, as many on a line as fit.
+fn flow(children: &[(Label<'_>, &Json)], missing: Option<String>, indent: usize, room: usize, lines: &mut Vec<Line>) {
+    let mut line = Line::indented(indent);
+    for (at, (_, child)) in children.iter().enumerate() {
+        let item = leaf(child, Line::default());
+        if at > 0 && line.width() + item.width() + 2 > room {
+            lines.push(std::mem::replace(&mut line, Line::indented(indent)));
+        }
+        line.spans.extend(item.spans);
+        line = line.add(Tone::Quiet, ", ");
+    }
+    // The last comma goes.
+    line.spans.pop();
+    lines.push(line);
+    lines.extend(missing.map(|missing| Line::indented(indent).add(Tone::Note, &missing)));
+}
+
+// ---- an event --------------------------------------------------------------------------------------------------------
+
+/// An event as text.
+pub fn event(event: &EventView<'_>, look: Look) -> String {
+    let json: Option<Json> = serde_json::from_slice(event.json).ok();
+    let snapshot = json.as_ref().and_then(|json| json.at(&["debugger", "snapshot"]));
+    let mut out = String::new();
+    header(event, json.as_ref(), look).write(look, &mut out);
+    message(event.message, look, &mut out);
+    let mut lines = Vec::new();
+    if let Some(captures) = snapshot.and_then(|snapshot| snapshot.get("captures")) {
+        captured(captures, look, &mut lines);
+    }
+    let hidden = lines.len().saturating_sub(MAX_LINES);
+    // One line more is shown rather than hidden behind a line that says so.
+    let shown = if hidden <= 1 { lines.len() } else { MAX_LINES };
+    for line in lines.iter().take(shown) {
+        line.write(look, &mut out);
+    }
+    if shown < lines.len() {
+        Line::indented(4).add(Tone::Note, &format!("… {} more lines", grouped(hidden as u64))).write(look, &mut out);
+    }
+    match snapshot {
+        Some(snapshot) => {
+            failures(snapshot, event.message, look, &mut out);
+            stack(snapshot, look, &mut out);
+        }
+        None => Line::indented(4).add(Tone::Note, "‹its values cannot be shown›").write(look, &mut out),
+    }
+    out.push('\n');
+    out
+}
+
+fn header(event: &EventView<'_>, json: Option<&Json>, look: Look) -> Line {
+    let mut line = Line::default()
+        .add(Tone::Quiet, &clock(event.time, look.utc_offset))
+        .add(Tone::Plain, "  ")
+        .add(Tone::Place, event.site);
+    if let Some(function) = json
+        .and_then(|json| json.get("logger"))
+        .and_then(|logger| logger.text("method"))
+        .filter(|name| !name.is_empty())
+    {
+        line = line.add(Tone::Plain, "  ").add(Tone::Plain, function);
+    }
+    if let Some(nanos) = json.and_then(|json| json.text("duration")).and_then(|text| text.parse().ok()) {
+        line = line.add(Tone::Plain, "  ").add(Tone::Quiet, &duration(nanos));
+    }
+    line.add(Tone::Plain, "  ").add(Tone::Quiet, &format!("[{}]", short_id(event.probe)))
+}
+
+/// The beginning of an id that is too long to read.
+fn short_id(id: &str) -> String {
+    if id.chars().count() <= 16 { id.to_owned() } else { format!("{}…", id.chars().take(8).collect::<String>()) }
+}
+
+fn message(text: &str, look: Look, out: &mut String) {
+    if text.is_empty() {
+        return;
+    }
+    let count = text.lines().count();
+    for line in text.lines().take(MAX_MESSAGE_LINES) {
+        Line::indented(2).add(Tone::Strong, line).write(look, out);
+    }
+    if count > MAX_MESSAGE_LINES {
+        let more = format!("… {} more lines", grouped((count - MAX_MESSAGE_LINES) as u64));
+        Line::indented(2).add(Tone::Note, &more).write(look, out);
+    }
+}
+
+fn captured(captures: &Json, look: Look, lines: &mut Vec<Line>) {
+    let mut points: Vec<(&str, &Json)> = Vec::new();
+    for (name, point) in captures.members() {
+        match name.as_str() {
+            "lines" => points.extend(point.members().iter().map(|(_, point)| ("", point))),
+            "entry" => points.push(("on entry", point)),
+            "return" => points.push(("on return", point)),
+            _ => {}
+        }
+    }
+    let both = points.iter().filter(|(_, point)| !is_empty(point)).count() > 1;
+    for (name, point) in points {
+        if both && !name.is_empty() && !is_empty(point) {
+            lines.push(Line::indented(4).add(Tone::Quiet, name));
+        }
+        point_lines(point, if both { 6 } else { 4 }, look, lines);
+    }
+}
+
+fn is_empty(point: &Json) -> bool {
+    point.members().iter().all(|(_, section)| section.members().is_empty() && !matches!(section, Json::Scalar(_)))
+}
+
+fn point_lines(point: &Json, indent: usize, look: Look, lines: &mut Vec<Line>) {
+    for (section, content) in point.members() {
+        match section.as_str() {
+            "arguments" | "locals" | "captureExpressions" | "staticFields" => {
+                for (name, value) in content.members() {
+                    let start = Line::indented(indent);
+                    let start = if section == "staticFields" { start.add(Tone::Quiet, "static ") } else { start };
+                    tree(value, start.add(Tone::Name, name).add(Tone::Quiet, " = "), indent, look.columns(), lines);
+                }
+            }
+            "throwable" => throwable(content, indent, look, lines),
+            "notCapturedReason" => lines.push(Line::indented(indent).add(Tone::Note, "… more names")),
+            _ => {}
+        }
+    }
+}
+
+fn throwable(content: &Json, indent: usize, look: Look, lines: &mut Vec<Line>) {
+    let Some(kind) = content.text("type") else { return };
+    let text = content.text("message").unwrap_or_default();
+    let colon = if text.is_empty() { "" } else { ": " };
+    lines.push(Line::indented(indent).add(Tone::Alarm, &format!("raised {}{colon}{text}", short(kind))));
+    if let Some(frames) = content.get("stacktrace") {
+        lines.extend(frames_line("from ", frames.items(), indent + 2, look));
+    }
+}
+
+fn failures(snapshot: &Json, message: &str, look: Look, out: &mut String) {
+    for failure in snapshot.get("evaluationErrors").map_or(&[][..], Json::items) {
+        let (expression, text) =
+            (failure.text("expr").unwrap_or_default(), failure.text("message").unwrap_or_default());
+        // The message of a condition that failed is the failure itself.
+        let text = if text == message { "" } else { text };
+        let gap = if expression.is_empty() || text.is_empty() { "" } else { ": " };
+        if !expression.is_empty() || !text.is_empty() {
+            Line::indented(4).add(Tone::Alarm, &format!("could not evaluate {expression}{gap}{text}")).write(look, out);
+        }
+    }
+}
+
+fn stack(snapshot: &Json, look: Look, out: &mut String) {
+    let frames = snapshot.get("stack").map_or(&[][..], Json::items);
+    if let Some(line) = frames_line("at ", frames, 4, look) {
+        line.write(look, out);
+    }
+}
+
+/// As many frames as fit into one line, the innermost first.
+fn frames_line(word: &str, frames: &[Json], indent: usize, look: Look) -> Option<Line> {
+    let mut line = Line::indented(indent).add(Tone::Quiet, word).add(Tone::Quiet, &frame(frames.first()?));
+    let mut shown = 1;
+    // Room for ` ← … 128 more`.
+    let room = look.columns().saturating_sub(14);
+    for next in frames.iter().skip(1).take(MAX_FRAMES - 1) {
+        let longer = line.clone().add(Tone::Quiet, " ← ").add(Tone::Quiet, &frame(next));
+        if longer.width() > room {
+            break;
+        }
+        line = longer;
+        shown += 1;
+    }
+    let more = frames.len() - shown;
+    Some(if more > 0 { line.add(Tone::Quiet, &format!(" ← … {more} more")) } else { line })
+}
+
+fn frame(frame: &Json) -> String {
+    let function = frame.text("function").filter(|name| !name.is_empty()).unwrap_or("?");
+    let path = frame.text("fileName").unwrap_or("?");
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    match frame.text("lineNumber") {
+        Some(line) => format!("{function} {file}:{line}"),
+        None => format!("{function} {file}"),
+    }
+}
+
+// ---- statuses and the end --------------------------------------------------------------------------------------------
+
+/// A status as text; empty for those that tell people nothing.
+pub fn status(status: &StatusView<'_>, look: Look) -> String {
+    let tone = match status.status {
+        "ERROR" | "BLOCKED" => Tone::Alarm,
+        "INSTALLED" => Tone::Quiet,
+        _ => return String::new(),
+    };
+    let mut out = String::new();
+    let line = Line::default().add(Tone::Quiet, &clock(status.time, look.utc_offset)).add(Tone::Plain, "  ");
+    let line = line.add(Tone::Quiet, &format!("[{}] ", short_id(status.probe)));
+    // Not cut to the width: the reason is what somebody has to act on.
+    line.add(tone, status.message).write(Look { width: usize::MAX, ..look }, &mut out);
+    out
+}
+
+/// The lines for the end: one per probe, and below it why it never fired.
+pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
+    if probes.is_empty() {
+        return String::new();
+    }
+    let sites: Vec<String> = probes
+        .iter()
+        .map(|probe| if probe.site.is_empty() { short_id(probe.probe) } else { probe.site.to_owned() })
+        .collect();
+    let hits: Vec<String> = probes.iter().map(|probe| grouped(probe.hits)).collect();
+    let shown: Vec<String> = probes.iter().map(|probe| grouped(probe.emitted)).collect();
+    let widest = |texts: &[String], most: usize| texts.iter().map(|text| columns(text)).max().unwrap_or(0).min(most);
+    let (site_width, hits_width, shown_width) =
+        (widest(&sites, look.columns() / 2), widest(&hits, 20), widest(&shown, 20));
+    let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(columns(text)));
+    let mut out = String::new();
+    let whole = Look { width: usize::MAX, ..look };
+    for (((probe, site), hits), shown) in probes.iter().zip(&sites).zip(&hits).zip(&shown) {
+        let line = Line::default().add(Tone::Place, site).add(Tone::Plain, &pad(site, site_width));
+        let word = if probe.hits == 1 { "hit " } else { "hits" };
+        let line = line
+            .add(Tone::Plain, "  ")
+            .add(Tone::Plain, &pad(hits, hits_width))
+            .add(Tone::Strong, hits)
+            .add(Tone::Quiet, &format!(" {word}"));
+        let line = line
+            .add(Tone::Plain, "  ")
+            .add(Tone::Plain, &pad(shown, shown_width))
+            .add(Tone::Strong, shown)
+            .add(Tone::Quiet, if probe.emitted == 1 { " event" } else { " events" });
+        let lost = losses(&probe.dropped);
+        let line = if lost.is_empty() { line } else { line.add(Tone::Plain, "  ").add(Tone::Quiet, &lost) };
+        line.write(whole, &mut out);
+        if let Some(note) = probe.note {
+            Line::indented(2).add(Tone::Note, note).write(whole, &mut out);
+        }
+    }
+    out
+}
+
+/// What was dropped and why, in words; reasons that are the same to people are added up.
+fn losses(dropped: &[(&str, u64)]) -> String {
+    let mut sums: Vec<(&str, u64)> = Vec::new();
+    for (reason, count) in dropped.iter().filter(|(_, count)| *count > 0) {
+        let words = words(reason);
+        match sums.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((words, *count)),
+        }
+    }
+    let texts: Vec<String> = sums.iter().map(|(words, count)| format!("{} {words}", grouped(*count))).collect();
+    texts.join(", ")
+}
+
+/// A reason in the words of people; one that is not known stands as it is.
+fn words(reason: &str) -> &str {
+    match reason {
+        "rateLimitProbe" => "over its rate",
+        "rateLimitGlobal" => "over the rate of all probes",
+        "conditionFalse" => "with a false condition",
+        "evaluationTimeout" => "out of time",
+        "evaluationErrorThrottled" => "with an error already shown",
+        "cpuBudget" => "while paused to save CPU",
+        "entryNotSeen" => "whose entry was not seen",
+        "queueFull" => "lost, the queue was full",
+        "payloadTooLarge" => "lost, too large",
+        "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached",
+        "rejected" => "not uploaded, the Agent refused them",
+        "stopped" => "not uploaded before the end",
+        other => other,
+    }
+}
+
+fn clock(time: u64, utc_offset: Option<i32>) -> String {
+    let shift = i64::from(utc_offset.unwrap_or(0)) * 1000;
+    let day = 24 * 60 * 60 * 1000;
+    let ms = i64::try_from(time).unwrap_or(0).saturating_add(shift).rem_euclid(day);
+    let zone = if utc_offset.is_none() { "Z" } else { "" };
+    format!("{:02}:{:02}:{:02}.{:03}{zone}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
+}
+
+/// Nanoseconds with three digits that count.
+fn duration(nanos: u64) -> String {
+    let (unit, name) = match nanos {
+        0..1_000 => return format!("{nanos} ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    let whole = nanos / unit;
+    let digits = match whole {
+        0..10 => 2,
+        10..100 => 1,
+        _ => 0,
+    };
+    let thousandths = nanos % unit * 1000 / unit;
+    let fraction = format!("{thousandths:03}");
+    match fraction.get(..digits).filter(|fraction| !fraction.is_empty()) {
+        Some(fraction) => format!("{whole}.{fraction} {name}"),
+        None => format!("{} {name}", grouped(whole)),
+    }
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex};
+
+    const PLAIN: Look = Look { colors: false, width: 80, utc_offset: Some(0) };
+
+    fn view<'a>(json: &'a [u8], message: &'a str) -> EventView<'a> {
+        EventView { json, message, probe: "charged", site: "shop/orders.py:41", time: 1_790_000_000_123 }
+    }
+
+    /// The values of an event with these locals, without what stands around them.
+    fn shown(locals: &str, width: usize) -> String {
+        let json =
+            format!(r#"{{"debugger":{{"snapshot":{{"captures":{{"lines":{{"41":{{"locals":{locals}}}}}}}}}}}}}"#);
+        let text = event(&view(json.as_bytes(), ""), Look { width, ..PLAIN });
+        let (_, values) = text.split_once('\n').unwrap();
+        values.trim_end_matches('\n').to_owned()
+    }
+
+    const CHARGE: &str = r#"{"duration":690211,"logger":{"method":"charge"},"debugger":{"snapshot":{
+        "stack":[{"fileName":"/srv/app/shop/orders.py","function":"charge","lineNumber":41},
+                 {"fileName":"/srv/app/main.py","function":"handle","lineNumber":17}],
+        "captures":{"entry":{"arguments":{}},"return":{"arguments":{
+          "self":{"type":"Order","fields":{
+            "total":{"type":"int","value":"3"},
+            "items":{"type":"list","elements":[{"type":"Item","fields":{
+                "sku":{"type":"str","value":"'a'"},"price":{"type":"float","value":"1.0"},
+                "password":{"type":"str","notCapturedReason":"redactedIdent"}}}],"size":1},
+            "customer":{"type":"shop.people.Customer","notCapturedReason":"depth"}}},
+          "qty":{"type":"int","value":"2"},
+          "kw":{"type":"dict","entries":[[{"type":"str","value":"'extra'"},{"type":"int","value":"1"}]],"size":1}},
+        "locals":{"@return":{"type":"int","value":"4"},"coupon":{"type":"NoneType","isNull":true}}}}}}}"#;
+
+    #[test]
+    fn an_event_is_a_calm_picture() {
+        let expected = "\
+14:13:20.123  shop/orders.py:41  charge  690 µs  [charged]
+  charged 4 in 0.69
+    self = Order
+      total = 3
+      items = [Item(sku='a', price=1.0, password=‹redacted›)]
+      customer = Customer(…)
+    qty = 2
+    kw = {'extra': 1}
+    @return = 4
+    coupon = None
+    at charge orders.py:41 ← handle main.py:17
+
+";
+        assert_eq!(event(&view(CHARGE.as_bytes(), "charged 4 in 0.69"), PLAIN), expected);
+    }
+
+    #[test]
+    fn colours_are_whole_and_optional() {
+        let text = event(&view(CHARGE.as_bytes(), "m"), Look { colors: true, ..PLAIN });
+        assert!(text.contains("\x1b[1mm\x1b[0m"), "{text}");
+        assert_eq!(text.matches("\x1b[0m").count() * 2, text.matches("\x1b[").count());
+        assert!(!event(&view(CHARGE.as_bytes(), "m"), PLAIN).contains('\x1b'));
+    }
+
+    #[test]
+    fn both_points_of_a_method_are_named() {
+        let json = br#"{"debugger":{"snapshot":{"captures":{
+            "entry":{"arguments":{"n":{"type":"int","value":"1"}}},
+            "return":{"locals":{"n":{"type":"int","value":"2"}},
+              "throwable":{"type":"builtins.ValueError","message":"closed","stacktrace":[
+                {"fileName":"/a/b.py","function":"f","lineNumber":3}]}}},
+            "evaluationErrors":[{"expr":"x.y","message":"x has no member y"}]}}}"#;
+        let text = event(&view(json, ""), PLAIN);
+        let expected = "    on entry\n      n = 1\n    on return\n      n = 2\n      raised ValueError: closed\n        \
+                        from f b.py:3\n    could not evaluate x.y: x has no member y\n\n";
+        assert_eq!(text.split_once('\n').unwrap().1, expected);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let list = r#"{"type":"list","elements":[{"type":"int","value":"1"}],"size":1200,"notCapturedReason":"collectionSize"}"#;
+        assert_eq!(shown(&format!("{{\"a\":{list}}}"), 80), "    a = [1, … 1,199 more]");
+        let cases = [
+            (r#"{"type":"str","value":"'ab'","truncated":true,"size":50000000}"#, "'ab'… of 50,000,000"),
+            (r#"{"type":"list","notCapturedReason":"depth","size":3}"#, "list(3 inside)"),
+            (r#"{"type":"T","notCapturedReason":"timeout"}"#, "T ‹out of time›"),
+            (r#"{"type":"T","notCapturedReason":"cannot be read"}"#, "T ‹cannot be read›"),
+            (r#"{"pruned":true}"#, "‹cut: the event was too large›"),
+            (r#"{"type":"java.util.HashMap","entries":[],"size":0}"#, "{}"),
+            (r#"{"type":"string","isNull":true}"#, "null"),
+            (r#"{"type":"undefined"}"#, "undefined"),
+            (r#"{"type":"T","fields":{},"notCapturedReason":"fieldCount"}"#, "T(… more)"),
+            (r#"{"type":"tuple","elements":[{"type":"str","value":"'x'"}],"size":1}"#, "('x')"),
+            ("7", "…"),
+            ("null", "…"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(shown(&format!("{{\"a\":{value}}}"), 80), format!("    a = {expected}"), "{value}");
+        }
+    }
+
+    #[test]
+    fn names_keep_the_order_of_capture() {
+        let text = shown(r#"{"z":{"value":"1"},"a":{"value":"2"},"m":{"value":"3"}}"#, 80);
+        assert_eq!(text, "    z = 1\n    a = 2\n    m = 3");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let long = "x".repeat(300);
+        let wide = "漢".repeat(200);
+        let locals = json!({"a": {"type": "str", "value": long}, "b": {"type": "str", "value": wide}, "c": {"type": "list",
+            "elements": vec![json!({"type": "int", "value": "12345"}); 60], "size": 60}});
+        for width in [40, 80, 200] {
+            let json = json!({"debugger": {"snapshot": {"captures": {"lines": {"1": {"locals": locals}}}, "stack":
+                vec![json!({"fileName": "/x/y/z.py", "function": "a_function", "lineNumber": 1}); 60]}}});
+            let text = event(&view(json.to_string().as_bytes(), &long), Look { width, ..PLAIN });
+            for line in text.lines() {
+                assert!(columns(line) <= width, "{width}: {line}");
+            }
+            assert!(text.contains("more\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_huge_snapshot_stays_readable() {
+        let locals: serde_json::Map<String, Value> =
+            (0..200).map(|n| (format!("name{n}"), json!({"type": "int", "value": "1"}))).collect();
+        let text = shown(&Value::Object(locals).to_string(), 80);
+        assert_eq!(text.lines().count(), MAX_LINES + 1);
+        assert!(text.ends_with("\n    … 160 more lines"), "{text}");
+        let almost: serde_json::Map<String, Value> =
+            (0..41).map(|n| (format!("name{n}"), json!({"type": "int", "value": "1"}))).collect();
+        assert_eq!(shown(&Value::Object(almost).to_string(), 80).lines().count(), 41);
+        let message = "line\n".repeat(50);
+        assert!(event(&view(b"{}", &message), PLAIN).contains("  … 42 more lines\n"));
+    }
+
+    #[test]
+    fn values_cannot_act_on_the_terminal() {
+        let hostile = "\x1b]0;owned\x07\x1b[2J\r\u{202e}abc\u{9b}31m";
+        let json = json!({"logger": {"method": hostile}, "debugger": {"snapshot": {
+            "captures": {"lines": {"1": {"locals": {hostile: {"type": hostile, "value": hostile}}}}},
+            "stack": [{"fileName": hostile, "function": hostile, "lineNumber": 1}],
+            "evaluationErrors": [{"expr": hostile, "message": hostile}]}}});
+        let text =
+            event(&EventView { probe: hostile, site: hostile, ..view(json.to_string().as_bytes(), hostile) }, PLAIN);
+        let status =
+            status(&StatusView { json: b"", probe: hostile, status: "ERROR", message: hostile, time: 0 }, PLAIN);
+        for c in text.chars().chain(status.chars()) {
+            assert!(c == '\n' || !(c.is_control() || c == '\u{202e}'), "{c:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_still_shows_its_message() {
+        let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+        for json in ["", "{", "[]", "7", "{\"debugger\":[]}", &deep] {
+            let text = event(&view(json.as_bytes(), "hello"), PLAIN);
+            assert!(text.contains("  hello\n    ‹its values cannot be shown›\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn statuses_speak_only_when_there_is_something_to_say() {
+        let view = |status| StatusView { json: b"{}", probe: "p", status, message: "no line 9 in a.py", time: 0 };
+        assert_eq!(status(&view("ERROR"), PLAIN), "00:00:00.000  [p] no line 9 in a.py\n");
+        assert_eq!(status(&view("RECEIVED"), PLAIN), "");
+        assert_eq!(status(&view("EMITTING"), PLAIN), "");
+    }
+
+    #[test]
+    fn the_end_says_per_probe_what_happened() {
+        let probes = [
+            ProbeSummary {
+                probe: "a",
+                site: "shop/orders.py:41",
+                hits: 1204,
+                emitted: 100,
+                dropped: vec![("rateLimitProbe", 1104), ("queueFull", 0), ("transport", 2), ("breakerOpen", 3)],
+                note: None,
+            },
+            ProbeSummary {
+                probe: "b",
+                site: "shop:f",
+                note: Some("never reached; the nearest lines with code are 40 and 44"),
+                ..ProbeSummary::default()
+            },
+            ProbeSummary {
+                probe: "9c7d6a1e-0000-4000-8000-000000000001",
+                hits: 1,
+                emitted: 1,
+                ..ProbeSummary::default()
+            },
+        ];
+        let expected = "\
+shop/orders.py:41  1,204 hits  100 events  1,104 over its rate, 5 not uploaded, the Agent cannot be reached
+shop:f                 0 hits    0 events
+  never reached; the nearest lines with code are 40 and 44
+9c7d6a1e…              1 hit     1 event\n";
+        assert_eq!(summary(&probes, PLAIN), expected);
+        assert_eq!(summary(&[], PLAIN), "");
+    }
+
+    #[test]
+    fn times_are_local_where_the_offset_is_known() {
+        assert_eq!(clock(1_790_000_000_123, None), "14:13:20.123Z");
+        assert_eq!(clock(1_790_000_000_123, Some(19_800)), "19:43:20.123");
+        assert_eq!(clock(0, Some(-3600)), "23:00:00.000");
+        assert_eq!(clock(u64::MAX, Some(i32::MIN)).len(), 12);
+        let durations =
+            [0, 999, 1_500, 690_211, 12_345_678, 1_000_000_000, 75_000_000_000, 7_500_000_000_000].map(duration);
+        assert_eq!(durations, ["0 ns", "999 ns", "1.50 µs", "690 µs", "12.3 ms", "1.00 s", "75.0 s", "7,500 s"]);
+    }
+
+    /// Remembers each call to write.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_event_is_one_write_and_a_closed_pipe_is_counted() {
+        let pipe = Pipe::default();
+        let mut sink = TerminalSink::new(Box::new(pipe.clone()), PLAIN);
+        sink.event(&view(CHARGE.as_bytes(), "a"));
+        sink.event(&view(CHARGE.as_bytes(), "b"));
+        assert_eq!(pipe.0.lock().unwrap().len(), 2);
+        let mut sink = TerminalSink::new(Box::new(Closed), PLAIN);
+        sink.event(&view(CHARGE.as_bytes(), "a"));
+        sink.summary(&[ProbeSummary::default()]);
+        assert_eq!(sink.lost(), 2);
+    }
+}
