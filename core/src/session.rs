@@ -128,22 +128,15 @@ impl Session {
     /// # Errors
     /// The system's, if it gives no thread.
     pub fn start(parts: Parts) -> std::io::Result<Session> {
-        let Parts { settings, identity, runtime, clock, sinks, sender, tables } = parts;
-        let (session, worker) = Session::assemble(settings, identity, runtime, clock, sinks, sender, tables);
+        let (session, worker) = Session::prepare(parts);
         let thread = worker.spawn()?;
         *session.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(session)
     }
 
-    pub(crate) fn assemble(
-        settings: Settings,
-        identity: Identity,
-        runtime: Arc<dyn Runtime>,
-        clock: Arc<dyn Clock>,
-        sinks: Vec<Box<dyn Sink>>,
-        sender: Option<Sender>,
-        tables: Arc<Tables>,
-    ) -> (Session, Worker) {
+    /// A session whose worker the caller drives, round by round: for tests with a manual clock.
+    pub fn prepare(parts: Parts) -> (Session, Worker) {
+        let Parts { settings, identity, runtime, clock, sinks, sender, tables } = parts;
         let capabilities = runtime.capabilities();
         let default_capture = Duration::from_millis(u64::from(capabilities.capture_timeout_ms));
         let process = Arc::new(Process {

@@ -68,8 +68,8 @@ struct Control {
     emitted: bool,
 }
 
-/// The worker's state.
-pub(crate) struct Worker {
+/// The worker's state. A session has one.
+pub struct Worker {
     shared: Arc<Shared>,
     runtime: Arc<dyn Runtime>,
     commands: Receiver<Command>,
@@ -90,7 +90,7 @@ pub(crate) struct Worker {
 
 /// What to do after a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Sleep, at most so long.
     Sleep(Duration),
     /// Leave the thread.
@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// One round.
-    pub(crate) fn tick(&mut self) -> Next {
+    pub fn tick(&mut self) -> Next {
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }
