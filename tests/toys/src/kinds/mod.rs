@@ -3,6 +3,7 @@
 mod expression;
 mod parse;
 mod print;
+mod rates;
 mod template;
 
 pub use expression::{Case, Ran};
@@ -17,4 +18,5 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("template", template::check),
     ("parse", parse::check),
     ("print", print::check),
+    ("rates", rates::check),
 ];
