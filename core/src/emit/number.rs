@@ -98,7 +98,7 @@ pub fn javascript_float(value: f64) -> String {
         return text;
     }
     let (digits, exponent) = shortest(value);
-    if value == 0.0 || (-7..21).contains(&exponent) {
+    if value == 0.0 || (-6..21).contains(&exponent) {
         return signed(value, &plain(&digits, exponent, false));
     }
     signed(value, &format!("{}e{exponent:+}", mantissa(&digits, false)))
