@@ -2,35 +2,26 @@
 //! the places in it that pruning may take. It stands on the walk of a hit, on the worker: [`super::render`] fills it,
 //! [`super::prune`] cuts it, `batch.rs` takes it.
 
-use super::message::FailureText;
-use crate::host::{FrameText, Language, Site, StackFrame};
-use crate::probe::model::Probe;
+use crate::emit::output::Identity;
+use crate::host::{FrameText, Language, StackFrame};
 use crate::record::names::Tables;
-use crate::record::write::Place;
+use crate::registry::LiveProbe;
 
 /// What the worker knows beside the record.
 #[derive(Clone, Copy)]
 pub struct RenderContext<'a> {
-    /// `service`.
-    pub service: &'a str,
-    /// `hostname`; empty: left out.
-    pub hostname: &'a str,
-    /// `process_tags`; empty: left out.
-    pub process_tags: &'a str,
+    /// Who this process is.
+    pub identity: &'a Identity,
     /// Whose values these are.
     pub language: Language,
-    /// The process, for the thread's name in Python.
-    pub pid: u32,
     /// The session's names and types.
     pub tables: &'a Tables,
     /// The probe that was hit.
-    pub probe: &'a Probe,
-    /// Where it really is.
-    pub site: &'a Site,
+    pub live: &'a LiveProbe,
     /// [`crate::host::Runtime::describe_frame`].
     pub describe_frame: &'a dyn Fn(StackFrame) -> FrameText,
-    /// Puts an encoded failure into words.
-    pub describe_failure: &'a dyn Fn(Place, &[u8]) -> FailureText,
+    /// Milliseconds that an evaluation may take, for the sentence of one that took longer.
+    pub evaluation_ms: u64,
 }
 
 /// What a [`Span`] covers.
@@ -70,6 +61,10 @@ pub struct Event {
     pub json: Vec<u8>,
     /// The message, as in the JSON.
     pub message: String,
+    /// Where it was hit, for people.
+    pub site: String,
+    /// When it was hit, in milliseconds since the epoch.
+    pub time: u64,
     /// What pruning may replace. A span's parent comes before it.
     pub spans: Vec<Span>,
     /// Where the message's string stands in the JSON, quotes included.

@@ -2,6 +2,7 @@
 //! walk of a hit, on the worker, asked by [`super::render`].
 
 use super::number;
+use crate::expr::print::float_text;
 use crate::host::Language;
 use crate::text::Text;
 
@@ -81,7 +82,7 @@ static NEUTRAL: Profile = Profile {
         "",
     ],
     booleans: ["false", "true"],
-    float: number::float_text,
+    float: float_text,
     decimal: ["", ""],
     string: bare,
     bytes: hex,

@@ -4,14 +4,12 @@
 
 use super::number;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expr::print;
 use crate::expr::template::{Segment, Template};
 use crate::record::layout as lay;
 use crate::record::names::Tables;
 use crate::record::read::{Content, NameRef, Reader};
-use crate::record::write::Place;
 use crate::text::Text;
-
-pub use super::number::float_text;
 
 /// Bytes of a byte string that are shown.
 const BYTES: u64 = 64;
@@ -75,18 +73,17 @@ impl Capped {
 pub enum Recorded<'r> {
     /// Where its value begins.
     Value(usize),
-    /// An encoded failure.
-    Failed(&'r [u8]),
+    /// Why it failed.
+    Failed(&'r FailureText),
 }
 
 /// Renders a template. `find` gives what was recorded for a segment; `None` ends the text if `until_missing` (the rest
 /// was not evaluated), else shows `{timeout}`.
-pub fn render<'r>(
+pub fn render<'a>(
     template: &Template,
-    reader: &Reader<'r>,
+    reader: &Reader<'_>,
     tables: &Tables,
-    find: impl Fn(u16) -> Option<Recorded<'r>>,
-    describe: &dyn Fn(Place, &[u8]) -> FailureText,
+    find: impl Fn(u16) -> Option<Recorded<'a>>,
     until_missing: bool,
     limit: usize,
 ) -> Result<String> {
@@ -96,7 +93,7 @@ pub fn render<'r>(
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             match find(index) {
                 Some(Recorded::Value(at)) => value(&mut reader.from(at), tables, &mut out, 0)?,
-                Some(Recorded::Failed(failure)) => push_failure(&describe(Place::Segment(index), failure), &mut out),
+                Some(Recorded::Failed(failure)) => push_failure(failure, &mut out),
                 None if until_missing => break,
                 None => out.push_str("{timeout}"),
             }
@@ -147,7 +144,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: 
         Content::Big { negative, width, bits, dropped, digits } => {
             out.push_str(&number::integer_text(negative, width, bits, dropped, digits).text);
         }
-        Content::Float(float) => out.push_str(&float_text(float)),
+        Content::Float(float) => out.push_str(&print::float_text(float)),
         Content::Complex(real, imaginary) => out.push_str(&number::python_complex(real, imaginary)),
         Content::Decimal { negative, exponent, dropped, words } => {
             out.push_str(&number::decimal_text(negative, exponent, dropped, words).text);
@@ -286,19 +283,16 @@ fn push_text(text: Text<'_>, out: &mut Capped) -> usize {
 
 fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped) {
     out.push('"');
+    let mut escaped = String::new();
     let mut count = 0;
     for point in text.code_points() {
         count += 1;
+        escaped.clear();
         match char::from_u32(point) {
-            Some('"') => out.push_str("\\\""),
-            Some('\\') => out.push_str("\\\\"),
-            Some('\n') => out.push_str("\\n"),
-            Some('\r') => out.push_str("\\r"),
-            Some('\t') => out.push_str("\\t"),
-            Some(letter) if u32::from(letter) < 0x20 => out.push_str(&format!("\\u{point:04x}")),
-            Some(letter) => out.push(letter),
-            None => out.push_str(&format!("\\u{point:04x}")),
+            Some(letter) => print::push_escaped(&mut escaped, letter),
+            None => escaped.push_str(&format!("\\u{point:04X}")),
         }
+        out.push_str(&escaped);
     }
     if count != size {
         out.push('…');

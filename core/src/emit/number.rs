@@ -53,18 +53,6 @@ fn special(value: f64, nan: &str, infinity: &str) -> Option<String> {
     value.is_infinite().then(|| signed(value, infinity))
 }
 
-/// A double as messages show it (*Probes and expressions* 4.1).
-pub fn float_text(value: f64) -> String {
-    if let Some(text) = special(value, "NaN", "Infinity") {
-        return text;
-    }
-    let (digits, exponent) = shortest(value);
-    if value == 0.0 || (-6..21).contains(&exponent) {
-        return signed(value, &plain(&digits, exponent, true));
-    }
-    signed(value, &format!("{}e{exponent:+}", mantissa(&digits, false)))
-}
-
 /// A double as Python's `repr`.
 pub fn python_float(value: f64) -> String {
     python(value, true)
@@ -179,6 +167,7 @@ pub fn decimal_text(negative: bool, exponent: i64, dropped: u32, words: &[u8]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expr::print::float_text;
 
     #[test]
     fn doubles_read_as_in_each_language() {

@@ -6,7 +6,7 @@ use super::event::{Event, Span, SpanKind, escape};
 use std::collections::BinaryHeap;
 
 /// Bytes of the largest event: the backend's cap less what it adds before it measures.
-pub const EVENT_LIMIT: usize = 1_044_480;
+pub const EVENT_BYTES: usize = 1_044_480;
 /// What takes a pruned object's place.
 const PRUNED: &[u8] = b"{\"pruned\":true}";
 /// Frames of `stack` that are left when pruning values is not enough.
@@ -14,32 +14,25 @@ const FRAMES_LEFT: usize = 16;
 /// Code points of the message that are left then.
 const MESSAGE_LEFT: usize = 1024;
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pruned {
-    /// It fits as it was.
-    Fits,
-    /// It fits now; something was cut.
-    Cut,
-    /// It does not fit, however much is cut: drop it and count it.
-    TooLarge,
-}
-
-/// Cuts an event to `limit` bytes, usually [`EVENT_LIMIT`]. The spans no longer apply afterwards.
-pub fn prune(event: &mut Event, limit: usize) -> Pruned {
-    let Some(excess) = event.json.len().checked_sub(limit).filter(|excess| *excess > 0) else { return Pruned::Fits };
+/// Cuts an event to `limit` bytes, usually [`EVENT_BYTES`]. `false`: it does not fit, however much is cut; it is to be
+/// dropped and counted. The spans of an event that was cut no longer apply.
+pub fn prune(event: &mut Event, limit: usize) -> bool {
+    let excess = event.json.len().saturating_sub(limit);
+    if excess == 0 {
+        return true;
+    }
     let mut edits = Edits { excess: excess as i64, cuts: Vec::new() };
     values(&event.spans, &mut edits);
     frames_of_throwables(&event.spans, &mut edits);
     stack(event, &mut edits);
     message(event, &mut edits);
     if edits.excess > 0 {
-        return Pruned::TooLarge;
+        return false;
     }
     event.json = edits.apply(&event.json);
     event.spans.clear();
     event.frames.clear();
-    Pruned::Cut
+    true
 }
 
 /// What is to be replaced, and how many bytes are still too many.

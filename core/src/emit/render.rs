@@ -2,14 +2,19 @@
 //! worker: [`crate::record::read`] before, [`super::prune`] after. The record is read twice: once whole, so that a bad one
 //! yields an error and no half event; then while writing.
 
-use super::event::{Event, Json, RenderContext, SpanKind};
+use super::event::{Event, Json, SpanKind};
+
+pub use super::event::RenderContext;
 use super::language::{Names, Profile};
 use super::message::{self, FailureText, Recorded, unknown};
 use super::number::{self, Digits};
 use crate::capture::limits::MESSAGE_LENGTH;
-use crate::error::Result;
-use crate::host::{FrameText, StackFrame};
-use crate::probe::model::{Kind, Location};
+use crate::error::{Error, ErrorKind, Result};
+use crate::expr::Expression;
+use crate::expr::eval::{self, Category, Failure};
+use crate::expr::template::Segment;
+use crate::host::{FrameText, Site, StackFrame};
+use crate::probe::model::{Kind, Location, Probe};
 use crate::record::layout as lay;
 use crate::record::names::Tables;
 use crate::record::read::{Children, Content, FrameRef, Item, NameRef, Reader, RecordHeader};
@@ -62,14 +67,9 @@ impl<'r> Parts<'r> {
         }
     }
 
-    /// What was recorded for a segment of the template.
-    pub fn segment(&self, segment: u16) -> Option<Recorded<'r>> {
-        let value = self.templates.iter().find(|(index, _)| *index == u32::from(segment));
-        if let Some(&(_, at)) = value {
-            return Some(Recorded::Value(at));
-        }
-        let failure = self.failures.iter().find(|(place, _)| *place == Place::Segment(segment));
-        failure.map(|(_, failure)| Recorded::Failed(failure))
+    /// Where the value of a template's segment begins.
+    pub fn value(&self, segment: u16) -> Option<usize> {
+        self.templates.iter().find(|(index, _)| *index == u32::from(segment)).map(|(_, at)| *at)
     }
 }
 
@@ -78,18 +78,22 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
     let (header, reader) = Reader::new(record)?;
     let parts = Parts::of(reader.clone())?;
     let profile = Profile::of(cx.language);
-    let failures: Vec<FailureText> =
-        parts.failures.iter().map(|(place, failure)| (cx.describe_failure)(*place, failure)).collect();
+    let probe = &*cx.live.probe;
+    let site = cx.live.site().unwrap_or_default();
+    let mut failures = Vec::with_capacity(parts.failures.len());
+    for (place, failure) in &parts.failures {
+        failures.push((*place, describe(*place, failure, cx)?));
+    }
     let message = message_of(&header, &reader, &parts, &failures, cx)?;
     let mut json = Json::default();
     let timestamp = header.wall / 1_000_000;
-    let duration = header.duration.filter(|_| cx.probe.is_method());
+    let duration = header.duration.filter(|_| probe.is_method());
 
     json.raw("{");
     json.text("ddsource", "dd_debugger");
-    json.text("service", cx.service);
-    if !cx.hostname.is_empty() {
-        json.text("hostname", cx.hostname);
+    json.text("service", &cx.identity.service);
+    if !cx.identity.hostname.is_empty() {
+        json.text("hostname", &cx.identity.hostname);
     }
     json.number("timestamp", timestamp);
     json.text("type", "snapshot");
@@ -100,13 +104,13 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
     if let Some(duration) = duration {
         json.number("duration", duration);
     }
-    if !cx.process_tags.is_empty() {
-        json.text("process_tags", cx.process_tags);
+    if !cx.identity.process_tags.is_empty() {
+        json.text("process_tags", &cx.identity.process_tags);
     }
-    if !cx.probe.tags.is_empty() {
-        json.text("ddtags", &cx.probe.tags.join(","));
+    if !probe.tags.is_empty() {
+        json.text("ddtags", &probe.tags.join(","));
     }
-    logger(&mut json, &header, profile, cx);
+    logger(&mut json, &header, profile, &site, cx);
     trace(&mut json, &header);
 
     json.raw(",\"debugger\":{\"snapshot\":{");
@@ -119,9 +123,9 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
     }
     json.key("probe");
     json.raw("{");
-    json.text("id", &cx.probe.id);
-    json.number("version", cx.probe.version);
-    location(&mut json, profile, cx);
+    json.text("id", &probe.id);
+    json.number("version", probe.version);
+    location(&mut json, profile, &site, probe);
     json.raw("}");
     json.key("stack");
     let frames = match parts.stack {
@@ -137,7 +141,7 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
     }
     json.key("evaluationErrors");
     json.raw("[");
-    for failure in &failures {
+    for (_, failure) in &failures {
         json.comma();
         json.raw("{");
         json.text("expr", &failure.expr);
@@ -145,7 +149,53 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
         json.raw("}");
     }
     json.raw("]}}}");
-    Ok(Event { json: json.out, message, spans: json.spans, message_at, frames, error: header.error, full: header.full })
+    Ok(Event {
+        json: json.out,
+        message,
+        site: site.to_string(),
+        time: timestamp,
+        spans: json.spans,
+        message_at,
+        frames,
+        error: header.error,
+        full: header.full,
+    })
+}
+
+/// Puts an encoded failure into words.
+fn describe(place: Place, mut failure: &[u8], cx: &RenderContext<'_>) -> Result<FailureText> {
+    let bad = |what: &str| Error::new(ErrorKind::BadRecord, format!("bad record: {what}"));
+    let failure = Failure::decode(&mut failure).ok_or_else(|| bad("not a failure"))?;
+    let expression = expression(&cx.live.probe, place).ok_or_else(|| bad("a failure of an unknown expression"))?;
+    let type_name = |id| cx.tables.type_name(id).unwrap_or("?").to_owned();
+    let symbols = &cx.live.probe.symbols;
+    let names = eval::Names { expression, symbols, type_name: &type_name, milliseconds: cx.evaluation_ms };
+    Ok(FailureText {
+        expr: expression.text.clone(),
+        message: failure.text(&names),
+        redacted: failure.category() == Category::Redacted,
+    })
+}
+
+/// The expression that stands at a place.
+fn expression(probe: &Probe, place: Place) -> Option<&Expression> {
+    match (place, &probe.kind) {
+        (Place::Condition, _) => probe.when.as_ref(),
+        (Place::Segment(index), Kind::Log(log)) => match log.template.segments.get(usize::from(index))? {
+            Segment::Expression(expression) => Some(expression),
+            Segment::Literal(_) => None,
+        },
+        (Place::Expression(index), Kind::Log(log)) => log.expressions.get(usize::from(index)).map(|it| &it.expression),
+        (Place::Metric, Kind::Metric(metric)) => metric.value.as_ref(),
+        (Place::Decoration(index), Kind::SpanDecoration(span)) => {
+            span.decorations.get(usize::from(index)).and_then(|decoration| decoration.when.as_ref())
+        }
+        (Place::Tag(index, tag), Kind::SpanDecoration(span)) => {
+            let tags = &span.decorations.get(usize::from(index))?.tags;
+            tags.get(usize::from(tag))?.1.expressions().next()
+        }
+        _ => None,
+    }
 }
 
 /// The template's text; where there is none, or the condition failed, the first error's.
@@ -153,47 +203,50 @@ fn message_of(
     header: &RecordHeader,
     reader: &Reader<'_>,
     parts: &Parts<'_>,
-    failures: &[FailureText],
+    failures: &[(Place, FailureText)],
     cx: &RenderContext<'_>,
 ) -> Result<String> {
-    let of_template = parts.failures.iter().all(|(place, _)| matches!(place, Place::Segment(_) | Place::Expression(_)));
-    if let (Kind::Log(log), true) = (&cx.probe.kind, of_template) {
-        let find = |segment| parts.segment(segment);
-        let describe = cx.describe_failure;
-        return message::render(&log.template, reader, cx.tables, find, describe, header.error, MESSAGE_LENGTH);
+    let of_template = failures.iter().all(|(place, _)| matches!(place, Place::Segment(_) | Place::Expression(_)));
+    if let (Kind::Log(log), true) = (&cx.live.probe.kind, of_template) {
+        let find = |segment| {
+            let value = parts.value(segment).map(Recorded::Value);
+            let failed = || failures.iter().find(|(place, _)| *place == Place::Segment(segment));
+            value.or_else(|| failed().map(|(_, failure)| Recorded::Failed(failure)))
+        };
+        return message::render(&log.template, reader, cx.tables, find, header.error, MESSAGE_LENGTH);
     }
     let mut out = message::Capped::new(MESSAGE_LENGTH);
-    if let Some(first) = failures.first() {
+    if let Some((_, first)) = failures.first() {
         out.push_str(&first.message);
     }
     Ok(out.finish())
 }
 
-fn logger(json: &mut Json, header: &RecordHeader, profile: &Profile, cx: &RenderContext<'_>) {
+fn logger(json: &mut Json, header: &RecordHeader, profile: &Profile, site: &Site, cx: &RenderContext<'_>) {
     let name = match profile.names {
-        Names::File => cx.site.file.as_str(),
-        Names::GivenFile => given_file(cx),
-        Names::Class => cx.site.type_name.as_str(),
+        Names::File => site.file.as_str(),
+        Names::GivenFile => given_file(&cx.live.probe, site),
+        Names::Class => site.type_name.as_str(),
     };
     json.key("logger");
     json.raw("{");
     json.text("name", name);
-    json.text("method", &cx.site.function);
+    json.text("method", &site.function);
     json.number("version", 2);
     json.number("thread_id", header.thread);
     let thread = cx.tables.name(header.thread_name).unwrap_or_default();
     if profile.pid {
-        json.text("thread_name", &format!("{thread};pid:{}", cx.pid));
+        json.text("thread_name", &format!("{thread};pid:{}", std::process::id()));
     } else {
         json.text("thread_name", thread);
     }
     json.raw("}");
 }
 
-fn given_file<'a>(cx: &RenderContext<'a>) -> &'a str {
-    match &cx.probe.location {
+fn given_file<'a>(probe: &'a Probe, site: &'a Site) -> &'a str {
+    match &probe.location {
         Location::Lines { file, .. } => file,
-        Location::Method { file, .. } => file.as_deref().unwrap_or(&cx.site.file),
+        Location::Method { file, .. } => file.as_deref().unwrap_or(&site.file),
     }
 }
 
@@ -226,18 +279,18 @@ pub fn uuid(mut bits: [u8; 16]) -> String {
     )
 }
 
-fn location(json: &mut Json, profile: &Profile, cx: &RenderContext<'_>) {
+fn location(json: &mut Json, profile: &Profile, site: &Site, probe: &Probe) {
     json.key("location");
     json.raw("{");
-    if cx.probe.is_method() || profile.names == Names::Class {
-        json.text("type", &cx.site.type_name);
-        json.text("method", &cx.site.method);
+    if probe.is_method() || profile.names == Names::Class {
+        json.text("type", &site.type_name);
+        json.text("method", &site.method);
     }
-    if !cx.probe.is_method() {
-        json.text("file", if profile.names == Names::GivenFile { given_file(cx) } else { &cx.site.file });
+    if !probe.is_method() {
+        json.text("file", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
         json.key("lines");
         json.raw("[");
-        for line in &cx.site.lines {
+        for line in &site.lines {
             json.comma();
             json.string(&line.to_string());
         }
@@ -555,10 +608,7 @@ fn container<'r>(
         }
         json.raw(if bracket == "[" { "]" } else { "}" });
     } else if children.count > 0 {
-        return Err(crate::error::Error::new(
-            crate::error::ErrorKind::BadRecord,
-            "bad record: an unopened container has children",
-        ));
+        return Err(Error::new(ErrorKind::BadRecord, "bad record: an unopened container has children"));
     }
     if let Some(reason) = lay::reason_text(children.reason) {
         json.incomplete(span, children.reason == lay::REASON_DEPTH);
