@@ -173,6 +173,8 @@ pub struct AgentSettings {
     pub external_env: Option<String>,
     /// The limit of one whole request.
     pub timeout: Duration,
+    /// Certificates, in DER, that are trusted beside the public ones.
+    pub trusted: Vec<Vec<u8>>,
     /// Retries, breaker, negotiation.
     pub policy: retry::Policy,
 }
@@ -187,6 +189,7 @@ impl AgentSettings {
             entity_id: None,
             external_env: None,
             timeout: Duration::from_secs(10),
+            trusted: Vec::new(),
             policy: retry::Policy::default(),
         }
     }
