@@ -195,8 +195,9 @@ const fn row(
     Row { option, variables, default, doc, secret: false, read }
 }
 
-const fn secret(row: Row) -> Row {
-    Row { secret: true, ..row }
+const fn secret(mut row: Row) -> Row {
+    row.secret = true;
+    row
 }
 
 /// Sets a field to what a reader makes of the text.
@@ -443,7 +444,6 @@ fn read_capture(settings: &mut Settings, text: &str) -> Result<(), &'static str>
 /// Where a value came from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    Default,
     Environment,
     Argument,
 }
