@@ -1,6 +1,6 @@
 //! The vectors of the expression language, in both toy hosts.
 
-use stroboscope_toys::runner;
+use stroboscope_toys::{random, runner};
 
 #[test]
 fn every_vector_comes_out_as_expected() {
@@ -10,4 +10,14 @@ fn every_vector_comes_out_as_expected() {
     assert!(report.failed.is_empty(), "{report}");
     let ran: usize = report.ran.values().sum();
     assert!(ran > 600, "only {ran} ran: {report}");
+}
+
+#[test]
+fn both_hosts_agree_on_random_expressions() {
+    let text = random::file(20_251_121, 2_000).unwrap();
+    assert_eq!(random::file(20_251_121, 2_000).unwrap(), text, "the same seed gives the same vectors");
+    let vectors = runner::read(&text).unwrap();
+    let report = runner::run(&vectors);
+    assert!(report.failed.is_empty(), "{report}");
+    assert_eq!(report.passed, 2_000);
 }

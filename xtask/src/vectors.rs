@@ -1,0 +1,44 @@
+//! `vectors FILE…` runs vector files through the toy hosts; `vectors --random SEED --count N` prints new ones.
+
+use std::fs;
+use std::io::{self, Write};
+use stroboscope_toys::{random, runner};
+
+/// How it is called.
+pub const USAGE: &str = "vectors FILE… | vectors --random SEED [--count N]";
+
+/// Runs the task. The error is a sentence.
+pub fn run(args: &[String]) -> Result<(), String> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--random", seed] => print_random(seed, "1000"),
+        ["--random", seed, "--count", count] => print_random(seed, count),
+        [] => Err(format!("usage: {USAGE}")),
+        [first, ..] if first.starts_with('-') => Err(format!("usage: {USAGE}")),
+        files => run_files(files),
+    }
+}
+
+fn print_random(seed: &str, count: &str) -> Result<(), String> {
+    let seed = seed.parse().map_err(|_| format!("the seed must be a whole number, not '{seed}'"))?;
+    let count = count.parse().map_err(|_| format!("the count must be a whole number, not '{count}'"))?;
+    say(&random::file(seed, count)?)
+}
+
+fn run_files(files: &[&str]) -> Result<(), String> {
+    let mut failed = 0;
+    for file in files {
+        let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+        let vectors = runner::read(&text).map_err(|error| format!("{file}: {error}"))?;
+        if vectors.is_empty() {
+            return Err(format!("{file}: there are no vectors in it"));
+        }
+        let report = runner::run(&vectors);
+        failed += report.failed.len();
+        say(&format!("{file}\n{report}\n"))?;
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} failed")) }
+}
+
+fn say(text: &str) -> Result<(), String> {
+    io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+}
