@@ -34,28 +34,94 @@ const NAMES: &[&str] = &["a", "b", "c", "d", "e", "f"];
 const MEMBERS: &[&str] =
     &["name", "size", "key", "value", "message", "rate", "Key", "Value", "length", "3", "mug", "password"];
 const TEXTS: &[&str] = &[
-    r#""""#, r#""mug""#, r#""kettle""#, r#""é☕""#, r#""a😀b""#, r#""3""#, r#""RED""#, r#""Color.RED""#,
-    r#""shop.Color.RED""#, r#""5""#, r#""m""#, r#""ett""#, r#""^m""#, r#""[0-9]+$""#, r#""(""#, r#""name""#,
-    r#""password""#, r#""api_key""#, r#""size""#, r#""ÿ""#, r#""​""#, r#""Mug""#, r#""\u0000x""#,
+    r#""""#,
+    r#""mug""#,
+    r#""kettle""#,
+    r#""é☕""#,
+    r#""a😀b""#,
+    r#""3""#,
+    r#""RED""#,
+    r#""Color.RED""#,
+    r#""shop.Color.RED""#,
+    r#""5""#,
+    r#""m""#,
+    r#""ett""#,
+    r#""^m""#,
+    r#""[0-9]+$""#,
+    r#""(""#,
+    r#""name""#,
+    r#""password""#,
+    r#""api_key""#,
+    r#""size""#,
+    r#""ÿ""#,
+    r#""​""#,
+    r#""Mug""#,
+    r#""\u0000x""#,
 ];
 const NUMBERS: &[&str] = &[
-    "0", "1", "2", "3", "5", "-1", "-3", "255", "0.5", "2.5", "-0.25", r#"{"$float": "5.0"}"#, r#"{"$float": "-0.0"}"#,
-    r#"{"$float": "NaN"}"#, r#"{"$float": "Infinity"}"#, r#"{"$float": "-Infinity"}"#, r#"{"$float": "1e300"}"#,
-    r#"{"$float": "9007199254740992.0"}"#, r#"{"$float": "9223372036854775808.0"}"#, r#"{"$float": "5e-324"}"#,
-    r#"{"$int": "9007199254740993"}"#, r#"{"$int": "9223372036854775807"}"#, r#"{"$int": "9223372036854775808"}"#,
-    r#"{"$int": "-9223372036854775808"}"#, r#"{"$int": "123456789012345678901234567890"}"#,
-    r#"{"$int": "-18446744073709551617"}"#, r#"{"$decimal": "1.10"}"#, r#"{"$decimal": "1.1"}"#,
-    r#"{"$decimal": "5.00"}"#, r#"{"$decimal": "0.5"}"#, r#"{"$decimal": "-1E+30"}"#, r#"{"$decimal": "1E-400"}"#,
-    r#"{"$decimal": "9223372036854775808"}"#, r#"{"$decimal": "0E+9"}"#, r#"{"$decimal": "1E+5000"}"#,
+    "0",
+    "1",
+    "2",
+    "3",
+    "5",
+    "-1",
+    "-3",
+    "255",
+    "0.5",
+    "2.5",
+    "-0.25",
+    r#"{"$float": "5.0"}"#,
+    r#"{"$float": "-0.0"}"#,
+    r#"{"$float": "NaN"}"#,
+    r#"{"$float": "Infinity"}"#,
+    r#"{"$float": "-Infinity"}"#,
+    r#"{"$float": "1e300"}"#,
+    r#"{"$float": "9007199254740992.0"}"#,
+    r#"{"$float": "9223372036854775808.0"}"#,
+    r#"{"$float": "5e-324"}"#,
+    r#"{"$int": "9007199254740993"}"#,
+    r#"{"$int": "9223372036854775807"}"#,
+    r#"{"$int": "9223372036854775808"}"#,
+    r#"{"$int": "-9223372036854775808"}"#,
+    r#"{"$int": "123456789012345678901234567890"}"#,
+    r#"{"$int": "-18446744073709551617"}"#,
+    r#"{"$decimal": "1.10"}"#,
+    r#"{"$decimal": "1.1"}"#,
+    r#"{"$decimal": "5.00"}"#,
+    r#"{"$decimal": "0.5"}"#,
+    r#"{"$decimal": "-1E+30"}"#,
+    r#"{"$decimal": "1E-400"}"#,
+    r#"{"$decimal": "9223372036854775808"}"#,
+    r#"{"$decimal": "0E+9"}"#,
+    r#"{"$decimal": "1E+5000"}"#,
 ];
 const LITERALS: &[&str] = &[
-    "null", "true", "false", "0", "1", "2", "-1", "3", "5", "5.0", "2.5", "1e300", "9007199254740993",
-    "9223372036854775808", "-123456789012345678901234567890", r#""""#, r#""mug""#, r#""RED""#, r#""m""#, r#""3""#,
-    r#""Color.RED""#, r#""é☕""#, r#""size""#,
+    "null",
+    "true",
+    "false",
+    "0",
+    "1",
+    "2",
+    "-1",
+    "3",
+    "5",
+    "5.0",
+    "2.5",
+    "1e300",
+    "9007199254740993",
+    "9223372036854775808",
+    "-123456789012345678901234567890",
+    r#""""#,
+    r#""mug""#,
+    r#""RED""#,
+    r#""m""#,
+    r#""3""#,
+    r#""Color.RED""#,
+    r#""é☕""#,
+    r#""size""#,
 ];
-const CLASSES: &[&str] = &[
-    r#""class": "shop.Box", "bases": ["shop.Thing"]"#, r#""class": "shop.Lid""#, r#""class": "bank.Vault""#,
-];
+const CLASSES: &[&str] =
+    &[r#""class": "shop.Box", "bases": ["shop.Thing"]"#, r#""class": "shop.Lid""#, r#""class": "bank.Vault""#];
 
 fn value(dice: &mut Dice, depth: usize) -> String {
     let kinds = if depth == 0 { 10 } else { 16 };
@@ -64,8 +130,12 @@ fn value(dice: &mut Dice, depth: usize) -> String {
         1 => dice.pick(&["true", "false"]).to_owned(),
         2..=4 => dice.pick(NUMBERS).to_owned(),
         5..=7 => dice.pick(TEXTS).to_owned(),
-        8 => dice.pick(&[r#"{"$bytes": ""}"#, r#"{"$bytes": "0aff"}"#, r#"{"$bytes": "6d7567"}"#, RED, BLUE]).to_owned(),
-        9 => dice.pick(&[r#"{"$function": "refund"}"#, r#"{"$iterator": true}"#, r#"{"$opaque": true}"#, RED]).to_owned(),
+        8 => {
+            dice.pick(&[r#"{"$bytes": ""}"#, r#"{"$bytes": "0aff"}"#, r#"{"$bytes": "6d7567"}"#, RED, BLUE]).to_owned()
+        }
+        9 => {
+            dice.pick(&[r#"{"$function": "refund"}"#, r#"{"$iterator": true}"#, r#"{"$opaque": true}"#, RED]).to_owned()
+        }
         10 | 11 => format!("[{}]", dice.many(4, |dice| value(dice, depth - 1))),
         12 => format!("{{\"$set\": [{}]}}", dice.many(4, |dice| value(dice, depth - 1))),
         13 => {
@@ -122,14 +192,34 @@ fn node(dice: &mut Dice, depth: usize, inside: bool) -> String {
         2 | 3 => {
             let op = dice.pick(&["and", "or"]);
             let (first, rest) = (of(dice), dice.many(2, of));
-            if rest.is_empty() { format!("{{\"{op}\": [{first}]}}") } else { format!("{{\"{op}\": [{first}, {rest}]}}") }
+            if rest.is_empty() {
+                format!("{{\"{op}\": [{first}]}}")
+            } else {
+                format!("{{\"{op}\": [{first}, {rest}]}}")
+            }
         }
         4..=6 => {
-            let op = dice.pick(&["eq", "eq", "ne", "gt", "ge", "lt", "le", "contains", "contains", "startsWith", "endsWith"]);
+            let op = dice.pick(&[
+                "eq",
+                "eq",
+                "ne",
+                "gt",
+                "ge",
+                "lt",
+                "le",
+                "contains",
+                "contains",
+                "startsWith",
+                "endsWith",
+            ]);
             format!("{{\"{op}\": [{}, {}]}}", of(dice), of(dice))
         }
         7 => {
-            let pattern = if dice.below(2) == 0 { reference(dice, inside) } else { dice.pick(&[r#""^m""#, r#""[0-9]""#]).to_owned() };
+            let pattern = if dice.below(2) == 0 {
+                reference(dice, inside)
+            } else {
+                dice.pick(&[r#""^m""#, r#""[0-9]""#]).to_owned()
+            };
             format!("{{\"matches\": [{}, {pattern}]}}", of(dice))
         }
         8 => format!("{{\"index\": [{}, {}]}}", reference(dice, inside), of(dice)),

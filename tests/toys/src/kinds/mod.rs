@@ -1,8 +1,11 @@
 //! The kinds of vectors, one file each. [`REGISTRY`] is the list of them.
 
+mod definition;
 mod expression;
+mod location;
 mod parse;
 mod print;
+mod status;
 mod template;
 
 pub use expression::{Case, Ran};
@@ -17,4 +20,9 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("template", template::check),
     ("parse", parse::check),
     ("print", print::check),
+    ("definition", definition::check),
+    ("file", definition::file),
+    ("path", location::path),
+    ("line", location::line),
+    ("status", status::check),
 ];
