@@ -735,6 +735,32 @@ mod tests {
     }
 
     #[test]
+    fn strict_capture_refuses_what_reads_values() {
+        use crate::host::{Capabilities, Language};
+        use crate::probe::{compile::compile, wire::read_definition};
+        let capabilities = Capabilities {
+            language: Language::Python,
+            methods: true,
+            module_lines: true,
+            disarm: true,
+            capture_timeout_ms: 100,
+        };
+        for (fields, refused) in [
+            (r#""template":"here""#, false),
+            (r#""template":"{x}""#, true),
+            (r#""template":"here","when":{"dsl":"x"}"#, true),
+            (r#""captureSnapshot":true"#, true),
+            (r#""captureExpressions":[{"name":"a","expr":{"dsl":"x"}}]"#, true),
+        ] {
+            let text =
+                format!(r#"{{"id":"p","type":"LOG_PROBE","where":{{"sourceFile":"a.py","lines":[1]}},{fields}}}"#);
+            let probe = compile(&read_definition(&text, None).unwrap(), &|_| false, &capabilities).unwrap();
+            assert_eq!(CaptureMode::Strict.refuses(&probe).is_some(), refused, "{fields}");
+            assert_eq!(CaptureMode::Full.refuses(&probe), None);
+        }
+    }
+
+    #[test]
     fn who_switches_it_on() {
         let off = |environment: &[(&str, &str)], asked, vendor| read(&[], environment).0.off(asked, vendor).is_some();
         let (ours, theirs) = ("STROBE_ENABLED", "DD_DYNAMIC_INSTRUMENTATION_ENABLED");
