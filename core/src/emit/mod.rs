@@ -2,7 +2,9 @@
 
 pub mod batch;
 pub mod event;
+pub mod language;
 pub mod message;
+pub mod number;
 pub mod output;
 pub mod prune;
 pub mod render;

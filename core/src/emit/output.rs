@@ -6,9 +6,9 @@
 
 use crate::control::{EventView, Sink, StatusView};
 use crate::emit::batch::{Batch, Batcher};
-use crate::emit::event::Event;
-use crate::emit::prune;
-use crate::emit::render::{self, RenderContext};
+use crate::emit::event::{Event, RenderContext};
+use crate::emit::prune::{self, Pruned};
+use crate::emit::render;
 use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
 use crate::host::Runtime;
@@ -33,6 +33,8 @@ pub struct Identity {
     pub parent_id: Option<String>,
     /// `key:value,…`; empty if switched off.
     pub process_tags: String,
+    /// The process id.
+    pub pid: u32,
 }
 
 impl Identity {
@@ -140,7 +142,7 @@ impl Output {
                 return None;
             }
         };
-        if !prune::prune(&mut event, prune::EVENT_BYTES) {
+        if prune::prune(&mut event, prune::EVENT_LIMIT) == Pruned::TooLarge {
             live.stats.dropped(Drop::PayloadTooLarge).add(1);
             return None;
         }

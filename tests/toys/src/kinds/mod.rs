@@ -5,6 +5,7 @@ mod expression;
 mod location;
 mod parse;
 mod print;
+mod rates;
 mod status;
 mod template;
 
@@ -25,4 +26,5 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("path", location::path),
     ("line", location::line),
     ("status", status::check),
+    ("rates", rates::check),
 ];

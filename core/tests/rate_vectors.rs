@@ -1,0 +1,12 @@
+//! The vectors of rates and budgets, in a toy process whose host answers at once and in one that answers later.
+
+use stroboscope_toys::runner;
+
+#[test]
+fn every_rate_vector_passes() {
+    let text = include_str!("../../tests/vectors/rates.json");
+    let report = runner::run(&runner::read(text).expect("the file is readable"));
+    assert!(report.failed.is_empty(), "{report}");
+    assert!(report.passed >= 20, "{report}");
+    println!("{report}");
+}
