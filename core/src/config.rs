@@ -182,6 +182,8 @@ pub struct Row {
     pub doc: &'static str,
     /// True if its value is never written anywhere.
     secret: bool,
+    /// True if what it is for is not built yet.
+    later: bool,
     read: Read,
 }
 
@@ -192,11 +194,17 @@ const fn row(
     doc: &'static str,
     read: Read,
 ) -> Row {
-    Row { option, variables, default, doc, secret: false, read }
+    Row { option, variables, default, doc, secret: false, later: false, read }
 }
 
-const fn secret(row: Row) -> Row {
-    Row { secret: true, ..row }
+const fn secret(mut row: Row) -> Row {
+    row.secret = true;
+    row
+}
+
+const fn later(mut row: Row) -> Row {
+    row.later = true;
+    row
 }
 
 /// Sets a field to what a reader makes of the text.
@@ -234,10 +242,10 @@ pub static ROWS: &[Row] = &[
         "Events in one request, at most 1000.", set!(upload_batch_size, batch_size)),
     row("diagnostics_interval", &["DD_DYNAMIC_INSTRUMENTATION_DIAGNOSTICS_INTERVAL"], "`3600`",
         "Seconds until the statuses of all probes are sent again.", set!(diagnostics_interval, seconds)),
-    row("max_payload_size", &["DD_DYNAMIC_INSTRUMENTATION_MAX_PAYLOAD_SIZE"], "`1048576`",
-        "Bytes of configuration that are accepted.", set!(max_payload_size, positive)),
-    row("metrics_enabled", &["DD_DYNAMIC_INSTRUMENTATION_METRICS_ENABLED"], "`true`",
-        "Send health metrics.", set!(metrics_enabled, boolean)),
+    later(row("max_payload_size", &["DD_DYNAMIC_INSTRUMENTATION_MAX_PAYLOAD_SIZE"], "`1048576`",
+        "Bytes of configuration that are accepted.", set!(max_payload_size, positive))),
+    later(row("metrics_enabled", &["DD_DYNAMIC_INSTRUMENTATION_METRICS_ENABLED"], "`true`",
+        "Send health metrics.", set!(metrics_enabled, boolean))),
     row("redacted_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_IDENTIFIERS"], "empty",
         "Names, separated by commas, whose values are withheld too.", set!(redacted_identifiers, list)),
     row("redaction_excluded_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTION_EXCLUDED_IDENTIFIERS"], "empty",
@@ -245,14 +253,14 @@ pub static ROWS: &[Row] = &[
         set!(redaction_excluded_identifiers, list)),
     row("redacted_types", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_TYPES"], "empty",
         "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list)),
-    row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
-        "Seconds between two looks for a new configuration.", set!(poll_interval, seconds)),
+    later(row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
+        "Seconds between two looks for a new configuration.", set!(poll_interval, seconds))),
     row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
         "Sends events to this address instead.", set!(snapshot_url, http_url)),
-    row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
-        "Take probes from the Agent's remote configuration.", set!(remote_configuration_enabled, boolean)),
-    row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
-        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path)),
+    later(row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
+        "Take probes from the Agent's remote configuration.", set!(remote_configuration_enabled, boolean))),
+    later(row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
+        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path))),
     row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text)),
     row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text)),
     row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
@@ -265,10 +273,10 @@ pub static ROWS: &[Row] = &[
         "Where the Agent is: `http://host:port` or `unix:///path`. It beats host and port.", set!(trace_agent_url, agent_url)),
     row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host)),
     row("trace_agent_port", &["DD_TRACE_AGENT_PORT"], "`8126`", "The Agent's port.", set!(trace_agent_port, some(port))),
-    row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
-        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url)),
-    row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host)),
-    row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port))),
+    later(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
+        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url))),
+    later(row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host))),
+    later(row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port)))),
     row("agentless_enabled", &["DD_AGENTLESS_ENABLED"], "`false`",
         "Send events to the intake without an Agent; needs `api_key`.", set!(agentless_enabled, boolean)),
     secret(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, own_secret))),
@@ -285,7 +293,7 @@ pub static ROWS: &[Row] = &[
         "Per cent of one core that all probes together may cost. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
     row("capture", &["STROBE_CAPTURE"], "`full`",
         "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture),
-    secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret))),
+    later(secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret)))),
     row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
         "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, boolean)),
     row("ndjson", &["STROBE_NDJSON"], "none",
@@ -443,7 +451,6 @@ fn read_capture(settings: &mut Settings, text: &str) -> Result<(), &'static str>
 /// Where a value came from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    Default,
     Environment,
     Argument,
 }
@@ -599,7 +606,9 @@ pub fn document() -> String {
     for row in ROWS {
         let variables: Vec<String> = row.variables.iter().map(|name| format!("`{name}`")).collect();
         // Writing into a String cannot fail.
-        let _ = writeln!(page, "| `{}` | {} | {} | {} |", row.option, variables.join(", "), row.default, row.doc);
+        let later = if row.later { " Read, but of no effect in this version." } else { "" };
+        let _ =
+            writeln!(page, "| `{}` | {} | {} | {}{later} |", row.option, variables.join(", "), row.default, row.doc);
     }
     page.push_str("\nThese name products that are not available yet; switched on, they are logged and do nothing:\n\n");
     for (variable, product) in NOT_BUILT {
@@ -722,6 +731,32 @@ mod tests {
         {
             let (settings, log) = read(&[], &[("STROBE_CAPTURE", text)]);
             assert_eq!((settings.capture, log.len()), (mode, lines), "{log:?}");
+        }
+    }
+
+    #[test]
+    fn strict_capture_refuses_what_reads_values() {
+        use crate::host::{Capabilities, Language};
+        use crate::probe::{compile::compile, wire::read_definition};
+        let capabilities = Capabilities {
+            language: Language::Python,
+            methods: true,
+            module_lines: true,
+            disarm: true,
+            capture_timeout_ms: 100,
+        };
+        for (fields, refused) in [
+            (r#""template":"here""#, false),
+            (r#""template":"{x}""#, true),
+            (r#""template":"here","when":{"dsl":"x"}"#, true),
+            (r#""captureSnapshot":true"#, true),
+            (r#""captureExpressions":[{"name":"a","expr":{"dsl":"x"}}]"#, true),
+        ] {
+            let text =
+                format!(r#"{{"id":"p","type":"LOG_PROBE","where":{{"sourceFile":"a.py","lines":[1]}},{fields}}}"#);
+            let probe = compile(&read_definition(&text, None).unwrap(), &|_| false, &capabilities).unwrap();
+            assert_eq!(CaptureMode::Strict.refuses(&probe).is_some(), refused, "{fields}");
+            assert_eq!(CaptureMode::Full.refuses(&probe), None);
         }
     }
 

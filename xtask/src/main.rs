@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo run -p xtask -- TASK`. One file per task.
 
+mod r#gen;
 mod vectors;
 
 use std::io::Write;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 type Task = fn(&[String]) -> Result<(), String>;
 
 /// Every task: its name, how it is called, what runs it.
-const TASKS: &[(&str, &str, Task)] = &[("vectors", vectors::USAGE, vectors::run)];
+const TASKS: &[(&str, &str, Task)] = &[("vectors", vectors::USAGE, vectors::run), ("gen", r#gen::USAGE, r#gen::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

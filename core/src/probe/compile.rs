@@ -8,7 +8,7 @@ use super::model::{
     CaptureExpression, Decoration, EvaluateAt, Kind, Location, Log, MAX_EXPRESSIONS, Metric, MetricKind, Probe,
     SpanDecoration,
 };
-use super::wire::{Body, Capture, CaptureSource, DecorationSource, Definition, Message, Part, Source};
+use super::wire::{self, Body, Capture, CaptureSource, DecorationSource, Definition, Message, Part, Source};
 use crate::capture::limits::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::template::{RawSegment, Template};
@@ -229,7 +229,9 @@ impl Maker<'_> {
 
 /// The text of the expression's error, where it stands, and what was typed there.
 fn expression_error(why: impl fmt::Display, field: impl fmt::Display, dsl: &str) -> Error {
-    let text = match dsl.trim() {
+    /// Longer texts are cut: the status is for people, and they know the rest.
+    const LONGEST: usize = 500;
+    let text = match wire::shortened(dsl.trim(), LONGEST).as_str() {
         "" => format!("{why} (in '{field}')"),
         dsl => format!("{why} (in '{field}': {dsl})"),
     };

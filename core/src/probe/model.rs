@@ -46,6 +46,7 @@ pub enum EvaluateAt {
 
 /// What a probe does.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a probe, and a hit reads it without another step")]
 pub enum Kind {
     /// A log line or snapshot.
     Log(Log),

@@ -19,6 +19,9 @@ pub const MAX_FILE: usize = 5 * 1024 * 1024;
 /// Limits above this mean the same as this: a record holds 1 MiB.
 const MOST: u32 = 1 << 20;
 
+/// Lines for the log that one file may cause.
+const MAX_LOG: usize = 20;
+
 /// A rate above this counts as this.
 const MOST_PER_SECOND: f64 = 5000.0;
 
@@ -218,13 +221,17 @@ pub fn read_definition(text: &str, config_id: Option<&str>) -> std::result::Resu
 fn collect(elements: &[&RawValue]) -> ProbeFile {
     let mut file = ProbeFile::default();
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut unsaid = 0_usize;
+    let mut say = |log: &mut Vec<String>, line: String| {
+        if log.len() < MAX_LOG { log.push(line) } else { unsaid += 1 }
+    };
     for (index, raw) in elements.iter().enumerate() {
         let read = element(raw, None);
         let (id, version) = match &read {
             Ok(definition) => (definition.id.clone(), definition.version),
             Err(Rejected { id: Some(id), version, .. }) => (id.clone(), *version),
             Err(Rejected { id: None, text, .. }) => {
-                file.log.push(format!("element {index} is ignored: {text}"));
+                say(&mut file.log, format!("element {index} is ignored: {text}"));
                 continue;
             }
         };
@@ -238,10 +245,13 @@ fn collect(elements: &[&RawValue]) -> ProbeFile {
             Err(rejected) => rejected.version,
         };
         let winner = if version >= other { version } else { other };
-        file.log.push(format!("the id '{id}' occurs more than once; version {winner} is used"));
+        say(&mut file.log, format!("the id '{}' occurs more than once; version {winner} is used", short(&id)));
         if version >= other {
             file.probes[at] = read;
         }
+    }
+    if unsaid > 0 {
+        file.log.push(format!("{unsaid} more remarks of this kind are left out"));
     }
     file
 }
@@ -534,14 +544,18 @@ fn invalid(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidDefinition, text)
 }
 
-/// A text from outside, cut so that a sentence stays one.
+/// A text from outside, so that a sentence with it stays one line.
 fn short(text: &str) -> String {
-    const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
+    shortened(text, 60)
+}
+
+/// A text cut to a length, without line ends and other control characters.
+pub(super) fn shortened(text: &str, longest: usize) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut cut: String = text.chars().take(longest).map(plain).collect();
+    if text.chars().nth(longest).is_some() {
+        cut.push('…');
     }
-    let mut cut: String = text.chars().take(LONGEST).collect();
-    cut.push('…');
     cut
 }
 
@@ -770,6 +784,17 @@ mod tests {
             if b.version == 2 && b.text.contains("where.lines[0]") && c.text.contains("'X'")));
         assert_eq!(file.log.len(), 2);
         assert!(file.log[0].starts_with("element 1 ") && file.log[1].starts_with("element 2 "), "{:?}", file.log);
+    }
+
+    #[test]
+    fn a_hostile_file_neither_floods_the_log_nor_breaks_a_line() {
+        let file = format!("[{}0]", "0,".repeat(100_000));
+        let read = read_file(file.as_bytes()).unwrap();
+        assert!(read.probes.is_empty() && read.log.len() == 21, "{}", read.log.len());
+        assert_eq!(read.log[20], "99981 more remarks of this kind are left out");
+        let text = format!(r#"{{"id":"p","type":"a\nb{}"}}"#, "x".repeat(1_000_000));
+        let refused = read_definition(&text, None).unwrap_err().text;
+        assert!(refused.len() < 200 && !refused.contains('\n') && refused.contains("a bx"), "{refused}");
     }
 
     #[test]

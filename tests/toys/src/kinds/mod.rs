@@ -1,9 +1,12 @@
 //! The kinds of vectors, one file each. [`REGISTRY`] is the list of them.
 
+mod definition;
 mod expression;
+mod location;
 mod parse;
 mod print;
 mod rates;
+mod status;
 mod template;
 
 pub use expression::{Case, Ran};
@@ -18,5 +21,10 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("template", template::check),
     ("parse", parse::check),
     ("print", print::check),
+    ("definition", definition::check),
+    ("file", definition::file),
+    ("path", location::path),
+    ("line", location::line),
+    ("status", status::check),
     ("rates", rates::check),
 ];
