@@ -6,7 +6,7 @@ the user typed becomes a probe definition as text, and the core reads it.
 """
 
 import argparse
-import json
+import marshal
 import math
 import os
 import shutil
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         settings["ndjson"] = options.json if options.json == "-" else os.path.abspath(options.json)
     if ("--rate", "all") in options.typed:
         settings["rate_limits"] = False
-    _become(*program, _environment({"first": True, "settings": settings, "probes": probes}))
+    _become(*program, _environment({"settings": settings, "probes": probes}))
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -263,8 +263,13 @@ def _environment(run: dict[str, Any]) -> dict[str, str]:
     others = [entry for entry in before if entry != preload_folder]
     # An unset PYTHONPATH has no entry; one that is empty among others means the working folder and must stay.
     path = [preload_folder] if others in ([], [""]) else [preload_folder, *others]
-    added = {"PYTHONPATH": os.pathsep.join(path), "STROBE_ENABLED": "true", "STROBE_RUN": json.dumps(run)}
-    return {**os.environ, **added}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "STROBE_ENABLED": "true",
+        "STROBE_RUN": marshal.dumps(run, 2).hex(),  # format 2 is the same in every Python 3
+        "STROBE_RUN_FIRST": "1",
+    }
 
 
 def _become(program: str, command: list[str], environment: dict[str, str]) -> NoReturn:

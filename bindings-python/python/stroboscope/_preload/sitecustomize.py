@@ -37,7 +37,7 @@ def _leave_path(folder):
 
 def _begin(folder):
     # The first Python below the command is the one the user means: it says why there are no probes. Others keep quiet.
-    loud = '"first": true' in os.environ.get("STROBE_RUN", "") or _on("STROBE_DEBUG")
+    loud = _on("STROBE_RUN_FIRST") or _on("STROBE_DEBUG")
     version = "%d.%d.%d" % sys.version_info[:3]
     if sys.version_info < (3, 12) or sys.implementation.name != "cpython":
         if loud:
@@ -52,23 +52,26 @@ def _begin(folder):
     package._begin.begin()
 
 
+class _Beside:
+    """Finds the package where this file lies, so that a program in another environment of this version has it too."""
+
+    def __init__(self, folder):
+        from importlib.machinery import PathFinder
+
+        self.find = PathFinder.find_spec
+        self.folders = [folder]
+
+    def find_spec(self, name, path=None, target=None):
+        return self.find(name, self.folders) if name == "stroboscope" else None
+
+
 def _package(folder):
-    """Loads the package from where this file lies, so that a program in another environment has it too."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    if "stroboscope" not in sys.modules:
-        spec = spec_from_file_location(
-            "stroboscope", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
-        module = module_from_spec(spec)
-        sys.modules["stroboscope"] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            sys.modules.pop("stroboscope", None)
-            raise
-    import stroboscope._begin
-
+    finder = _Beside(os.path.dirname(folder))
+    sys.meta_path.insert(0, finder)
+    try:
+        import stroboscope._begin
+    finally:
+        sys.meta_path.remove(finder)
     return stroboscope
 
 
