@@ -1,8 +1,9 @@
-"""What the preload does inside the program: starts the session, ends it when the program ends. Stands before both walks.
+"""What the preload does inside the program: starts the session, ends it when the program ends. Before both walks.
 
 Before: `_preload/sitecustomize.py`. After: `start()`, `add_probe()`, `stop()`. What the command was told arrives in
-STROBE_RUN: `{"settings": {…}, "probes": […]}`, marshalled, in hexadecimal digits; importing `json` would cost a third of
-the start. STROBE_RUN_FIRST is there for the first Python only. Both are internal: `_run.py` writes them.
+STROBE_RUN: `{"settings": {…}, "probes": […]}`, marshalled, in hexadecimal digits; importing `json` would take longer
+than everything else here. STROBE_RUN_FIRST is there for the first Python only. Both are internal: `_run.py` writes
+them.
 """
 
 import atexit
@@ -46,7 +47,7 @@ def _vendor_debugger_runs() -> bool:
 
 
 def _end(by_command: bool, first_pid: int | None) -> None:
-    """Delivers what is still on its way; says what each probe did, if the command asked. Ctrl-C only ends the waiting."""
+    """Delivers what is still on its way; under the command, says what each probe did. Ctrl-C only ends the waiting."""
     try:
         stroboscope.flush(_flush_seconds)
         lines = _native.summary() if by_command else []

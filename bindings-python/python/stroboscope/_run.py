@@ -1,8 +1,8 @@
-"""`python -m stroboscope run … -- COMMAND`: turns arguments into an environment and becomes COMMAND. Before both walks.
+"""`python -m stroboscope run … -- COMMAND`: turns arguments into an environment, becomes COMMAND. Before both walks.
 
-Before: `__main__.py`. After: the program itself, in this very process (`os.execvpe`), so that pid, signals, terminal and
-exit code are its own; in it `_preload/sitecustomize.py` starts the session. No rule about probes is decided here: what
-the user typed becomes a probe definition as text, and the core reads it.
+Before: `__main__.py`. After: the program itself, in this very process (`os.execve`), so that pid, signals, terminal
+and exit code are its own; in it `_preload/sitecustomize.py` starts the session. No rule about probes is decided here:
+what the user typed becomes a probe definition, and the core reads it.
 """
 
 import argparse
@@ -255,7 +255,7 @@ def _refuse_deaf(flags: list[str]) -> None:
             return
         deaf = [letter for letter in "IES" if letter in flag[1:] and flag[1] not in "WX"]
         if deaf:
-            _fail(f"python -{deaf[0]} ignores PYTHONPATH or site, so no probe can be put into the program: leave it out")
+            _fail(f"python -{deaf[0]} ignores PYTHONPATH or site, so no probe gets into the program: leave it out")
 
 
 def _environment(run: dict[str, Any]) -> dict[str, str]:
