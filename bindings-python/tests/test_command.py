@@ -212,7 +212,7 @@ twins = {
     "path caches": "import sys; print([entry for entry in sys.path_importer_cache if 'preload' in entry])",
     "no sitecustomize": "import sys; print('sitecustomize' in sys.modules)",
     "warnings": "import warnings, sys; print(warnings.filters, sys.warnoptions)",
-    "finders": "import sys; print(sys.meta_path, sys.path_hooks)",
+    "finders": "import sys; print([str(finder).split(' at ')[0] for finder in sys.meta_path + sys.path_hooks])",
 }
 
 
