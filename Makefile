@@ -4,7 +4,7 @@ environments := bindings-python/tools/environments.sh
 which ?= ends
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-all lint clean
+.PHONY: help demo test test-rust test-python test-all lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
 	@echo 'make test-all     all tests, on all Pythons here'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
+	@echo 'make gen          writes the generated files anew (settings page)'
 	@echo 'make clean        removes what was built, and the environments'
 
 demo:
@@ -46,6 +47,9 @@ lint: | cargo
 cargo:
 	@command -v cargo >/dev/null || { echo 'stroboscope: cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'stroboscope: a C compiler (cc) is missing: apt-get install build-essential' >&2; exit 1; }
+
+gen: | cargo
+	cargo run --quiet -p xtask -- gen
 
 clean:
 	rm -rf target .venv-* .tools dist

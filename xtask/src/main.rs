@@ -1,17 +1,32 @@
 //! The project's own tasks: `cargo run -p xtask -- TASK`. One file per task.
 
 mod check;
+mod generate;
 
-use std::io::{self, Write as _};
+use std::io::Write;
 use std::process::ExitCode;
 
-fn main() -> io::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("check") => check::run(),
+type Task = fn(&[String]) -> Result<(), String>;
+
+/// Every task: its name, how it is called, what runs it.
+const TASKS: &[(&str, &str, Task)] = &[("check", check::USAGE, check::run), ("gen", generate::USAGE, generate::run)];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let task = args.first().and_then(|name| TASKS.iter().find(|(known, ..)| known == name));
+    let outcome = match (task, args.get(1..)) {
+        (Some((_, _, run)), Some(rest)) => run(rest),
         _ => {
-            writeln!(io::stderr(), "usage: cargo run -p xtask -- check")?;
-            Ok(ExitCode::from(2))
+            let usages: Vec<&str> = TASKS.iter().map(|(_, usage, _)| *usage).collect();
+            Err(format!("usage: cargo run -p xtask -- TASK, where TASK is one of\n  {}", usages.join("\n  ")))
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            // Nothing is left to be done if even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::FAILURE
         }
     }
 }
