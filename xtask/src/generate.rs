@@ -10,8 +10,10 @@ use stroboscope_core::config;
 /// How it is called.
 pub const USAGE: &str = "gen                  writes the generated files anew";
 
-/// The generated files, as paths from the root, with what makes them.
-pub const FILES: [(&str, fn() -> String); 1] = [("docs/settings.md", config::document)];
+/// A generated file, as a path from the root, with what makes it.
+type Generated = (&'static str, fn() -> String);
+
+const FILES: [Generated; 1] = [("docs/settings.md", config::document)];
 
 /// Writes all generated files and prints their names.
 pub fn run(_arguments: &[String]) -> Result<(), String> {
@@ -25,7 +27,7 @@ pub fn run(_arguments: &[String]) -> Result<(), String> {
 
 /// Those that are not as they would be written.
 pub fn stale(root: &Path) -> Vec<String> {
-    let differs = |(file, make): &&(&str, fn() -> String)| fs::read_to_string(root.join(file)).ok() != Some(make());
+    let differs = |(file, make): &&Generated| fs::read_to_string(root.join(file)).ok() != Some(make());
     FILES.iter().filter(differs).map(|(file, _)| format!("{file}: run `cargo run -p xtask -- gen`")).collect()
 }
 

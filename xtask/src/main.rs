@@ -14,12 +14,11 @@ const TASKS: &[(&str, &str, Task)] = &[("check", check::USAGE, check::run), ("ge
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let task = args.first().and_then(|name| TASKS.iter().find(|(known, ..)| known == name));
-    let outcome = match (task, args.get(1..)) {
-        (Some((_, _, run)), Some(rest)) => run(rest),
-        _ => {
-            let usages: Vec<&str> = TASKS.iter().map(|(_, usage, _)| *usage).collect();
-            Err(format!("usage: cargo run -p xtask -- TASK, where TASK is one of\n  {}", usages.join("\n  ")))
-        }
+    let outcome = if let (Some((_, _, run)), Some(rest)) = (task, args.get(1..)) {
+        run(rest)
+    } else {
+        let usages: Vec<&str> = TASKS.iter().map(|(_, usage, _)| *usage).collect();
+        Err(format!("usage: cargo run -p xtask -- TASK, where TASK is one of\n  {}", usages.join("\n  ")))
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
