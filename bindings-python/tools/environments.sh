@@ -74,7 +74,8 @@ make_environment() {
             --interpreter "$environment/bin/python" --out "target/wheels-$minor"
         run "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
             "target/wheels-$minor"/stroboscope-*.whl
-        echo "$wanted" >"$environment/.wheel"
+        # Asked again, since building may have completed Cargo.lock.
+        fingerprint "${wheel_sources[@]}" >"$environment/.wheel"
     fi
 }
 
