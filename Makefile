@@ -1,0 +1,55 @@
+# What a person types here. Everything is built into the checkout; each target prints the commands it runs.
+
+environments := bindings-python/tools/environments.sh
+which ?= ends
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python test-all lint gen clean
+
+help:
+	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
+	@echo 'make test         all tests, on the oldest and the newest Python here'
+	@echo 'make test-rust    only the core'
+	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
+	@echo 'make test-all     all tests, on all Pythons here'
+	@echo 'make lint         format, clippy, ruff, and the rules of the house'
+	@echo 'make gen          writes the generated files anew (settings page)'
+	@echo 'make clean        removes what was built, and the environments'
+
+demo:
+	$(environments) newest
+	cd examples && "../$$(cd .. && $(environments) --list newest)/bin/python" -m stroboscope run --probes shop/probes.json -- -m shop
+
+test: test-rust test-python
+
+test-rust: | cargo
+	cargo test --quiet
+
+test-python:
+	$(environments) $(which)
+	set -e; for environment in $$($(environments) --list $(which)); do \
+		echo "+ $$environment/bin/python -m pytest bindings-python/tests"; \
+		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
+	done
+
+test-all: test-rust
+	$(MAKE) test-python which=all
+
+lint: | cargo
+	cargo fmt --all --check
+	PYO3_PYTHON="$$(bindings-python/tools/pythons.sh newest)" cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo run --quiet -p xtask -- check
+	$(environments) --tools newest
+	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples
+	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { echo 'stroboscope: cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'stroboscope: a C compiler (cc) is missing: apt-get install build-essential' >&2; exit 1; }
+
+gen: | cargo
+	cargo run --quiet -p xtask -- gen
+
+clean:
+	rm -rf target .venv-* .tools dist

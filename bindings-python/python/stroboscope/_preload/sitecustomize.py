@@ -1,0 +1,88 @@
+"""Starts Stroboscope in a Python that was started with this folder on PYTHONPATH. Stands before both walks.
+
+`python -m stroboscope run` puts the folder there; whoever wants probes without the command does it by hand and sets
+DD_DYNAMIC_INSTRUMENTATION_ENABLED. Before: `site`, which imports `sitecustomize`. After: `_begin.py`, in a Python that
+can carry probes. It runs in every Python below the command, also in old ones: only words that Python 2.7 knows.
+
+The program must not notice: the folder leaves `sys.path` (PYTHONPATH keeps it for children), and the program's own
+`sitecustomize` runs as it would have. Where there is none, the ImportError goes on to `site`, which expects it.
+"""
+
+import os
+import sys
+
+
+def _say(text):
+    if sys.stderr is not None:
+        sys.stderr.write("stroboscope: " + text + "\n")
+
+
+def _on(name):
+    value = os.environ.get(name)
+    return None if value is None else value.strip().lower() in ("1", "true", "yes", "on", "t", "y")
+
+
+def _wanted():
+    ours = _on("STROBE_ENABLED")
+    return bool(_on("DD_DYNAMIC_INSTRUMENTATION_ENABLED")) if ours is None else ours
+
+
+def _leave_path(folder):
+    for entry in sys.path:
+        if os.path.abspath(entry) == folder:
+            sys.path.remove(entry)
+            sys.path_importer_cache.pop(entry, None)
+            return
+
+
+def _begin(folder):
+    # The first Python below the command is the one the user means: it says why there are no probes. Others keep quiet.
+    loud = _on("STROBE_RUN_FIRST") or _on("STROBE_DEBUG")
+    version = "%d.%d.%d" % sys.version_info[:3]
+    if sys.version_info < (3, 12) or sys.implementation.name != "cpython":
+        if loud:
+            _say("no probes in this program: stroboscope needs CPython 3.12 or newer; found " + version)
+        return
+    try:
+        package = _package(os.path.dirname(folder))
+    except ImportError as error:
+        if loud:
+            _say("no probes in this program: not installed for Python %s (%s)" % (version, error))
+        return
+    package._begin.begin()
+
+
+class _Beside:
+    """Finds the package where this file lies, so that a program in another environment of this version has it too."""
+
+    def __init__(self, folder):
+        from importlib.machinery import PathFinder
+
+        self.find = PathFinder.find_spec
+        self.folders = [folder]
+
+    def find_spec(self, name, path=None, target=None):
+        return self.find(name, self.folders) if name == "stroboscope" else None
+
+
+def _package(folder):
+    finder = _Beside(os.path.dirname(folder))
+    sys.meta_path.insert(0, finder)
+    try:
+        import stroboscope._begin
+    finally:
+        sys.meta_path.remove(finder)
+    return stroboscope
+
+
+_folder = os.path.dirname(os.path.abspath(__file__))
+_leave_path(_folder)
+_this = sys.modules.pop("sitecustomize", None)  # kept alive: Python 2 clears a module that nobody holds
+try:
+    import sitecustomize
+finally:
+    if _wanted():
+        try:
+            _begin(_folder)
+        except Exception as error:
+            _say("off in this process: %s: %s" % (type(error).__name__, error))

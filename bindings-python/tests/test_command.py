@@ -1,0 +1,435 @@
+"""The command, as a user types it: real processes. The program must behave as with plain `python`."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import stroboscope
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command replaces itself by the program")
+
+seconds_to_wait = 30.0
+preload = str(Path(stroboscope.__file__).parent / "_preload")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    ours = ("STROBE_", "DD_", "PYTHONPATH", "PYTHONDEVMODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+
+
+def plain(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds_to_wait,
+        check=False,
+    )
+
+
+def strobe(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return plain(folder, sys.executable, "-m", "stroboscope", "run", *arguments, **environment)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text).lstrip())
+    return path
+
+
+def line_of(path: Path, marker: str) -> int:
+    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if marker in line)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return write(
+        tmp_path,
+        "shop.py",
+        """
+        import sys
+
+        def price(article, quantity):
+            amount = len(article) * quantity
+            return amount  # here
+
+        if __name__ == "__main__":
+            print([price(word, 2) for word in sys.argv[1:]])
+        """,
+    )
+
+
+def events(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def message(event: dict) -> str:
+    return event["message"]
+
+
+# What is caught.
+
+
+def test_a_line_is_logged_and_the_end_sums_up(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--log", "{article} for {amount}", "--", "shop.py", "cup", "kettle")
+    assert result.returncode == 0
+    assert result.stdout == "[6, 12]\n"
+    assert "cup for 6" in result.stderr
+    assert "kettle for 12" in result.stderr
+    assert at in result.stderr.splitlines()[-1], "the last line sums up the one probe"
+
+
+def test_a_short_script_shows_its_only_event(tmp_path: Path) -> None:
+    script = write(tmp_path, "brief.py", "x = 41\nx += 1\n")
+    assert "it is 41" in strobe(tmp_path, "--at", "brief.py:2", "--log", "it is {x}", "--", script.name).stderr
+
+
+def test_a_method_is_found_in_a_script_that_runs_as_main(shop: Path) -> None:
+    result = strobe(shop.parent, "--method", "shop:price", "--log", "gave {@return}", "--", "shop.py", "tray")
+    assert "gave 8" in result.stderr
+
+
+def test_a_condition_that_never_held_is_told(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--when", "amount > 100", "--", "shop.py", "cup", "pot")
+    assert "2 with a false condition" in result.stderr
+
+
+def test_a_probe_without_log_takes_a_snapshot(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--json", "-", "--", "shop.py", "cup")
+    (event,) = events(result.stdout)
+    assert "captures" in json.dumps(event)
+
+
+def test_rate_all_lifts_the_limits(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    many = ["cup"] * 40
+    limited = strobe(shop.parent, "--at", at, "--json", "-", "--", "shop.py", *many)
+    lifted = strobe(shop.parent, "--at", at, "--rate", "all", "--json", "-", "--", "shop.py", *many)
+    assert 1 <= len(events(limited.stdout)) < 10
+    assert len(events(lifted.stdout)) == 40
+
+
+def test_several_probes_each_have_their_own_options(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(
+        shop.parent,
+        *("--at", at, "--log", "first {amount}"),
+        *("--at", at, "--log", "second {amount}", "--when", "amount > 6"),
+        *("--", "shop.py", "cup", "kettle"),
+    )
+    assert "first 6" in result.stderr
+    assert "first 12" in result.stderr
+    assert "second 12" in result.stderr
+    assert "second 6" not in result.stderr
+
+
+def test_probes_come_from_a_file(shop: Path) -> None:
+    probe = {
+        "id": "by-file",
+        "type": "LOG_PROBE",
+        "where": {"typeName": "shop", "methodName": "price"},
+        "template": "{article} from a file",
+    }
+    (shop.parent / "probes.json").write_text(json.dumps([probe]))
+    result = strobe(shop.parent, "--probes", "probes.json", "--", "shop.py", "cup")
+    assert "cup from a file" in result.stderr
+
+
+def test_json_goes_to_stdout_and_nothing_else_of_ours_does(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--log", "x{amount}", "--json", "-", "--", "shop.py", "cup")
+    lines = result.stdout.splitlines()
+    assert "[6]" in lines
+    assert [message(event) for event in events(result.stdout)] == ["x6"]
+    assert len(lines) == 2
+
+
+def test_json_goes_to_a_file_also_when_the_program_changes_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, "walk.py", "import os\nos.chdir('/')\nx = 1\nx = 2\n")
+    strobe(tmp_path, "--at", "walk.py:4", "--log", "{x}", "--json", "out.ndjson", "--", "walk.py")
+    assert [message(event) for event in events((tmp_path / "out.ndjson").read_text())] == ["1"]
+
+
+def test_probe_file_and_preload_by_environment_work_without_the_command(shop: Path) -> None:
+    out = shop.parent / "out.ndjson"
+    probe = {
+        "id": "by-environment",
+        "type": "LOG_PROBE",
+        "where": {"typeName": "shop", "methodName": "price"},
+        "template": "seen",
+    }
+    (shop.parent / "probes.json").write_text(json.dumps([probe]))
+    script = write(
+        shop.parent,
+        "main.py",
+        f"""
+        import shop, stroboscope
+        shop.price("a", 1)
+        open({str(out)!r}, "w").write(repr([(p["id"], p["hits"]) for p in stroboscope.status()]))
+        """,
+    )
+    result = plain(
+        shop.parent,
+        sys.executable,
+        script.name,
+        PYTHONPATH=preload,
+        DD_DYNAMIC_INSTRUMENTATION_ENABLED="true",
+        DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE="probes.json",
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert out.read_text() == "[('by-environment', 1)]"
+
+
+# The program does not notice.
+
+twins = {
+    "argv and path": "import sys; print(sys.argv, sys.path, sys.flags, __name__, __file__)",
+    "exit code": "import sys; sys.exit(7)",
+    "exit text": "import sys; sys.exit('no')",
+    "exit handlers": "import atexit; atexit.register(print, 'bye'); print('hi')",
+    "os._exit": "import os; print('x', flush=True); os._exit(9)",
+    "killed": "import os, signal; print('x', flush=True); os.kill(os.getpid(), signal.SIGTERM)",
+    "interrupted": "import os, signal; os.kill(os.getpid(), signal.SIGINT)",
+    "daemon threads": "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "standard input": "import sys; print(repr(sys.stdin.read()))",
+    "handlers": "import signal; print([signal.getsignal(number) for number in (2, 13, 15)])",
+    "path caches": "import sys; print([entry for entry in sys.path_importer_cache if 'preload' in entry])",
+    "no sitecustomize": "import sys; print('sitecustomize' in sys.modules)",
+    "warnings": "import warnings, sys; print(warnings.filters, sys.warnoptions)",
+    "finders": "import sys; print([str(finder).split(' at ')[0] for finder in sys.meta_path + sys.path_hooks])",
+}
+
+
+@pytest.mark.parametrize("name", twins)
+def test_the_program_behaves_as_with_plain_python(tmp_path: Path, name: str) -> None:
+    script = write(tmp_path, "twin.py", twins[name] + "\n")
+    without = plain(tmp_path, sys.executable, script.name, "a", "--b")
+    with_probe = strobe(tmp_path, "--method", "nowhere:f", "--", script.name, "a", "--b")
+    assert with_probe.returncode == without.returncode
+    assert with_probe.stdout == without.stdout
+    assert without.stderr in with_probe.stderr
+
+
+def test_an_uncaught_exception_keeps_its_traceback(shop: Path) -> None:
+    script = write(shop.parent, "fails.py", "import shop\n\ndef go():\n    shop.price(3, 4)\n\ngo()\n")
+    without = plain(shop.parent, sys.executable, script.name)
+    with_probe = strobe(shop.parent, "--method", "shop:price", "--log", "threw {@exception}", "--", script.name)
+    assert with_probe.returncode == without.returncode == 1
+    assert without.stderr in with_probe.stderr
+    assert "threw TypeError" in with_probe.stderr
+
+
+@pytest.mark.parametrize("flags", [["-W", "error"], ["-X", "dev"], ["-O"], ["-B", "-u"]])
+def test_options_of_this_python_are_the_programs(tmp_path: Path, flags: list[str]) -> None:
+    script = write(tmp_path, "flags.py", "import sys; print(sys.flags, sys.warnoptions, sys.argv)\n")
+    without = plain(tmp_path, sys.executable, *flags, script.name)
+    command = [sys.executable, *flags, "-m", "stroboscope", "run", "--method", "nowhere:f", "--", script.name]
+    assert plain(tmp_path, *command).stdout == without.stdout
+
+
+@pytest.mark.parametrize("command", [["-m", "pack"], ["-m", "pack.other", "x"], ["pack"], ["-c", "print(__name__)"]])
+def test_modules_folders_and_code_run_as_with_plain_python(tmp_path: Path, command: list[str]) -> None:
+    text = "import sys; print(sys.argv, sys.path[:3], __name__, __package__, __spec__ and __spec__.name)\n"
+    for name in ("pack/__init__.py", "pack/__main__.py", "pack/other.py"):
+        write(tmp_path, name, text)
+    without = plain(tmp_path, sys.executable, *command)
+    assert without.returncode == 0
+    with_probe = strobe(tmp_path, "--method", "nowhere:f", "--", *command)
+    assert (with_probe.returncode, with_probe.stdout) == (0, without.stdout)
+
+
+@pytest.mark.parametrize("pythonpath", [None, "", "lib", "lib:", ":lib", "lib:lib/../other"])
+def test_the_path_is_the_programs_own(tmp_path: Path, pythonpath: str | None) -> None:
+    script = write(tmp_path, "path.py", "import sys; print(sys.path)\n")
+    environment = {} if pythonpath is None else {"PYTHONPATH": pythonpath}
+    without = plain(tmp_path, sys.executable, script.name, **environment)
+    assert strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **environment).stdout == without.stdout
+
+
+def test_the_programs_own_sitecustomize_runs_as_it_would(tmp_path: Path) -> None:
+    write(tmp_path, "lib/sitecustomize.py", "import sys\nsys.own = (__file__, __name__, list(sys.path))\n")
+    script = write(tmp_path, "own.py", "import sys, sitecustomize\nprint(sys.own, sitecustomize)\n")
+    path = {"PYTHONPATH": str(tmp_path / "lib")}
+    without = plain(tmp_path, sys.executable, script.name, **path)
+    assert without.returncode == 0
+    assert strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **path).stdout == without.stdout
+
+
+def test_a_broken_sitecustomize_of_the_program_is_reported_as_without_us(tmp_path: Path) -> None:
+    write(tmp_path, "lib/sitecustomize.py", "import absent_module\n")
+    script = write(tmp_path, "own.py", "print('runs')\n")
+    path = {"PYTHONPATH": str(tmp_path / "lib")}
+    without = plain(tmp_path, sys.executable, script.name, **path)
+    with_probe = strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **path)
+    assert with_probe.stdout == without.stdout == "runs\n"
+    assert without.stderr
+    assert without.stderr in with_probe.stderr
+
+
+def test_a_failure_of_ours_is_one_line_and_the_program_runs(tmp_path: Path) -> None:
+    script = write(tmp_path, "runs.py", "print('runs')\n")
+    environment = {"PYTHONPATH": preload, "STROBE_ENABLED": "true", "STROBE_RUN": "this is no number"}
+    result = plain(tmp_path, sys.executable, script.name, **environment)
+    assert (result.returncode, result.stdout) == (0, "runs\n")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("stroboscope: off in this process: ValueError")
+
+
+def test_switched_off_the_preload_does_nothing(tmp_path: Path) -> None:
+    script = write(tmp_path, "off.py", "import sys; print('stroboscope' in sys.modules)\n")
+    for environment in ({}, {"DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true", "STROBE_ENABLED": "false"}):
+        result = plain(tmp_path, sys.executable, script.name, PYTHONPATH=preload, **environment)
+        assert (result.stdout, result.stderr) == ("False\n", "")
+
+
+# Processes.
+
+
+def test_the_program_is_this_very_process(tmp_path: Path) -> None:
+    write(tmp_path, "pid.py", "import os; print(os.getpid())\n")
+    command = [sys.executable, "-m", "stroboscope", "run", "--method", "nowhere:f", "--", "pid.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        out, _ = process.communicate(timeout=seconds_to_wait)
+        assert int(out) == process.pid
+
+
+def test_children_are_watched_too_and_report_only_what_they_caught(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    write(
+        shop.parent,
+        "parent.py",
+        """
+        import subprocess, sys
+        subprocess.run([sys.executable, "shop.py", "cup"], check=True)
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        """,
+    )
+    result = strobe(shop.parent, "--at", at, "--log", "child {amount}", "--", "parent.py")
+    assert result.returncode == 0
+    assert result.stdout == "[6]\n"
+    assert result.stderr.count("child 6") == 1
+    sums = [line for line in result.stderr.splitlines() if at in line and "child 6" not in line]
+    assert len(sums) == 2, "the parent says why nothing fired, the child what did; the idle child keeps quiet"
+
+
+def test_any_program_can_be_the_command(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(
+        shop.parent, "--at", at, "--log", "s {amount}", "--", "sh", "-c", f"{sys.executable} shop.py pot; exit 3"
+    )
+    assert result.returncode == 3
+    assert "s 6" in result.stderr
+
+
+@pytest.mark.parametrize(("executable", "suffix"), [(False, ""), (True, ""), (False, ".py")])
+def test_scripts_that_name_no_python_run_with_this_one(tmp_path: Path, executable: bool, suffix: str) -> None:
+    script = write(tmp_path, f"tool{suffix}", "#!/usr/bin/env python3\nimport sys; print(sys.executable)\n")
+    if executable:
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    result = strobe(tmp_path, "--method", "nowhere:f", "--", f"./{script.name}")
+    assert result.stdout == f"{sys.executable}\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
+def test_signals_end_the_program_as_without_us(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    write(tmp_path, "waits.py", "import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "stroboscope", "run", "--method", "nowhere:f", "--", "waits.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        sent = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=seconds_to_wait)
+        assert process.returncode == code
+        assert time.monotonic() - sent < 2.5
+        assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
+
+
+def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        agent = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        at = f"shop.py:{line_of(shop, '# here')}"
+        started = time.monotonic()
+        result = strobe(shop.parent, "--at", at, "--", "shop.py", "cup", DD_TRACE_AGENT_URL=agent)
+        assert (result.returncode, result.stdout) == (0, "[6]\n")
+        assert time.monotonic() - started < 4.0
+
+
+# Bad arguments.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--at", "shop.py", "--", "x"], 2, "--at shop.py: write FILE:LINE, for example shop/cart.py:48"),
+        (["--at", "shop.py:one", "--", "x"], 2, "--at shop.py:one: write FILE:LINE, for example shop/cart.py:48"),
+        (["--method", "shop.f", "--", "x"], 2, "--method shop.f: write MODULE:NAME, for example shop.cart:Cart.total"),
+        (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),
+        (["--", "x"], 2, "nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE"),
+        (["--log", "x", "--at", "a:1", "--at", "b:1", "--", "x"], 2, "--log needs a probe before it"),
+        (["--at", "a:1", "--log", "x", "--log", "y", "--", "x"], 2, "--log is given twice for a:1"),
+        (["--at", "a:1"], 2, "no command: write it after --"),
+        (["--at", "a:1", "--"], 2, "no command: write it after --"),
+        (["--at", "a:1", "--rate", "fast", "--", "x"], 2, "'fast' is neither a number of hits per second nor all"),
+        (["--at", "a:1", "--rate", "nan", "--", "x"], 2, "'nan' is neither a number of hits per second nor all"),
+        (["--at", "a:1", "--rate", "-1", "--", "x"], 2, "'-1' is neither a number of hits per second nor all"),
+        (["--at", "a:1", "--frequency", "3", "--", "x"], 2, "unrecognized arguments"),
+        (["--at", "a:1", "--", "no-such-program"], 127, "no-such-program: no such program"),
+        (["--at", "a:1", "--", "/etc/passwd"], 126, "/etc/passwd: not a program that can be run"),
+        (["--at", "a:1", "--", "-x"], 2, "-x is not a command"),
+        (["--at", "a:1", "--", "python3", "-I", "x.py"], 2, "python -I ignores PYTHONPATH"),
+        (["--at", "a:1", "--", "python3", "-WI", "-bS", "x.py"], 2, "python -S ignores PYTHONPATH"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    result = strobe(tmp_path, *arguments)
+    assert result.returncode == code
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("stroboscope: ")
+    assert text in line
+
+
+@pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
+def test_a_python_that_cannot_preload_says_so(tmp_path: Path, flag: str) -> None:
+    write(tmp_path, "x.py", "print('x')\n")
+    command = [sys.executable, flag, "-m", "stroboscope", "run", "--at", "x.py:1", "--", "x.py"]
+    result = plain(tmp_path, *command)
+    if flag == "-S":  # without site this environment has no stroboscope at all
+        assert result.returncode != 0
+        return
+    assert result.returncode == 2
+    assert "ignores PYTHONPATH" in result.stderr
+
+
+def test_a_bad_expression_is_told_by_its_probe_and_the_program_runs(shop: Path) -> None:
+    result = strobe(shop.parent, "--method", "shop:price", "--when", "1 ++ 2", "--", "shop.py", "cup")
+    assert (result.returncode, result.stdout) == (0, "[6]\n")
+    assert "Invalid expression" in result.stderr
+
+
+def test_the_end_says_which_lines_have_code(shop: Path) -> None:
+    result = strobe(shop.parent, "--at", "shop.py:900", "--", "shop.py", "cup")
+    assert result.returncode == 0
+    assert "no executable code at line 900" in result.stderr

@@ -1,0 +1,87 @@
+"""The pages and the examples agree: shown files are the files, named lines have code, the shop works."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).parents[2]
+pages = [*root.glob("*.md"), *root.glob("docs/*.md")]
+shown = re.compile(r"<!-- (examples/\S+) -->\n```\w*\n(.*?)```", re.DOTALL)
+linked = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
+probe_files = sorted(root.glob("examples/**/*.json"))
+
+
+def test_there_are_pages_with_examples() -> None:
+    assert sum(len(shown.findall(page.read_text())) for page in pages) >= 3
+    assert len(probe_files) >= 3
+
+
+@pytest.mark.parametrize("page", pages, ids=lambda page: page.name)
+def test_shown_examples_are_the_files(page: Path) -> None:
+    for name, block in shown.findall(page.read_text()):
+        assert block == (root / name).read_text(), name
+
+
+@pytest.mark.parametrize("page", pages, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, _ in linked.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", probe_files, ids=lambda file: str(file.relative_to(root)))
+def test_probes_point_at_code(file: Path) -> None:
+    for probe in json.loads(file.read_text()):
+        where = probe["where"]
+        for line in where.get("lines", []):
+            (source,) = (
+                path for path in root.glob("examples/**/*.py") if path.as_posix().endswith(where["sourceFile"])
+            )
+            text = source.read_text().splitlines()[int(line) - 1]
+            marker = re.search(r"# probe: (\S+)", text)
+            assert text.strip(), f"{source}:{line} is blank"
+            assert marker is None or marker[1] == probe["id"]
+
+
+def test_marked_lines_have_their_probe() -> None:
+    probes = {probe["id"]: probe for probe in json.loads((root / "examples/shop/probes.json").read_text())}
+    marked = 0
+    for source in (root / "examples/shop").glob("*.py"):
+        for number, line in enumerate(source.read_text().splitlines(), 1):
+            if marker := re.search(r"# probe: (\S+)", line):
+                assert probes[marker[1]]["where"]["lines"] == [str(number)]
+                marked += 1
+    assert marked == 2
+
+
+def test_the_shop_serves_without_probes() -> None:
+    command = [sys.executable, "-m", "shop", "--seconds", "1"]
+    result = subprocess.run(command, cwd=root / "examples", capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^\d+ visitors have left$", result.stdout, re.MULTILINE)
+    assert result.stderr == ""
+
+
+def test_the_demo_shows_each_probe_and_ends() -> None:
+    command = ["stroboscope", "run", "--probes", "shop/probes.json", "--", "-m", "shop", "--seconds", "6"]
+    command = [sys.executable, "-m", *command]
+    result = subprocess.run(command, cwd=root / "examples", capture_output=True, text=True, timeout=90, check=False)
+    assert result.returncode == 0, result.stderr
+    for text in ("line-added", "slow-price", "below-zero", "refused", "inside-flask"):
+        assert f"[{text}]" in result.stderr
+    assert "we pay c" in result.stderr
+    assert "shop answered in" in result.stderr
+
+
+def test_the_embedded_example_logs() -> None:
+    result = subprocess.run(
+        [sys.executable, str(root / "examples/embed/embed.py")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "5 x 5 is large" in result.stderr
+    assert "3 x 3 is large" not in result.stderr
+    (status,) = json.loads(result.stdout)
+    assert (status["id"], status["emitted"]) == ("large", 2)
