@@ -3,6 +3,9 @@
 mod expression;
 mod parse;
 mod print;
+mod prune;
+mod record;
+mod redaction;
 mod rates;
 mod template;
 
@@ -18,5 +21,8 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("template", template::check),
     ("parse", parse::check),
     ("print", print::check),
+    ("record", record::check),
+    ("redaction", redaction::check),
+    ("prune", prune::check),
     ("rates", rates::check),
 ];
