@@ -50,7 +50,7 @@ fn timed(case: &Case, milliseconds: u64) -> (Result<Made, Failure>, u64) {
 
 fn numbers(name: &str, count: usize) -> World {
     let mut world = World::default();
-    world.classes.push(stroboscope_toys::value::Class { names: vec!["value".to_owned()], redacted: false });
+    world.classes.push(stroboscope_toys::value::Class { names: vec!["value".to_owned()], redacted: false, number: 0 });
     world.nodes.extend((0..count).map(|number| Node::Int(i64::try_from(number).unwrap())));
     world.nodes.push(Node::List((0..u32::try_from(count).unwrap()).collect()));
     world.vars.push((name.to_owned(), u32::try_from(count).unwrap()));

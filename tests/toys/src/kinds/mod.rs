@@ -5,7 +5,10 @@ mod expression;
 mod location;
 mod parse;
 mod print;
+mod prune;
 mod rates;
+mod record;
+mod redaction;
 mod status;
 mod template;
 
@@ -26,5 +29,8 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("path", location::path),
     ("line", location::line),
     ("status", status::check),
+    ("record", record::check),
+    ("redaction", redaction::check),
+    ("prune", prune::check),
     ("rates", rates::check),
 ];
