@@ -454,13 +454,16 @@ impl<'a> Courier<'a> {
 
     fn attempts(&mut self, batch: &Batch) -> Result<(), Reason> {
         let mut attempts = Attempts::default();
+        let mut moved = false;
         loop {
             if self.ended() {
                 return Err(Reason::Stopped);
             }
             let outcome = match self.attempt(batch) {
                 Attempt::Ended(outcome) => outcome,
-                Attempt::Elsewhere => continue,
+                Attempt::Elsewhere if !std::mem::replace(&mut moved, true) => continue,
+                // Sent again once; an Agent that sends it to and fro does not want it.
+                Attempt::Elsewhere => return Err(Reason::Rejected),
             };
             let chance = self.draw();
             match attempts.after(&self.shared.settings.policy, outcome, chance) {
@@ -653,7 +656,7 @@ impl<'a> Courier<'a> {
         let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(io::Error::other)?;
         let config = match &self.tls {
             Some(config) => Arc::clone(config),
-            None => Arc::clone(self.tls.insert(tls_config()?)),
+            None => Arc::clone(self.tls.insert(tls_config(&self.shared.settings.trusted)?)),
         };
         rustls::ClientConnection::new(config, name).map(Some).map_err(io::Error::other)
     }
@@ -661,8 +664,11 @@ impl<'a> Courier<'a> {
 
 /// Made once a thread, so that later connections resume the first one's session.
 #[cfg(feature = "tls")]
-fn tls_config() -> io::Result<Arc<rustls::ClientConfig>> {
-    let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+fn tls_config(trusted: &[Vec<u8>]) -> io::Result<Arc<rustls::ClientConfig>> {
+    let mut roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    for certificate in trusted {
+        roots.add(certificate.as_slice().into()).map_err(io::Error::other)?;
+    }
     // The provider is named here: a default for the whole process would be the application's to set.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)

@@ -478,3 +478,31 @@ fn a_misspelt_script_is_refused() {
     }
     std::fs::remove_file(&path).unwrap();
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn over_tls_a_batch_arrives_only_at_an_agent_that_is_trusted() {
+    let agent = Agent::start_with("well", &["--tls"]);
+    let endpoint = Endpoint::parse(&format!("https://localhost:{}", agent.listening["https"])).unwrap();
+    let (stranger, counters) = sender_with(endpoint.clone(), patient);
+    deliver(&stranger, events(2));
+    assert_eq!((sent(&counters), dropped(&counters)), (0, vec![("transport", 2)]));
+    assert!(agent.requests(V2).is_empty());
+
+    let (sender, counters) = sender_with(endpoint, |settings| {
+        settings.timeout = LONG;
+        settings.trusted = vec![certificate()];
+    });
+    deliver(&sender, Batch { kind: Kind::Events, body: vec![b' '; 3 << 20], count: 1 });
+    deliver(&sender, events(2));
+    assert_eq!((sent(&counters), dropped(&counters)), (3, vec![]));
+    assert_eq!(agent.requests(V2).pop().unwrap()["transport"], "tls");
+}
+
+/// The stand-in's certificate in DER.
+#[cfg(feature = "tls")]
+fn certificate() -> Vec<u8> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agent");
+    let script = "import ssl,sys; sys.stdout.buffer.write(ssl.PEM_cert_to_DER_cert(open(sys.argv[1]).read()))";
+    Command::new("python3").args(["-c", script]).arg(home.join("tls/cert.pem")).output().unwrap().stdout
+}

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import tempfile
@@ -135,7 +136,8 @@ class Handler(socketserver.StreamRequestHandler):
         try:
             while self.one_request():
                 pass
-        except (Dropped, ConnectionError, ValueError, http.client.HTTPException, socket.timeout):
+        except (Dropped, ConnectionError, ValueError, http.client.HTTPException, socket.timeout,
+                ssl.SSLError):
             # A client that goes away or talks nonsense ends its connection and nothing else.
             pass
 
@@ -292,6 +294,18 @@ class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         print(f"agent: {sys.exc_info()[1]!r}", file=sys.stderr)
 
 
+class TlsServer(TcpServer):
+    transport = "tls"
+
+    def get_request(self):
+        connection, address = self.socket.accept()
+        folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tls")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem"))
+        # The handshake happens with the first read, in the connection's own thread.
+        return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+
 class UnixServer(TcpServer):
     address_family = socket.AF_UNIX
     transport = "unix"
@@ -325,6 +339,7 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="TCP port on the loopback, by default any free one")
     parser.add_argument("--port-file", help="where the ports are written when all is ready")
     parser.add_argument("--unix", help="path of a Unix socket that serves the same")
+    parser.add_argument("--tls", action="store_true", help="a second TCP port, over TLS, with the certificate in tls/")
     parser.add_argument("--udp", action="store_true", help="receive DogStatsD datagrams")
     parser.add_argument("--udp-unix", help="path of a Unix datagram socket for DogStatsD")
     parser.add_argument("--record", help="append each request as a line of JSON")
@@ -346,6 +361,9 @@ def main():
     if arguments.unix:
         servers.append(UnixServer(arguments.unix, Handler))
         ports["unix"] = arguments.unix
+    if arguments.tls:
+        servers.append(TlsServer(("127.0.0.1", 0), Handler))
+        ports["https"] = servers[-1].server_address[1]
     sockets = []
     if arguments.udp:
         sockets.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -36,6 +36,7 @@ pub struct Batcher {
     kind: Kind,
     interval: u64,
     limit: usize,
+    most: usize,
     body: Vec<u8>,
     count: usize,
     due: u64,
@@ -49,6 +50,13 @@ impl Batcher {
         Batcher::new(Kind::Events, interval, MAX_BYTES)
     }
 
+    /// With at most so many elements a batch, from 1 to [`MAX_COUNT`].
+    #[must_use]
+    pub fn at_most(mut self, count: usize) -> Self {
+        self.most = count.clamp(1, MAX_COUNT);
+        self
+    }
+
     /// A collector of statuses; its first batch closes at once.
     pub fn statuses(interval: Duration) -> Self {
         Batcher { eager: true, ..Batcher::new(Kind::Statuses, interval, MAX_STATUS_BYTES) }
@@ -56,14 +64,14 @@ impl Batcher {
 
     fn new(kind: Kind, interval: Duration, limit: usize) -> Self {
         let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-        Batcher { kind, interval, limit, body: Vec::new(), count: 0, due: 0, eager: false }
+        Batcher { kind, interval, limit, most: MAX_COUNT, body: Vec::new(), count: 0, due: 0, eager: false }
     }
 
     /// Says whether an element of this size still fits into the open batch. If not, take the batch first. An element
     /// larger than a whole batch fits into an empty one.
     pub fn fits(&self, size: usize) -> bool {
         // One byte for the comma, one for the closing bracket.
-        self.count == 0 || (self.count < MAX_COUNT && self.body.len() + size + 2 <= self.limit)
+        self.count == 0 || (self.count < self.most && self.body.len() + size + 2 <= self.limit)
     }
 
     /// Adds an element, a whole JSON object. Gives back the batch that had to be closed to make room for it.
@@ -86,7 +94,7 @@ impl Batcher {
 
     /// When the open batch is to be sent; `None` if it is empty, 0 if it is full.
     pub fn due_at(&self) -> Option<u64> {
-        let full = self.count >= MAX_COUNT || self.body.len() + 2 >= self.limit;
+        let full = self.count >= self.most || self.body.len() + 2 >= self.limit;
         (self.count > 0).then_some(if full { 0 } else { self.due })
     }
 
@@ -164,6 +172,18 @@ mod tests {
         assert!(!batcher.fits(2));
         assert_eq!(batcher.push(b"{}", 0).unwrap().count, 1000);
         assert_eq!(batcher.len(), 1);
+    }
+
+    #[test]
+    fn a_smaller_batch_can_be_asked_for() {
+        let mut batcher = batcher().at_most(2);
+        batcher.push(b"{}", 0);
+        assert!(!batcher.is_due(0));
+        batcher.push(b"{}", 0);
+        assert!(batcher.is_due(0));
+        let mut one = self::batcher().at_most(0);
+        one.push(b"{}", 0);
+        assert_eq!(one.push(b"{}", 0).unwrap().count, 1);
     }
 
     #[test]

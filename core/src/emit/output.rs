@@ -5,9 +5,9 @@
 //! a batch is due and the sender has room: only then is their JSON made, so that 8 MiB hold several times the events.
 
 use crate::control::{EventView, Sink, StatusView};
-use crate::emit::batch::{Batch, Batcher};
+use crate::emit::batch::{Batch, Batcher, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::{Event, RenderContext};
-use crate::emit::prune::{self, Pruned};
+use crate::emit::prune;
 use crate::emit::render;
 use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
@@ -63,6 +63,8 @@ pub(crate) struct Output {
     refused: Vec<Batch>,
     /// Nanoseconds an event waits for others.
     interval: u64,
+    /// Events of a batch.
+    batch_size: usize,
     /// When the oldest waiting record came.
     oldest: u64,
     /// Batches leave as soon as the sender takes them.
@@ -78,6 +80,7 @@ impl Output {
         sender: Option<Sender>,
     ) -> Self {
         let interval = shared.settings.upload_interval;
+        let batch_size = shared.settings.upload_batch_size;
         Output {
             shared,
             runtime,
@@ -85,10 +88,11 @@ impl Output {
             sinks,
             sender,
             waiting: VecDeque::new(),
-            events: Batcher::events(interval),
+            events: Batcher::events(interval).at_most(batch_size),
             statuses: Batcher::statuses(Duration::from_secs(1)),
             refused: Vec::new(),
             interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            batch_size: batch_size.clamp(1, MAX_COUNT),
             oldest: 0,
             hurried: false,
         }
@@ -142,7 +146,7 @@ impl Output {
                 return None;
             }
         };
-        if prune::prune(&mut event, prune::EVENT_LIMIT) == Pruned::TooLarge {
+        if !prune::prune(&mut event, prune::EVENT_BYTES) {
             live.stats.dropped(Drop::PayloadTooLarge).add(1);
             return None;
         }
@@ -152,6 +156,9 @@ impl Output {
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
     pub(crate) fn tick(&mut self, now: u64) {
         self.tell_statuses(now);
+        for sink in &mut self.sinks {
+            sink.flush();
+        }
         if self.sender.is_none() {
             return;
         }
@@ -196,8 +203,8 @@ impl Output {
         loop {
             let due = self.hurried
                 || now.saturating_sub(self.oldest) >= self.interval
-                || self.waiting.len() >= crate::emit::batch::MAX_COUNT
-                || self.shared.process.queued.get() >= crate::emit::batch::MAX_BYTES;
+                || self.waiting.len() >= self.batch_size
+                || self.shared.process.queued.get() >= MAX_BYTES;
             let ready = self.refused.is_empty() && self.sender.as_ref().is_some_and(Sender::ready);
             if self.waiting.is_empty() || !due || !ready {
                 return;
@@ -217,7 +224,7 @@ impl Output {
             if let Some(full) = self.events.push(&event.json, now) {
                 return Some(full);
             }
-            if self.events.len() >= crate::emit::batch::MAX_COUNT {
+            if self.events.len() >= self.batch_size {
                 break;
             }
         }
@@ -240,9 +247,6 @@ impl Output {
     /// From now on nothing waits for company: a flush or the end is near.
     pub(crate) fn hurry(&mut self) {
         self.hurried = true;
-        for sink in &mut self.sinks {
-            sink.flush();
-        }
     }
 
     /// The hurry is over.

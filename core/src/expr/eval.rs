@@ -12,7 +12,9 @@ mod number;
 mod shape;
 mod texts;
 
-pub use budget::{Budget, MAX_COMPARISONS, MAX_COUNTED, MAX_MATCHED, MAX_PATTERNS, MAX_PREDICATES, Scratch};
+pub use budget::{
+    Budget, MAX_COMPARISONS, MAX_COUNTED, MAX_MATCHED, MAX_NESTING, MAX_PATTERNS, MAX_PREDICATES, Scratch,
+};
 pub use failure::{Category, Doing, Failure, Limit, Names, Short};
 pub use number::MAX_DECIMAL_DIGITS;
 pub use shape::Kind;

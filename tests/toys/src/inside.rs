@@ -7,6 +7,7 @@ use stroboscope_core::host::{
     BigDigits, Child, DecimalDigits, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, TypeInfo, TypeName, Value,
     View, Walk,
 };
+use stroboscope_core::record::layout::NO_TYPE;
 use stroboscope_core::text::Text;
 
 /// A value of the world.
@@ -68,9 +69,10 @@ impl<'f> Value<'f> for Handle<'f> {
     }
 
     fn type_info(self) -> TypeInfo {
-        let id = self.world.class_of(self.id);
-        let redacted = self.world.classes.get(id as usize).is_some_and(|class| class.redacted);
-        TypeInfo { id, redacted }
+        match self.world.classes.get(self.world.class_of(self.id) as usize) {
+            Some(class) => TypeInfo { id: class.number, redacted: class.redacted },
+            None => TypeInfo { id: NO_TYPE, redacted: false },
+        }
     }
 
     fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, mut visit: F) {

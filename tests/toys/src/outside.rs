@@ -5,7 +5,7 @@ use crate::value::{Id, Made, Node, World, bare, coefficient};
 use num_bigint::{BigInt, Sign};
 use std::cmp::Ordering;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::expr::eval::{Category, Scratch, matches_text};
+use stroboscope_core::expr::eval::{Category, MAX_NESTING, Scratch, matches_text};
 use stroboscope_core::expr::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
 use stroboscope_core::text::Text;
 
@@ -14,7 +14,6 @@ pub type Outcome<T> = Result<T, Category>;
 
 const MAX_PREDICATES: usize = 50_000;
 const MAX_COMPARISONS: usize = 1_000_000;
-const MAX_NESTING: usize = 1000;
 const MAX_DIGITS: i64 = 4096;
 
 /// A value, looked at.
@@ -274,7 +273,7 @@ impl<'p> Machine<'p> {
     }
 
     fn equal(&mut self, left: &Made, right: &Made, depth: usize) -> Outcome<bool> {
-        if depth > MAX_NESTING {
+        if depth >= MAX_NESTING {
             return Err(Category::Limit);
         }
         Ok(match (self.look(left), self.look(right)) {

@@ -103,6 +103,8 @@ pub struct Process {
     pub session: Session,
     /// What it emitted.
     pub memory: Memory,
+    /// Its names and types.
+    pub tables: Arc<Tables>,
     runtime: Arc<ToyRuntime>,
     clock: Arc<ManualClock>,
     worker: Worker,
@@ -122,6 +124,7 @@ impl Process {
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1_000_000)));
         let runtime = Arc::new(ToyRuntime { asynchronous, ..ToyRuntime::default() });
         let memory = Memory::new();
+        let tables = Arc::new(Tables::new(Arc::new(redaction)));
         let (session, worker) = Session::prepare(Parts {
             settings,
             identity: Identity { service: "toy".into(), ..Identity::default() },
@@ -129,10 +132,10 @@ impl Process {
             clock: Arc::clone(&clock) as Arc<_>,
             sinks: vec![Box::new(memory.sink())],
             sender: None,
-            tables: Arc::new(Tables::new(Arc::new(redaction))),
+            tables: Arc::clone(&tables),
         });
         let context = session.hit_context();
-        Process { session, memory, runtime, clock, worker, context, now: Duration::ZERO }
+        Process { session, memory, tables, runtime, clock, worker, context, now: Duration::ZERO }
     }
 
     /// Puts definitions in force.

@@ -5,6 +5,8 @@ use crate::json::{Json, quoted};
 use num_bigint::{BigInt, Sign};
 use std::fmt::Write as _;
 use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::record::layout::NO_TYPE;
+use stroboscope_core::record::names::Tables;
 use stroboscope_core::text::Text;
 
 /// Index of a value.
@@ -81,6 +83,8 @@ pub struct Class {
     pub names: Vec<String>,
     /// True if the class or an ancestor is redacted.
     pub redacted: bool,
+    /// Its number in a session's tables, or in this world.
+    pub number: u32,
 }
 
 /// Which host the world plays.
@@ -120,7 +124,7 @@ impl World {
     /// The world of these variables.
     pub fn new(vars: &Json, dialect: Dialect, redaction: &Redaction) -> Result<World, String> {
         let mut world = World { dialect, ..World::default() };
-        world.classes.push(Class { names: vec!["value".to_owned()], redacted: false });
+        world.classes.push(Class { names: vec!["value".to_owned()], redacted: false, number: NO_TYPE });
         for (name, value) in vars.members() {
             let id = world.add(value, redaction)?;
             world.vars.push((name.clone(), id));
@@ -129,6 +133,16 @@ impl World {
             world.add_lengths();
         }
         Ok(world)
+    }
+
+    /// Gives the classes their numbers in a session's tables.
+    #[must_use]
+    pub fn known_to(mut self, tables: &Tables) -> World {
+        for class in self.classes.iter_mut().skip(1) {
+            let qualified = class.names.first().cloned().unwrap_or_default();
+            class.number = tables.intern_type(Text::Utf8(&qualified), Text::Utf8(bare(&qualified)), class.redacted);
+        }
+        self
     }
 
     fn add_lengths(&mut self) {
@@ -202,9 +216,9 @@ impl World {
         let names: Vec<String> =
             std::iter::once(class).chain(bases.iter().filter_map(Json::text)).map(str::to_owned).collect();
         let redacted = names.iter().any(|name| redaction.type_names(Text::Utf8(name), Text::Utf8(bare(name))));
-        let class = Class { names, redacted };
-        let index = self.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
-            self.classes.push(class);
+        let number = u32::try_from(self.classes.len()).map_err(|_| "too many classes")?;
+        let index = self.classes.iter().position(|known| known.names == names).unwrap_or_else(|| {
+            self.classes.push(Class { names, redacted, number });
             self.classes.len() - 1
         });
         u32::try_from(index).map_err(|_| "too many classes".to_owned())

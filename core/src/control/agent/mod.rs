@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::{Secret, Settings};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most characters of `ddtags`; the Agent cuts at 4001 and adds its own.
@@ -44,7 +45,7 @@ pub enum Endpoint {
         /// Over TLS; without it only to this machine.
         tls: bool,
         /// The key.
-        key: String,
+        key: Secret,
     },
 }
 
@@ -136,12 +137,12 @@ impl Endpoint {
     }
 }
 
-fn checked_key(key: &str) -> Result<String> {
+fn checked_key(key: &str) -> Result<Secret> {
     let key = key.trim();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::new(ErrorKind::Setting, "the API key is empty or has characters that cannot stand in one"));
     }
-    Ok(key.to_owned())
+    Ok(Secret(key.to_owned()))
 }
 
 /// Splits `host:port`; `None` if there is something after the host that is no port.
@@ -172,6 +173,8 @@ pub struct AgentSettings {
     pub external_env: Option<String>,
     /// The limit of one whole request.
     pub timeout: Duration,
+    /// Certificates, in DER, that are trusted beside the public ones.
+    pub trusted: Vec<Vec<u8>>,
     /// Retries, breaker, negotiation.
     pub policy: retry::Policy,
 }
@@ -186,8 +189,64 @@ impl AgentSettings {
             entity_id: None,
             external_env: None,
             timeout: Duration::from_secs(10),
+            trusted: Vec::new(),
             policy: retry::Policy::default(),
         }
+    }
+}
+
+/// Who uploads, as far as only the binding knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// `name/version` of the binding.
+    pub user_agent: &'a str,
+    /// The version of the binding.
+    pub debugger_version: &'a str,
+    /// The name of this machine.
+    pub host_name: &'a str,
+    /// The runtime id of this process.
+    pub runtime_id: &'a str,
+}
+
+impl AgentSettings {
+    /// From the settings of the process. `exists` tells whether there is a socket at a path.
+    ///
+    /// # Errors
+    ///
+    /// `Setting` with a sentence if there is no place to upload to.
+    pub fn from_settings(
+        settings: &Settings,
+        identity: &Identity<'_>,
+        exists: &dyn Fn(&str) -> bool,
+    ) -> Result<AgentSettings> {
+        let endpoint = if settings.agentless_enabled {
+            let key = settings.api_key.as_ref().map(|key| key.0.as_str()).unwrap_or_default();
+            Endpoint::intake(&settings.site, key)?
+        } else {
+            Endpoint::parse(&settings.agent_address(exists))?
+        };
+        let git = |value: &'static str, of: &Option<String>| {
+            of.clone().filter(|_| settings.git_metadata_enabled).map(|text| (value.to_owned(), text))
+        };
+        let own = [
+            ("env", settings.env.as_deref().unwrap_or_default()),
+            ("version", settings.version.as_deref().unwrap_or_default()),
+            ("debugger_version", identity.debugger_version),
+            ("host_name", identity.host_name),
+            ("runtime_id", identity.runtime_id),
+        ];
+        let commit = git("git.commit.sha", &settings.git_commit_sha);
+        let repository = git("git.repository_url", &settings.git_repository_url);
+        let more = settings.tags.iter().chain(&commit).chain(&repository);
+        let more = more.map(|(key, value)| (key.as_str(), value.as_str()));
+        Ok(AgentSettings {
+            tags: tags(own.into_iter().chain(more)),
+            user_agent: identity.user_agent.to_owned(),
+            entity_id: settings.entity_id.clone(),
+            external_env: settings.external_env.clone(),
+            timeout: settings.upload_timeout,
+            ..AgentSettings::new(endpoint)
+        })
     }
 }
 
@@ -297,7 +356,7 @@ pub(crate) fn identity(settings: &AgentSettings, container: &Container) -> Strin
     header("Datadog-Entity-ID", entity.unwrap_or_default());
     header("Datadog-External-Env", settings.external_env.as_deref().unwrap_or_default());
     if let Endpoint::Intake { key, .. } = &settings.endpoint {
-        header("DD-API-KEY", key);
+        header("DD-API-KEY", &key.0);
         header("DD-EVP-ORIGIN", "agent-debugger");
     }
     lines
@@ -420,5 +479,40 @@ mod tests {
         let lines = identity(&settings, &Container::default());
         assert!(!lines.contains("External"), "{lines}");
         assert!(lines.contains("Datadog-Entity-ID: en-1\r\n"));
+    }
+
+    #[test]
+    fn settings_of_the_process_become_ours() {
+        let mut settings = Settings {
+            env: Some("prod".into()),
+            tags: vec![("team".into(), "shop".into())],
+            git_commit_sha: Some("abc".into()),
+            git_repository_url: Some("https://x/y".into()),
+            git_metadata_enabled: true,
+            ..Settings::default()
+        };
+        let who =
+            Identity { user_agent: "stroboscope-python/1", debugger_version: "1", host_name: "web", runtime_id: "r" };
+        let made = AgentSettings::from_settings(&settings, &who, &|_| false).unwrap();
+        assert_eq!(made.endpoint, tcp("localhost", 8126, ""));
+        assert_eq!(
+            made.tags,
+            "env:prod,debugger_version:1,host_name:web,runtime_id:r,team:shop,git.commit.sha:abc,git.repository_url:https://x/y"
+        );
+        assert_eq!(made.timeout, Duration::from_secs(10));
+        let socket =
+            AgentSettings::from_settings(&settings, &who, &|path| path == "/var/run/datadog/apm.socket").unwrap();
+        assert_eq!(socket.endpoint, Endpoint::Unix("/var/run/datadog/apm.socket".into()));
+        settings.git_metadata_enabled = false;
+        settings.agentless_enabled = true;
+        let error = AgentSettings::from_settings(&settings, &who, &|_| false).expect_err("there is no key");
+        assert!(error.text.contains("key"), "{error}");
+        settings.api_key = Some(Secret("s3cret".into()));
+        let made = AgentSettings::from_settings(&settings, &who, &|_| false);
+        assert_eq!(made.is_ok(), cfg!(feature = "tls"), "the intake needs TLS");
+        if let Ok(made) = made {
+            assert!(!made.tags.contains("git"));
+            assert!(!format!("{made:?}").contains("s3cret"));
+        }
     }
 }

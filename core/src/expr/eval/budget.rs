@@ -13,6 +13,9 @@ use regex::Regex;
 pub const MAX_PREDICATES: u32 = 50_000;
 /// Element comparisons in one evaluation.
 pub const MAX_COMPARISONS: u32 = 1_000_000;
+/// Collections inside each other that are compared, a [`Limit::Comparisons`] too: a cycle is deeper, and a host that
+/// compares by recursion gets along with its stack.
+pub const MAX_NESTING: usize = 1000;
 /// Bytes of a text for `matches`, as UTF-8.
 pub const MAX_MATCHED: usize = 10 << 20;
 /// Units of a UTF-16 text for `len` and `substring`.

@@ -1,6 +1,7 @@
 //! `eq` (3.6): never fails but for `limit`. It stands on the walk of a hit, below [`super`]. Nested collections are
 //! compared with a stack on the heap; cycles and sheer size end in a limit.
 
+use super::budget::MAX_NESTING;
 use super::number;
 use super::shape::{Ahead, Elements, Entries, Members, Shape, Source};
 use super::texts;
@@ -10,9 +11,6 @@ use crate::host::{Child, Value};
 use crate::text::Text;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
-
-/// Collections inside each other that are compared; a cycle is deeper.
-const MAX_NESTING: usize = 10_000;
 
 /// True if two operands are equal.
 #[inline]

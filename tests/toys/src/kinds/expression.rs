@@ -55,6 +55,13 @@ impl Case {
         Ok(Some(Case { world, redaction, compiled, symbols: symbols.into_names() }))
     }
 
+    /// The case of a text form over a world.
+    pub fn of_text(text: &str, world: World, redaction: Redaction) -> Case {
+        let mut symbols = Symbols::default();
+        let compiled = Expression::compile(Some(text), None, &mut symbols, &|name| redaction.name(name));
+        Case { world, redaction, compiled: compiled.map_err(|invalid| invalid.0), symbols: symbols.into_names() }
+    }
+
     /// Runs it in the inside host, by `with`; a failure must survive the record and have a text without values.
     fn inside<T>(
         &self,
