@@ -208,7 +208,7 @@ twins = {
     "daemon threads": "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
     "standard input": "import sys; print(repr(sys.stdin.read()))",
     "handlers": "import signal; print([signal.getsignal(number) for number in (2, 13, 15)])",
-    "path caches": "import sys; print([entry for entry in sys.path_importer_cache if 'preload' in entry])",
+    "path caches": "import sys; print([entry for entry in sys.path_importer_cache if entry.endswith('_preload')])",
     "no sitecustomize": "import sys; print('sitecustomize' in sys.modules)",
     "warnings": "import warnings, sys; print(warnings.filters, sys.warnoptions)",
     "finders": "import sys; print([str(finder).split(' at ')[0] for finder in sys.meta_path + sys.path_hooks])",
@@ -297,7 +297,95 @@ def test_switched_off_the_preload_does_nothing(tmp_path: Path) -> None:
         assert (result.stdout, result.stderr) == ("False\n", "")
 
 
+def test_another_preload_that_comes_first_hands_on_to_ours(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "first/sitecustomize.py",
+        """
+        import os, sys
+        sys.path.remove(os.path.dirname(__file__))
+        kept = sys.modules.pop("sitecustomize")
+        try:
+            import sitecustomize
+        except ImportError:
+            sys.modules["sitecustomize"] = kept
+        """,
+    )
+    script = write(
+        tmp_path,
+        "chained.py",
+        """
+        import sys, sitecustomize
+        print(sitecustomize.__file__, "stroboscope" in sys.modules, [entry for entry in sys.path if entry.endswith("_preload")])
+        """,
+    )
+    path = os.pathsep.join([str(tmp_path / "first"), preload])
+    result = plain(tmp_path, sys.executable, script.name, PYTHONPATH=path, STROBE_ENABLED="true")
+    assert result.stdout == f"{tmp_path}/first/sitecustomize.py True []\n"
+    assert result.stderr == ""
+
+
+def test_beside_the_vendors_debugger_ours_stays_off_unless_asked(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "lib/sitecustomize.py",
+        """
+        import sys, types
+        vendor = types.ModuleType("ddtrace.debugging._debugger")
+        vendor.Debugger = type("Debugger", (), {"_instance": object()})
+        sys.modules["ddtrace.debugging._debugger"] = vendor
+        """,
+    )
+    script = write(tmp_path, "runs.py", "print('runs')\n")
+    path = os.pathsep.join([preload, str(tmp_path / "lib")])
+    by_vendor = {"PYTHONPATH": path, "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true"}
+    off = plain(tmp_path, sys.executable, script.name, **by_vendor)
+    assert off.stdout == "runs\n"
+    assert "STROBE_ENABLED=true" in off.stderr
+    on = plain(tmp_path, sys.executable, script.name, **by_vendor, STROBE_ENABLED="true")
+    assert (on.stdout, on.stderr) == ("runs\n", "")
+
+
 # Processes.
+
+
+def old_python() -> str | None:
+    for minor in (11, 10, 9, 8):
+        for path in Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"):
+            return str(path)
+    return None
+
+
+@pytest.mark.skipif(old_python() is None, reason="there is no older Python on this machine")
+def test_an_older_python_runs_the_program_and_only_the_first_one_says_so(tmp_path: Path) -> None:
+    old = str(old_python())
+    write(tmp_path, "old.py", "import subprocess, sys\nprint(subprocess.call([sys.executable, '-c', 'pass']))\n")
+    direct = strobe(tmp_path, "--method", "nowhere:f", "--", old, "old.py")
+    assert (direct.returncode, direct.stdout) == (0, "0\n")
+    assert "stroboscope needs CPython 3.12 or newer; found 3." in direct.stderr
+    write(tmp_path, "new.py", f"import subprocess\nprint(subprocess.call([{old!r}, '-c', 'pass']))\n")
+    below = strobe(tmp_path, "--method", "nowhere:f", "--", "new.py")
+    assert (below.returncode, below.stdout) == (0, "0\n")
+    assert "stroboscope needs" not in below.stderr
+
+
+def test_forked_children_are_watched_too(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    write(
+        shop.parent,
+        "forks.py",
+        """
+        import os, shop, time
+        child = os.fork()
+        shop.price("x" * (5 if child else 7), 1)
+        if child:
+            os.waitpid(child, 0)
+        """,
+    )
+    result = strobe(shop.parent, "--at", at, "--log", "amount is {amount}", "--", "forks.py")
+    assert result.returncode == 0
+    assert result.stderr.count("amount is 5") == 1
+    assert result.stderr.count("amount is 7") == 1
 
 
 def test_the_program_is_this_very_process(tmp_path: Path) -> None:
