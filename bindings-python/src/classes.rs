@@ -219,7 +219,8 @@ fn kind_of(class: Class<'_>) -> Kind {
         return Kind::Str;
     }
     if class.has(ffi::Py_TPFLAGS_DICT_SUBCLASS) {
-        let ordered = below(&raw const ffi::PyODict_Type) && known(|known| known.ordered);
+        // SAFETY: a live class.
+        let ordered = unsafe { shim::strobe_ordered_check(class.pointer()) } != 0 && known(|known| known.ordered);
         return if ordered { Kind::OrderedDict } else { Kind::Dict };
     }
     if class.has(ffi::Py_TPFLAGS_LIST_SUBCLASS) {
@@ -298,7 +299,7 @@ fn is_function(class: Class<'_>) -> bool {
     let kinds = [
         &raw const ffi::PyFunction_Type,
         &raw const ffi::PyCFunction_Type,
-        &raw const ffi::PyMethod_Type,
+        &raw const shim::PyMethod_Type,
         &raw const ffi::PyMethodDescr_Type,
         &raw const ffi::PyClassMethodDescr_Type,
         &raw const ffi::PyWrapperDescr_Type,

@@ -49,7 +49,7 @@ fn push_function(object: Ref<'_>, out: &mut String) {
         // SAFETY: a live function; the name belongs to it.
         return push_text(unsafe { Ref::new(shim::strobe_function_qualname(object.pointer())) }, out);
     }
-    if object.is_exactly(&raw const ffi::PyMethod_Type) {
+    if object.is_exactly(&raw const shim::PyMethod_Type) {
         // SAFETY: a live method; its function belongs to it.
         let function = unsafe { Ref::new(shim::strobe_method_function(object.pointer())) };
         return match function {

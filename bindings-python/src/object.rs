@@ -182,7 +182,7 @@ impl<'f> Ref<'f> {
         } else if class.is_subclass_of(&raw const ffi::PyMemoryView_Type) {
             // SAFETY: a live `memoryview`; null if its buffer was released or is not plain bytes.
             let data = unsafe { shim::strobe_memoryview(self.pointer(), &raw mut length) };
-            if data.is_null() && length != 0 {
+            if data.is_null() {
                 return None;
             }
             data

@@ -6,7 +6,7 @@
  * (selftest.rs): a layout that differs switches its reader off. */
 #define Py_BUILD_CORE_MODULE 1
 #include <Python.h>
-#include <datetime.h>
+#include <datetime.h> /* for the layouts; its capsule is not used */
 #include <stdint.h>
 #include <string.h>
 
@@ -26,6 +26,7 @@
 #endif
 
 typedef _PyInterpreterFrame Frame;
+
 
 /* ---- frames ------------------------------------------------------------------------------------------------- */
 
@@ -299,12 +300,7 @@ typedef struct OrderedNode {
 } OrderedNode;
 typedef struct {
     PyDictObject dict;
-    OrderedNode **fast_nodes;
-    Py_ssize_t fast_nodes_size;
-    void *resize_sentinel;
-    size_t state;
     OrderedNode *first;
-    OrderedNode *last;
 } OrderedDict;
 
 int strobe_ordered_check(PyTypeObject *type) { return type == &PyODict_Type || PyType_IsSubtype(type, &PyODict_Type); }

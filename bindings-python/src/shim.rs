@@ -51,6 +51,9 @@ pub const SLOT_CELL: c_int = 0x40;
 pub const SLOT_FREE: c_int = 0x80;
 
 unsafe extern "C" {
+    /// CPython's class of bound methods, which PyO3 does not declare.
+    pub static PyMethod_Type: PyTypeObject;
+
     pub fn strobe_top_frame() -> *mut RawFrame;
     pub fn strobe_previous(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;

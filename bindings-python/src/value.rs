@@ -121,8 +121,9 @@ fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
     }
     let value = match member.kind {
         ffi::Py_T_OBJECT_EX | T_OBJECT => {
+            let held = read!(*mut PyObject);
             // SAFETY: the object in the slot belongs to the instance.
-            return unsafe { PyValue::new(read!(*mut PyObject)) };
+            return unsafe { PyValue::new(held) };
         }
         ffi::Py_T_BOOL => PyValue::Bool(read!(i8) != 0),
         ffi::Py_T_BYTE => PyValue::Int(read!(i8).into()),
