@@ -12,6 +12,7 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 
 mod classes;
 mod code;
+mod frame;
 mod guard;
 mod label;
 mod names;

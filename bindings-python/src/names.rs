@@ -5,21 +5,9 @@ use crate::object::{Class, Owned, Ref};
 use std::cell::RefCell;
 use std::sync::Arc;
 use stroboscope_core::host::{Name, ThreadInfo, TypeInfo};
+use stroboscope_core::record::layout::INLINE;
+use stroboscope_core::record::names::{Interner, Tables};
 use stroboscope_core::text::Text;
-
-/// What the session keeps of names. The core's tables and redaction stand behind it.
-pub trait Tables: Send + Sync {
-    /// The number of a name, with its redaction verdict; `None` if the table is full.
-    fn name(&self, name: Text<'_>) -> Option<(u32, bool)>;
-    /// The number of a class.
-    fn class(&self, qualified: Text<'_>, display: Text<'_>, redacted: bool) -> u32;
-    /// True if a class of this name is redacted.
-    fn class_redacted(&self, qualified: Text<'_>, bare: Text<'_>) -> bool;
-    /// The text of a name.
-    fn name_text(&self, id: u32) -> Option<String>;
-    /// The text of a class.
-    fn class_text(&self, id: u32) -> Option<String>;
-}
 
 /// State that only the holder of the GIL touches, and never across a call into Python.
 pub struct Held<T>(RefCell<T>);
@@ -52,22 +40,22 @@ struct CachedName {
 }
 
 struct Cache {
-    tables: Option<Arc<dyn Tables>>,
+    interner: Option<Interner>,
     names: Vec<Option<CachedName>>,
     /// Counts the sessions, so that what threads keep from an earlier one is not used.
     session: u64,
 }
 
-static CACHE: Held<Cache> = Held::new(Cache { tables: None, names: Vec::new(), session: 0 });
+static CACHE: Held<Cache> = Held::new(Cache { interner: None, names: Vec::new(), session: 0 });
 
 thread_local! {
     static THREAD: std::cell::Cell<(u64, ThreadInfo)> = const { std::cell::Cell::new((0, ThreadInfo { id: 0, name: 0 })) };
 }
 
 /// Begins or ends the use of a session's tables. Forgets everything kept from the one before.
-pub fn use_tables(tables: Option<Arc<dyn Tables>>) {
+pub fn use_tables(tables: Option<Arc<Tables>>) {
     let old = CACHE.with(|cache| {
-        cache.tables = tables;
+        cache.interner = tables.map(Interner::new);
         cache.session += 1;
         std::mem::take(&mut cache.names)
     });
@@ -77,8 +65,8 @@ pub fn use_tables(tables: Option<Arc<dyn Tables>>) {
 }
 
 /// The tables in use.
-pub fn tables() -> Option<Arc<dyn Tables>> {
-    CACHE.with(|cache| cache.tables.clone()).flatten()
+pub fn tables() -> Option<Arc<Tables>> {
+    CACHE.with(|cache| cache.interner.as_ref().map(|interner| Arc::clone(interner.tables()))).flatten()
 }
 
 /// The number of a name that an object, a dictionary or code holds.
@@ -95,7 +83,8 @@ pub fn name(text: Ref<'_>) -> Name<'_> {
 
 fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
     let Some(text) = object.text() else { return Name::Text(Text::Utf8("")) };
-    let Some((id, redacted)) = tables().and_then(|tables| tables.name(text)) else { return Name::Text(text) };
+    let known = CACHE.with(|cache| cache.interner.as_mut().and_then(|interner| interner.name(text)));
+    let Some((id, redacted)) = known.flatten() else { return Name::Text(text) };
     if object.is_text() && text.len() <= LONGEST_CACHED {
         let kept = CachedName { text: Owned::keep(object), id, redacted };
         let replaced = CACHE.with(|cache| {
@@ -113,12 +102,18 @@ fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
 pub fn class(class: Class<'_>) -> TypeInfo {
     let Some(tables) = tables() else { return TypeInfo { id: 0, redacted: false } };
     let mut qualified = String::new();
-    let redacted = class.ancestors().any(|ancestor| {
-        qualify(ancestor, &mut qualified);
-        tables.class_redacted(Text::Utf8(&qualified), ancestor.bare_name())
-    });
+    let redaction = tables.redaction();
+    let redacted = redaction.has_types()
+        && class.ancestors().any(|ancestor| {
+            qualify(ancestor, &mut qualified);
+            redaction.type_names(Text::Utf8(&qualified), ancestor.bare_name())
+        });
     qualify(class, &mut qualified);
-    TypeInfo { id: tables.class(Text::Utf8(&qualified), class.qualified_name(), redacted), redacted }
+    let id = CACHE.with(|cache| {
+        let interner = cache.interner.as_mut()?;
+        Some(interner.type_id(Text::Utf8(&qualified), class.qualified_name(), redacted))
+    });
+    TypeInfo { id: id.flatten().unwrap_or(INLINE), redacted }
 }
 
 /// Writes `module.Qualified.Name`.

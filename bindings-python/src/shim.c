@@ -135,7 +135,9 @@ int strobe_type_has_set(PyTypeObject *type) { return type->tp_descr_set != NULL;
 int strobe_type_plain_getattr(PyTypeObject *type) { return type->tp_getattro == PyObject_GenericGetAttr; }
 int strobe_type_has_next(PyTypeObject *type)
 {
-    return type->tp_iternext != NULL && type->tp_iternext != &_PyObject_NextNotImplemented;
+    /* The check looks at nothing but the class; the function that stands for "none" is not exported everywhere. */
+    PyObject stand_in = {.ob_type = type};
+    return PyIter_Check(&stand_in);
 }
 int strobe_subtype(PyTypeObject *type, PyTypeObject *of) { return PyType_IsSubtype(type, of); }
 

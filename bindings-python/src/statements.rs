@@ -96,7 +96,7 @@ fn role(name: &str) -> Role {
         "POP_TOP" | "NOP" => Role::Weak,
         "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR" | "POP_ITER"
         | "SEND" | "END_SEND" | "POP_EXCEPT" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
-        | "GET_ANEXT" | "NOT_TAKEN" | "PUSH_NULL" => Role::Hidden,
+        | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
         _ => Role::Plain,
     }
 }
@@ -174,12 +174,35 @@ pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
         defines |= is_constant && code.definitions.get(one.argument as usize).copied().unwrap_or(false);
         if let (Some(last), Some(place)) = (found.last_mut(), places[at])
             && !defines
-            && place.line >= last.line
+            && place.line == last.line
         {
             last.end = last.end.max(place.end_line);
         }
     }
+    add_unfollowed(&mut found, &instructions, &places, &eligible);
     found
+}
+
+/// Lines whose statements begin with something on the stack (`case`, the body of `except*`): each run of instructions of
+/// such a line has a start. Lines in the middle of a statement are not among them.
+fn add_unfollowed(
+    found: &mut Vec<Start>,
+    instructions: &[Instruction],
+    places: &[Option<Location>],
+    eligible: &[bool],
+) {
+    let covered = |line: u32| found.iter().any(|start| start.line <= line && line <= start.end);
+    let mut added = Vec::new();
+    let mut before = 0;
+    for (at, one) in instructions.iter().enumerate() {
+        let Some(place) = places[at] else { continue };
+        if eligible[at] && place.line != before && !covered(place.line) {
+            added.push(Start { offset: one.first * 2, line: place.line, end: place.line });
+        }
+        before = place.line;
+    }
+    found.extend(added);
+    found.sort_by_key(|start| start.offset);
 }
 
 fn decode(bytes: &[u8], opcodes: &Opcodes) -> Vec<Instruction> {

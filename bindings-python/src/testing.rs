@@ -1,7 +1,7 @@
 //! Doors for the Python tests: what the adapters read of real objects. On neither walk; the names begin with `_test_`.
 
 use crate::code;
-use crate::names::{self, Tables};
+use crate::names;
 use crate::selftest::borrow;
 use crate::statements::{self, Code, Opcodes};
 use crate::value::PyValue;
@@ -9,61 +9,25 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::host::{Child, Name, Value, View};
+use stroboscope_core::record::names::Tables;
 use stroboscope_core::text::Text;
 
-/// Tables without a session: every name gets a number, nothing is redacted.
-#[derive(Default)]
-struct PlainTables {
-    names: Mutex<Vec<String>>,
-    classes: Mutex<Vec<String>>,
-}
-
-fn add(table: &Mutex<Vec<String>>, text: String) -> u32 {
-    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = table.iter().position(|known| *known == text);
-    let place = known.unwrap_or_else(|| {
-        table.push(text);
-        table.len() - 1
-    });
-    u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-fn get(table: &Mutex<Vec<String>>, id: u32) -> Option<String> {
-    table.lock().unwrap_or_else(PoisonError::into_inner).get(id as usize).cloned()
-}
-
-impl Tables for PlainTables {
-    fn name(&self, name: Text<'_>) -> Option<(u32, bool)> {
-        Some((add(&self.names, name.to_text()), false))
-    }
-    fn class(&self, _qualified: Text<'_>, display: Text<'_>, _redacted: bool) -> u32 {
-        add(&self.classes, display.to_text())
-    }
-    fn class_redacted(&self, _qualified: Text<'_>, _bare: Text<'_>) -> bool {
-        false
-    }
-    fn name_text(&self, id: u32) -> Option<String> {
-        get(&self.names, id)
-    }
-    fn class_text(&self, id: u32) -> Option<String> {
-        get(&self.classes, id)
-    }
-}
-
-fn with_tables() -> Arc<dyn Tables> {
+/// The session's tables, or plain ones that redact what is redacted by default.
+fn with_tables() -> Arc<Tables> {
     if let Some(tables) = names::tables() {
         return tables;
     }
-    let tables: Arc<dyn Tables> = Arc::new(PlainTables::default());
+    let tables = Arc::new(Tables::new(Arc::new(Redaction::new(&[], &[], &[]))));
     names::use_tables(Some(Arc::clone(&tables)));
     tables
 }
 
-fn name_text(tables: &dyn Tables, name: Name<'_>) -> String {
+fn name_text(tables: &Tables, name: Name<'_>) -> String {
     match name {
-        Name::Known { id, .. } => tables.name_text(id).unwrap_or_default(),
+        Name::Known { id, .. } => tables.name(id).unwrap_or_default().to_owned(),
         Name::Text(text) => text.to_text(),
     }
 }
@@ -77,7 +41,7 @@ pub fn _test_view<'py>(object: &Bound<'py, PyAny>, depth: u32) -> PyResult<Bound
     describe(object.py(), PyValue::Object(value), depth, &*tables)
 }
 
-fn child<'py>(py: Python<'py>, child: Child<PyValue<'_>>, depth: u32, tables: &dyn Tables) -> PyResult<Bound<'py, PyAny>> {
+fn child<'py>(py: Python<'py>, child: Child<PyValue<'_>>, depth: u32, tables: &Tables) -> PyResult<Bound<'py, PyAny>> {
     Ok(match child {
         Child::Present(value) => describe(py, value, depth, tables)?.into_any(),
         Child::Absent => "absent".into_pyobject(py)?.into_any(),
@@ -86,9 +50,9 @@ fn child<'py>(py: Python<'py>, child: Child<PyValue<'_>>, depth: u32, tables: &d
     })
 }
 
-fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &dyn Tables) -> PyResult<Bound<'py, PyDict>> {
+fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Tables) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    out.set_item("type", tables.class_text(value.type_info().id))?;
+    out.set_item("type", tables.type_name(value.type_info().id))?;
     let kind = match value.view() {
         View::Undefined => "undefined",
         View::Null => "null",
@@ -169,7 +133,7 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &dyn T
     Ok(out)
 }
 
-fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &dyn Tables, out: &Bound<'py, PyDict>) -> PyResult<()> {
+fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Tables, out: &Bound<'py, PyDict>) -> PyResult<()> {
     let mut failed = Ok(());
     let mut keep = |result: PyResult<()>| match result {
         Ok(()) => ControlFlow::Continue(()),
