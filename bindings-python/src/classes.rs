@@ -1,0 +1,416 @@
+//! What is known of a class: which kind of value its instances are, its number in the session, its slots. Worked out once
+//! per version of the class. Stands on the hit's walk, under [`crate::value`].
+//!
+//! A fact is kept for (address, version tag). CPython gives a tag to one class in one state, once: a class that changes
+//! gets another, and so does a new class at an old address. A class without a tag is worked out anew each time.
+
+use crate::names::{self, Held};
+use crate::object::{Class, Owned, Ref};
+use crate::shim;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use stroboscope_core::host::{Name, TypeInfo};
+
+/// How instances of a class are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are Python's own")]
+pub enum Kind {
+    None,
+    Bool,
+    Int,
+    Float,
+    Complex,
+    Decimal,
+    Str,
+    Bytes,
+    List,
+    Tuple,
+    Deque,
+    Array,
+    Range,
+    Set,
+    Dict,
+    OrderedDict,
+    Proxy,
+    Keys,
+    Values,
+    NamedTuple,
+    Enum,
+    Exception,
+    Function,
+    Iterator,
+    Opaque,
+    Scalar(Scalar),
+    Object,
+}
+
+/// Well-known scalars, read from their C layout or their slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are Python's own")]
+pub enum Scalar {
+    DateTime,
+    Date,
+    Time,
+    TimeDelta,
+    Uuid,
+    Path,
+    Fraction,
+}
+
+/// A slot or C-level data member of instances, or a field of a named tuple.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Offset in the object; position of a named tuple's field.
+    pub offset: isize,
+    /// `Py_T_…`.
+    pub kind: i32,
+    /// Its number as a name; `None` if the table was full.
+    pub name: Option<(u32, bool)>,
+}
+
+/// What is known of a class.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// How its instances are read.
+    pub kind: Kind,
+    /// Its number in the session.
+    pub info: TypeInfo,
+    /// True if [`members`] has something.
+    pub members: bool,
+}
+
+struct Entry {
+    class: usize,
+    version: u32,
+    facts: Facts,
+    members: Arc<[Member]>,
+}
+
+const CACHED: usize = 2048;
+static CACHE: Held<Vec<Option<Entry>>> = Held::new(Vec::new());
+
+/// Classes that are recognised by address. Each is kept alive, so that the address stays theirs; `None`: this interpreter
+/// lays it out in another way (see `selftest.rs`), and its instances are plain objects.
+#[derive(Default)]
+pub struct Known {
+    /// `collections.deque`
+    pub deque: Option<Owned>,
+    /// `array.array`
+    pub array: Option<Owned>,
+    /// `decimal.Decimal`
+    pub decimal: Option<Owned>,
+    /// `enum.EnumType`
+    pub enum_type: Option<Owned>,
+    /// `datetime.datetime`
+    pub datetime: Option<Owned>,
+    /// `datetime.date`
+    pub date: Option<Owned>,
+    /// `datetime.time`
+    pub time: Option<Owned>,
+    /// `datetime.timedelta`
+    pub timedelta: Option<Owned>,
+    /// `datetime.timezone`
+    pub timezone: Option<Owned>,
+    /// True if the order of an `OrderedDict` can be read.
+    pub ordered: bool,
+    /// True if a `range` can be read.
+    pub range: bool,
+    /// True if a `mappingproxy` can be read.
+    pub proxy: bool,
+}
+
+static KNOWN: Held<Option<Known>> = Held::new(None);
+
+/// Sets the classes that are recognised by address.
+pub fn set_known(known: Known) {
+    let old = KNOWN.with(|slot| slot.replace(known));
+    drop(old);
+    forget();
+}
+
+/// Forgets all facts: the numbers of a session's tables are not those of another's.
+pub fn forget() {
+    drop(CACHE.with(std::mem::take));
+}
+
+/// True if the class is exactly the known `datetime.timezone`.
+pub fn is_timezone(class: Class<'_>) -> bool {
+    known(|known| is(known.timezone.as_ref(), class))
+}
+
+fn known(ask: impl FnOnce(&Known) -> bool) -> bool {
+    KNOWN.with(|known| known.as_ref().is_some_and(ask)).unwrap_or(false)
+}
+
+fn is(known: Option<&Owned>, class: Class<'_>) -> bool {
+    known.is_some_and(|known| known.borrow() == class.object())
+}
+
+fn inherits(known: Option<&Owned>, class: Class<'_>) -> bool {
+    known.is_some_and(|known| class.is_subclass_of(known.borrow().pointer().cast()))
+}
+
+fn place(class: Class<'_>) -> usize {
+    let address = class.pointer() as usize;
+    ((address >> 4) ^ (address >> 15)) % CACHED
+}
+
+/// What is known of a class.
+#[inline]
+pub fn facts(class: Class<'_>) -> Facts {
+    let version = class.version();
+    if version != 0 {
+        let found = CACHE.with(|cache| match cache.get(place(class)) {
+            Some(Some(entry)) if entry.class == class.pointer() as usize && entry.version == version => Some(entry.facts),
+            _ => None,
+        });
+        if let Some(facts) = found.flatten() {
+            return facts;
+        }
+    }
+    learn(class).0
+}
+
+/// The slots and C-level members that instances show.
+pub fn members(class: Class<'_>) -> Arc<[Member]> {
+    let version = class.version();
+    let found = CACHE.with(|cache| match cache.get(place(class)) {
+        Some(Some(entry)) if version != 0 && entry.class == class.pointer() as usize && entry.version == version => {
+            Some(Arc::clone(&entry.members))
+        }
+        _ => None,
+    });
+    found.flatten().unwrap_or_else(|| learn(class).1)
+}
+
+#[cold]
+fn learn(class: Class<'_>) -> (Facts, Arc<[Member]>) {
+    let version = if class.version() == 0 { class.assigned_version() } else { class.version() };
+    let kind = kind_of(class);
+    let members: Arc<[Member]> = match kind {
+        Kind::NamedTuple => named_fields(class).unwrap_or_default().into(),
+        Kind::Object | Kind::Enum | Kind::Exception => slots(class).into(),
+        _ => Arc::from([]),
+    };
+    let facts = Facts { kind, info: names::class(class), members: !members.is_empty() };
+    if version != 0 {
+        let entry = Entry { class: class.pointer() as usize, version, facts, members: Arc::clone(&members) };
+        CACHE.with(|cache| {
+            if cache.is_empty() {
+                cache.resize_with(CACHED, || None);
+            }
+            cache[place(class)] = Some(entry);
+        });
+    }
+    (facts, members)
+}
+
+fn kind_of(class: Class<'_>) -> Kind {
+    let exactly = |other: *const ffi::PyTypeObject| std::ptr::eq(class.pointer(), other);
+    let below = |other: *const ffi::PyTypeObject| class.is_subclass_of(other);
+    if exactly(&raw const ffi::PyBool_Type) {
+        return Kind::Bool;
+    }
+    if class.has(ffi::Py_TPFLAGS_LONG_SUBCLASS) {
+        return Kind::Int;
+    }
+    if class.has(ffi::Py_TPFLAGS_UNICODE_SUBCLASS) {
+        return Kind::Str;
+    }
+    if class.has(ffi::Py_TPFLAGS_DICT_SUBCLASS) {
+        // SAFETY: a live class.
+        let ordered = unsafe { shim::strobe_ordered_check(class.pointer()) } != 0 && known(|known| known.ordered);
+        return if ordered { Kind::OrderedDict } else { Kind::Dict };
+    }
+    if class.has(ffi::Py_TPFLAGS_LIST_SUBCLASS) {
+        return Kind::List;
+    }
+    if class.has(ffi::Py_TPFLAGS_TUPLE_SUBCLASS) {
+        let named = !exactly(&raw const ffi::PyTuple_Type) && named_fields(class).is_some();
+        return if named { Kind::NamedTuple } else { Kind::Tuple };
+    }
+    if class.has(ffi::Py_TPFLAGS_BYTES_SUBCLASS)
+        || below(&raw const ffi::PyByteArray_Type)
+        || below(&raw const ffi::PyMemoryView_Type)
+    {
+        return Kind::Bytes;
+    }
+    if class.has(ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS) {
+        return Kind::Exception;
+    }
+    if class.has(ffi::Py_TPFLAGS_TYPE_SUBCLASS) {
+        return Kind::Function;
+    }
+    // SAFETY: `None` is alive for ever.
+    let none = unsafe { Ref::new(ffi::Py_None()) };
+    if none.is_some_and(|none| none.class() == class) {
+        return Kind::None;
+    }
+    if below(&raw const ffi::PyFloat_Type) {
+        return Kind::Float;
+    }
+    if below(&raw const ffi::PyComplex_Type) {
+        return Kind::Complex;
+    }
+    if below(&raw const ffi::PySet_Type) || below(&raw const ffi::PyFrozenSet_Type) {
+        return Kind::Set;
+    }
+    if exactly(&raw const ffi::PyRange_Type) && known(|known| known.range) {
+        return Kind::Range;
+    }
+    if exactly(&raw const ffi::PyDictProxy_Type) && known(|known| known.proxy) {
+        return Kind::Proxy;
+    }
+    if exactly(&raw const ffi::PyDictKeys_Type) {
+        return Kind::Keys;
+    }
+    if exactly(&raw const ffi::PyDictValues_Type) {
+        return Kind::Values;
+    }
+    if known(|known| inherits(known.deque.as_ref(), class)) {
+        return Kind::Deque;
+    }
+    if known(|known| inherits(known.array.as_ref(), class)) {
+        return Kind::Array;
+    }
+    if known(|known| inherits(known.decimal.as_ref(), class)) {
+        return Kind::Decimal;
+    }
+    if known(|known| inherits(known.enum_type.as_ref(), class.object().class())) {
+        return Kind::Enum;
+    }
+    if let Some(scalar) = scalar_of(class) {
+        return Kind::Scalar(scalar);
+    }
+    if is_function(class) || below(&raw const ffi::PyModule_Type) {
+        return Kind::Function;
+    }
+    if is_iterator(class) {
+        return Kind::Iterator;
+    }
+    if class.c_name().starts_with("weakref.") && !class.reads_plainly() {
+        return Kind::Opaque; // a proxy: every read of it is a read of something else
+    }
+    Kind::Object
+}
+
+fn is_function(class: Class<'_>) -> bool {
+    let kinds = [
+        &raw const ffi::PyFunction_Type,
+        &raw const ffi::PyCFunction_Type,
+        &raw const shim::PyMethod_Type,
+        &raw const ffi::PyMethodDescr_Type,
+        &raw const ffi::PyClassMethodDescr_Type,
+        &raw const ffi::PyWrapperDescr_Type,
+        &raw const ffi::PyStaticMethod_Type,
+        &raw const ffi::PyClassMethod_Type,
+    ];
+    kinds.iter().any(|&kind| class.is_subclass_of(kind))
+}
+
+/// Generators and coroutines, files, and whatever C iterates. A class of the program's with a `__next__` of its own is an
+/// object: its fields can be read without walking it.
+fn is_iterator(class: Class<'_>) -> bool {
+    let kinds = [&raw const ffi::PyGen_Type, &raw const ffi::PyCoro_Type, &raw const ffi::PyAsyncGen_Type];
+    if kinds.iter().any(|&kind| std::ptr::eq(class.pointer(), kind)) {
+        return true;
+    }
+    if !class.has_next() {
+        return false;
+    }
+    let Some(name) = Owned::interned("__next__") else { return true };
+    class.lookup(name.borrow()).is_none_or(|next| !next.is_exactly(&raw const ffi::PyFunction_Type))
+}
+
+fn scalar_of(class: Class<'_>) -> Option<Scalar> {
+    let from_c = [
+        (known(|known| is(known.datetime.as_ref(), class)), Scalar::DateTime),
+        (known(|known| is(known.date.as_ref(), class)), Scalar::Date),
+        (known(|known| is(known.time.as_ref(), class)), Scalar::Time),
+        (known(|known| is(known.timedelta.as_ref(), class)), Scalar::TimeDelta),
+    ];
+    if let Some((_, scalar)) = from_c.iter().find(|(is, _)| *is) {
+        return Some(*scalar);
+    }
+    // Python classes: read through their slots by name, so that an impostor gives a wrong text at worst.
+    let (module, name) = (class.module(), class.qualified_name());
+    let same = |text: stroboscope_core::text::Text<'_>, other| text.same(stroboscope_core::text::Text::Utf8(other));
+    if same(module, "uuid") && same(name, "UUID") {
+        return Some(Scalar::Uuid);
+    }
+    if same(module, "fractions") && same(name, "Fraction") {
+        return Some(Scalar::Fraction);
+    }
+    let paths = ["PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath"];
+    let in_pathlib = same(module, "pathlib") || same(module, "pathlib._local");
+    (in_pathlib && paths.iter().any(|path| same(name, path))).then_some(Scalar::Path)
+}
+
+/// The fields of a named tuple: `_fields`, a tuple of strings, on a subclass of `tuple`.
+fn named_fields(class: Class<'_>) -> Option<Vec<Member>> {
+    let name = Owned::interned("_fields")?;
+    let fields = class.lookup(name.borrow())?;
+    if !fields.is_exactly(&raw const ffi::PyTuple_Type) || fields.tuple().is_empty() {
+        return None;
+    }
+    let member = |(position, &field): (usize, &*mut ffi::PyObject)| {
+        // SAFETY: an element of a live tuple.
+        let field = unsafe { Ref::new(field) }.filter(|field| field.is_text())?;
+        Some(Member { offset: isize::try_from(position).ok()?, kind: ffi::Py_T_OBJECT_EX, name: number(field) })
+    };
+    fields.tuple().iter().enumerate().map(member).collect()
+}
+
+fn number(name: Ref<'_>) -> Option<(u32, bool)> {
+    match names::name(name) {
+        Name::Known { id, redacted } => Some((id, redacted)),
+        Name::Text(_) => None,
+    }
+}
+
+/// Slots and C-level data members, ancestors first, as their classes declare them.
+fn slots(class: Class<'_>) -> Vec<Member> {
+    let mut found: Vec<Member> = Vec::new();
+    let ancestors: Vec<Class<'_>> = class.ancestors().collect();
+    for ancestor in ancestors.into_iter().rev() {
+        let Some(dict) = ancestor.dict() else { continue };
+        dict.dict_entries(|_, descriptor| {
+            if let Some((member, name)) = member_of(descriptor)
+                && !name.text().is_some_and(is_hidden)
+            {
+                found.push(Member { name: number(name), ..member });
+            }
+            true
+        });
+    }
+    found
+}
+
+/// Members that CPython adds for itself.
+fn is_hidden(name: stroboscope_core::text::Text<'_>) -> bool {
+    let mut points = name.code_points();
+    points.next() == Some(u32::from('_')) && points.next() == Some(u32::from('_')) && {
+        let text = name.to_text();
+        text.ends_with("__")
+    }
+}
+
+/// The place that a member descriptor stands for, and its name.
+pub fn member_of(descriptor: Ref<'_>) -> Option<(Member, Ref<'_>)> {
+    let (mut offset, mut kind, mut name, mut owner) = (0, 0, std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: a live object; the outputs are ours; it answers 0 for anything but a member descriptor.
+    let is_member = unsafe {
+        shim::strobe_member(descriptor.pointer(), &raw mut offset, &raw mut kind, &raw mut name, &raw mut owner)
+    };
+    // SAFETY: the name belongs to the descriptor.
+    let name = (is_member != 0).then(|| unsafe { Ref::new(name) }).flatten()?;
+    Some((Member { offset, kind, name: None }, name))
+}
+
+/// Gives a module's attribute, or `None` if it cannot be had.
+pub fn attribute(py: Python<'_>, module: &str, name: &str) -> Option<Owned> {
+    let found = py.import(module).and_then(|module| module.getattr(name)).ok()?;
+    // SAFETY: alive while `found` is, which is long enough to take a reference of our own.
+    unsafe { Ref::new(found.as_ptr()) }.map(Owned::keep)
+}

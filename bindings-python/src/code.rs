@@ -1,0 +1,277 @@
+//! Code objects: where statements begin, which line a position is on, and the numbers that records carry for code. Stands on
+//! both walks: [`crate::runtime`] asks for places of a line, a hit asks for the number of a frame's code, and the worker
+//! for the line of a position, without the GIL.
+
+use crate::object::Ref;
+use crate::shim;
+use pyo3::ffi::{self, PyObject};
+use std::ffi::c_void;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
+use stroboscope_core::host::FrameText;
+
+/// A run of instructions that stand for one piece of source, from CPython's location table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// First code unit.
+    pub start: u32,
+    /// Code unit after the last.
+    pub end: u32,
+    /// Line, from 1; 0 if the instructions belong to none.
+    pub line: u32,
+    /// Last line.
+    pub end_line: u32,
+    /// Column in bytes, from 0.
+    pub column: Option<u32>,
+    /// Column after the last.
+    pub end_column: Option<u32>,
+}
+
+/// Reads a location table (CPython 3.11 and later). A damaged one ends the reading early.
+pub struct Locations<'t> {
+    table: &'t [u8],
+    line: i64,
+    unit: u32,
+}
+
+impl<'t> Locations<'t> {
+    /// Begins at the first entry.
+    pub fn new(table: &'t [u8], first_line: u32) -> Self {
+        Locations { table, line: i64::from(first_line), unit: 0 }
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.table.split_first()?;
+        self.table = rest;
+        Some(first)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        let mut value = 0u32;
+        let mut shift = 0;
+        loop {
+            let byte = self.byte()?;
+            value |= u32::from(byte & 63).checked_shl(shift)?;
+            shift += 6;
+            if byte & 64 == 0 {
+                return Some(value);
+            }
+        }
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let value = i64::from(self.number()?);
+        Some(if value & 1 != 0 { -(value >> 1) } else { value >> 1 })
+    }
+}
+
+impl Iterator for Locations<'_> {
+    type Item = Location;
+
+    fn next(&mut self) -> Option<Location> {
+        let head = self.byte()?;
+        let code = (head >> 3) & 15;
+        let start = self.unit;
+        self.unit += u32::from(head & 7) + 1;
+        let mut end_line = 0;
+        let (mut column, mut end_column) = (None, None);
+        let mut has_line = true;
+        match code {
+            0..=9 => {
+                let second = self.byte()?;
+                let at = (u32::from(code) << 3) | (u32::from(second) >> 4);
+                column = Some(at);
+                end_column = Some(at + u32::from(second & 15));
+            }
+            10..=12 => {
+                self.line += i64::from(code - 10);
+                column = Some(u32::from(self.byte()?));
+                end_column = Some(u32::from(self.byte()?));
+            }
+            13 => self.line += self.signed()?,
+            14 => {
+                self.line += self.signed()?;
+                end_line = self.number()?;
+                column = self.number()?.checked_sub(1);
+                end_column = self.number()?.checked_sub(1);
+            }
+            _ => has_line = false,
+        }
+        let line = if has_line { u32::try_from(self.line).unwrap_or(0) } else { 0 };
+        Some(Location { start, end: self.unit, line, end_line: line + end_line, column, end_column })
+    }
+}
+
+/// The location table of code, and its first line.
+pub fn line_table(code: Ref<'_>) -> (&[u8], u32) {
+    // SAFETY: asked of live code objects only; the table belongs to the code.
+    let (table, first) = unsafe {
+        (Ref::new(shim::strobe_code_lines(code.pointer())), shim::strobe_code_first_line(code.pointer()))
+    };
+    (table.and_then(Ref::bytes).unwrap_or(&[]), u32::try_from(first).unwrap_or(0))
+}
+
+/// True for a code object.
+pub fn is_code(object: Ref<'_>) -> bool {
+    object.is_exactly(&raw const ffi::PyCode_Type)
+}
+
+/// The file that code was compiled from.
+pub fn file(code: Ref<'_>) -> Option<Ref<'_>> {
+    // SAFETY: a live code object; the name belongs to it.
+    unsafe { Ref::new(shim::strobe_code_file(code.pointer())) }
+}
+
+/// The bare name of the function.
+pub fn name(code: Ref<'_>) -> Option<Ref<'_>> {
+    // SAFETY: as above.
+    unsafe { Ref::new(shim::strobe_code_name(code.pointer())) }
+}
+
+/// The qualified name of the function.
+pub fn qualname(code: Ref<'_>) -> Option<Ref<'_>> {
+    // SAFETY: as above.
+    unsafe { Ref::new(shim::strobe_code_qualname(code.pointer())) }
+}
+
+/// Code of functions, classes and comprehensions written inside this code.
+pub fn nested(code: Ref<'_>) -> impl Iterator<Item = Ref<'_>> {
+    // SAFETY: a live code object; its constants belong to it.
+    let constants = unsafe { Ref::new(shim::strobe_code_constants(code.pointer())) };
+    let constants: &[*mut PyObject] = constants.map_or(&[], Ref::tuple);
+    // SAFETY: elements of a live tuple.
+    constants.iter().filter_map(|&constant| unsafe { Ref::new(constant) }).filter(|&constant| is_code(constant))
+}
+
+/// Code of a file and everything written inside it, outermost first.
+pub fn with_nested<'f>(code: Ref<'f>, out: &mut Vec<Ref<'f>>) {
+    let mut waiting = vec![code];
+    while let Some(code) = waiting.pop() {
+        if out.len() >= 100_000 || out.contains(&code) {
+            continue;
+        }
+        out.push(code);
+        waiting.extend(nested(code));
+    }
+}
+
+// ---- numbers of code, for stacks ------------------------------------------------------------------------------
+
+const SHELF: usize = 1024;
+const SHELVES: usize = 64;
+
+/// What the worker needs of a code object, after the code may be gone.
+struct Kept {
+    text: FrameText,
+    first_line: u32,
+    table: Box<[u8]>,
+    ours: bool,
+}
+
+/// Append-only and read without a lock: the worker reads while a hit, under the GIL, appends.
+static KEPT: [OnceLock<Box<[OnceLock<Kept>; SHELF]>>; SHELVES] = [const { OnceLock::new() }; SHELVES];
+static COUNT: AtomicU32 = AtomicU32::new(0);
+static EXTRA: AtomicIsize = AtomicIsize::new(-1);
+
+/// The number of code that found no place in the table.
+pub const UNKNOWN: u32 = u32::MAX;
+
+unsafe extern "C" {
+    fn PyUnstable_Eval_RequestCodeExtraIndex(free: Option<unsafe extern "C" fn(*mut c_void)>) -> isize;
+    fn PyUnstable_Code_GetExtra(code: *mut PyObject, index: isize, extra: *mut *mut c_void) -> i32;
+    fn PyUnstable_Code_SetExtra(code: *mut PyObject, index: isize, extra: *mut c_void) -> i32;
+}
+
+/// Asks the interpreter for a place in its code objects. Called once, when the module starts, with the GIL.
+pub fn reserve_extra() {
+    if EXTRA.load(Ordering::Relaxed) < 0 {
+        // SAFETY: the GIL is held. What is kept is a number, so nothing has to be freed.
+        EXTRA.store(unsafe { PyUnstable_Eval_RequestCodeExtraIndex(None) }, Ordering::Relaxed);
+    }
+}
+
+/// The number of code, kept in the code object itself: a new object at an old address has none.
+/// `None` for code of ours, which no stack shows.
+#[inline]
+pub fn number(code: Ref<'_>) -> Option<u32> {
+    let index = EXTRA.load(Ordering::Relaxed);
+    let mut extra = std::ptr::null_mut();
+    if index >= 0 {
+        // SAFETY: a live code object and an index that the interpreter gave us; the output is ours.
+        unsafe { PyUnstable_Code_GetExtra(code.pointer(), index, &raw mut extra) };
+    }
+    // Kept as number * 2 + 2, plus 1 for code of ours; 0 is what CPython has for "nothing yet".
+    let packed = extra as usize;
+    let packed = if packed == 0 { keep(code, index) } else { packed };
+    (packed & 1 == 0).then_some(((packed - 2) / 2) as u32)
+}
+
+#[cold]
+fn keep(code: Ref<'_>, index: isize) -> usize {
+    let id = COUNT.load(Ordering::Relaxed);
+    let ours = is_ours(code);
+    let (shelf, place) = (id as usize / SHELF, id as usize % SHELF);
+    if shelf >= SHELVES || index < 0 {
+        return UNKNOWN as usize * 2 + 2 + usize::from(ours);
+    }
+    let text = |text: Option<Ref<'_>>| text.and_then(Ref::text).map(|text| text.to_text()).unwrap_or_default();
+    let (table, first_line) = line_table(code);
+    let kept = Kept {
+        text: FrameText { file: text(file(code)), function: text(name(code)), line: 0, column: 0 },
+        first_line,
+        table: table.into(),
+        ours,
+    };
+    let shelf = KEPT[shelf].get_or_init(|| Box::new([const { OnceLock::new() }; SHELF]));
+    // Only the holder of the GIL appends, so the place is free.
+    let _ = shelf[place].set(kept);
+    COUNT.store(id + 1, Ordering::Release);
+    let packed = id as usize * 2 + 2 + usize::from(ours);
+    // SAFETY: a live code object and an index that the interpreter gave us. A failure means the number is made again.
+    if unsafe { PyUnstable_Code_SetExtra(code.pointer(), index, packed as *mut c_void) } != 0 {
+        // SAFETY: the GIL is held; the program must not see our error.
+        unsafe { ffi::PyErr_Clear() };
+    }
+    packed
+}
+
+static FOLDER: OnceLock<String> = OnceLock::new();
+
+/// Says where the Python files of this package are. Called once, when the module starts.
+pub fn set_own_folder(folder: String) {
+    // The second interpreter of a process would say the same.
+    let _ = FOLDER.set(folder);
+}
+
+/// True for the Python files of this package.
+pub fn is_ours(code: Ref<'_>) -> bool {
+    let Some(folder) = FOLDER.get().filter(|folder| !folder.is_empty()) else { return false };
+    file(code).and_then(Ref::text).is_some_and(|file| file.to_text().starts_with(folder.as_str()))
+}
+
+/// Turns a number and a position into text. Needs no GIL.
+pub fn describe(code: u32, position: u32) -> FrameText {
+    let place = code as usize % SHELF;
+    let Some(kept) = KEPT.get(code as usize / SHELF).and_then(OnceLock::get).and_then(|shelf| shelf[place].get()) else {
+        return FrameText { function: "<unknown>".to_owned(), ..FrameText::default() };
+    };
+    debug_assert!(!kept.ours, "no stack holds code of ours");
+    let at = Locations::new(&kept.table, kept.first_line).find(|location| location.start <= position && position < location.end);
+    FrameText { line: at.map_or(0, |at| at.line), column: at.and_then(|at| at.column).map_or(0, |column| column + 1), ..kept.text.clone() }
+}
+
+/// For each constant of code: whether it is `None`, and whether it is the code of a function or class with a name.
+pub fn constants(code: Ref<'_>) -> (Vec<bool>, Vec<bool>) {
+    // SAFETY: a live code object; its constants belong to it.
+    let constants = unsafe { Ref::new(shim::strobe_code_constants(code.pointer())) };
+    let constants: &[*mut PyObject] = constants.map_or(&[], Ref::tuple);
+    // SAFETY: `None` is alive for ever; only its address is used.
+    let none = unsafe { ffi::Py_None() };
+    let is_definition = |&constant: &*mut PyObject| {
+        // SAFETY: an element of a live tuple.
+        let constant = unsafe { Ref::new(constant) }.filter(|&constant| is_code(constant));
+        let name = constant.and_then(name).and_then(Ref::text);
+        name.is_some_and(|name| name.code_points().next() != Some(u32::from('<')))
+    };
+    (constants.iter().map(|&constant| constant == none).collect(), constants.iter().map(is_definition).collect())
+}

@@ -1,0 +1,309 @@
+//! The place of a hit as the core sees it: variables, sections, stack, thread. Stands on the hit's walk: the core comes
+//! before, [`crate::value`] after. What a name means in a code object is resolved when the probe is installed.
+
+use crate::code;
+use crate::names;
+use crate::object::{Owned, Ref};
+use crate::shim::{self, RawFrame};
+use crate::value::{self, Hint, PyValue};
+use pyo3::ffi;
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo};
+
+/// Deepest stack that is walked; the core takes fewer.
+const MAX_FRAMES: usize = 512;
+
+/// One place for a variable in frames of a code object.
+pub struct Slot {
+    name: Owned,
+    /// True if the place holds a cell, and the value is in it.
+    cell: bool,
+}
+
+/// What is known of a code object that has probes.
+pub struct Layout {
+    slots: Vec<Slot>,
+    arguments: usize,
+    /// False for modules and classes: their variables are in a mapping.
+    optimized: bool,
+    /// Globals that the code names.
+    globals: Vec<Owned>,
+}
+
+impl Layout {
+    /// Reads the layout of a code object. `globals` are the names that it loads from its module.
+    pub fn of(code: Ref<'_>, globals: Vec<Owned>) -> Self {
+        // SAFETY: a live code object, and indexes below the number of its slots; names belong to the code.
+        unsafe {
+            let slots = (0..shim::strobe_code_slots(code.pointer())).filter_map(|index| {
+                let name = Ref::new(shim::strobe_code_slot_name(code.pointer(), index))?;
+                let kind = shim::strobe_code_slot_kind(code.pointer(), index);
+                Some(Slot { name: Owned::keep(name), cell: kind & (shim::SLOT_CELL | shim::SLOT_FREE) != 0 })
+            });
+            Layout {
+                slots: slots.collect(),
+                arguments: usize::try_from(shim::strobe_code_arguments(code.pointer())).unwrap_or(0),
+                optimized: shim::strobe_code_optimized(code.pointer()) != 0,
+                globals,
+            }
+        }
+    }
+}
+
+/// What a name of an expression is in one code object.
+pub struct Resolved {
+    name: Owned,
+    slot: Option<usize>,
+    hint: Cell<Hint>,
+}
+
+/// Resolves the names of a probe's expressions. `None` only if memory is out.
+pub fn resolve(layout: &Layout, symbols: &[String]) -> Option<Vec<Resolved>> {
+    let one = |name: &String| {
+        let name = Owned::interned(name)?;
+        let wanted = name.borrow().text()?;
+        let slot = layout.slots.iter().position(|slot| slot.name.borrow().text().is_some_and(|text| text.same(wanted)));
+        Some(Resolved { name, slot, hint: Cell::default() })
+    };
+    symbols.iter().map(one).collect()
+}
+
+/// A running frame, borrowed for the hit.
+pub struct PyFrame<'f> {
+    frame: *mut RawFrame,
+    layout: &'f Layout,
+    symbols: &'f [Resolved],
+}
+
+impl<'f> PyFrame<'f> {
+    /// The innermost frame of the thread, if it runs the code that the layout is of.
+    ///
+    /// # Safety
+    /// The GIL is held, and the frame neither ends nor runs Python code during `'f`; `layout` is of `code`.
+    pub unsafe fn top(code: Ref<'_>, layout: &'f Layout, symbols: &'f [Resolved]) -> Option<Self> {
+        // SAFETY: the GIL is held.
+        let frame = unsafe { shim::strobe_top_frame() };
+        // SAFETY: a frame that is running, if there is one.
+        let runs = !frame.is_null() && unsafe { shim::strobe_frame_code(frame) } == code.pointer();
+        runs.then_some(PyFrame { frame, layout, symbols })
+    }
+
+    /// The frame's address, which no other frame has while it runs.
+    pub fn address(&self) -> usize {
+        self.frame as usize
+    }
+
+    /// The same frame with the names of another probe.
+    pub fn with_symbols(&self, symbols: &'f [Resolved]) -> Self {
+        PyFrame { frame: self.frame, layout: self.layout, symbols }
+    }
+
+    fn slot(&self, index: usize) -> Option<Ref<'f>> {
+        let slot = self.layout.slots.get(index)?;
+        let index = i32::try_from(index).ok()?;
+        // SAFETY: the frame runs the code that the layout is of, so it has this slot; what is in it stays during the hit.
+        unsafe {
+            let held = shim::strobe_frame_slot(self.frame, index);
+            if held.is_null() || !slot.cell {
+                return Ref::new(held);
+            }
+            Ref::new(shim::strobe_cell_contents(held))
+        }
+    }
+
+    /// The variables of a module or class body, if they are in a plain dictionary.
+    fn mapping(&self) -> Option<Ref<'f>> {
+        if self.layout.optimized {
+            return None;
+        }
+        // SAFETY: a running frame; its mapping belongs to it.
+        unsafe { Ref::new(shim::strobe_frame_mapping(self.frame)) }.filter(|mapping| mapping.is_dict())
+    }
+
+    fn globals(&self) -> Option<Ref<'f>> {
+        // SAFETY: a running frame; its globals stay during the hit.
+        unsafe { Ref::new(shim::strobe_frame_globals(self.frame)) }.filter(|globals| globals.is_dict())
+    }
+
+    fn find(&self, slot: Option<usize>, name: Ref<'_>) -> Option<Ref<'f>> {
+        if let Some(found) = slot.and_then(|slot| self.slot(slot)) {
+            return Some(found);
+        }
+        if slot.is_some() && self.layout.optimized {
+            return None; // declared here but not bound: no variable of another scope takes its place
+        }
+        self.mapping().and_then(|mapping| mapping.dict_get(name)).or_else(|| self.globals()?.dict_get(name))
+    }
+
+    fn arguments<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, from: usize, to: usize, visit: &mut F) -> ControlFlow<()> {
+        for (index, slot) in self.layout.slots.iter().enumerate().take(to).skip(from) {
+            if let Some(found) = self.slot(index) {
+                visit(names::name(slot.name.borrow()), PyValue::Object(found))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn statics<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, visit: &mut F) -> ControlFlow<()> {
+        let Some(globals) = self.globals() else { return ControlFlow::Continue(()) };
+        if self.mapping() == Some(globals) {
+            return ControlFlow::Continue(()); // a module: its globals are its locals
+        }
+        for name in &self.layout.globals {
+            let Some(found) = globals.dict_get(name.borrow()).filter(|found| is_data(*found)) else { continue };
+            visit(names::name(name.borrow()), PyValue::Object(found))?;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// True for what is not a module, class or function.
+fn is_data(object: Ref<'_>) -> bool {
+    crate::classes::facts(object.class()).kind != crate::classes::Kind::Function
+}
+
+impl<'f> Frame<'f> for PyFrame<'f> {
+    type Value = PyValue<'f>;
+
+    #[inline]
+    fn variable(&self, symbol: Symbol<'_>) -> Child<PyValue<'f>> {
+        let found = match self.symbols.get(symbol.index as usize) {
+            Some(resolved) => self.find(resolved.slot, resolved.name.borrow()),
+            None => None,
+        };
+        found.map_or(Child::Absent, |found| Child::Present(PyValue::Object(found)))
+    }
+
+    #[inline]
+    fn member(&self, of: PyValue<'f>, symbol: Symbol<'_>) -> Child<PyValue<'f>> {
+        let PyValue::Object(object) = of else { return Child::Absent };
+        match self.symbols.get(symbol.index as usize) {
+            Some(resolved) => value::member(object, resolved.name.borrow(), Some(&resolved.hint)),
+            None => stroboscope_core::host::Value::member(of, symbol.name),
+        }
+    }
+
+    fn section<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, section: Section, mut visit: F) {
+        let arguments = self.layout.arguments;
+        // A visitor that stops has what it wants.
+        let _ = match section {
+            Section::Arguments => self.arguments(0, arguments, &mut visit),
+            Section::Statics => self.statics(&mut visit),
+            Section::Locals => {
+                let mut stop = self.arguments(arguments, self.layout.slots.len(), &mut visit);
+                if let (Some(mapping), true) = (self.mapping(), stop.is_continue()) {
+                    let module = self.globals() == Some(mapping);
+                    mapping.dict_entries(|key, found| {
+                        // A module's namespace is mostly imports, functions and classes: not what a snapshot is for.
+                        if key.is_text() && !(module && (is_data_hidden(key) || !is_data(found))) {
+                            stop = visit(names::name(key), PyValue::Object(found));
+                        }
+                        stop.is_continue()
+                    });
+                }
+                stop
+            }
+        };
+    }
+
+    fn handling(&self) -> Option<PyValue<'f>> {
+        // SAFETY: the GIL is held; the exception stays while the frame that handles it does not go on.
+        unsafe { PyValue::new(shim::strobe_handling()) }
+    }
+
+    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
+        let mut frame = self.frame;
+        for _ in 0..MAX_FRAMES {
+            if frame.is_null() {
+                return;
+            }
+            // SAFETY: a running frame of this thread; its code belongs to it.
+            let (found, position) =
+                unsafe { (Ref::new(shim::strobe_frame_code(frame)), shim::strobe_frame_position(frame)) };
+            if let Some(number) = found.and_then(code::number) {
+                let position = u32::try_from(position).unwrap_or(0);
+                if visit(StackFrame { code: number, position }).is_break() {
+                    return;
+                }
+            }
+            // SAFETY: as above.
+            frame = unsafe { shim::strobe_previous(frame) };
+        }
+    }
+
+    fn traceback<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, of: PyValue<'f>, mut visit: F) {
+        let PyValue::Object(exception) = of else { return };
+        if !exception.class().has(ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS) {
+            return;
+        }
+        // SAFETY: a live exception; its traceback belongs to it.
+        let mut at = unsafe { shim::strobe_exception_traceback(exception.pointer()) };
+        let mut found: Vec<StackFrame> = Vec::new();
+        // A traceback goes inwards and may be long (a recursion that ran out): the innermost frames are kept.
+        for _ in 0..100_000 {
+            // SAFETY: null, or a live object of the chain.
+            if at.is_null() || unsafe { shim::strobe_is_traceback(at) } == 0 {
+                break;
+            }
+            let (mut code, mut position) = (std::ptr::null_mut(), 0);
+            // SAFETY: a live traceback; its code and the next step belong to it.
+            let number = unsafe {
+                at = shim::strobe_traceback(at, &raw mut code, &raw mut position);
+                Ref::new(code)
+            }
+            .and_then(code::number);
+            if let Some(code) = number {
+                if found.len() >= MAX_FRAMES {
+                    found.drain(..MAX_FRAMES / 2);
+                }
+                found.push(StackFrame { code, position: u32::try_from(position).unwrap_or(0) });
+            }
+        }
+        for frame in found.into_iter().rev() {
+            if visit(frame).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn thread(&self) -> ThreadInfo {
+        // SAFETY: a pure function of the calling thread.
+        let id = unsafe { PyThread_get_thread_ident() };
+        names::thread(id, || thread_name(id))
+    }
+}
+
+/// Names that Python itself puts into a module.
+fn is_data_hidden(name: Ref<'_>) -> bool {
+    name.text().is_some_and(|name| {
+        let name = name.to_text();
+        name.starts_with("__") && name.ends_with("__")
+    })
+}
+
+unsafe extern "C" {
+    fn PyThread_get_thread_ident() -> u64;
+}
+
+/// The thread's name as `threading` has it, read from its tables: `threading._active[id]._name`.
+fn thread_name(id: u64) -> Option<u32> {
+    // SAFETY: the GIL is held; the table of modules stays during the hit.
+    let modules = unsafe { Ref::new(ffi::PyImport_GetModuleDict()) }?;
+    let threads = modules.dict_get_text("threading")?.module_dict()?.dict_get_text("_active")?;
+    let mut name = None;
+    threads.dict_entries(|key, thread| {
+        if key.int().and_then(|key| u64::try_from(key).ok()) != Some(id) {
+            return true;
+        }
+        if let Some(PyValue::Object(found)) = value::plain_field(thread, "_name")
+            && found.is_text()
+            && let Name::Known { id, .. } = names::name(found)
+        {
+            name = Some(id);
+        }
+        false
+    });
+    name
+}
+

@@ -1,0 +1,253 @@
+//! The text of a well-known scalar, a function or an enum member, from layout and slots and never from `__str__`. Stands
+//! on the hit's walk, under [`crate::value`].
+
+use crate::classes::{self, Kind, Scalar};
+use crate::object::{self, Ref};
+use crate::shim;
+use crate::value::{self, PyValue};
+use pyo3::ffi;
+use std::fmt::Write;
+
+/// Appends the text.
+pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
+    match kind {
+        Kind::Scalar(scalar) => push_scalar(object, scalar, out),
+        Kind::Enum => {
+            if let Some(PyValue::Object(name)) = value::plain_field(object, "_name_") {
+                push_text(Some(name), out);
+            }
+        }
+        Kind::Function => push_function(object, out),
+        Kind::Iterator => push_iterator(object, out),
+        _ => {}
+    }
+}
+
+fn push_text(text: Option<Ref<'_>>, out: &mut String) {
+    if let Some(text) = text.and_then(Ref::text) {
+        text.push_to(out);
+    }
+}
+
+fn push_function(object: Ref<'_>, out: &mut String) {
+    if let Some(class) = object.as_class() {
+        out.push_str("<class '");
+        let module = class.module();
+        if !module.same(stroboscope_core::text::Text::Utf8("builtins")) {
+            module.push_to(out);
+            out.push('.');
+        }
+        class.qualified_name().push_to(out);
+        out.push_str("'>");
+        return;
+    }
+    if let Some(namespace) = object.module_dict() {
+        return push_text(namespace.dict_get_text("__name__"), out);
+    }
+    let class = object.class();
+    if object.is_exactly(&raw const ffi::PyFunction_Type) {
+        // SAFETY: a live function; the name belongs to it.
+        return push_text(unsafe { Ref::new(shim::strobe_function_qualname(object.pointer())) }, out);
+    }
+    if object.is_exactly(&raw const shim::PyMethod_Type) {
+        // SAFETY: a live method; its function belongs to it.
+        let function = unsafe { Ref::new(shim::strobe_method_function(object.pointer())) };
+        return match function {
+            Some(function) if function.is_exactly(&raw const ffi::PyFunction_Type) => push_function(function, out),
+            Some(function) if function.class().is_subclass_of(&raw const ffi::PyCFunction_Type) => {
+                push_function(function, out);
+            }
+            _ => {}
+        };
+    }
+    if class.is_subclass_of(&raw const ffi::PyCFunction_Type) {
+        // SAFETY: a live built-in function; its receiver belongs to it, null for none.
+        let receiver = unsafe { Ref::new(shim::strobe_builtin_self(object.pointer())) };
+        if let Some(receiver) = receiver
+            && !receiver.class().is_subclass_of(&raw const ffi::PyModule_Type)
+        {
+            receiver.as_class().unwrap_or(receiver.class()).qualified_name().push_to(out);
+            out.push('.');
+        }
+        out.push_str(object::builtin_name(object));
+        return;
+    }
+    let descriptors = [
+        &raw const ffi::PyMethodDescr_Type,
+        &raw const ffi::PyClassMethodDescr_Type,
+        &raw const ffi::PyWrapperDescr_Type,
+    ];
+    if descriptors.iter().any(|&kind| object.is_exactly(kind)) {
+        // SAFETY: a live descriptor; its class and name belong to it.
+        let (class, name) = unsafe {
+            (
+                object::Class::new(shim::strobe_descriptor_type(object.pointer())),
+                Ref::new(shim::strobe_descriptor_name(object.pointer())),
+            )
+        };
+        if let Some(class) = class {
+            class.qualified_name().push_to(out);
+            out.push('.');
+        }
+        push_text(name, out);
+    }
+}
+
+fn push_iterator(object: Ref<'_>, out: &mut String) {
+    let kinds = [&raw const ffi::PyGen_Type, &raw const ffi::PyCoro_Type, &raw const ffi::PyAsyncGen_Type];
+    if kinds.iter().any(|&kind| object.is_exactly(kind)) {
+        // SAFETY: a live generator, coroutine or asynchronous generator, which begin alike; the name belongs to it.
+        return push_text(unsafe { Ref::new(shim::strobe_generator_qualname(object.pointer())) }, out);
+    }
+    object.class().qualified_name().push_to(out);
+}
+
+/// Writing to a `String` cannot fail.
+macro_rules! put {
+    ($out:expr, $($text:tt)*) => {{ let _ = write!($out, $($text)*); }};
+}
+
+fn push_scalar(object: Ref<'_>, scalar: Scalar, out: &mut String) {
+    match scalar {
+        Scalar::Date => {
+            let mut parts = [0; 3];
+            // SAFETY: a live date; three numbers are written.
+            unsafe { shim::strobe_date(object.pointer(), parts.as_mut_ptr()) };
+            put!(out, "{:04}-{:02}-{:02}", parts[0], parts[1], parts[2]);
+        }
+        Scalar::DateTime => {
+            let (mut parts, mut zone) = ([0; 7], std::ptr::null_mut());
+            // SAFETY: a live datetime; seven numbers are written; the zone belongs to it.
+            let zone = unsafe {
+                shim::strobe_datetime(object.pointer(), parts.as_mut_ptr(), &raw mut zone);
+                Ref::new(zone)
+            };
+            put!(out, "{:04}-{:02}-{:02}T", parts[0], parts[1], parts[2]);
+            push_clock(parts[3], parts[4], parts[5], parts[6], out);
+            push_zone(zone, out);
+        }
+        Scalar::Time => {
+            let (mut parts, mut zone) = ([0; 4], std::ptr::null_mut());
+            // SAFETY: a live time; four numbers are written; the zone belongs to it.
+            let zone = unsafe {
+                shim::strobe_time(object.pointer(), parts.as_mut_ptr(), &raw mut zone);
+                Ref::new(zone)
+            };
+            push_clock(parts[0], parts[1], parts[2], parts[3], out);
+            push_zone(zone, out);
+        }
+        Scalar::TimeDelta => {
+            let micros = microseconds(object);
+            let sign = if micros < 0 { "-" } else { "" };
+            let (seconds, rest) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+            put!(out, "{sign}{seconds}");
+            if rest != 0 {
+                let fraction = format!("{rest:06}");
+                put!(out, ".{}", fraction.trim_end_matches('0'));
+            }
+            out.push('s');
+        }
+        Scalar::Uuid => push_uuid(object, out),
+        Scalar::Fraction => push_fraction(object, out),
+        Scalar::Path => push_path(object, out),
+    }
+}
+
+fn push_clock(hour: i32, minute: i32, second: i32, micro: i32, out: &mut String) {
+    put!(out, "{hour:02}:{minute:02}:{second:02}");
+    if micro != 0 {
+        put!(out, ".{micro:06}");
+    }
+}
+
+/// The offset of an exact `datetime.timezone`; a subclass of `tzinfo` would have to be asked.
+fn push_zone(zone: Option<Ref<'_>>, out: &mut String) {
+    let Some(zone) = zone.filter(|zone| classes::is_timezone(zone.class())) else { return };
+    // SAFETY: a live exact `timezone`, whose layout was checked when the module started; the offset belongs to it.
+    let Some(offset) = (unsafe { Ref::new(shim::strobe_timezone_offset(zone.pointer())) }) else { return };
+    let micros = microseconds(offset);
+    let seconds = micros.unsigned_abs() / 1_000_000;
+    put!(out, "{}{:02}:{:02}", if micros < 0 { '-' } else { '+' }, seconds / 3600, seconds / 60 % 60);
+    if seconds % 60 != 0 {
+        put!(out, ":{:02}", seconds % 60);
+    }
+}
+
+fn microseconds(delta: Ref<'_>) -> i64 {
+    let mut parts = [0; 3];
+    // SAFETY: a live timedelta; three numbers are written.
+    unsafe { shim::strobe_timedelta(delta.pointer(), parts.as_mut_ptr()) };
+    (i64::from(parts[0]) * 86_400 + i64::from(parts[1])) * 1_000_000 + i64::from(parts[2])
+}
+
+fn slot<'f>(object: Ref<'f>, name: &str) -> Option<Ref<'f>> {
+    match value::plain_field(object, name) {
+        Some(PyValue::Object(found)) => Some(found),
+        _ => None,
+    }
+}
+
+/// Reads a number of at most 128 bits.
+fn wide(object: Ref<'_>) -> Option<u128> {
+    if let Some(value) = object.int() {
+        return u128::try_from(value).ok();
+    }
+    let (digits, negative) = object.digits()?;
+    // SAFETY: asks for a constant of the build.
+    let bits = u32::try_from(unsafe { shim::strobe_digit_bits() }).ok()?;
+    if negative || digits.len() > 5 {
+        return None;
+    }
+    let mut value: u128 = 0;
+    for &digit in digits.iter().rev() {
+        value = value.checked_shl(bits)? | u128::from(digit);
+    }
+    Some(value)
+}
+
+fn push_uuid(object: Ref<'_>, out: &mut String) {
+    let Some(number) = slot(object, "int").and_then(wide) else { return };
+    let hex = format!("{number:032x}");
+    put!(out, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+}
+
+fn push_fraction(object: Ref<'_>, out: &mut String) {
+    let number = |name| slot(object, name).and_then(Ref::int);
+    match (number("_numerator"), number("_denominator")) {
+        (Some(numerator), Some(1)) => put!(out, "{numerator}"),
+        (Some(numerator), Some(denominator)) => put!(out, "{numerator}/{denominator}"),
+        _ => out.push('…'), // beyond 64 bits: the members show it
+    }
+}
+
+/// `_str`, if somebody asked for the text before; else the parts that it would be made of.
+fn push_path(object: Ref<'_>, out: &mut String) {
+    if let Some(text) = slot(object, "_str").and_then(Ref::text) {
+        return text.push_to(out);
+    }
+    let windows = object.class().qualified_name().to_text().contains("Windows");
+    let separator = if windows { '\\' } else { '/' };
+    let mut joined = String::new();
+    let raw = slot(object, "_raw_paths");
+    for &part in raw.map_or(&[][..], Ref::list) {
+        // SAFETY: an element of a live list.
+        let Some(part) = (unsafe { Ref::new(part) }).and_then(Ref::text) else { continue };
+        let part = part.to_text();
+        if part.starts_with(separator) || part.starts_with('/') {
+            joined.clear();
+        } else if !joined.is_empty() && !joined.ends_with(separator) {
+            joined.push(separator);
+        }
+        joined.push_str(&part);
+    }
+    if windows {
+        joined = joined.replace('/', "\\");
+    }
+    let root = if joined.starts_with(separator) { 1 } else { 0 };
+    out.push_str(&joined[..root]);
+    let parts: Vec<&str> = joined.split(separator).filter(|part| !part.is_empty() && *part != ".").collect();
+    out.push_str(&parts.join(if windows { "\\" } else { "/" }));
+    if parts.is_empty() && root == 0 {
+        out.push('.');
+    }
+}

@@ -1,0 +1,45 @@
+//! The Python binding's native module, `stroboscope._native`: exports only.
+//!
+//! The two walks through this crate:
+//!
+//! * a **configuration goes in**: the core's worker → `runtime` (on its own thread, with the GIL) → `discovery` →
+//!   `statements` → `sys.monitoring`;
+//! * a **hit goes out**: `sys.monitoring` → `guard` → `runtime` → the core, which reads through `frame` and `value` →
+//!   `object`, `classes`, `names` → `shim.c`.
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!("the layouts in shim.c are those of 64-bit little-endian machines");
+
+mod classes;
+mod code;
+mod frame;
+mod guard;
+mod label;
+mod names;
+mod object;
+mod selftest;
+mod shim;
+mod statements;
+mod testing;
+mod value;
+
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    guard::silence();
+    code::reserve_extra();
+    if let Ok(file) = module.filename() {
+        let file = file.to_string();
+        code::set_own_folder(file.rfind(['/', '\\']).map_or(String::new(), |slash| file[..=slash].to_owned()));
+    }
+    selftest::run(module.py()).map_err(PyImportError::new_err)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(testing::_test_view, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_member, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
+    Ok(())
+}

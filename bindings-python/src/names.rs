@@ -1,0 +1,139 @@
+//! Numbers for names and classes, as records carry them: a small cache over the session's tables, so that a field of an
+//! instance costs no hashing of text. Stands on the hit's walk, beside [`crate::value`]; the tables come after.
+
+use crate::object::{Class, Owned, Ref};
+use std::cell::RefCell;
+use std::sync::Arc;
+use stroboscope_core::host::{Name, ThreadInfo, TypeInfo};
+use stroboscope_core::record::layout::INLINE;
+use stroboscope_core::record::names::{Interner, Tables};
+use stroboscope_core::text::Text;
+
+/// State that only the holder of the GIL touches, and never across a call into Python.
+pub struct Held<T>(RefCell<T>);
+
+// SAFETY: every user holds the GIL (objects, frames and callbacks exist only under it), so there is one at a time; a second
+// use from within the first is refused by the `RefCell`.
+unsafe impl<T> Sync for Held<T> {}
+
+impl<T> Held<T> {
+    /// Wraps a value.
+    pub const fn new(value: T) -> Self {
+        Held(RefCell::new(value))
+    }
+
+    /// Uses it, unless it is in use.
+    #[inline]
+    pub fn with<R>(&self, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0.try_borrow_mut().ok().map(|mut value| use_it(&mut value))
+    }
+}
+
+const CACHED_NAMES: usize = 4096;
+/// A longer name is not worth keeping alive.
+const LONGEST_CACHED: usize = 255;
+
+struct CachedName {
+    text: Owned,
+    id: u32,
+    redacted: bool,
+}
+
+struct Cache {
+    interner: Option<Interner>,
+    names: Vec<Option<CachedName>>,
+    /// Counts the sessions, so that what threads keep from an earlier one is not used.
+    session: u64,
+}
+
+static CACHE: Held<Cache> = Held::new(Cache { interner: None, names: Vec::new(), session: 0 });
+
+thread_local! {
+    static THREAD: std::cell::Cell<(u64, ThreadInfo)> = const { std::cell::Cell::new((0, ThreadInfo { id: 0, name: 0 })) };
+}
+
+/// Begins or ends the use of a session's tables. Forgets everything kept from the one before.
+pub fn use_tables(tables: Option<Arc<Tables>>) {
+    let old = CACHE.with(|cache| {
+        cache.interner = tables.map(Interner::new);
+        cache.session += 1;
+        std::mem::take(&mut cache.names)
+    });
+    // Strings of ours end here, outside of the borrow.
+    drop(old);
+    crate::classes::forget();
+}
+
+/// The tables in use.
+pub fn tables() -> Option<Arc<Tables>> {
+    CACHE.with(|cache| cache.interner.as_ref().map(|interner| Arc::clone(interner.tables()))).flatten()
+}
+
+/// The number of a name that an object, a dictionary or code holds.
+#[inline]
+pub fn name(text: Ref<'_>) -> Name<'_> {
+    let place = (text.pointer() as usize >> 4) % CACHED_NAMES;
+    let known = CACHE.with(|cache| match cache.names.get(place) {
+        // A kept string is alive, so that its address is nobody else's.
+        Some(Some(kept)) if kept.text.borrow() == text => Some(Name::Known { id: kept.id, redacted: kept.redacted }),
+        _ => None,
+    });
+    known.flatten().unwrap_or_else(|| intern(text, place))
+}
+
+fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
+    let Some(text) = object.text() else { return Name::Text(Text::Utf8("")) };
+    let known = CACHE.with(|cache| cache.interner.as_mut().and_then(|interner| interner.name(text)));
+    let Some((id, redacted)) = known.flatten() else { return Name::Text(text) };
+    if object.is_text() && text.len() <= LONGEST_CACHED {
+        let kept = CachedName { text: Owned::keep(object), id, redacted };
+        let replaced = CACHE.with(|cache| {
+            if cache.names.is_empty() {
+                cache.names.resize_with(CACHED_NAMES, || None);
+            }
+            cache.names[place].replace(kept)
+        });
+        drop(replaced);
+    }
+    Name::Known { id, redacted }
+}
+
+/// The number of a class that is looked at for the first time, and whether it or an ancestor is redacted.
+pub fn class(class: Class<'_>) -> TypeInfo {
+    let Some(tables) = tables() else { return TypeInfo { id: 0, redacted: false } };
+    let mut qualified = String::new();
+    let redaction = tables.redaction();
+    let redacted = redaction.has_types()
+        && class.ancestors().any(|ancestor| {
+            qualify(ancestor, &mut qualified);
+            redaction.type_names(Text::Utf8(&qualified), ancestor.bare_name())
+        });
+    qualify(class, &mut qualified);
+    let id = CACHE.with(|cache| {
+        let interner = cache.interner.as_mut()?;
+        Some(interner.type_id(Text::Utf8(&qualified), class.qualified_name(), redacted))
+    });
+    TypeInfo { id: id.flatten().unwrap_or(INLINE), redacted }
+}
+
+/// Writes `module.Qualified.Name`.
+pub fn qualify(class: Class<'_>, out: &mut String) {
+    out.clear();
+    class.module().push_to(out);
+    out.push('.');
+    class.qualified_name().push_to(out);
+}
+
+/// The current thread. Its name is read once per thread and session, by `find`, which runs nothing of the program.
+pub fn thread(id: u64, find: impl FnOnce() -> Option<u32>) -> ThreadInfo {
+    let session = CACHE.with(|cache| cache.session).unwrap_or(0);
+    THREAD.with(|kept| {
+        let (of, info) = kept.get();
+        if of == session && info.id == id {
+            return info;
+        }
+        let info = ThreadInfo { id, name: find().unwrap_or(0) };
+        kept.set((session, info));
+        info
+    })
+}

@@ -1,0 +1,613 @@
+/* Reads CPython's layouts where no function of its API can: frames without making frame objects, instance values
+ * without making dictionaries, containers without running their iterators. Stands on the hit's walk, under frame.rs and
+ * value.rs. Every reference returned is borrowed; nothing here allocates, raises or runs Python code.
+ *
+ * What is not in a header of CPython is declared below and checked against the public API when the module starts
+ * (selftest.rs): a layout that differs switches its reader off. */
+#define Py_BUILD_CORE_MODULE 1
+#include <Python.h>
+#include <datetime.h> /* for the layouts; its capsule is not used */
+#include <stdint.h>
+#include <string.h>
+
+#include "internal/pycore_code.h"
+#include "internal/pycore_dict.h"
+#include "internal/pycore_frame.h"
+#include "internal/pycore_object.h"
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_interpframe.h"
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030F0000
+#error "stroboscope knows the layouts of CPython 3.12, 3.13 and 3.14"
+#endif
+#ifdef Py_GIL_DISABLED
+#error "stroboscope reads objects under the global lock"
+#endif
+
+typedef _PyInterpreterFrame Frame;
+
+
+/* ---- frames ------------------------------------------------------------------------------------------------- */
+
+static Frame *complete(Frame *frame)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    while (frame && (frame->owner >= FRAME_OWNED_BY_INTERPRETER || _PyFrame_IsIncomplete(frame)))
+#else
+    while (frame && (frame->owner == FRAME_OWNED_BY_CSTACK || _PyFrame_IsIncomplete(frame)))
+#endif
+        frame = frame->previous;
+    return frame;
+}
+
+Frame *strobe_top_frame(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyThreadState *thread = PyThreadState_GetUnchecked();
+    return thread ? complete(thread->current_frame) : NULL;
+#else
+    PyThreadState *thread = _PyThreadState_UncheckedGet();
+    return thread && thread->cframe ? complete(thread->cframe->current_frame) : NULL;
+#endif
+}
+
+Frame *strobe_previous(Frame *frame) { return complete(frame->previous); }
+
+PyCodeObject *strobe_frame_code(Frame *frame)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return _PyFrame_GetCode(frame);
+#else
+    return frame->f_code;
+#endif
+}
+
+/* In code units. */
+int strobe_frame_position(Frame *frame) { return (int)_PyInterpreterFrame_LASTI(frame); }
+PyObject *strobe_frame_globals(Frame *frame) { return frame->f_globals; }
+PyObject *strobe_frame_mapping(Frame *frame) { return frame->f_locals; }
+
+PyObject *strobe_frame_slot(Frame *frame, int index)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    _PyStackRef slot = frame->localsplus[index];
+    return PyStackRef_IsNull(slot) ? NULL : PyStackRef_AsPyObjectBorrow(slot);
+#else
+    return frame->localsplus[index];
+#endif
+}
+
+PyObject *strobe_cell_contents(PyObject *slot) { return PyCell_Check(slot) ? PyCell_GET(slot) : slot; }
+
+/* ---- code --------------------------------------------------------------------------------------------------- */
+
+int strobe_code_slots(PyCodeObject *code) { return code->co_nlocalsplus; }
+PyObject *strobe_code_slot_name(PyCodeObject *code, int index) { return PyTuple_GET_ITEM(code->co_localsplusnames, index); }
+int strobe_code_slot_kind(PyCodeObject *code, int index)
+{
+    return (unsigned char)PyBytes_AS_STRING(code->co_localspluskinds)[index];
+}
+int strobe_code_arguments(PyCodeObject *code)
+{
+    return code->co_argcount + code->co_kwonlyargcount + !!(code->co_flags & CO_VARARGS) + !!(code->co_flags & CO_VARKEYWORDS);
+}
+int strobe_code_optimized(PyCodeObject *code) { return (code->co_flags & CO_OPTIMIZED) != 0; }
+int strobe_code_first_line(PyCodeObject *code) { return code->co_firstlineno; }
+int strobe_code_first_traceable(PyCodeObject *code) { return code->_co_firsttraceable; }
+PyObject *strobe_code_file(PyCodeObject *code) { return code->co_filename; }
+PyObject *strobe_code_name(PyCodeObject *code) { return code->co_name; }
+PyObject *strobe_code_qualname(PyCodeObject *code) { return code->co_qualname; }
+PyObject *strobe_code_lines(PyCodeObject *code) { return code->co_linetable; }
+PyObject *strobe_code_constants(PyCodeObject *code) { return code->co_consts; }
+PyObject *strobe_function_code(PyObject *function) { return ((PyFunctionObject *)function)->func_code; }
+
+/* ---- types -------------------------------------------------------------------------------------------------- */
+
+PyTypeObject *strobe_type(PyObject *object) { return Py_TYPE(object); }
+/* 0: the type has none at the moment, so nothing about it may be kept. */
+unsigned int strobe_type_version(PyTypeObject *type) { return type->tp_version_tag; }
+unsigned int strobe_type_assign_version(PyTypeObject *type)
+{
+    PyUnstable_Type_AssignVersionTag(type);
+    return type->tp_version_tag;
+}
+unsigned long strobe_type_flags(PyTypeObject *type) { return type->tp_flags; }
+PyObject *strobe_type_mro(PyTypeObject *type) { return type->tp_mro; }
+/* The dictionary lives as long as the type does; the type keeps it. */
+PyObject *strobe_type_dict(PyTypeObject *type)
+{
+    PyObject *dict = PyType_GetDict(type);
+    Py_XDECREF(dict);
+    return dict;
+}
+const char *strobe_type_tp_name(PyTypeObject *type) { return type->tp_name; }
+PyObject *strobe_type_qualname(PyTypeObject *type)
+{
+    return type->tp_flags & Py_TPFLAGS_HEAPTYPE ? ((PyHeapTypeObject *)type)->ht_qualname : NULL;
+}
+PyObject *strobe_type_name(PyTypeObject *type)
+{
+    return type->tp_flags & Py_TPFLAGS_HEAPTYPE ? ((PyHeapTypeObject *)type)->ht_name : NULL;
+}
+int strobe_type_has_get(PyTypeObject *type) { return type->tp_descr_get != NULL; }
+int strobe_type_has_set(PyTypeObject *type) { return type->tp_descr_set != NULL; }
+int strobe_type_plain_getattr(PyTypeObject *type) { return type->tp_getattro == PyObject_GenericGetAttr; }
+int strobe_type_has_next(PyTypeObject *type)
+{
+    /* The check looks at nothing but the class; the function that stands for "none" is not exported everywhere. */
+    PyObject stand_in = {.ob_type = type};
+    return PyIter_Check(&stand_in);
+}
+int strobe_subtype(PyTypeObject *type, PyTypeObject *of) { return PyType_IsSubtype(type, of); }
+
+/* A data member of C or a slot: its place in the object. */
+int strobe_member(PyObject *descriptor, Py_ssize_t *offset, int *type, PyObject **name, PyTypeObject **owner)
+{
+    if (Py_TYPE(descriptor) != &PyMemberDescr_Type)
+        return 0;
+    PyMemberDescrObject *member = (PyMemberDescrObject *)descriptor;
+    if (member->d_member->flags & Py_RELATIVE_OFFSET)
+        return 0;
+    *offset = member->d_member->offset;
+    *type = member->d_member->type;
+    *name = member->d_common.d_name;
+    *owner = member->d_common.d_type;
+    return 1;
+}
+
+/* ---- instance fields ---------------------------------------------------------------------------------------- */
+
+enum { FIELDS_NONE, FIELDS_DICT, FIELDS_INLINE };
+
+typedef struct {
+    PyObject *dict;
+    PyObject **values;
+    PyDictUnicodeEntry *entries;
+    const uint8_t *order; /* element i is order[i * step] */
+    int step;
+    int count;      /* values that are set, in order */
+    Py_ssize_t keys; /* entries of the type's shared keys */
+} Fields;
+
+int strobe_fields(PyObject *object, Fields *out)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
+        PyDictValues *values = NULL;
+        PyObject *dict = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+        if (type->tp_flags & Py_TPFLAGS_INLINE_VALUES && _PyObject_InlineValues(object)->valid) {
+            values = _PyObject_InlineValues(object);
+            out->order = (const uint8_t *)&values->values[values->capacity];
+            out->step = 1;
+            out->count = values->size;
+        }
+        else
+            dict = (PyObject *)_PyObject_GetManagedDict(object);
+#else
+        PyDictOrValues either = *_PyObject_DictOrValuesPointer(object);
+        if (_PyDictOrValues_IsValues(either)) {
+            values = _PyDictOrValues_GetValues(either);
+            if (values) {
+                out->order = (const uint8_t *)values - 3;
+                out->step = -1;
+                out->count = ((const uint8_t *)values)[-2];
+            }
+        }
+        else
+            dict = _PyDictOrValues_GetDict(either);
+#endif
+        if (values) {
+            PyDictKeysObject *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
+            out->values = values->values;
+            out->entries = DK_UNICODE_ENTRIES(keys);
+            out->keys = keys->dk_nentries;
+            return FIELDS_INLINE;
+        }
+        out->dict = dict;
+        return dict ? FIELDS_DICT : FIELDS_NONE;
+    }
+    Py_ssize_t offset = type->tp_dictoffset;
+    if (offset == 0)
+        return FIELDS_NONE;
+    if (offset < 0) {
+        PyObject **place = _PyObject_GetDictPtr(object);
+        out->dict = place ? *place : NULL;
+    }
+    else
+        out->dict = *(PyObject **)((char *)object + offset);
+    return out->dict && PyDict_Check(out->dict) ? FIELDS_DICT : FIELDS_NONE;
+}
+
+PyObject *strobe_inline_name(const Fields *fields, int index) { return fields->entries[index].me_key; }
+int strobe_inline_order(const Fields *fields, int position) { return fields->order[position * fields->step]; }
+
+static int same_text(PyObject *a, PyObject *b)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(a);
+    int kind = PyUnicode_KIND(a);
+    return length == PyUnicode_GET_LENGTH(b) && kind == (int)PyUnicode_KIND(b) &&
+           memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)length * (size_t)kind) == 0;
+}
+
+/* Index of a name among the shared keys, -1 if it is not one of them. */
+int strobe_inline_find(const Fields *fields, PyObject *name)
+{
+    for (Py_ssize_t i = 0; i < fields->keys; i++)
+        if (fields->entries[i].me_key == name)
+            return (int)i;
+    for (Py_ssize_t i = 0; i < fields->keys; i++) {
+        PyObject *key = fields->entries[i].me_key;
+        if (key && !PyUnicode_CHECK_INTERNED(key) && same_text(key, name))
+            return (int)i;
+    }
+    return -1;
+}
+
+/* ---- dictionaries ------------------------------------------------------------------------------------------- */
+
+/* True if all keys are exact strings, so that looking one up runs no code of the program. */
+int strobe_dict_text_keys(PyObject *dict) { return DK_IS_UNICODE(((PyDictObject *)dict)->ma_keys); }
+Py_ssize_t strobe_dict_len(PyObject *dict) { return ((PyDictObject *)dict)->ma_used; }
+
+/* Finds a key by identity, or an exact string by its text: never by `__eq__`. */
+PyObject *strobe_dict_find(PyObject *dict, PyObject *key, Py_hash_t hash)
+{
+    PyDictObject *mapping = (PyDictObject *)dict;
+    PyDictKeysObject *keys = mapping->ma_keys;
+    int text = PyUnicode_CheckExact(key);
+    size_t mask = ((size_t)1 << keys->dk_log2_size) - 1;
+    size_t perturb = (size_t)hash;
+    size_t place = (size_t)hash & mask;
+    for (size_t probes = 0; probes <= mask * 2 + 64; probes++) {
+        Py_ssize_t index;
+        if (keys->dk_log2_size < 8)
+            index = ((const int8_t *)keys->dk_indices)[place];
+        else if (keys->dk_log2_size < 16)
+            index = ((const int16_t *)keys->dk_indices)[place];
+        else if (keys->dk_log2_size < 32)
+            index = ((const int32_t *)keys->dk_indices)[place];
+        else
+            index = (Py_ssize_t)((const int64_t *)keys->dk_indices)[place];
+        if (index == DKIX_EMPTY)
+            return NULL;
+        if (index >= 0) {
+            if (DK_IS_UNICODE(keys)) {
+                PyDictUnicodeEntry *entry = &DK_UNICODE_ENTRIES(keys)[index];
+                if (entry->me_key == key || (text && entry->me_key && PyUnicode_CheckExact(entry->me_key) && same_text(entry->me_key, key)))
+                    return mapping->ma_values ? mapping->ma_values->values[index] : entry->me_value;
+            }
+            else {
+                PyDictKeyEntry *entry = &DK_ENTRIES(keys)[index];
+                if (entry->me_key == key || (text && entry->me_hash == hash && entry->me_key && PyUnicode_CheckExact(entry->me_key) && same_text(entry->me_key, key)))
+                    return entry->me_value;
+            }
+        }
+        perturb >>= 5;
+        place = (place * 5 + perturb + 1) & mask;
+    }
+    return NULL;
+}
+
+/* An exact string keeps its hash once it is known; hashing it runs no code of the program. */
+Py_hash_t strobe_text_hash(PyObject *text) { return PyObject_Hash(text); }
+
+/* collections.OrderedDict: a linked list of keys beside the table. */
+typedef struct OrderedNode {
+    PyObject *key;
+    Py_hash_t hash;
+    struct OrderedNode *next;
+    struct OrderedNode *previous;
+} OrderedNode;
+typedef struct {
+    PyDictObject dict;
+    OrderedNode *first;
+} OrderedDict;
+
+int strobe_ordered_check(PyTypeObject *type) { return type == &PyODict_Type || PyType_IsSubtype(type, &PyODict_Type); }
+void *strobe_ordered_first(PyObject *dict) { return ((OrderedDict *)dict)->first; }
+void *strobe_ordered_next(PyObject *dict, void *node, PyObject **key, PyObject **value)
+{
+    OrderedNode *at = node;
+    *key = at->key;
+    *value = strobe_dict_find(dict, at->key, at->hash);
+    return at->next;
+}
+
+PyObject *strobe_proxy_mapping(PyObject *proxy)
+{
+    typedef struct {
+        PyObject_HEAD
+        PyObject *mapping;
+    } Proxy;
+    return ((Proxy *)proxy)->mapping;
+}
+PyObject *strobe_view_dict(PyObject *view) { return (PyObject *)((_PyDictViewObject *)view)->dv_dict; }
+
+/* ---- numbers ------------------------------------------------------------------------------------------------ */
+
+/* 1: it fits; 0: read its digits. */
+int strobe_int(PyObject *object, int64_t *value)
+{
+    PyLongObject *number = (PyLongObject *)object;
+    if (PyUnstable_Long_IsCompact(number)) {
+        *value = (int64_t)PyUnstable_Long_CompactValue(number);
+        return 1;
+    }
+    uintptr_t tag = number->long_value.lv_tag;
+    size_t digits = tag >> 3;
+    uint64_t magnitude = 0;
+    if (digits > 3)
+        return 0;
+    for (size_t i = digits; i-- > 0;) {
+        if (magnitude >> (64 - PyLong_SHIFT))
+            return 0;
+        magnitude = magnitude << PyLong_SHIFT | number->long_value.ob_digit[i];
+    }
+    int negative = (tag & 3) == 2;
+    if (magnitude > (uint64_t)INT64_MAX + (uint64_t)negative)
+        return 0;
+    *value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return 1;
+}
+const uint32_t *strobe_digits(PyObject *object, size_t *count, int *negative)
+{
+    PyLongObject *number = (PyLongObject *)object;
+    *count = number->long_value.lv_tag >> 3;
+    *negative = (number->long_value.lv_tag & 3) == 2;
+    return number->long_value.ob_digit;
+}
+int strobe_digit_bits(void) { return PyLong_SHIFT; }
+double strobe_float(PyObject *object) { return PyFloat_AS_DOUBLE(object); }
+void strobe_complex(PyObject *object, double *real, double *imaginary)
+{
+    *real = ((PyComplexObject *)object)->cval.real;
+    *imaginary = ((PyComplexObject *)object)->cval.imag;
+}
+
+/* _decimal.Decimal: a libmpdec number behind the object's header and hash. */
+typedef struct {
+    PyObject_HEAD
+    Py_hash_t hash;
+    uint8_t flags;
+    Py_ssize_t exponent;
+    Py_ssize_t digits;
+    Py_ssize_t length;
+    Py_ssize_t allocated;
+    uint64_t *words;
+} Decimal;
+int strobe_decimal(PyObject *object, int *flags, int64_t *exponent, size_t *length, const uint64_t **words)
+{
+    Decimal *number = (Decimal *)object;
+    *flags = number->flags & 0x0F;
+    *exponent = number->exponent;
+    *length = number->length < 0 ? 0 : (size_t)number->length;
+    *words = number->words;
+    return number->words != NULL;
+}
+
+/* ---- text and bytes ----------------------------------------------------------------------------------------- */
+
+/* The kind is the width of a code point; 0 stands for ASCII. */
+int strobe_text(PyObject *object, const void **data, Py_ssize_t *length)
+{
+    *data = PyUnicode_DATA(object);
+    *length = PyUnicode_GET_LENGTH(object);
+    return PyUnicode_IS_ASCII(object) ? 0 : (int)PyUnicode_KIND(object);
+}
+const char *strobe_bytes(PyObject *object, Py_ssize_t *length)
+{
+    *length = PyBytes_GET_SIZE(object);
+    return PyBytes_AS_STRING(object);
+}
+const char *strobe_bytearray(PyObject *object, Py_ssize_t *length)
+{
+    *length = PyByteArray_GET_SIZE(object);
+    return PyByteArray_AS_STRING(object);
+}
+/* Only plain bytes in one piece. */
+const char *strobe_memoryview(PyObject *object, Py_ssize_t *length)
+{
+    PyMemoryViewObject *memory = (PyMemoryViewObject *)object;
+    const Py_buffer *view = &memory->view;
+    if (memory->flags & (_Py_MEMORYVIEW_RELEASED) || memory->mbuf->flags & _Py_MANAGED_BUFFER_RELEASED)
+        return NULL;
+    if (view->ndim != 1 || view->itemsize != 1 || (view->strides && view->strides[0] != 1) || view->suboffsets)
+        return NULL;
+    *length = view->len;
+    return view->buf;
+}
+
+/* ---- sequences and sets ------------------------------------------------------------------------------------- */
+
+PyObject **strobe_list(PyObject *object, Py_ssize_t *length)
+{
+    *length = PyList_GET_SIZE(object);
+    return ((PyListObject *)object)->ob_item;
+}
+PyObject **strobe_tuple(PyObject *object, Py_ssize_t *length)
+{
+    *length = PyTuple_GET_SIZE(object);
+    return ((PyTupleObject *)object)->ob_item;
+}
+
+/* collections.deque: linked blocks of 64. */
+#define BLOCK 64
+typedef struct Block {
+    struct Block *left;
+    PyObject *data[BLOCK];
+    struct Block *right;
+} Block;
+typedef struct {
+    PyObject_VAR_HEAD
+    Block *left;
+    Block *right;
+    Py_ssize_t left_index;
+    Py_ssize_t right_index;
+} Deque;
+/* Begins a walk: returns the block, and where in it the first element is. */
+void *strobe_deque_begin(PyObject *object, Py_ssize_t *at)
+{
+    *at = ((Deque *)object)->left_index;
+    return ((Deque *)object)->left;
+}
+PyObject *strobe_deque_next(void **block, Py_ssize_t *at)
+{
+    Block *here = *block;
+    PyObject *element = here->data[*at];
+    if (++*at == BLOCK) {
+        *at = 0;
+        *block = here->right;
+    }
+    return element;
+}
+Py_ssize_t strobe_var_size(PyObject *object) { return Py_SIZE(object); }
+
+/* array.array */
+typedef struct {
+    char code;
+    int size;
+} ArrayKind;
+typedef struct {
+    PyObject_VAR_HEAD
+    char *items;
+    Py_ssize_t allocated;
+    const ArrayKind *kind;
+} Array;
+const char *strobe_array(PyObject *object, Py_ssize_t *length, int *code, int *size)
+{
+    Array *array = (Array *)object;
+    *length = Py_SIZE(object);
+    *code = array->kind->code;
+    *size = array->kind->size;
+    return array->items;
+}
+
+/* range: 0 if one of its numbers does not fit. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *start;
+    PyObject *stop;
+    PyObject *step;
+    PyObject *length;
+} Range;
+int strobe_range(PyObject *object, int64_t *start, int64_t *step, int64_t *length)
+{
+    Range *range = (Range *)object;
+    return strobe_int(range->start, start) && strobe_int(range->step, step) && strobe_int(range->length, length);
+}
+
+Py_ssize_t strobe_set_len(PyObject *set) { return PySet_GET_SIZE(set); }
+/* Next member from a position, NULL at the end. */
+PyObject *strobe_set_next(PyObject *set, Py_ssize_t *position)
+{
+    PySetObject *table = (PySetObject *)set;
+    while (*position <= table->mask) {
+        setentry *entry = &table->table[(*position)++];
+        if (entry->key && entry->hash != -1)
+            return entry->key;
+    }
+    return NULL;
+}
+
+/* ---- functions, exceptions, times --------------------------------------------------------------------------- */
+
+PyObject *strobe_function_qualname(PyObject *function) { return ((PyFunctionObject *)function)->func_qualname; }
+PyObject *strobe_method_function(PyObject *method) { return PyMethod_GET_FUNCTION(method); }
+const char *strobe_builtin_name(PyObject *function) { return ((PyCFunctionObject *)function)->m_ml->ml_name; }
+PyObject *strobe_builtin_self(PyObject *function) { return PyCFunction_GET_SELF(function); }
+PyObject *strobe_descriptor_name(PyObject *descriptor) { return PyDescr_NAME(descriptor); }
+PyTypeObject *strobe_descriptor_type(PyObject *descriptor) { return PyDescr_TYPE(descriptor); }
+PyObject *strobe_module_dict(PyObject *module) { return PyModule_GetDict(module); }
+PyObject *strobe_generator_qualname(PyObject *generator) { return ((PyGenObject *)generator)->gi_qualname; }
+
+PyObject *strobe_exception_args(PyObject *exception) { return ((PyBaseExceptionObject *)exception)->args; }
+PyObject *strobe_exception_cause(PyObject *exception) { return ((PyBaseExceptionObject *)exception)->cause; }
+PyObject *strobe_exception_context(PyObject *exception) { return ((PyBaseExceptionObject *)exception)->context; }
+PyObject *strobe_exception_traceback(PyObject *exception) { return ((PyBaseExceptionObject *)exception)->traceback; }
+int strobe_exception_suppressed(PyObject *exception) { return ((PyBaseExceptionObject *)exception)->suppress_context; }
+
+/* The exception that the thread handles, found as `sys.exception()` finds it. */
+PyObject *strobe_handling(void)
+{
+    PyObject *exception = PyErr_GetHandledException();
+    Py_XDECREF(exception);
+    return exception;
+}
+
+/* One step of a traceback: its code and position (in code units), and the next one, inwards. */
+PyObject *strobe_traceback(PyObject *traceback, PyCodeObject **code, int *position)
+{
+    PyTracebackObject *at = (PyTracebackObject *)traceback;
+    *code = PyFrame_GetCode(at->tb_frame);
+    Py_DECREF(*code); /* the frame keeps it */
+    *position = at->tb_lasti / (int)sizeof(_Py_CODEUNIT);
+    return (PyObject *)at->tb_next;
+}
+int strobe_is_traceback(PyObject *object) { return PyTraceBack_Check(object); }
+
+/* What a date or time holds: year, month, day, hour, minute, second, microsecond; zone is NULL for a naive one. */
+void strobe_datetime(PyObject *object, int *out, PyObject **zone)
+{
+    out[0] = PyDateTime_GET_YEAR(object);
+    out[1] = PyDateTime_GET_MONTH(object);
+    out[2] = PyDateTime_GET_DAY(object);
+    out[3] = PyDateTime_DATE_GET_HOUR(object);
+    out[4] = PyDateTime_DATE_GET_MINUTE(object);
+    out[5] = PyDateTime_DATE_GET_SECOND(object);
+    out[6] = PyDateTime_DATE_GET_MICROSECOND(object);
+    *zone = ((PyDateTime_DateTime *)object)->hastzinfo ? ((PyDateTime_DateTime *)object)->tzinfo : NULL;
+}
+void strobe_date(PyObject *object, int *out)
+{
+    out[0] = PyDateTime_GET_YEAR(object);
+    out[1] = PyDateTime_GET_MONTH(object);
+    out[2] = PyDateTime_GET_DAY(object);
+}
+void strobe_time(PyObject *object, int *out, PyObject **zone)
+{
+    out[0] = PyDateTime_TIME_GET_HOUR(object);
+    out[1] = PyDateTime_TIME_GET_MINUTE(object);
+    out[2] = PyDateTime_TIME_GET_SECOND(object);
+    out[3] = PyDateTime_TIME_GET_MICROSECOND(object);
+    *zone = ((PyDateTime_Time *)object)->hastzinfo ? ((PyDateTime_Time *)object)->tzinfo : NULL;
+}
+void strobe_timedelta(PyObject *object, int *out)
+{
+    out[0] = PyDateTime_DELTA_GET_DAYS(object);
+    out[1] = PyDateTime_DELTA_GET_SECONDS(object);
+    out[2] = PyDateTime_DELTA_GET_MICROSECONDS(object);
+}
+/* datetime.timezone: an offset and a name behind the object's header. */
+PyObject *strobe_timezone_offset(PyObject *zone)
+{
+    typedef struct {
+        PyObject_HEAD
+        PyObject *offset;
+        PyObject *name;
+    } Zone;
+    return ((Zone *)zone)->offset;
+}
+
+/* ---- everything alive --------------------------------------------------------------------------------------- */
+
+/* Visits the functions and code objects that the collector knows. The visitor must not allocate Python objects. */
+typedef struct {
+    void (*visit)(PyObject *code, void *context);
+    void *context;
+} Search;
+static int search(PyObject *object, void *argument)
+{
+    Search *with = argument;
+    if (PyFunction_Check(object))
+        with->visit(((PyFunctionObject *)object)->func_code, with->context);
+    else if (PyCode_Check(object))
+        with->visit(object, with->context);
+    return 1;
+}
+void strobe_visit_code(void (*visit)(PyObject *code, void *context), void *context)
+{
+    Search with = {visit, context};
+    PyUnstable_GC_VisitObjects(search, &with);
+}

@@ -1,0 +1,180 @@
+//! The declarations of `shim.c`: what the C side reads for us. Stands on the hit's walk, under [`crate::value`] and
+//! [`crate::frame`], which give each call its reason to be safe.
+//!
+//! Common rules, so that callers need not repeat them: the GIL is held; every object passed is alive and of the type
+//! that the function's name says; every reference returned is borrowed and lives as long as what it was read from.
+
+use pyo3::ffi::{PyObject, PyTypeObject, Py_hash_t, Py_ssize_t};
+use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+
+/// CPython's interpreter frame; only `shim.c` looks inside.
+#[repr(C)]
+pub struct RawFrame {
+    _opaque: [u8; 0],
+}
+
+/// Where the fields of an instance are. Filled by [`strobe_fields`].
+#[repr(C)]
+pub struct Fields {
+    pub dict: *mut PyObject,
+    pub values: *mut *mut PyObject,
+    entries: *const c_void,
+    order: *const u8,
+    step: c_int,
+    pub count: c_int,
+    pub keys: Py_ssize_t,
+}
+
+impl Fields {
+    /// An empty one, to be filled.
+    pub const fn empty() -> Self {
+        Fields {
+            dict: std::ptr::null_mut(),
+            values: std::ptr::null_mut(),
+            entries: std::ptr::null(),
+            order: std::ptr::null(),
+            step: 0,
+            count: 0,
+            keys: 0,
+        }
+    }
+}
+
+/// [`strobe_fields`]: a real dictionary.
+pub const FIELDS_DICT: c_int = 1;
+/// [`strobe_fields`]: values inside the instance.
+pub const FIELDS_INLINE: c_int = 2;
+
+/// Kind bits of a slot of a frame.
+pub const SLOT_CELL: c_int = 0x40;
+/// See [`SLOT_CELL`].
+pub const SLOT_FREE: c_int = 0x80;
+
+unsafe extern "C" {
+    /// CPython's class of bound methods, which PyO3 does not declare.
+    pub static PyMethod_Type: PyTypeObject;
+
+    pub fn strobe_top_frame() -> *mut RawFrame;
+    pub fn strobe_previous(frame: *mut RawFrame) -> *mut RawFrame;
+    pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
+    pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
+    pub fn strobe_frame_globals(frame: *mut RawFrame) -> *mut PyObject;
+    pub fn strobe_frame_mapping(frame: *mut RawFrame) -> *mut PyObject;
+    pub fn strobe_frame_slot(frame: *mut RawFrame, index: c_int) -> *mut PyObject;
+    pub fn strobe_cell_contents(slot: *mut PyObject) -> *mut PyObject;
+
+    pub fn strobe_code_slots(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_slot_name(code: *mut PyObject, index: c_int) -> *mut PyObject;
+    pub fn strobe_code_slot_kind(code: *mut PyObject, index: c_int) -> c_int;
+    pub fn strobe_code_arguments(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_optimized(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_first_line(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_first_traceable(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_file(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_name(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_qualname(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_lines(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_constants(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_function_code(function: *mut PyObject) -> *mut PyObject;
+
+    pub fn strobe_type(object: *mut PyObject) -> *mut PyTypeObject;
+    pub fn strobe_type_version(class: *mut PyTypeObject) -> c_uint;
+    pub fn strobe_type_assign_version(class: *mut PyTypeObject) -> c_uint;
+    pub fn strobe_type_flags(class: *mut PyTypeObject) -> c_ulong;
+    pub fn strobe_type_mro(class: *mut PyTypeObject) -> *mut PyObject;
+    pub fn strobe_type_dict(class: *mut PyTypeObject) -> *mut PyObject;
+    pub fn strobe_type_tp_name(class: *mut PyTypeObject) -> *const c_char;
+    pub fn strobe_type_qualname(class: *mut PyTypeObject) -> *mut PyObject;
+    pub fn strobe_type_name(class: *mut PyTypeObject) -> *mut PyObject;
+    pub fn strobe_type_has_get(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_type_has_set(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_type_plain_getattr(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_type_has_next(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_subtype(class: *mut PyTypeObject, of: *mut PyTypeObject) -> c_int;
+    pub fn strobe_member(
+        descriptor: *mut PyObject,
+        offset: *mut Py_ssize_t,
+        kind: *mut c_int,
+        name: *mut *mut PyObject,
+        owner: *mut *mut PyTypeObject,
+    ) -> c_int;
+
+    pub fn strobe_fields(object: *mut PyObject, out: *mut Fields) -> c_int;
+    pub fn strobe_inline_name(fields: *const Fields, index: c_int) -> *mut PyObject;
+    pub fn strobe_inline_order(fields: *const Fields, position: c_int) -> c_int;
+    pub fn strobe_inline_find(fields: *const Fields, name: *mut PyObject) -> c_int;
+
+    pub fn strobe_dict_text_keys(dict: *mut PyObject) -> c_int;
+    pub fn strobe_dict_len(dict: *mut PyObject) -> Py_ssize_t;
+    pub fn strobe_dict_find(dict: *mut PyObject, key: *mut PyObject, hash: Py_hash_t) -> *mut PyObject;
+    pub fn strobe_text_hash(text: *mut PyObject) -> Py_hash_t;
+    pub fn strobe_ordered_check(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_ordered_first(dict: *mut PyObject) -> *mut c_void;
+    pub fn strobe_ordered_next(
+        dict: *mut PyObject,
+        node: *mut c_void,
+        key: *mut *mut PyObject,
+        value: *mut *mut PyObject,
+    ) -> *mut c_void;
+    pub fn strobe_proxy_mapping(proxy: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_view_dict(view: *mut PyObject) -> *mut PyObject;
+
+    pub fn strobe_int(object: *mut PyObject, value: *mut i64) -> c_int;
+    pub fn strobe_digits(object: *mut PyObject, count: *mut usize, negative: *mut c_int) -> *const u32;
+    pub fn strobe_digit_bits() -> c_int;
+    pub fn strobe_float(object: *mut PyObject) -> f64;
+    pub fn strobe_complex(object: *mut PyObject, real: *mut f64, imaginary: *mut f64);
+    pub fn strobe_decimal(
+        object: *mut PyObject,
+        flags: *mut c_int,
+        exponent: *mut i64,
+        length: *mut usize,
+        words: *mut *const u64,
+    ) -> c_int;
+
+    pub fn strobe_text(object: *mut PyObject, data: *mut *const c_void, length: *mut Py_ssize_t) -> c_int;
+    pub fn strobe_bytes(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
+    pub fn strobe_bytearray(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
+    pub fn strobe_memoryview(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
+
+    pub fn strobe_list(object: *mut PyObject, length: *mut Py_ssize_t) -> *const *mut PyObject;
+    pub fn strobe_tuple(object: *mut PyObject, length: *mut Py_ssize_t) -> *const *mut PyObject;
+    pub fn strobe_deque_begin(object: *mut PyObject, at: *mut Py_ssize_t) -> *mut c_void;
+    pub fn strobe_deque_next(block: *mut *mut c_void, at: *mut Py_ssize_t) -> *mut PyObject;
+    pub fn strobe_var_size(object: *mut PyObject) -> Py_ssize_t;
+    pub fn strobe_array(
+        object: *mut PyObject,
+        length: *mut Py_ssize_t,
+        code: *mut c_int,
+        size: *mut c_int,
+    ) -> *const u8;
+    pub fn strobe_range(object: *mut PyObject, start: *mut i64, step: *mut i64, length: *mut i64) -> c_int;
+    pub fn strobe_set_len(set: *mut PyObject) -> Py_ssize_t;
+    pub fn strobe_set_next(set: *mut PyObject, position: *mut Py_ssize_t) -> *mut PyObject;
+
+    pub fn strobe_function_qualname(function: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_method_function(method: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_builtin_name(function: *mut PyObject) -> *const c_char;
+    pub fn strobe_builtin_self(function: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_descriptor_name(descriptor: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_descriptor_type(descriptor: *mut PyObject) -> *mut PyTypeObject;
+    pub fn strobe_module_dict(module: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_generator_qualname(generator: *mut PyObject) -> *mut PyObject;
+
+    pub fn strobe_exception_args(exception: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_exception_cause(exception: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_exception_context(exception: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_exception_traceback(exception: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_exception_suppressed(exception: *mut PyObject) -> c_int;
+    pub fn strobe_handling() -> *mut PyObject;
+    pub fn strobe_traceback(traceback: *mut PyObject, code: *mut *mut PyObject, position: *mut c_int) -> *mut PyObject;
+    pub fn strobe_is_traceback(object: *mut PyObject) -> c_int;
+
+    pub fn strobe_datetime(object: *mut PyObject, out: *mut c_int, zone: *mut *mut PyObject);
+    pub fn strobe_date(object: *mut PyObject, out: *mut c_int);
+    pub fn strobe_time(object: *mut PyObject, out: *mut c_int, zone: *mut *mut PyObject);
+    pub fn strobe_timedelta(object: *mut PyObject, out: *mut c_int);
+    pub fn strobe_timezone_offset(zone: *mut PyObject) -> *mut PyObject;
+
+    pub fn strobe_visit_code(visit: extern "C" fn(*mut PyObject, *mut c_void), context: *mut c_void);
+}

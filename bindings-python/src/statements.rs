@@ -1,0 +1,401 @@
+//! Where the statements of a line begin in a code object, so that a line probe fires once per execution of the line and
+//! not once per run of its instructions (a call over three lines has two runs). Stands on the configuration's walk: after
+//! [`crate::discovery`] found the code, before [`crate::runtime`] places the hook.
+//!
+//! A statement begins where nothing of an expression is on the evaluation stack: only iterators of `for`, exits of `with`
+//! and exceptions being handled. So the stack is followed through the code, and with it the line whose statement began
+//! last; an instruction that begins another line begins a statement. Left out are the instructions that CPython adds for
+//! itself: the advance of a `for`, the exit of a `with`, the implicit `return`.
+
+use crate::code::{Location, Locations};
+use pyo3::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+
+/// Where a statement begins, and its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Byte offset of its first instruction.
+    pub offset: u32,
+    /// Its first line.
+    pub line: u32,
+    /// The last line of it, or of its head if it has a body.
+    pub end: u32,
+}
+
+/// How an instruction matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Plain,
+    /// CPython's own; no statement begins with it.
+    Hidden,
+    /// Begins a statement (`pass`, `break`, `return`) unless it shares its place in the source with another instruction.
+    Weak,
+    Extended,
+    LoadConst,
+    ReturnConst,
+    Swap,
+    GetIter,
+    BeforeWith,
+    PushExcInfo,
+    Exit,
+    JumpAlways,
+}
+
+/// The opcodes of the interpreter, read once from its `opcode` module.
+pub struct Opcodes {
+    roles: [Role; 256],
+    forward: [bool; 256],
+    backward: [bool; 256],
+}
+
+unsafe extern "C" {
+    fn PyCompile_OpcodeStackEffectWithJump(opcode: i32, argument: i32, jump: i32) -> i32;
+}
+
+fn effect(opcode: u8, argument: u32, jump: bool) -> i32 {
+    // SAFETY: a pure function of CPython's compiler. It answers i32::MAX for what it does not know.
+    let effect = unsafe {
+        PyCompile_OpcodeStackEffectWithJump(opcode.into(), argument.cast_signed(), i32::from(jump))
+    };
+    if effect == i32::MAX { 0 } else { effect }
+}
+
+impl Opcodes {
+    /// Reads them.
+    pub fn read(py: Python<'_>) -> PyResult<Self> {
+        let module = py.import("opcode")?;
+        let names: HashMap<String, u16> = module.getattr("opmap")?.extract()?;
+        let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
+        let mut opcodes = Opcodes { roles: [Role::Plain; 256], forward: [false; 256], backward: [false; 256] };
+        for (name, number) in names {
+            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) }) else {
+                continue;
+            };
+            opcodes.roles[at] = role(&name);
+            if jumps.contains(&number) {
+                let back = name.contains("BACKWARD") || name == "END_ASYNC_FOR";
+                opcodes.backward[at] = back;
+                opcodes.forward[at] = !back;
+            }
+        }
+        Ok(opcodes)
+    }
+}
+
+fn role(name: &str) -> Role {
+    match name {
+        "EXTENDED_ARG" => Role::Extended,
+        "LOAD_CONST" => Role::LoadConst,
+        "RETURN_CONST" => Role::ReturnConst,
+        "SWAP" => Role::Swap,
+        "GET_ITER" | "GET_AITER" => Role::GetIter,
+        "BEFORE_WITH" | "BEFORE_ASYNC_WITH" => Role::BeforeWith,
+        "PUSH_EXC_INFO" => Role::PushExcInfo,
+        "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
+        "JUMP_FORWARD" | "JUMP_BACKWARD" | "JUMP_BACKWARD_NO_INTERRUPT" => Role::JumpAlways,
+        "POP_TOP" | "NOP" => Role::Weak,
+        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR" | "POP_ITER"
+        | "SEND" | "END_SEND" | "POP_EXCEPT" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
+        | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
+        _ => Role::Plain,
+    }
+}
+
+struct Instruction {
+    /// Code unit of the instruction or of the first prefix that widens its argument.
+    first: u32,
+    /// Code unit after it and its caches.
+    next: u32,
+    opcode: u8,
+    argument: u32,
+}
+
+/// What is known when an instruction begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// For each element of the stack: true if it stays there between statements.
+    stack: Vec<bool>,
+    /// The line whose statement began last; `None` if that differs by the way taken.
+    line: Option<u32>,
+}
+
+/// One entry of the exception table.
+struct Handler {
+    start: u32,
+    end: u32,
+    target: u32,
+    depth: usize,
+    /// True if the position is pushed too.
+    lasti: bool,
+}
+
+/// The parts of a code object that are looked at.
+pub struct Code<'c> {
+    /// `co_code`.
+    pub bytes: &'c [u8],
+    /// `co_linetable`.
+    pub lines: &'c [u8],
+    /// `co_exceptiontable`.
+    pub exceptions: &'c [u8],
+    /// `co_firstlineno`.
+    pub first_line: u32,
+    /// For each constant: true if it is `None`.
+    pub none_constants: Vec<bool>,
+    /// For each constant: true if it is the code of a function or class with a name.
+    pub definitions: Vec<bool>,
+}
+
+/// The statements of a code object, in the order of its instructions. A statement that CPython copied has one start a copy.
+pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
+    let instructions = decode(code.bytes, opcodes);
+    let places = locate(code, &instructions);
+    let at_unit: HashMap<u32, usize> =
+        instructions.iter().enumerate().flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at))).collect();
+    let by_place = opcodes_by_place(&instructions, &places);
+    let eligible: Vec<bool> = instructions
+        .iter()
+        .zip(&places)
+        .map(|(one, place)| begins(one, *place, code, opcodes, &by_place))
+        .collect();
+    let states = follow(code, opcodes, &instructions, &places, &eligible, &at_unit);
+    let begins = |at: usize| {
+        let state = states[at].as_ref()?;
+        let line = places[at]?.line;
+        (eligible[at] && state.stack.iter().all(|stays| *stays) && state.line != Some(line)).then_some(line)
+    };
+    let mut found: Vec<Start> = Vec::new();
+    let mut defines = false;
+    for (at, one) in instructions.iter().enumerate() {
+        if let Some(line) = begins(at) {
+            found.push(Start { offset: one.first * 2, line, end: line });
+            defines = false;
+        }
+        let is_constant = opcodes.roles[one.opcode as usize] == Role::LoadConst;
+        defines |= is_constant && code.definitions.get(one.argument as usize).copied().unwrap_or(false);
+        if let (Some(last), Some(place)) = (found.last_mut(), places[at])
+            && !defines
+            && place.line == last.line
+        {
+            last.end = last.end.max(place.end_line);
+        }
+    }
+    add_unfollowed(&mut found, &instructions, &places, &eligible);
+    found
+}
+
+/// Lines whose statements begin with something on the stack (`case`, the body of `except*`): each run of instructions of
+/// such a line has a start. Lines in the middle of a statement are not among them.
+fn add_unfollowed(
+    found: &mut Vec<Start>,
+    instructions: &[Instruction],
+    places: &[Option<Location>],
+    eligible: &[bool],
+) {
+    let covered = |line: u32| found.iter().any(|start| start.line <= line && line <= start.end);
+    let mut added = Vec::new();
+    let mut before = 0;
+    for (at, one) in instructions.iter().enumerate() {
+        let Some(place) = places[at] else { continue };
+        if eligible[at] && place.line != before && !covered(place.line) {
+            added.push(Start { offset: one.first * 2, line: place.line, end: place.line });
+        }
+        before = place.line;
+    }
+    found.extend(added);
+    found.sort_by_key(|start| start.offset);
+}
+
+fn decode(bytes: &[u8], opcodes: &Opcodes) -> Vec<Instruction> {
+    let mut found: Vec<Instruction> = Vec::new();
+    let (mut argument, mut first) = (0u32, None);
+    for (unit, pair) in bytes.chunks_exact(2).enumerate() {
+        let (opcode, low, unit) = (pair[0], pair[1], unit as u32);
+        if opcode == 0 && !found.is_empty() {
+            // A cache belongs to the instruction before it.
+            if let Some(last) = found.last_mut() {
+                last.next = unit + 1;
+            }
+            continue;
+        }
+        argument = (argument << 8) | u32::from(low);
+        if opcodes.roles[opcode as usize] == Role::Extended {
+            first.get_or_insert(unit);
+            continue;
+        }
+        found.push(Instruction { first: first.take().unwrap_or(unit), next: unit + 1, opcode, argument });
+        argument = 0;
+    }
+    found
+}
+
+fn locate(code: &Code<'_>, instructions: &[Instruction]) -> Vec<Option<Location>> {
+    let mut locations = Locations::new(code.lines, code.first_line);
+    let mut current = locations.next();
+    let mut places = Vec::with_capacity(instructions.len());
+    for one in instructions {
+        let unit = one.first;
+        while current.is_some_and(|location| location.end <= unit) {
+            current = locations.next();
+        }
+        places.push(current.filter(|location| location.line != 0));
+    }
+    places
+}
+
+/// A piece of source.
+type Place = (u32, u32, Option<u32>, Option<u32>);
+
+fn place(location: Location) -> Place {
+    (location.line, location.end_line, location.column, location.end_column)
+}
+
+fn opcodes_by_place(instructions: &[Instruction], places: &[Option<Location>]) -> BTreeMap<Place, Vec<u8>> {
+    let mut by_place: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
+    for (one, location) in instructions.iter().zip(places) {
+        if let Some(location) = location {
+            let opcodes = by_place.entry(place(*location)).or_default();
+            if !opcodes.contains(&one.opcode) {
+                opcodes.push(one.opcode);
+            }
+        }
+    }
+    by_place
+}
+
+/// True if a statement can begin with this instruction.
+fn begins(
+    one: &Instruction,
+    location: Option<Location>,
+    code: &Code<'_>,
+    opcodes: &Opcodes,
+    by_place: &BTreeMap<Place, Vec<u8>>,
+) -> bool {
+    let Some(location) = location else { return false };
+    let none = code.none_constants.get(one.argument as usize).copied().unwrap_or(false);
+    let own_place = || {
+        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
+        same_place.iter().all(|opcode| {
+            let role = opcodes.roles[*opcode as usize];
+            *opcode == one.opcode || matches!(role, Role::Exit | Role::ReturnConst | Role::JumpAlways)
+        })
+    };
+    match opcodes.roles[one.opcode as usize] {
+        Role::Plain | Role::GetIter | Role::BeforeWith => true,
+        Role::Hidden | Role::Extended | Role::Swap | Role::PushExcInfo | Role::Exit => false,
+        Role::LoadConst | Role::ReturnConst => !none || own_place(),
+        Role::Weak | Role::JumpAlways => own_place(),
+    }
+}
+
+/// The state before each instruction; `None` for what is never reached.
+fn follow(
+    code: &Code<'_>,
+    opcodes: &Opcodes,
+    instructions: &[Instruction],
+    places: &[Option<Location>],
+    eligible: &[bool],
+    at_unit: &HashMap<u32, usize>,
+) -> Vec<Option<State>> {
+    let handlers = handlers(code.exceptions);
+    let mut states: Vec<Option<State>> = vec![None; instructions.len()];
+    let mut waiting = Vec::new();
+    if !instructions.is_empty() {
+        states[0] = Some(State { stack: Vec::new(), line: Some(0) });
+        waiting.push(0);
+    }
+    while let Some(at) = waiting.pop() {
+        let Some(state) = states[at].clone() else { continue };
+        let one = &instructions[at];
+        let at_base = state.stack.iter().all(|stays| *stays);
+        let line = match places[at] {
+            Some(place) if eligible[at] && at_base => Some(place.line),
+            _ => state.line,
+        };
+        let opcode = one.opcode as usize;
+        let mut enter = |unit: u32, stack: Vec<bool>, line: Option<u32>| {
+            let Some(&to) = at_unit.get(&unit) else { return };
+            match &mut states[to] {
+                Some(known) => {
+                    if known.line != line && known.line.is_some() {
+                        known.line = None;
+                        waiting.push(to);
+                    }
+                }
+                unknown => {
+                    *unknown = Some(State { stack, line });
+                    waiting.push(to);
+                }
+            }
+        };
+        for handler in handlers.iter().filter(|handler| handler.start <= one.first && one.first < handler.end) {
+            let mut stack: Vec<bool> = state.stack.iter().copied().take(handler.depth).collect();
+            stack.resize(handler.depth + usize::from(handler.lasti) + 1, true);
+            // Whatever the handler begins with is a line of its own.
+            enter(handler.target, stack, None);
+        }
+        let role = opcodes.roles[opcode];
+        if opcodes.forward[opcode] || opcodes.backward[opcode] {
+            let target = if opcodes.backward[opcode] {
+                one.next.checked_sub(one.argument)
+            } else {
+                one.next.checked_add(one.argument)
+            };
+            if let Some(target) = target {
+                enter(target, after(&state.stack, one, role, true), line);
+            }
+        }
+        if !matches!(role, Role::JumpAlways | Role::Exit | Role::ReturnConst) {
+            enter(one.next, after(&state.stack, one, role, false), line);
+        }
+    }
+    states
+}
+
+/// The stack after an instruction.
+fn after(stack: &[bool], one: &Instruction, role: Role, jump: bool) -> Vec<bool> {
+    let mut stack = stack.to_vec();
+    match role {
+        Role::GetIter => {
+            stack.pop();
+            stack.push(true);
+        }
+        Role::BeforeWith => {
+            stack.pop();
+            stack.extend([true, false]);
+        }
+        Role::PushExcInfo => stack.push(true),
+        Role::Swap => {
+            let len = stack.len();
+            if let Some(other) = len.checked_sub(one.argument as usize)
+                && other < len
+            {
+                stack.swap(other, len - 1);
+            }
+        }
+        _ => {
+            let change = effect(one.opcode, one.argument, jump);
+            let len = stack.len().saturating_add_signed(change as isize);
+            stack.resize(len, false);
+        }
+    }
+    stack
+}
+
+/// Reads an exception table (CPython 3.11 and later). A damaged one ends the reading early.
+fn handlers(table: &[u8]) -> Vec<Handler> {
+    let mut bytes = table.iter().copied();
+    let mut number = || {
+        let mut byte = bytes.next()?;
+        let mut value = u32::from(byte & 63);
+        while byte & 64 != 0 {
+            byte = bytes.next()?;
+            value = (value << 6) | u32::from(byte & 63);
+        }
+        Some(value)
+    };
+    let mut found = Vec::new();
+    while let (Some(start), Some(length), Some(target), Some(depth)) = (number(), number(), number(), number()) {
+        found.push(Handler { start, end: start + length, target, depth: depth as usize >> 1, lasti: depth & 1 != 0 });
+    }
+    found
+}

@@ -1,0 +1,776 @@
+//! A Python value as the core sees it: kind, scalar reads, children. Stands on the hit's walk: the core's evaluator and
+//! walker come before, [`crate::object`] after. Nothing here runs code of the program: no descriptor but C's own data
+//! members, no `__getattr__`, no metaclass, no `__eq__`, no iterator; no dictionary is made that was not there.
+
+use crate::classes::{self, Facts, Kind, Member, Scalar};
+use crate::label;
+use crate::names;
+use crate::object::{Class, Owned, Ref};
+use crate::shim::{self, Fields};
+use pyo3::ffi::{self, PyObject};
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use stroboscope_core::host::{BigDigits, Child, DecimalDigits, Name, TypeInfo, TypeName, Value, View, Walk};
+use stroboscope_core::text::Text;
+
+/// A value, borrowed for the hit: an object, or a number that an array, a range or a C member holds without one.
+#[derive(Clone, Copy)]
+pub enum PyValue<'f> {
+    /// An object.
+    Object(Ref<'f>),
+    /// A boolean of a C member.
+    Bool(bool),
+    /// An integer without an object.
+    Int(i64),
+    /// An integer of 64 bits above the signed ones, in place: its halves, the low one first.
+    Wide(&'f [u32]),
+    /// A float without an object.
+    Float(f64),
+    /// A character of an array.
+    Point(&'f [u32]),
+}
+
+impl<'f> PyValue<'f> {
+    /// Borrows an object; `None` for null.
+    ///
+    /// # Safety
+    /// The pointer is null, or its object stays alive and the GIL stays held for `'f`.
+    #[inline]
+    pub unsafe fn new(pointer: *mut PyObject) -> Option<Self> {
+        // SAFETY: as the caller promises.
+        unsafe { Ref::new(pointer) }.map(PyValue::Object)
+    }
+
+    fn class(self) -> Class<'f> {
+        let class = match self {
+            PyValue::Object(object) => return object.class(),
+            PyValue::Bool(_) => &raw mut ffi::PyBool_Type,
+            PyValue::Int(_) | PyValue::Wide(_) => &raw mut ffi::PyLong_Type,
+            PyValue::Float(_) => &raw mut ffi::PyFloat_Type,
+            PyValue::Point(_) => &raw mut ffi::PyUnicode_Type,
+        };
+        // SAFETY: each of the above is the address of a static class.
+        unsafe { Class::of_static(class) }
+    }
+}
+
+/// How a member was found, kept at the place that reads it: right while the class has the same version.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint {
+    class: usize,
+    version: u32,
+    index: u32,
+}
+
+/// The instance's fields, as they are stored.
+enum Stored<'f> {
+    None,
+    Dict(Ref<'f>),
+    Inline(Fields),
+}
+
+fn stored(object: Ref<'_>) -> Stored<'_> {
+    let mut fields = Fields::empty();
+    // SAFETY: a live object; the output is ours.
+    match unsafe { shim::strobe_fields(object.pointer(), &raw mut fields) } {
+        shim::FIELDS_INLINE => Stored::Inline(fields),
+        // SAFETY: the dictionary belongs to the object.
+        shim::FIELDS_DICT => unsafe { Ref::new(fields.dict) }.map_or(Stored::None, Stored::Dict),
+        _ => Stored::None,
+    }
+}
+
+/// A value among the inline ones.
+fn inline_value<'f>(fields: &Fields, index: i32) -> Option<Ref<'f>> {
+    let index = usize::try_from(index).ok()?;
+    // SAFETY: the index is of a shared key of the class, for which every instance with inline values has a place; the value
+    // belongs to the instance.
+    unsafe { Ref::new(*fields.values.add(index)) }
+}
+
+/// A field that is stored in the instance under a name.
+pub fn stored_field<'f>(object: Ref<'f>, name: Ref<'_>) -> Option<Ref<'f>> {
+    match stored(object) {
+        Stored::None => None,
+        Stored::Dict(dict) => dict.dict_get(name),
+        Stored::Inline(fields) => {
+            // SAFETY: filled by `strobe_fields` just now; a live exact `str`.
+            inline_value(&fields, unsafe { shim::strobe_inline_find(&raw const fields, name.pointer()) })
+        }
+    }
+}
+
+/// As [`stored_field`], then through slots; with a name made for the call.
+pub fn plain_field<'f>(object: Ref<'f>, name: &str) -> Option<PyValue<'f>> {
+    let name = Owned::interned(name)?;
+    if let Some(found) = stored_field(object, name.borrow()) {
+        return Some(PyValue::Object(found));
+    }
+    let (member, _) = classes::member_of(object.class().lookup(name.borrow())?)?;
+    read_member(object, member)
+}
+
+/// Reads a slot or C-level member; `None` if it is unset.
+fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
+    let place = object.pointer().cast::<u8>().wrapping_offset(member.offset);
+    macro_rules! read {
+        ($kind:ty) => {
+            // SAFETY: the member's class is the object's or an ancestor of it, and says that this type is at this offset.
+            unsafe { place.cast::<$kind>().read_unaligned() }
+        };
+    }
+    let value = match member.kind {
+        ffi::Py_T_OBJECT_EX | T_OBJECT => {
+            let held = read!(*mut PyObject);
+            // SAFETY: the object in the slot belongs to the instance.
+            return unsafe { PyValue::new(held) };
+        }
+        ffi::Py_T_BOOL => PyValue::Bool(read!(i8) != 0),
+        ffi::Py_T_BYTE => PyValue::Int(read!(i8).into()),
+        ffi::Py_T_UBYTE => PyValue::Int(read!(u8).into()),
+        ffi::Py_T_SHORT => PyValue::Int(read!(i16).into()),
+        ffi::Py_T_USHORT => PyValue::Int(read!(u16).into()),
+        ffi::Py_T_INT => PyValue::Int(read!(i32).into()),
+        ffi::Py_T_UINT => PyValue::Int(read!(u32).into()),
+        ffi::Py_T_LONG | ffi::Py_T_LONGLONG | ffi::Py_T_PYSSIZET => PyValue::Int(read!(i64)),
+        // SAFETY: the member is one, aligned as C aligns it.
+        ffi::Py_T_ULONG | ffi::Py_T_ULONGLONG => unsafe { unsigned(place) },
+        ffi::Py_T_FLOAT => PyValue::Float(read!(f32).into()),
+        ffi::Py_T_DOUBLE => PyValue::Float(read!(f64)),
+        _ => return None,
+    };
+    Some(value)
+}
+
+/// A member of C that holds an object or null (an older kind of slot).
+const T_OBJECT: i32 = 6;
+
+/// The member that a name stands for, by 3.3 and 3.6. The hint is used and brought up to date.
+pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> Child<PyValue<'f>> {
+    let class = object.class();
+    let version = class.version();
+    if let Some(hint) = hint {
+        let known = hint.get();
+        if known.class == class.pointer() as usize
+            && known.version == version
+            && version != 0
+            && let Stored::Inline(fields) = stored(object)
+            && let Some(value) = inline_value(&fields, known.index.cast_signed())
+        {
+            return Child::Present(PyValue::Object(value));
+        }
+    }
+    match classes::facts(class).kind {
+        Kind::Enum => enum_member(object, name),
+        Kind::Exception => exception_member(object, name),
+        Kind::Function => function_member(object, name),
+        Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
+        Kind::NamedTuple => named_member(object, name),
+        _ => attribute(object, name, hint),
+    }
+}
+
+/// The plain rule: data members, the instance's own fields, then what the class holds that is not a descriptor.
+fn attribute<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> Child<PyValue<'f>> {
+    let class = object.class();
+    let of_class = class.lookup(name);
+    if let Some(found) = of_class
+        && found.class().is_data_descriptor()
+    {
+        return match classes::member_of(found) {
+            Some((member, _)) => read_member(object, member).map_or(Child::Absent, Child::Present),
+            None => Child::Computed,
+        };
+    }
+    match stored(object) {
+        Stored::Inline(fields) => {
+            // SAFETY: filled by `strobe_fields` just now; a live exact `str`.
+            let index = unsafe { shim::strobe_inline_find(&raw const fields, name.pointer()) };
+            if let Some(value) = inline_value(&fields, index) {
+                if let Some(hint) = hint {
+                    let class_address = class.pointer() as usize;
+                    hint.set(Hint { class: class_address, version: class.version(), index: index.cast_unsigned() });
+                }
+                return Child::Present(PyValue::Object(value));
+            }
+        }
+        Stored::Dict(dict) => {
+            if let Some(value) = dict.dict_get(name) {
+                return Child::Present(PyValue::Object(value));
+            }
+        }
+        Stored::None => {}
+    }
+    match of_class {
+        Some(found) if found.class().is_descriptor() => Child::Computed,
+        Some(found) => Child::Present(PyValue::Object(found)),
+        None if class.reads_plainly() => Child::Absent,
+        None => Child::Computed,
+    }
+}
+
+fn is_named(name: Ref<'_>, text: &str) -> bool {
+    name.text().is_some_and(|name| name.same(Text::Utf8(text)))
+}
+
+fn enum_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    let stored_as = match () {
+        () if is_named(name, "name") => "_name_",
+        () if is_named(name, "value") => "_value_",
+        () => return attribute(object, name, None),
+    };
+    plain_field(object, stored_as).map_or(Child::Absent, Child::Present)
+}
+
+fn exception_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    let found = attribute(object, name, None);
+    if !matches!(found, Child::Computed) {
+        return found;
+    }
+    // SAFETY: a live exception; what it holds belongs to it. Null stands for `None`, which is absent here.
+    let pointer = unsafe {
+        match () {
+            () if is_named(name, "args") => shim::strobe_exception_args(object.pointer()),
+            () if is_named(name, "__cause__") => shim::strobe_exception_cause(object.pointer()),
+            () if is_named(name, "__context__") => shim::strobe_exception_context(object.pointer()),
+            () => return Child::Computed,
+        }
+    };
+    // SAFETY: as above.
+    unsafe { PyValue::new(pointer) }.map_or(Child::Absent, Child::Present)
+}
+
+/// Of classes: what they and their ancestors hold that is not a descriptor. Of modules: their namespace. Of functions:
+/// their own attributes.
+fn function_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    if let Some(class) = object.as_class() {
+        if is_named(name, "__qualname__") {
+            // SAFETY: a live class; the name belongs to it, null for a static class.
+            return unsafe { PyValue::new(shim::strobe_type_qualname(class.pointer())) }.map_or(Child::Computed, Child::Present);
+        }
+        if is_named(name, "__name__") {
+            // SAFETY: as above.
+            return unsafe { PyValue::new(shim::strobe_type_name(class.pointer())) }.map_or(Child::Computed, Child::Present);
+        }
+        return match class.lookup(name) {
+            Some(found) if found.class().is_descriptor() => Child::Computed,
+            Some(found) => Child::Present(PyValue::Object(found)),
+            None => Child::Absent,
+        };
+    }
+    if let Some(namespace) = object.module_dict() {
+        return namespace.dict_get(name).map_or(Child::Absent, |found| Child::Present(PyValue::Object(found)));
+    }
+    attribute(object, name, None)
+}
+
+fn fraction_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    let slot = match () {
+        () if is_named(name, "numerator") => "_numerator",
+        () if is_named(name, "denominator") => "_denominator",
+        () => return attribute(object, name, None),
+    };
+    plain_field(object, slot).map_or(Child::Absent, Child::Present)
+}
+
+fn named_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    let Some(fields) = Owned::interned("_fields").and_then(|fields| object.class().lookup(fields.borrow())) else {
+        return Child::Absent;
+    };
+    let wanted = name.text();
+    let position = fields.tuple().iter().position(|&field| {
+        // SAFETY: an element of a live tuple.
+        let field = unsafe { Ref::new(field) }.and_then(Ref::text);
+        field.zip(wanted).is_some_and(|(field, wanted)| field.same(wanted))
+    });
+    match position.and_then(|position| object.tuple().get(position)) {
+        // SAFETY: an element of a live tuple.
+        Some(&value) => unsafe { PyValue::new(value) }.map_or(Child::Absent, Child::Present),
+        None => attribute(object, name, None),
+    }
+}
+
+/// The dictionary that a value shows its entries from.
+fn dict_of(object: Ref<'_>, kind: Kind) -> Option<Ref<'_>> {
+    // SAFETY: the kind says what the object is; what it shows belongs to it.
+    let dict = unsafe {
+        match kind {
+            Kind::Dict | Kind::OrderedDict => return Some(object),
+            Kind::Proxy => Ref::new(shim::strobe_proxy_mapping(object.pointer())),
+            Kind::Keys | Kind::Values => Ref::new(shim::strobe_view_dict(object.pointer())),
+            _ => None,
+        }
+    };
+    dict.filter(|dict| dict.is_dict())
+}
+
+fn deque_len(object: Ref<'_>) -> usize {
+    // SAFETY: a live deque or array, which are variable-sized objects.
+    usize::try_from(unsafe { shim::strobe_var_size(object.pointer()) }).unwrap_or(0)
+}
+
+fn set_len(object: Ref<'_>) -> usize {
+    // SAFETY: a live set.
+    usize::try_from(unsafe { shim::strobe_set_len(object.pointer()) }).unwrap_or(0)
+}
+
+/// The start, step and length of a range.
+fn range_of(object: Ref<'_>) -> Option<(i64, i64, i64)> {
+    let (mut start, mut step, mut length) = (0, 0, 0);
+    // SAFETY: a live range; the outputs are ours.
+    let fits = unsafe { shim::strobe_range(object.pointer(), &raw mut start, &raw mut step, &raw mut length) };
+    (fits != 0).then_some((start, step, length))
+}
+
+fn range_element((start, step, length): (i64, i64, i64), index: usize) -> Option<i64> {
+    let index = i64::try_from(index).ok().filter(|&index| index < length)?;
+    step.checked_mul(index)?.checked_add(start)
+}
+
+/// An element of an array.
+fn array_element(object: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
+    let (mut length, mut code, mut size) = (0, 0, 0);
+    // SAFETY: a live array; the outputs are ours.
+    let items = unsafe { shim::strobe_array(object.pointer(), &raw mut length, &raw mut code, &raw mut size) };
+    let (length, size) = (usize::try_from(length).ok()?, usize::try_from(size).ok()?);
+    if items.is_null() || index >= length {
+        return None;
+    }
+    // SAFETY: the array holds `length` elements of `size` bytes, and the index is below that.
+    let place = unsafe { items.add(index * size) };
+    macro_rules! read {
+        ($kind:ty) => {
+            // SAFETY: one element, whose type the array's code names and whose size was checked in the pattern.
+            unsafe { place.cast::<$kind>().read_unaligned() }
+        };
+    }
+    let value = match (u8::try_from(code).ok()?, size) {
+        (b'b', 1) => PyValue::Int(read!(i8).into()),
+        (b'B', 1) => PyValue::Int(read!(u8).into()),
+        (b'h', 2) => PyValue::Int(read!(i16).into()),
+        (b'H', 2) => PyValue::Int(read!(u16).into()),
+        (b'i' | b'l', 4) => PyValue::Int(read!(i32).into()),
+        (b'I' | b'L', 4) => PyValue::Int(read!(u32).into()),
+        (b'l' | b'q', 8) => PyValue::Int(read!(i64)),
+        // SAFETY: one element of eight bytes, in the array's own storage, which is aligned for its elements.
+        (b'L' | b'Q', 8) => unsafe { unsigned(place) },
+        (b'f', 4) => PyValue::Float(read!(f32).into()),
+        (b'd', 8) => PyValue::Float(read!(f64)),
+        // SAFETY: one code point of four bytes, in the array's own storage, which is aligned for its elements.
+        (b'u' | b'w', 4) => PyValue::Point(unsafe { std::slice::from_raw_parts(place.cast(), 1) }),
+        _ => return None,
+    };
+    Some(value)
+}
+
+/// An integer of 64 bits without sign.
+///
+/// # Safety
+/// The place holds one for `'f`, aligned.
+unsafe fn unsigned<'f>(place: *const u8) -> PyValue<'f> {
+    // SAFETY: as the caller promises.
+    let value = unsafe { place.cast::<u64>().read_unaligned() };
+    match i64::try_from(value) {
+        Ok(value) => PyValue::Int(value),
+        // SAFETY: eight aligned bytes are two halves; CPython runs on little-endian machines here (see `lib.rs`).
+        Err(_) => PyValue::Wide(unsafe { std::slice::from_raw_parts(place.cast(), 2) }),
+    }
+}
+
+fn view_int(object: Ref<'_>) -> View<'_> {
+    if let Some(value) = object.int() {
+        return View::Int(value);
+    }
+    // SAFETY: asks for a constant of the build.
+    let bits = unsafe { shim::strobe_digit_bits() };
+    match object.digits() {
+        Some((digits, negative)) => View::Big(BigDigits { negative, digits, bits: u8::try_from(bits).unwrap_or(30) }),
+        None => View::Opaque,
+    }
+}
+
+fn view_decimal(object: Ref<'_>) -> View<'_> {
+    const NEGATIVE: i32 = 1;
+    const INFINITE: i32 = 2;
+    const NOT_A_NUMBER: i32 = 4 | 8;
+    let (mut flags, mut exponent, mut length, mut words) = (0, 0, 0, std::ptr::null());
+    // SAFETY: a live decimal, whose layout was checked when the module started; the outputs are ours.
+    let there = unsafe {
+        shim::strobe_decimal(object.pointer(), &raw mut flags, &raw mut exponent, &raw mut length, &raw mut words)
+    };
+    let negative = flags & NEGATIVE != 0;
+    if there == 0 {
+        return View::Opaque;
+    }
+    if flags & NOT_A_NUMBER != 0 {
+        return View::Float(f64::NAN);
+    }
+    if flags & INFINITE != 0 {
+        return View::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
+    }
+    // SAFETY: a decimal holds `length` immutable words.
+    View::Decimal(DecimalDigits { negative, words: unsafe { std::slice::from_raw_parts(words, length) }, exponent })
+}
+
+fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
+    match facts.kind {
+        Kind::None => View::Null,
+        // SAFETY: `True` is alive for ever.
+        Kind::Bool => View::Bool(std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() })),
+        Kind::Int => view_int(object),
+        // SAFETY: a live float.
+        Kind::Float => View::Float(unsafe { shim::strobe_float(object.pointer()) }),
+        Kind::Complex => {
+            let (mut real, mut imaginary) = (0.0, 0.0);
+            // SAFETY: a live complex number; the outputs are ours.
+            unsafe { shim::strobe_complex(object.pointer(), &raw mut real, &raw mut imaginary) };
+            View::Complex(real, imaginary)
+        }
+        Kind::Decimal => view_decimal(object),
+        Kind::Str => object.text().map_or(View::Opaque, View::Str),
+        Kind::Bytes => object.bytes().map_or(View::Object, View::Bytes),
+        Kind::List => View::List(object.list().len()),
+        Kind::Tuple => View::List(object.tuple().len()),
+        Kind::Deque | Kind::Array => View::List(deque_len(object)),
+        Kind::Range => match range_of(object) {
+            Some((_, _, length)) => View::List(usize::try_from(length).unwrap_or(0)),
+            None => View::Opaque,
+        },
+        Kind::Set => View::Set(set_len(object)),
+        Kind::Keys | Kind::Values => View::List(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
+        Kind::Dict | Kind::OrderedDict | Kind::Proxy => match dict_of(object, facts.kind) {
+            Some(dict) => View::Map { len: dict.dict_len(), record: false },
+            None => View::Opaque,
+        },
+        Kind::NamedTuple => View::Named(object.tuple().len()),
+        Kind::Enum if plain_field(object, "_name_").is_some() => View::Enum,
+        Kind::Enum | Kind::Object => View::Object,
+        Kind::Exception => View::Exception,
+        Kind::Function => View::Function,
+        Kind::Iterator => View::Iterator,
+        Kind::Opaque => View::Opaque,
+        Kind::Scalar(_) => View::Scalar,
+    }
+}
+
+/// Visits object pointers.
+fn each<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(objects: &'f [*mut PyObject], mut visit: F) -> Walk {
+    for &object in objects {
+        // SAFETY: elements belong to their container; one under construction may hold null.
+        if let Some(value) = unsafe { PyValue::new(object) }
+            && visit(value).is_break()
+        {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+fn each_of_dict<'f>(dict: Ref<'f>, mut visit: impl FnMut(Ref<'f>, Ref<'f>) -> ControlFlow<()>) -> Walk {
+    let ordered = classes::facts(dict.class()).kind == Kind::OrderedDict;
+    if !ordered {
+        let complete = dict.dict_entries(|key, value| visit(key, value).is_continue());
+        return if complete { Walk::Complete } else { Walk::Stopped };
+    }
+    // SAFETY: a live `OrderedDict`, whose layout was checked when the module started.
+    let mut node = unsafe { shim::strobe_ordered_first(dict.pointer()) };
+    while !node.is_null() {
+        let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: a node of this dict, which cannot change while no Python code runs; the outputs are ours.
+        node = unsafe { shim::strobe_ordered_next(dict.pointer(), node, &raw mut key, &raw mut value) };
+        // SAFETY: both belong to the dict.
+        if let (Some(key), Some(value)) = (unsafe { Ref::new(key) }, unsafe { Ref::new(value) })
+            && visit(key, value).is_break()
+        {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+fn each_of_set<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(set: Ref<'f>, mut visit: F) -> Walk {
+    let mut position = 0;
+    // SAFETY: a live set, which cannot change while no Python code runs; its members belong to it.
+    while let Some(value) = unsafe { PyValue::new(shim::strobe_set_next(set.pointer(), &raw mut position)) } {
+        if visit(value).is_break() {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+fn each_of_deque<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(deque: Ref<'f>, mut visit: F) -> Walk {
+    let mut at = 0;
+    // SAFETY: a live deque, whose layout was checked when the module started.
+    let mut block = unsafe { shim::strobe_deque_begin(deque.pointer(), &raw mut at) };
+    for _ in 0..deque_len(deque) {
+        // SAFETY: not past the last element; elements belong to the deque.
+        let value = unsafe { PyValue::new(shim::strobe_deque_next(&raw mut block, &raw mut at)) };
+        if let Some(value) = value
+            && visit(value).is_break()
+        {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+/// Visits what a function makes of 0, 1, 2 … until it makes nothing.
+fn each_made<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(
+    len: usize,
+    make: impl Fn(usize) -> Option<PyValue<'f>>,
+    mut visit: F,
+) -> Walk {
+    for index in 0..len {
+        if let Some(value) = make(index)
+            && visit(value).is_break()
+        {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+impl<'f> Value<'f> for PyValue<'f> {
+    #[inline]
+    fn view(self) -> View<'f> {
+        match self {
+            PyValue::Object(object) => view(object, classes::facts(object.class())),
+            PyValue::Bool(value) => View::Bool(value),
+            PyValue::Int(value) => View::Int(value),
+            PyValue::Wide(digits) => View::Big(BigDigits { negative: false, digits, bits: 32 }),
+            PyValue::Float(value) => View::Float(value),
+            PyValue::Point(point) => View::Str(Text::Ucs4(point)),
+        }
+    }
+
+    #[inline]
+    fn identity(self) -> u64 {
+        match self {
+            PyValue::Object(object) => object.pointer() as u64,
+            // Objects are aligned, so that an odd number is nobody's; scalars are never compared by identity.
+            _ => 1,
+        }
+    }
+
+    #[inline]
+    fn type_info(self) -> TypeInfo {
+        classes::facts(self.class()).info
+    }
+
+    fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, mut visit: F) {
+        let mut qualified = String::new();
+        for class in self.class().ancestors() {
+            names::qualify(class, &mut qualified);
+            if visit(TypeName { qualified: Text::Utf8(&qualified), bare: class.bare_name() }).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn element(self, index: usize) -> Child<Self> {
+        let PyValue::Object(object) = self else { return Child::Absent };
+        // SAFETY: elements belong to their list or tuple.
+        let at = |items: &[*mut PyObject]| items.get(index).and_then(|&item| unsafe { PyValue::new(item) });
+        let found = match classes::facts(object.class()).kind {
+            Kind::List => at(object.list()),
+            Kind::Tuple | Kind::NamedTuple => at(object.tuple()),
+            Kind::Array => array_element(object, index),
+            Kind::Range => match range_of(object) {
+                Some(range) => match range_element(range, index) {
+                    Some(value) => Some(PyValue::Int(value)),
+                    None => return Child::Failed("a range beyond 64 bits"),
+                },
+                None => None,
+            },
+            _ => {
+                let (mut found, mut left) = (None, index);
+                self.elements(|value| {
+                    if left == 0 {
+                        found = Some(value);
+                        return ControlFlow::Break(());
+                    }
+                    left -= 1;
+                    ControlFlow::Continue(())
+                });
+                found
+            }
+        };
+        found.map_or(Child::Absent, Child::Present)
+    }
+
+    fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
+        let PyValue::Object(object) = self else { return Walk::Complete };
+        let kind = classes::facts(object.class()).kind;
+        match kind {
+            Kind::List => each(object.list(), visit),
+            Kind::Tuple | Kind::NamedTuple => each(object.tuple(), visit),
+            Kind::Set => each_of_set(object, visit),
+            Kind::Deque => each_of_deque(object, visit),
+            Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
+            Kind::Range => match range_of(object) {
+                Some(range) => {
+                    let len = usize::try_from(range.2).unwrap_or(0);
+                    each_made(len, |index| range_element(range, index).map(PyValue::Int), visit)
+                }
+                None => Walk::Complete,
+            },
+            Kind::Keys | Kind::Values => match dict_of(object, kind) {
+                Some(dict) => each_of_dict(dict, |key, value| {
+                    visit(PyValue::Object(if kind == Kind::Keys { key } else { value }))
+                }),
+                None => Walk::Complete,
+            },
+            _ => Walk::Complete,
+        }
+    }
+
+    fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
+        let PyValue::Object(object) = self else { return Walk::Complete };
+        match dict_of(object, classes::facts(object.class()).kind) {
+            Some(dict) => each_of_dict(dict, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
+            None => Walk::Complete,
+        }
+    }
+
+    fn lookup(self, key: Text<'_>) -> Option<Child<Self>> {
+        let PyValue::Object(object) = self else { return None };
+        let dict = dict_of(object, classes::facts(object.class()).kind)?;
+        if !dict.has_text_keys() {
+            return None;
+        }
+        let key = Owned::text(key)?;
+        Some(dict.dict_get(key.borrow()).map_or(Child::Absent, |value| Child::Present(PyValue::Object(value))))
+    }
+
+    fn fields<F: FnMut(Name<'f>, Child<Self>) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
+        let PyValue::Object(object) = self else { return Walk::Complete };
+        let facts = classes::facts(object.class());
+        if facts.kind == Kind::NamedTuple {
+            return named_fields(object, visit);
+        }
+        let own = match stored(object) {
+            Stored::None => ControlFlow::Continue(()),
+            Stored::Dict(dict) => {
+                let mut stop = ControlFlow::Continue(());
+                dict.dict_entries(|key, value| {
+                    if key.text().is_some() {
+                        stop = visit(names::name(key), Child::Present(PyValue::Object(value)));
+                    }
+                    stop.is_continue()
+                });
+                stop
+            }
+            Stored::Inline(fields) => inline_fields(&fields, &mut visit),
+        };
+        if own.is_break() || (facts.members && member_fields(object, &mut visit).is_break()) {
+            return Walk::Stopped;
+        }
+        if facts.kind == Kind::Exception && exception_fields(object, &mut visit).is_break() {
+            return Walk::Stopped;
+        }
+        Walk::Complete
+    }
+
+    fn member(self, name: &str) -> Child<Self> {
+        let PyValue::Object(object) = self else { return Child::Absent };
+        match Owned::interned(name) {
+            Some(name) => member(object, name.borrow(), None),
+            None => Child::Failed("out of memory"),
+        }
+    }
+
+    fn message(self) -> Option<Self> {
+        let PyValue::Object(object) = self else { return None };
+        if classes::facts(object.class()).kind != Kind::Exception {
+            return None;
+        }
+        // SAFETY: a live exception; its arguments belong to it.
+        let arguments = unsafe { Ref::new(shim::strobe_exception_args(object.pointer())) }?;
+        // SAFETY: elements of a live tuple.
+        let mut arguments = arguments.tuple().iter().filter_map(|&argument| unsafe { Ref::new(argument) });
+        arguments.find(|argument| argument.is_text()).map(PyValue::Object)
+    }
+
+    fn label(self, out: &mut String) {
+        if let PyValue::Object(object) = self {
+            label::push(object, classes::facts(object.class()).kind, out);
+        }
+    }
+}
+
+fn inline_fields<'f, F>(fields: &Fields, visit: &mut F) -> ControlFlow<()>
+where
+    F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+{
+    for position in 0..fields.count {
+        // SAFETY: below the number of values that are set.
+        let index = unsafe { shim::strobe_inline_order(&raw const *fields, position) };
+        if isize::try_from(index).is_ok_and(|index| index >= fields.keys) {
+            continue;
+        }
+        // SAFETY: an index of the class's shared keys, which the class keeps alive.
+        let name = unsafe { Ref::new(shim::strobe_inline_name(&raw const *fields, index)) };
+        if let (Some(name), Some(value)) = (name, inline_value(fields, index)) {
+            visit(names::name(name), Child::Present(PyValue::Object(value)))?;
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn member_fields<'f, F>(object: Ref<'f>, visit: &mut F) -> ControlFlow<()>
+where
+    F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+{
+    for &member in classes::members(object.class()).iter() {
+        let Some((id, redacted)) = member.name else { continue };
+        if let Some(value) = read_member(object, member) {
+            visit(Name::Known { id, redacted }, Child::Present(value))?;
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn named_fields<'f, F>(object: Ref<'f>, mut visit: F) -> Walk
+where
+    F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+{
+    for (member, &value) in classes::members(object.class()).iter().zip(object.tuple()) {
+        let name = member.name.map_or(Name::Text(Text::Utf8("?")), |(id, redacted)| Name::Known { id, redacted });
+        // SAFETY: elements of a live tuple.
+        if let Some(value) = unsafe { PyValue::new(value) }
+            && visit(name, Child::Present(value)).is_break()
+        {
+            return Walk::Stopped;
+        }
+    }
+    Walk::Complete
+}
+
+fn exception_fields<'f, F>(object: Ref<'f>, visit: &mut F) -> ControlFlow<()>
+where
+    F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+{
+    // SAFETY: a live exception; what it holds belongs to it; `None` is alive for ever.
+    let (args, cause, context, suppressed, none) = unsafe {
+        (
+            PyValue::new(shim::strobe_exception_args(object.pointer())),
+            PyValue::new(shim::strobe_exception_cause(object.pointer())),
+            PyValue::new(shim::strobe_exception_context(object.pointer())),
+            shim::strobe_exception_suppressed(object.pointer()) != 0,
+            PyValue::new(ffi::Py_None()),
+        )
+    };
+    let extra = [
+        ("args", args),
+        ("__cause__", cause.or(none)),
+        ("__context__", context.or(none)),
+        ("__suppress_context__", Some(PyValue::Bool(suppressed))),
+    ];
+    for (name, value) in extra {
+        if let Some(value) = value {
+            visit(Name::Text(Text::Utf8(name)), Child::Present(value))?;
+        }
+    }
+    ControlFlow::Continue(())
+}

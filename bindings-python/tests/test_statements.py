@@ -1,0 +1,156 @@
+"""A line probe fires once per execution of its line: each case marks the line and says how often it must fire."""
+
+import sys
+import textwrap
+
+import pytest
+from stroboscope import _native
+
+TOOL = 5
+
+CASES = {
+    "simple": ("x = 1  # here", 1),
+    "multi_line_call": ("f(  # here\n    1,\n    2,\n)", 1),
+    "nested_multi_line_call": ("f(  # here\n    f(\n        1),\n    f(2,\n      3),\n)", 1),
+    "assigned_multi_line_call": ("x = f(  # here\n    1,\n    2,\n)", 1),
+    "for_header": ("for i in range(3):  # here\n    f(i)", 1),
+    "for_body": ("for i in range(3):\n    f(i)  # here", 3),
+    "for_body_of_two": ("for i in range(3):\n    f(i)  # here\n    f(2)", 3),
+    "empty_for": ("for i in ():  # here\n    f(i)", 1),
+    "for_else": ("for i in range(3):\n    f(i)\nelse:\n    f(1)  # here", 1),
+    "while_header": ("n = 3\nwhile n:  # here\n    n -= 1", 4),
+    "while_body": ("n = 3\nwhile n:\n    n -= 1  # here", 3),
+    "while_true": ("n = 3\nwhile True:\n    n -= 1  # here\n    if not n:\n        break", 3),
+    "break": ("for i in range(3):\n    if i == 1:\n        break  # here", 1),
+    "continue": ("for i in range(3):\n    if i == 1:\n        continue  # here\n    f(i)", 1),
+    "pass": ("for i in range(3):\n    pass  # here", 3),
+    "comprehension": ("x = [f(i) for i in range(3)]  # here", 1),
+    "comprehension_of_two_lines": ("x = [f(i)  # here\n     for i in range(3)]", None),
+    "nested_comprehension": ("x = [[f(j) for j in range(2)] for i in range(3)]  # here", 1),
+    "comprehension_in_call": ("f([i for i in range(3)])  # here", 1),
+    "generator_expression": ("x = list(f(i) for i in range(3))  # here", 1),
+    "if_header": ("if f(1):  # here\n    f(2)", 1),
+    "else_body": ("if not f(1):\n    f(2)\nelse:\n    f(3)  # here", 1),
+    "elif_header": ("if not f(1):\n    f(2)\nelif f(2):  # here\n    f(3)", 1),
+    "and_or": ("x = f(1) and f(0) or f(2)  # here", 1),
+    "conditional": ("x = f(1) if f(0) else f(2)  # here", 1),
+    "chained_comparison": ("x = 1 < f(2) < 3  # here", 1),
+    "try_body": ("try:\n    f(1)  # here\nfinally:\n    f(2)", 1),
+    "finally_normal": ("try:\n    f(1)\nfinally:\n    f(2)  # here", 1),
+    "finally_raised": ("try:\n    try:\n        1 / 0\n    finally:\n        f(2)  # here\nexcept ZeroDivisionError:\n    pass", 1),
+    "except_header": ("try:\n    1 / 0\nexcept ZeroDivisionError:  # here\n    f(1)", 1),
+    "except_as": ("try:\n    1 / 0\nexcept ZeroDivisionError as error:  # here\n    f(error)", 1),
+    "except_body": ("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    f(error)  # here", 1),
+    "second_except": ("try:\n    1 / 0\nexcept ValueError:\n    f(1)\nexcept ZeroDivisionError:  # here\n    f(2)", 1),
+    "except_star": ("try:\n    raise ExceptionGroup('', [ValueError()])\nexcept* ValueError:\n    f(1)  # here", 1),
+    "raise": ("try:\n    raise ValueError(f(1))  # here\nexcept ValueError:\n    pass", 1),
+    "with_header": ("with C():  # here\n    f(1)", 1),
+    "with_two": ("with C(), C():  # here\n    f(1)", 1),
+    "with_body": ("with C():\n    f(1)  # here", 1),
+    "after_with": ("with C():\n    f(1)\nf(2)  # here", 1),
+    "with_raised": ("try:\n    with C():  # here\n        1 / 0\nexcept ZeroDivisionError:\n    f(1)", 1),
+    "return_in_with": ("with C():  # here\n    return f(1)", 1),
+    "assert": ("assert f(1), 'no'  # here", 1),
+    "delete": ("x = 1\ndel x  # here", 1),
+    "augmented": ("x = 1\nx += f(2)  # here", 1),
+    "unpack": ("a, b = f((1, 2))  # here", 1),
+    "two_on_a_line": ("x = 1; y = 2  # here", 1),
+    "none": ("x = None  # here", 1),
+    "nested_def": ("def g():  # here\n    return 1\ng()", 1),
+    "lambda": ("g = lambda: f(1)  # here\ng()\ng()", 1),
+    "match_header": ("match f(2):  # here\n    case 1:\n        f(1)\n    case 2:\n        f(2)", 1),
+    "match_body": ("match f(2):\n    case 1:\n        f(1)\n    case 2:\n        f(2)  # here", 1),
+    "return_value": ("return f(1)  # here", 1),
+    "return_none": ("f(1)\nreturn None  # here", 1),
+    "return_in_loop": ("for i in range(3):\n    if i == 1:\n        return  # here", 1),
+    "return_in_try": ("try:\n    return f(1)  # here\nfinally:\n    f(2)", 1),
+    "last_statement_in_loop": ("for i in range(3):\n    if i:\n        f(i)  # here", 2),
+    "yield": ("yield f(1)  # here", 1),
+    "yield_in_loop": ("for i in range(3):\n    yield i  # here", 3),
+    "after_yield": ("yield 1\nf(2)  # here", 1),
+    "dict_display": ("x = {'a': f(1),  # here\n    'b': f(2),\n}", 1),
+    "method_chain": ("x = ('a'  # here\n     .upper()\n     .lower())", 1),
+    "f_string": ("x = f'{f(1)} {f(2)}'  # here", 1),
+    "walrus": ("if (y := f(1)):  # here\n    f(y)", 1),
+    "slice": ("x = [1, 2, 3]\nx[0:f(2)] = [f(1)]  # here", 1),
+    "import": ("import os.path  # here", 1),
+    "class_in_function": ("class K:  # here\n    y = 1", 1),
+}
+
+
+def run_case(source):
+    text = f"def target(f, C):\n{textwrap.indent(source, '    ')}\n"
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "# here" in one)
+    space = {}
+    exec(compile(text, "<case>", "exec"), space)
+    target = space["target"]
+    code = target.__code__
+    offsets = {offset for offset, first, _ in _native._test_statement_starts(code) if first == line}
+    hits = []
+    events = sys.monitoring.events
+    sys.monitoring.use_tool_id(TOOL, "test")
+    try:
+        sys.monitoring.register_callback(
+            TOOL, events.INSTRUCTION, lambda code, offset: hits.append(offset) if offset in offsets else None
+        )
+        sys.monitoring.set_local_events(TOOL, code, events.INSTRUCTION)
+
+        class C:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *exc):
+                return False
+
+        result = target(lambda value=None: value, C)
+        if hasattr(result, "send"):
+            list(result)
+    finally:
+        sys.monitoring.set_local_events(TOOL, code, 0)
+        sys.monitoring.register_callback(TOOL, events.INSTRUCTION, None)
+        sys.monitoring.free_tool_id(TOOL)
+    return offsets, hits
+
+
+@pytest.mark.parametrize("name", [name for name, (_, expected) in CASES.items() if expected is not None])
+def test_a_line_fires_once_per_execution(name):
+    source, expected = CASES[name]
+    offsets, hits = run_case(source)
+    assert len(hits) == expected, (offsets, hits)
+
+
+def test_an_instruction_with_a_wide_argument_fires_once():
+    constants = "\n".join(f"x = {number}.5" for number in range(400))
+    _, hits = run_case(f"{constants}\nx = 999.5  # here")
+    assert len(hits) == 1
+
+
+def test_a_body_on_the_def_line():
+    space = {}
+    exec(compile("def target(): return 1", "<case>", "exec"), space)
+    assert [line for _, line, _ in _native._test_statement_starts(space["target"].__code__)] == [1]
+
+
+def test_a_multi_line_statement_knows_its_end():
+    space = {}
+    exec(compile("def target(f):\n    f(\n        1,\n        2,\n    )\n    return 3\n", "<case>", "exec"), space)
+    starts = _native._test_statement_starts(space["target"].__code__)
+    assert [(line, end) for _, line, end in starts] == [(2, 5), (6, 6)]
+
+
+def test_every_function_of_some_modules_has_statements():
+    import asyncio.base_events
+    import dataclasses
+    import inspect
+    import typing
+
+    seen = 0
+    for module in (asyncio.base_events, dataclasses, inspect, typing, textwrap):
+        for function in vars(module).values():
+            if inspect.isfunction(function) and function.__module__ == module.__name__:
+                code = inspect.unwrap(function).__code__
+                starts = _native._test_statement_starts(code)
+                lines = {line for _, _, line in code.co_lines() if line}
+                assert starts and {line for _, line, _ in starts} <= lines, code
+                seen += 1
+    assert seen > 100
