@@ -259,7 +259,8 @@ def fresh_key(i):
 
 def fresh_attribute(i):
     bag = Bag()
-    setattr(bag, f"attribute{i}", i)
+    # Not setattr: that interns the name, and CPython 3.12 never frees an interned string.
+    vars(bag)[f"attribute{i}"] = i
     return bag
 
 
