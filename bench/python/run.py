@@ -6,7 +6,7 @@ that it survives a machine whose speed changes. After: `../report.py`.
 
     .venv-bench-3.12/bin/python bench/python/run.py [--quick] [--only PART,...] [--rounds N] [--sides ...] [--out FILE]
 
-A PART is `hits`, `events`, `other`, `startup`, `install`, `memory`, or the name of one row of `hits`.
+A PART is `hits`, `events`, `other`, `instructions`, `startup`, `install`, `memory`, or the name of one row of `hits`.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import datetime
 import json
 import os
 import platform
+import re
 import select
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,7 +33,7 @@ import startup  # noqa: E402
 block_ns = 8_000_000
 # What a difference of two calls can still tell; the ratio of a hit that costs nothing is taken against it.
 resolution_ns = 0.5
-parts = ["hits", "events", "other", "startup", "install", "memory"]
+parts = ["hits", "events", "other", "instructions", "startup", "install", "memory"]
 
 
 class WorkerDied(Exception):
@@ -41,18 +43,9 @@ class WorkerDied(Exception):
 class Worker:
     """A live process of one side."""
 
-    def __init__(self, rig, side, rates="lifted", sink=os.devnull, probes=None):
+    def __init__(self, rig, side, **how):
         self.side = side
-        env = {
-            **os.environ,
-            "PYTHONHASHSEED": "0",
-            "BENCH_CPU": str(rig.cpu),
-            "BENCH_AGENT_URL": rig.agent_url,
-            "BENCH_PROBES": probes or rig.probes,
-            "BENCH_RATES": rates,
-            "BENCH_SINK": sink,
-        }
-        command = [rig.python[side], os.path.join(here, f"worker_{side}.py")]
+        command, env = rig.command(side, **how)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0)
         self.lines = self.process.stdout
 
@@ -102,6 +95,19 @@ class Rig:
             file.write(text)
         return path
 
+    def command(self, side, rates="lifted", sink=os.devnull, probes=None):
+        """The command of a worker and its environment."""
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": "0",
+            "BENCH_CPU": str(self.cpu),
+            "BENCH_AGENT_URL": self.agent_url,
+            "BENCH_PROBES": probes or self.probes,
+            "BENCH_RATES": rates,
+            "BENCH_SINK": sink,
+        }
+        return [self.python[side], os.path.join(here, f"worker_{side}.py")], env
+
     def worker(self, side, **how):
         """A living worker, started when first asked for."""
         key = (side, *sorted(how.items()))
@@ -131,6 +137,9 @@ def main():
     unknown = set(wanted) - set(parts) - {row.name for row in rows.hit_rows}
     if unknown:
         raise SystemExit(f"no such part or row: {', '.join(sorted(unknown))}")
+    if options.realtime:
+        # The workers inherit it.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     rig = Rig(options)
     started = time.monotonic()
     result = _head(options)
@@ -170,6 +179,7 @@ def _options():
     parser.add_argument("--python", default=sys.executable, help="the interpreter of all sides, with requirements.txt in it")
     parser.add_argument("--ours-python", help="another environment of the same interpreter, with our wheel in it")
     parser.add_argument("--cpu", type=int, default=0, help="the core for every application thread")
+    parser.add_argument("--realtime", action="store_true", help="run before all else on a busy machine (needs root)")
     parser.add_argument("--out", help="the file of results")
     options = parser.parse_args()
     if sys.version_info < (3, 12):  # noqa: UP036 (the driver may be run with any Python)
@@ -203,7 +213,15 @@ def _head(options):
 def _measured(part, rig, chosen):
     if part == "hits":
         return {row.name: _hit_row(rig, row) for row in chosen}
-    return {"events": _events, "other": _other, "startup": _startup, "install": _install, "memory": _memory}[part](rig)
+    others = {
+        "events": _events,
+        "other": _other,
+        "instructions": _instructions,
+        "startup": _startup,
+        "install": _install,
+        "memory": _memory,
+    }
+    return others[part](rig)
 
 
 def _version(rig, side):
@@ -371,6 +389,43 @@ def _other(rig):
 
 # `targets.exceptions` unwinds so many frames per round.
 _frames_unwound = 2
+
+
+def _instructions(rig):
+    """Instructions of code that nobody probes, ours over none: a count does not depend on where things lie."""
+    if "ours" not in rig.sides:
+        return {"error": _ours_only}
+    if not shutil.which("valgrind"):
+        return {"error": "valgrind is not here"}
+    answer = {}
+    for target in ("calls", "generators", "exceptions"):
+        each = {side: _count(rig, side, target) for side in ("ours", "none")}
+        answer[target] = each["ours"] / each["none"]
+        print(target, json.dumps(each), flush=True)
+    return answer
+
+
+_ours_only = "only ours is counted"
+
+
+def _count(rig, side, target):
+    """Instructions of one round of the loop: the difference of a long and a short run."""
+    few, many = (_counted_run(rig, side, target, n) for n in _counted_rounds)
+    return (many - few) / (_counted_rounds[1] - _counted_rounds[0])
+
+
+_counted_rounds = (5_000, 55_000)
+
+
+def _counted_run(rig, side, target, n):
+    command, env = rig.command(side)
+    valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    request = json.dumps({"op": "whole", "target": target, "n": n})
+    run = subprocess.run([*valgrind, *command], env=env, input=request, capture_output=True, text=True, timeout=300)
+    found = re.search(r"Collected : (\d+)", run.stderr)
+    if run.returncode or not found:
+        raise WorkerDied(f"the worker of {side} under callgrind: {run.stderr[-300:]}")
+    return int(found.group(1))
 
 
 def _startup(rig):
