@@ -126,7 +126,7 @@ class _Operations:
         }
 
     def event(self, target, calls, blocks):
-        """CPU of the whole process per event, up to the finished text; the twin's calls are taken off, the waiting is not."""
+        """CPU of the whole process per event, up to the finished text; only the twin's calls are taken off."""
         probed, twin = _pair(target)
         arguments = targets.arguments[target]
         self.side.render()

@@ -27,15 +27,33 @@ class Row:
 
 hit_rows = [
     Row("condition_false", "condition false", "condition_false", "line", 120, over_floor=70, rate="false"),
-    Row("limited_armed", "unconditional, over its rate, armed", "limited", "line", 300, over_floor=30, rate="kept", keep_armed=True),
+    Row(
+        "limited_armed",
+        "unconditional, over its rate, armed",
+        "limited",
+        "line",
+        300,
+        over_floor=30,
+        rate="kept",
+        keep_armed=True,
+    ),
     Row("limited_disarmed", "unconditional, over its rate, disarmed", "limited", "line", 5000, mean=2, rate="kept"),
-    Row("condition_limited", "conditional and true, gate empty", "condition_limited", "line", 300, over_floor=30, rate="kept", keep_armed=True),
+    Row(
+        "condition_limited",
+        "conditional and true, gate empty",
+        "condition_limited",
+        "line",
+        300,
+        over_floor=30,
+        rate="kept",
+        keep_armed=True,
+    ),
     Row("line_log", "line log, template of two values", "line_log", "line", 300, over_floor=150),
     Row("line_small", "snapshot small, line", "line_small", "line", 350, over_floor=220),
     Row("method_small", "snapshot small, method", "method_small", "return", 300, over_floor=320),
     Row("method_medium", "snapshot medium, method", "method_medium", "return", 260, per_node=15),
     Row("method_large", "snapshot large, limits hit, method", "method_large", "return", 180, per_node=18),
-]  # fmt: skip
+]
 
 # Whole event, background rendering included: total CPU of the process.
 event_targets = ["line_log", "line_small", "method_small", "method_medium", "method_large"]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The driver: what a probe costs its host, ours beside the peer, and the figures kept as JSON for `report.py`.
 
-One process per side lives on the same core; short blocks of them are interleaved and the ratio is taken round by round, so
-that it survives a machine whose speed changes. After: `../report.py`.
+One process per side lives on the same core; short blocks of them are interleaved and the ratio is taken round by round,
+so that it survives a machine whose speed changes. After: `../report.py`.
 
     .venv-bench-3.12/bin/python bench/python/run.py [--quick] [--only PART,...] [--rounds N] [--sides ...] [--out FILE]
 
@@ -26,9 +26,9 @@ import time
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, here)
 
-import definitions  # noqa: E402
-import rows  # noqa: E402
-import startup  # noqa: E402
+import definitions
+import rows
+import startup
 
 block_ns = 8_000_000
 # What a difference of two calls can still tell; the ratio of a hit that costs nothing is taken against it.
@@ -85,7 +85,9 @@ class Rig:
         self.python["ours"] = options.ours_python or options.python
         self.folder = tempfile.TemporaryDirectory()
         self.probes = self.write("probes.json", json.dumps(definitions.build()))
-        self.agent = subprocess.Popen([sys.executable, os.path.join(here, "agent.py")], stdout=subprocess.PIPE, text=True)
+        self.agent = subprocess.Popen(
+            [sys.executable, os.path.join(here, "agent.py")], stdout=subprocess.PIPE, text=True
+        )
         self.agent_url = f"http://127.0.0.1:{int(self.agent.stdout.readline())}"
         self.living = {}
 
@@ -95,7 +97,7 @@ class Rig:
             file.write(text)
         return path
 
-    def command(self, side, rates="lifted", sink=os.devnull, probes=None):
+    def command(self, side, rates=None, sink=os.devnull, probes=None):
         """The command of a worker and its environment."""
         env = {
             **os.environ,
@@ -103,7 +105,7 @@ class Rig:
             "BENCH_CPU": str(self.cpu),
             "BENCH_AGENT_URL": self.agent_url,
             "BENCH_PROBES": probes or self.probes,
-            "BENCH_RATES": rates,
+            "BENCH_RATES": rates or "lifted",
             "BENCH_SINK": sink,
         }
         return [self.python[side], os.path.join(here, f"worker_{side}.py")], env
@@ -176,14 +178,14 @@ def _options():
     parser.add_argument("--only", help="parts or rows, with commas between")
     parser.add_argument("--rounds", type=int, help="rounds of each row (61, quick: 11)")
     parser.add_argument("--sides", default="peer,ours", help="which of the debuggers (peer,ours)")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter of all sides, with requirements.txt in it")
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter of all sides, with requirements.txt in it"
+    )
     parser.add_argument("--ours-python", help="another environment of the same interpreter, with our wheel in it")
     parser.add_argument("--cpu", type=int, default=0, help="the core for every application thread")
     parser.add_argument("--realtime", action="store_true", help="run before all else on a busy machine (needs root)")
     parser.add_argument("--out", help="the file of results")
     options = parser.parse_args()
-    if sys.version_info < (3, 12):  # noqa: UP036 (the driver may be run with any Python)
-        raise SystemExit(f"stroboscope needs CPython 3.12 or newer; this is {platform.python_version()}")
     options.rounds = options.rounds or (11 if options.quick else 61)
     if not options.out:
         # Only a whole run may replace the figures that are kept.
@@ -197,9 +199,14 @@ def _options():
 def _head(options):
     with open("/proc/cpuinfo") as file:
         model = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    arguments = [argument for argument in sys.argv[1:] if not os.path.isabs(argument.split("=")[-1])]
+    # What a reader needs to make the figures again; where things lie on this machine is not part of it.
+    command = ["bench/python/run.py"]
+    command += [f"--{flag}" for flag in ("quick", "realtime") if getattr(options, flag)]
+    command += [f"--only {options.only}"] if options.only else []
+    command += [f"--sides {options.sides}"] if options.sides != "peer,ours" else []
+    command += [f"--rounds {options.rounds}"]
     return {
-        "command": " ".join(["bench/python/run.py", *arguments]),
+        "command": " ".join(command),
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "compiler": platform.python_compiler(),
@@ -236,14 +243,17 @@ def spread(values):
 
 
 def _hit_row(rig, row):
-    asked = {side: rig.worker(side, rates=("kept" if row.rate == "kept" else "lifted")) for side in rig.debuggers()}
+    rates = {"ours": "kept" if row.rate == "kept" else "lifted"}
+    asked = {side: rig.worker(side, rates=rates.get(side)) for side in rig.debuggers()}
     asked["floor"] = rig.worker("floor")
     notes = []
     if "ours" in asked and row.rate == "kept":
         understood = asked["ours"].ask("keep_armed", wanted=row.keep_armed)
         if row.keep_armed and not understood:
             notes.append("ours may have been disarmed: it has no hook to forbid it")
-    sizes = {side: _size(worker, row.target, row.rate == "lifted" and side != "floor") for side, worker in asked.items()}
+    sizes = {
+        side: _size(worker, row.target, row.rate == "lifted" and side != "floor") for side, worker in asked.items()
+    }
     settle_ms = 30 if row.rate == "kept" else 0
     rounds = {side: [] for side in asked}
     order = list(asked)
@@ -298,13 +308,14 @@ def _events(rig):
     answer = {}
     sink = rig.write("events.ndjson", "")
     for target in rows.event_targets:
-        asked = {side: rig.worker(side) for side in rig.debuggers()}
+        rates = {"ours": "lifted"}
+        asked = {side: rig.worker(side, rates=rates.get(side)) for side in rig.debuggers()}
         sizes = {side: _size(worker, target, True) for side, worker in asked.items()}
-        payloads = {side: worker.ask("payload", target=target)["text"] for side, worker in asked.items() if side == "peer"}
         if "ours" in asked:
-            # Other processes: in these nothing is ever discarded, the worker renders all of it.
-            payloads["ours"] = rig.worker("ours", sink=sink, rates="lifted").ask("payload", target=target)["text"]
-            asked["ours"] = rig.worker("ours", sink="/dev/null", rates="lifted")
+            # Other processes than that of the hits: there the ring is emptied without rendering, here all is rendered.
+            asked["ours"] = rig.worker("ours", sink=os.devnull)
+        printers = {**asked, "ours": rig.worker("ours", sink=sink)} if "ours" in asked else asked
+        payloads = {side: worker.ask("payload", target=target)["text"] for side, worker in printers.items()}
         one = {"sides": {}, "payload": {}}
         cpu = {side: [] for side in asked}
         events = {side: [] for side in asked}
@@ -326,7 +337,9 @@ def _events(rig):
             one["payload"][side] = {"bytes": len(payloads[side].encode()), "nodes": count_nodes(payloads[side])}
         if len(asked) == 2:
             one["ratio"] = spread([a / b for a, b in zip(cpu["peer"], cpu["ours"], strict=True)])
-        told = [f"{s} {f['cpu_ns'][1] / 1e3:.2f} us, x{f['of_orjson'][1]:.2f} of orjson" for s, f in one["sides"].items()]
+        told = [
+            f"{s} {f['cpu_ns'][1] / 1e3:.2f} us, x{f['of_orjson'][1]:.2f} of orjson" for s, f in one["sides"].items()
+        ]
         print(f"{target:18}", *told, one["payload"], one.get("ratio", ""), sep="  ", flush=True)
         answer[target] = one
     return answer
@@ -355,11 +368,11 @@ def _captures(event):
 
 
 def _other(rig):
-    """Code that nobody probes. Fresh processes several times: where code and data lie in memory also moves these figures."""
+    """Code that nobody probes. Fresh processes several times: where things lie in memory also moves these figures."""
     sides = [*rig.debuggers(), "none"]
     work = {"calls": 100_000, "generators": 200_000, "exceptions": 10_000}
     times = {target: {side: [] for side in sides} for target in work}
-    beside = {side: [] for side in rig.debuggers()}
+    beside = {side: [] for side in sides}
     for _ in range(2 if rig.options.quick else 6):
         rig.end_workers()
         asked = {side: rig.worker(side) for side in sides}
@@ -369,13 +382,17 @@ def _other(rig):
                     found = asked[side].ask("whole", target=target, n=n)["ns"]
                     if number >= 0:
                         times[target][side].append(found)
-        for side in beside:
-            for number in range(-1, rig.options.rounds // 2):
+        for number in range(-1, rig.options.rounds // 2):
+            for side in sides if number % 2 else reversed(sides):
                 found = asked[side].ask("beside", target="other_lines", n=50_000)["ratio"]
                 if number >= 0:
                     beside[side].append(found)
     rig.end_workers()
-    answer = {"other_lines": {side: spread(found) for side, found in beside.items()}}
+    # The twins are not equally fast even without a probe: that difference is taken out.
+    lines = {
+        side: spread([a / b for a, b in zip(beside[side], beside["none"], strict=True)]) for side in rig.debuggers()
+    }
+    answer = {"other_lines": {**lines, "twins": spread(beside["none"])}}
     for target, found in times.items():
         answer[target] = {"bare_ns": spread(found["none"])}
         for side in rig.debuggers():
@@ -398,7 +415,7 @@ def _instructions(rig):
     if not shutil.which("valgrind"):
         return {"error": "valgrind is not here"}
     answer = {}
-    for target in ("calls", "generators", "exceptions"):
+    for target in ("other_lines_p", "calls", "generators", "exceptions"):
         each = {side: _count(rig, side, target) for side in ("ours", "none")}
         answer[target] = each["ours"] / each["none"]
         print(target, json.dumps(each), flush=True)
@@ -421,7 +438,8 @@ def _counted_run(rig, side, target, n):
     command, env = rig.command(side)
     valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     request = json.dumps({"op": "whole", "target": target, "n": n})
-    run = subprocess.run([*valgrind, *command], env=env, input=request, capture_output=True, text=True, timeout=300)
+    command = [*valgrind, *command]
+    run = subprocess.run(command, env=env, input=request, capture_output=True, text=True, timeout=300, check=False)
     found = re.search(r"Collected : (\d+)", run.stderr)
     if run.returncode or not found:
         raise WorkerDied(f"the worker of {side} under callgrind: {run.stderr[-300:]}")

@@ -1,8 +1,8 @@
 """Ours, through its public interface.
 
-The rates of the probes are lifted by their definitions, as for the peer; `BENCH_RATES=lifted` lifts the rate of the process
-too, and the CPU budget is off: both would otherwise pause the probes that are measured. Between blocks the ring is
-emptied without rendering (`_native._test_drain`, from whose first call on the worker leaves the ring alone), as the
+The rates of the probes are lifted by their definitions, as for the peer; `BENCH_RATES=lifted` lifts the rate of the
+process too, and the CPU budget is off: both would otherwise pause the probes that are measured. Between blocks the ring
+is emptied without rendering (`_native._test_drain`, from whose first call on the worker leaves the ring alone), as the
 peer's queue is. Where the background is part of the figure, `flush` is called instead and that hook never.
 """
 
@@ -13,11 +13,11 @@ import time
 
 os.environ["STROBE_CPU_BUDGET"] = "0"
 
-import stroboscope  # noqa: E402
-from stroboscope import _native  # noqa: E402
+import stroboscope
+from stroboscope import _native
 
-import measure  # noqa: E402
-import targets  # noqa: E402
+import measure
+import targets
 
 _sink = os.environ["BENCH_SINK"]
 _installed = ("INSTALLED", "EMITTING")

@@ -1,8 +1,8 @@
 """The peer, ddtrace, as a user would start it: `ddtrace.auto` and a probe file.
 
-What is conceded to it, so that only the hit is timed: telemetry off, an upload interval so long that nothing is uploaded
-while a block runs, its queues emptied between blocks so that they are never full, its limit of 100 snapshots a second
-for the process lifted.
+What is conceded to it, so that only the hit is timed: telemetry off, an upload interval so long that nothing is
+uploaded while a block runs, its queues emptied between blocks so that they are never full, its limit of 100 snapshots
+a second for the process lifted.
 """
 
 import json
@@ -19,16 +19,16 @@ os.environ.update(
     DD_SERVICE="bench",
 )
 
-import ddtrace.auto  # noqa: E402, F401
+import ddtrace.auto
 
 logging.getLogger("ddtrace").setLevel(logging.ERROR)
 
-from ddtrace.debugging._debugger import Debugger  # noqa: E402
-from ddtrace.debugging._probe.remoteconfig import ProbePollerEvent, build_probe  # noqa: E402
-from ddtrace.debugging._uploader import SignalUploader  # noqa: E402
+from ddtrace.debugging._debugger import Debugger
+from ddtrace.debugging._probe.remoteconfig import ProbePollerEvent, build_probe
+from ddtrace.debugging._uploader import SignalUploader
 
-import measure  # noqa: E402
-import targets  # noqa: E402
+import measure
+import targets
 
 debugger = Debugger._instance
 debugger._global_rate_limiter.limit_rate = float("inf")
