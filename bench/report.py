@@ -98,8 +98,9 @@ def _version(result):
     head = [
         f"## CPython {result['python']}",
         f"`{result['command']}`, {result['date']}, {machine['cores']} cores of {machine['cpu']}, load"
-        f" {machine['load']} at the start, {result['rounds']} rounds{', **quick**' if result['quick'] else ''}, {result['compiler']};"
-        f" ddtrace {versions.get('peer', _not_measured)}, ours {versions.get('ours', _not_measured)}.",
+        f" {machine['load']} at the start, {result['rounds']} rounds{', **quick**' if result['quick'] else ''},"
+        f" {result['compiler']}; ddtrace {versions.get('peer', _not_measured)},"
+        f" ours {versions.get('ours', _not_measured)}.",
     ]
     total = judge.reached + len(judge.missed)
     summary = [f"**{judge.reached} of {total} goals reached.**"]

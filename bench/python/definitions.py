@@ -38,7 +38,7 @@ _plain_log = {**_snapshot, "captureSnapshot": False}
 def marked_lines(path=targets_file):
     """Line numbers by marker."""
     with open(path) as file:
-        found = ((number, re.search(r"#@ (\w+)", line)) for number, line in enumerate(file, 1))
+        found = ((number, re.search(r"# probe: (\w+)$", line)) for number, line in enumerate(file, 1))
         return {match.group(1): number for number, match in found if match}
 
 

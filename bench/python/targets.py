@@ -1,6 +1,7 @@
 """The functions under test: NAME_p gets the probe, NAME_b is its twin that never has one.
 
-Before: `definitions.py` looks the `#@ NAME` markers up, so that lines may move freely. After: `measure.py` calls them.
+Before: `definitions.py` looks the `# probe: NAME` markers up, so that lines may move freely. After: `measure.py` calls
+them.
 """
 
 
@@ -73,7 +74,7 @@ objects = [User(i, f"user{i}") for i in range(150)]
 
 def condition_false_p(items, user):
     z = len(items)
-    z = z + 1  # @ condition_false
+    z = z + 1  # probe: condition_false
     return z
 
 
@@ -85,7 +86,7 @@ def condition_false_b(items, user):
 
 def limited_p(x, y):
     z = x + 1
-    z = z + y  # @ limited
+    z = z + y  # probe: limited
     return z
 
 
@@ -97,7 +98,7 @@ def limited_b(x, y):
 
 def condition_limited_p(items, user):
     z = len(items)
-    z = z + 1  # @ condition_limited
+    z = z + 1  # probe: condition_limited
     return z
 
 
@@ -109,7 +110,7 @@ def condition_limited_b(items, user):
 
 def line_log_p(x, y):
     z = x + 1
-    z = z + y  # @ line_log
+    z = z + y  # probe: line_log
     return z
 
 
@@ -121,7 +122,7 @@ def line_log_b(x, y):
 
 def line_small_p(a, b, c, d, e):
     z = a + 1
-    z = z + 1  # @ line_small
+    z = z + 1  # probe: line_small
     return z
 
 
@@ -169,7 +170,7 @@ def method_large_b(big_list, big_dict, big_text, wide, deep, objects):
 
 def other_lines_p(n):
     t = 0
-    u = 1  # @ other_lines
+    u = 1  # probe: other_lines
     i = 0
     while i < n:
         t = t + i
@@ -244,7 +245,7 @@ def _raising(i):
 
 
 def memory_p(value):
-    z = value  # @ memory
+    z = value  # probe: memory
     return z
 
 
