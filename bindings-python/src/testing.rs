@@ -133,7 +133,13 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
     Ok(out)
 }
 
-fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Tables, out: &Bound<'py, PyDict>) -> PyResult<()> {
+fn children<'py>(
+    py: Python<'py>,
+    value: PyValue<'_>,
+    depth: u32,
+    tables: &Tables,
+    out: &Bound<'py, PyDict>,
+) -> PyResult<()> {
     let mut failed = Ok(());
     let mut keep = |result: PyResult<()>| match result {
         Ok(()) => ControlFlow::Continue(()),
@@ -145,13 +151,16 @@ fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
     match value.view() {
         View::List(_) | View::Set(_) => {
             let list = PyList::empty(py);
-            value.elements(|element| keep(describe(py, element, depth, tables).and_then(|element| list.append(element))));
+            value.elements(|element| {
+                keep(describe(py, element, depth, tables).and_then(|element| list.append(element)))
+            });
             out.set_item("elements", list)?;
         }
         View::Map { .. } => {
             let list = PyList::empty(py);
             value.entries(|key, value| {
-                let pair = describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
+                let pair =
+                    describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
                 keep(pair.and_then(|pair| list.append(pair)))
             });
             out.set_item("entries", list)?;
@@ -207,7 +216,8 @@ pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32
 
 /// The statements of a code object, read through its public attributes where the hook's path is not needed.
 fn statements_of(object: &Bound<'_, PyAny>) -> PyResult<Vec<statements::Start>> {
-    let code = borrow(object).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
+    let code =
+        borrow(object).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
     let opcodes = Opcodes::read(object.py())?;
     let bytes: Vec<u8> = object.getattr("co_code")?.extract()?;
     let exceptions: Vec<u8> = object.getattr("co_exceptiontable")?.extract()?;

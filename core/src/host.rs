@@ -307,6 +307,9 @@ pub enum Outcome {
     },
     /// The code is not loaded yet; the text says what is waited for.
     Waiting(String),
+    /// Nothing that is loaded or could be matches; the text says what was looked for. If that stays so for a minute it is
+    /// reported as an error, once, and the probe goes on waiting.
+    NotFound(String),
     /// It cannot be installed: a type for the wire (`NoSuchLine`) and a sentence.
     Refused {
         /// A short, stable word.

@@ -246,10 +246,33 @@ impl Session {
         for warning in &probe.warnings {
             log::warn!(target: "stroboscope", "probe {}: {warning}", probe.id);
         }
+        Ok(self.live(Arc::new(probe), capabilities.disarm))
+    }
+
+    fn live(&self, probe: Arc<Probe>, can_disarm: bool) -> Arc<LiveProbe> {
         let slot = self.next_slot.fetch_add(1, Relaxed);
         let bucket = self.shared.bucket(&probe, 0);
         let gate = Gate::new(bucket.capacity());
-        Ok(Arc::new(LiveProbe::new(Arc::new(probe), slot, gate, bucket.period(), capabilities.disarm)))
+        Arc::new(LiveProbe::new(probe, slot, gate, bucket.period(), can_disarm))
+    }
+
+    /// In a forked child: puts the parent's probes in force here, with counters of their own.
+    pub fn adopt(&self, probes: &[Arc<LiveProbe>]) {
+        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let can_disarm = self.runtime.capabilities().disarm;
+        let now = self.shared.wall_ms();
+        let added = probes.iter().map(|live| self.live(Arc::clone(&live.probe), can_disarm)).collect();
+        let diff = self.shared.registry.update(added, &[]);
+        for live in &diff.added {
+            self.shared.board().received(&live.probe.id, live.probe.version, now);
+        }
+        self.tell(Command::Change { added: diff.added, removed: diff.removed });
+    }
+
+    /// In a forked child: forgets the parent's session. Nothing of it is locked, joined, closed or freed, since the
+    /// threads that may hold any of it do not exist here. [`Session::probes`] may be called before.
+    pub fn abandon(self) {
+        std::mem::forget(self);
     }
 
     /// Removes a probe. False if there is none with this id.

@@ -43,6 +43,8 @@ const CALM_AFTER_NS: u64 = 200_000_000;
 const ASLEEP_NS: u64 = 60_000_000_000;
 /// Nanoseconds between two looks at the costs.
 const LOOK_NS: u64 = 1_000_000_000;
+/// Nanoseconds after which a place that nothing matches is reported as an error.
+const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
 const INSTALLS_A_ROUND: usize = 16;
 /// Records taken from one ring in a round, so that commands and gates have their turn.
@@ -66,6 +68,8 @@ struct Control {
     bucket: Bucket,
     off: Option<Off>,
     emitted: bool,
+    /// Nothing matches its place: when that becomes an error, and what was looked for.
+    missing: Option<(u64, String)>,
 }
 
 /// The worker's state. A session has one.
@@ -154,6 +158,7 @@ impl Worker {
         self.drain(now);
         self.watch(now);
         self.expire();
+        self.report_missing(now);
         self.output.tick(now);
         self.answer_flushes(now);
         self.next(now)
@@ -195,7 +200,7 @@ impl Worker {
             self.to_install.push_back(live.slot);
             let bucket = self.shared.bucket(&live.probe, now);
             let slot = live.slot;
-            self.controls.insert(slot, Control { live, ticket, bucket, off: None, emitted: false });
+            self.controls.insert(slot, Control { live, ticket, bucket, off: None, emitted: false, missing: None });
         }
     }
 
@@ -230,9 +235,18 @@ impl Worker {
             Outcome::Done { note, site } => {
                 let place = note.map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
                 control.live.set_site(site);
+                control.missing = None;
                 board.installed(&probe.id, probe.version, &place, now);
             }
-            Outcome::Waiting(reason) => board.waiting(&probe.id, probe.version, &reason, now),
+            Outcome::Waiting(reason) => {
+                control.missing = None;
+                board.waiting(&probe.id, probe.version, &reason, now);
+            }
+            Outcome::NotFound(reason) => {
+                board.waiting(&probe.id, probe.version, &reason, now);
+                let since = self.shared.process.clock.monotonic();
+                control.missing = Some((since.saturating_add(NOT_FOUND_NS), reason));
+            }
             Outcome::Refused { kind, reason } => board.error(&probe.id, probe.version, kind, &reason, now),
             Outcome::Blocked(reason) => board.blocked(&probe.id, probe.version, &reason, now),
         }
@@ -354,6 +368,15 @@ impl Worker {
             self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
             self.drop_probe(&live);
             self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);
+        }
+    }
+
+    /// Reports places that nothing has matched for a minute. Their probes go on waiting.
+    fn report_missing(&mut self, now: u64) {
+        for control in self.controls.values_mut() {
+            let Some((_, reason)) = control.missing.take_if(|(due, _)| *due <= now) else { continue };
+            let probe = &control.live.probe;
+            self.shared.board().error(&probe.id, probe.version, "SourceFileNotFound", &reason, self.shared.wall_ms());
         }
     }
 
