@@ -1,5 +1,6 @@
 //! `eval`, `condition` and `metric`: an expression over variables, in both hosts.
 
+use crate::event;
 use crate::inside::{Handle, Place, made};
 use crate::json::Json;
 use crate::outside;
@@ -13,16 +14,7 @@ use stroboscope_core::expr::{Expression, Symbols};
 use stroboscope_core::probe::model::MetricKind;
 
 /// Nanoseconds of one evaluation.
-pub const EVALUATION: u64 = 50_000_000;
-
-/// The redaction rules of a vector.
-pub fn config_of(vector: &Vector) -> Result<Redaction, String> {
-    Ok(Redaction::new(
-        &vector.config("redacted_identifiers")?,
-        &vector.config("redaction_excluded_identifiers")?,
-        &vector.config("redacted_types")?,
-    ))
-}
+const EVALUATION: u64 = 50_000_000;
 
 /// What came of an expression: the value in canonical text, or the category of the error.
 pub type Ran = Result<String, String>;
@@ -48,7 +40,7 @@ impl Case {
             Some("node") => Dialect::Node,
             Some(_) => return Ok(None),
         };
-        let redaction = config_of(vector)?;
+        let redaction = event::redaction(vector)?;
         let vars = vector.json("vars")?.unwrap_or(Json::Null);
         let world = World::new(&vars, dialect, &redaction)?;
         let json = wrapped(vector)?;
