@@ -83,7 +83,7 @@ pub struct Expression {
     /// fails at once with that name, even if the place could not be reached.
     pub redacted: Option<String>,
     /// What evaluators run.
-    pub program: target::Program,
+    pub program: Box<target::Program>,
 }
 
 impl Expression {
@@ -124,7 +124,7 @@ impl Expression {
             }
         }
         tree.symbols = Vec::new();
-        let program = target::lower(&tree, symbols.names(), &patterns);
+        let program = Box::new(target::lower(&tree, symbols.names(), &patterns));
         Ok(Expression { text, tree, patterns, redacted, program })
     }
 

@@ -1,7 +1,8 @@
 //! From a world to an event: writes a record as a hit does, and renders it as the worker does.
 
-use crate::inside::{Handle, Place as Here};
+use crate::inside::Place as Here;
 use crate::json::Json;
+use crate::kinds::Case;
 use crate::runner::Vector;
 use crate::value::{Dialect, World, bare};
 use serde_json::Value as Event;
@@ -15,7 +16,7 @@ use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::event::RenderContext;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::{event, render};
-use stroboscope_core::expr::eval::{self, Budget, Scope, Scratch};
+use stroboscope_core::expr::eval::{self, Budget, Scratch};
 use stroboscope_core::expr::template::{Segment, Template};
 use stroboscope_core::host::{FrameText, Language, Section, Site};
 use stroboscope_core::probe::model::{EvaluateAt, Kind, Location, Log, Probe};
@@ -72,9 +73,7 @@ impl Hit<'_> {
         let mut writer = Writer::new();
         writer.begin(&Header { wall: 1_790_000_000_123_000_000, event_id: [7; 16], ..Header::default() });
         let place = Here(self.world);
-        let special = |name: &str| self.world.var(name).map(|id| Handle { world: self.world, id });
-        let (returned, exception) = (special("@return"), special("@exception"));
-        let scope = Scope { frame: &place, returned, exception, duration: None };
+        let scope = Case::scope(&place);
         for (index, segment) in self.template.segments.iter().enumerate() {
             let Segment::Expression(expression) = segment else { continue };
             let index = u16::try_from(index).unwrap_or(u16::MAX);

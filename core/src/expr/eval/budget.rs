@@ -109,7 +109,7 @@ impl<'c> Budget<'c> {
     #[inline]
     pub(super) fn step(&mut self) -> Result<(), Failure> {
         self.steps = self.steps.wrapping_add(1);
-        if self.steps % STEPS_A_LOOK == 0 { self.look() } else { Ok(()) }
+        if self.steps.is_multiple_of(STEPS_A_LOOK) { self.look() } else { Ok(()) }
     }
 
     /// Counts the steps of work on so many bytes of text.

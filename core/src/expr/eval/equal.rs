@@ -214,7 +214,7 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
                     let (other, ahead) = (*other, Ahead::new());
                     return Ok(Turn::Push(Task::Find { child, map, other, ahead, tried: None }));
                 };
-                let Some(value) = found else { return Ok(Turn::Verdict(false)) };
+                let Some(value) = present(found)? else { return Ok(Turn::Verdict(false)) };
                 match values(child.1, value, budget)? {
                     Ok(true) => {}
                     Ok(false) => return Ok(Turn::Verdict(false)),
@@ -251,11 +251,10 @@ fn quick_lookup<'f, V: Value<'f>>(
     map: Source<'_, V>,
     key: V,
     budget: &mut Budget<'_>,
-) -> Result<Option<Option<V>>, Failure> {
+) -> Result<Option<Child<V>>, Failure> {
     let Source::Map(Entries::Host(map)) = map else { return Ok(None) };
     let Shape::Str(text) = Shape::of_value(admit(key, budget)?) else { return Ok(None) };
-    let Some(found) = map.lookup(text) else { return Ok(None) };
-    present(found).map(Some)
+    Ok(map.lookup(text))
 }
 
 /// A child of a map: there, or not.

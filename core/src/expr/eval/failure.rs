@@ -293,7 +293,7 @@ impl Failure {
                 format!("Could not evaluate the expression because type '{}' was redacted", (names.type_name)(of))
             }
             Failure::Timeout => format!("Evaluation took longer than {} ms", names.milliseconds),
-            Failure::Limit(limit) => find(&LIMITS, limit).to_owned(),
+            Failure::Limit(limit) => find(&LIMITS, &limit).to_owned(),
             Failure::Host(reason) => format!("Internal error: {}", reason.as_str()),
         }
     }
@@ -330,7 +330,7 @@ impl Failure {
         let plain = |tag: u8, a: i64, b: i64| (tag, [a, b], None);
         match *self {
             Failure::Variable(symbol) => plain(1, symbol.into(), 0),
-            Failure::Special(special) => plain(2, place(&SPECIALS, special), 0),
+            Failure::Special(special) => plain(2, place(&SPECIALS, &special), 0),
             Failure::Member(of, symbol) => plain(3, of.into(), symbol.into()),
             Failure::ComputedMember(of) => plain(4, of.into(), 0),
             Failure::NamedKey(symbol) => plain(5, symbol.into(), 0),
@@ -353,7 +353,7 @@ impl Failure {
             Failure::RedactedKey(key) => (22, [0, 0], Some(key)),
             Failure::RedactedType(of) => plain(23, of.into(), 0),
             Failure::Timeout => plain(24, 0, 0),
-            Failure::Limit(limit) => plain(25, place(&LIMITS.map(|(limit, _)| limit), limit), 0),
+            Failure::Limit(limit) => plain(25, place(&LIMITS.map(|(limit, _)| limit), &limit), 0),
             Failure::Host(reason) => (26, [0, 0], Some(reason)),
         }
     }
@@ -398,7 +398,7 @@ impl Doing {
     fn number(self) -> i64 {
         match self {
             Doing::Member(symbol) => 0x100 + i64::from(symbol),
-            _ => place(&DOINGS.map(|(doing, _)| doing), self),
+            _ => place(&DOINGS.map(|(doing, _)| doing), &self),
         }
     }
 
@@ -410,16 +410,16 @@ impl Doing {
     }
 }
 
-fn place<T: PartialEq>(all: &[T], one: T) -> i64 {
-    all.iter().position(|each| *each == one).map_or(-1, |index| index as i64)
+fn place<T: PartialEq>(all: &[T], one: &T) -> i64 {
+    all.iter().position(|each| each == one).and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)
 }
 
-fn find<T: PartialEq>(all: &[(T, &'static str)], one: T) -> &'static str {
-    all.iter().find(|(each, _)| *each == one).map_or("", |(_, text)| text)
+fn find<T: PartialEq>(all: &[(T, &'static str)], one: &T) -> &'static str {
+    all.iter().find(|(each, _)| each == one).map_or("", |(_, text)| text)
 }
 
 fn word(doing: Doing) -> &'static str {
-    find(&DOINGS, doing)
+    find(&DOINGS, &doing)
 }
 
 fn nothing(undefined: bool) -> &'static str {

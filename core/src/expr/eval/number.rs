@@ -6,6 +6,7 @@ use super::failure::Limit;
 use crate::host::{BigDigits, DecimalDigits};
 use num_bigint::{BigInt, BigUint, Sign};
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 /// Most digits that comparing decimals may write down.
 pub const MAX_DECIMAL_DIGITS: u64 = 4096;
@@ -328,7 +329,7 @@ fn float_coefficient(mantissa: u64, exponent: i32) -> BigUint {
 fn decimal_len(digits: DecimalDigits<'_>) -> i64 {
     let Some(top) = digits.words.iter().rposition(|word| *word != 0) else { return 1 };
     let word = digits.words.get(top).copied().unwrap_or(1);
-    top as i64 * 19 + i64::from(word.checked_ilog10().unwrap_or(0)) + 1
+    i64::try_from(top).unwrap_or(0) * 19 + i64::from(word.checked_ilog10().unwrap_or(0)) + 1
 }
 
 /// The place of the first digit of an integer that is not zero: between these two, which are the same but for integers
@@ -350,7 +351,7 @@ fn integer_place(integer: Num<'_>) -> (i64, i64) {
 
 fn float_whole(value: f64) -> Whole {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if !value.is_finite() || value.trunc() != value {
+    if !value.is_finite() || value.fract() != 0.0 {
         Whole::No
     } else if (-LIMIT..LIMIT).contains(&value) {
         Whole::At(value as i64)
@@ -406,15 +407,16 @@ fn ends_in_zeros(digits: DecimalDigits<'_>) -> bool {
 }
 
 fn decimal_nearest(digits: DecimalDigits<'_>) -> f64 {
-    // 19 to 38 significant digits round to the nearest double but for ties beyond them.
+    // Three words hold at least 39 digits, which round to the nearest double but for ties beyond them.
     let top = digits.words.iter().rposition(|word| *word != 0).unwrap_or(0);
     let from = top.saturating_sub(2);
     let kept = digits.words.get(from..=top).unwrap_or(&[]);
-    let mut text = String::from(if digits.negative { "-" } else { "" });
-    for (index, word) in kept.iter().rev().enumerate() {
-        if index == 0 { text.push_str(&word.to_string()) } else { text.push_str(&format!("{word:019}")) }
+    let mut written = String::from(if digits.negative { "-0" } else { "0" });
+    let mut done = Ok(());
+    for word in kept.iter().rev() {
+        done = done.and_then(|()| write!(written, "{word:019}"));
     }
-    let exponent = digits.exponent.saturating_add(from as i64 * 19);
-    text.push_str(&format!("e{exponent}"));
-    text.parse().unwrap_or(f64::NAN)
+    let exponent = digits.exponent.saturating_add(i64::try_from(from).unwrap_or(0) * 19);
+    let done = done.and_then(|()| write!(written, "e{exponent}"));
+    done.ok().and_then(|()| written.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -55,7 +55,8 @@ impl Kind {
     }
 
     pub(super) fn number(self) -> i64 {
-        KINDS.iter().position(|(kind, _)| *kind == self).map_or(-1, |index| index as i64)
+        let index = KINDS.iter().position(|(kind, _)| *kind == self);
+        index.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)
     }
 
     pub(super) fn from_number(number: i64) -> Option<Kind> {

@@ -1,5 +1,6 @@
 //! `eval`, `condition` and `metric`: an expression over variables, in both hosts.
 
+use crate::event;
 use crate::inside::{Handle, Place, made};
 use crate::json::Json;
 use crate::outside;
@@ -39,11 +40,7 @@ impl Case {
             Some("node") => Dialect::Node,
             Some(_) => return Ok(None),
         };
-        let redaction = Redaction::new(
-            &vector.config("redacted_identifiers")?,
-            &vector.config("redaction_excluded_identifiers")?,
-            &vector.config("redacted_types")?,
-        );
+        let redaction = event::redaction(vector)?;
         let vars = vector.json("vars")?.unwrap_or(Json::Null);
         let world = World::new(&vars, dialect, &redaction)?;
         let json = wrapped(vector)?;
@@ -62,6 +59,17 @@ impl Case {
         Case { world, redaction, compiled: compiled.map_err(|invalid| invalid.0), symbols: symbols.into_names() }
     }
 
+    /// What an expression sees: the specials are variables of the world.
+    pub fn scope<'a, 'f>(place: &'a Place<'f>) -> Scope<'a, Place<'f>, Handle<'f>> {
+        let world = place.0;
+        let special = |name: &str| world.var(name).map(|id| Handle { world, id });
+        let duration = special("@duration").and_then(|handle| match world.node(handle.id) {
+            Node::Float(value) => Some(*value),
+            _ => None,
+        });
+        Scope { frame: place, returned: special("@return"), exception: special("@exception"), duration }
+    }
+
     /// Runs it in the inside host, by `with`; a failure must survive the record and have a text without values.
     fn inside<T>(
         &self,
@@ -73,14 +81,8 @@ impl Case {
         ) -> Result<T, Failure>,
     ) -> Result<T, String> {
         let Ok(expression) = &self.compiled else { return Err("syntax".to_owned()) };
-        let special = |name: &str| self.world.var(name).map(|id| Handle { world: &self.world, id });
-        let duration = special("@duration").and_then(|handle| match self.world.node(handle.id) {
-            Node::Float(value) => Some(*value),
-            _ => None,
-        });
         let place = Place(&self.world);
-        let (returned, exception) = (special("@return"), special("@exception"));
-        let scope = Scope { frame: &place, returned, exception, duration };
+        let scope = Case::scope(&place);
         let clock = ManualClock::new(Duration::ZERO);
         let mut scratch = Scratch::default();
         let mut budget = Budget::new(&clock, EVALUATION, &self.redaction, &mut scratch);

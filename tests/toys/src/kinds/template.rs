@@ -50,10 +50,12 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
     if !fits(wanted, &event.message) || json["message"] != *event.message {
         return Err(format!("expected the message {wanted:?}, got {:?}", event.message));
     }
-    let errors = json["debugger"]["snapshot"]["evaluationErrors"].as_array().map_or(0, Vec::len);
-    let wanted = expect.get("errors").map_or(0, |errors| errors.elements().len());
+    let errors = json["debugger"]["snapshot"]["evaluationErrors"].as_array().map_or(&[][..], Vec::as_slice);
+    let errors: Vec<Option<&str>> = errors.iter().map(|error| error["expr"].as_str()).collect();
+    let wanted = expect.get("errors").map(Json::elements).unwrap_or_default();
+    let wanted: Vec<Option<&str>> = wanted.iter().map(|error| error.get("expr").and_then(Json::text)).collect();
     if errors != wanted {
-        return Err(format!("expected {wanted} evaluation errors, got {errors}"));
+        return Err(format!("expected evaluation errors of {wanted:?}, got {errors:?}"));
     }
     Ok(Verdict::Passed)
 }
