@@ -60,7 +60,11 @@ impl<'f> Value<'f> for Handle<'f> {
             Node::Enum { .. } => View::Enum,
             Node::Function(_) => View::Function,
             Node::Iterator => View::Iterator,
-            Node::Opaque => View::Opaque,
+            Node::Opaque | Node::Unreadable => View::Opaque,
+            Node::Complex(real, imaginary) => View::Complex(*real, *imaginary),
+            Node::Scalar { .. } => View::Scalar,
+            Node::Named { fields, .. } => View::Named(fields.len()),
+            Node::Typed { of, .. } | Node::Changing(of) => self.to(*of).view(),
         }
     }
 
@@ -92,7 +96,19 @@ impl<'f> Value<'f> for Handle<'f> {
     }
 
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
-        let (Node::List(elements) | Node::Set(elements)) = self.node() else { return Walk::Complete };
+        let elements = match self.node() {
+            Node::List(elements) | Node::Set(elements) => elements,
+            Node::Typed { of, .. } => return self.to(*of).elements(visit),
+            Node::Changing(of) => {
+                self.to(*of).elements(visit);
+                return Walk::Changed;
+            }
+            Node::Named { fields, .. } => {
+                let visited = fields.iter().try_for_each(|(_, id)| visit(self.to(*id)));
+                return if visited.is_break() { Walk::Stopped } else { Walk::Complete };
+            }
+            _ => return Walk::Complete,
+        };
         match elements.iter().try_for_each(|id| visit(self.to(*id))) {
             ControlFlow::Break(()) => Walk::Stopped,
             ControlFlow::Continue(()) => Walk::Complete,
@@ -100,7 +116,15 @@ impl<'f> Value<'f> for Handle<'f> {
     }
 
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
-        let Node::Map { entries, .. } = self.node() else { return Walk::Complete };
+        let entries = match self.node() {
+            Node::Map { entries, .. } => entries,
+            Node::Typed { of, .. } => return self.to(*of).entries(visit),
+            Node::Changing(of) => {
+                self.to(*of).entries(visit);
+                return Walk::Changed;
+            }
+            _ => return Walk::Complete,
+        };
         match entries.iter().try_for_each(|(key, value)| visit(self.to(*key), self.to(*value))) {
             ControlFlow::Break(()) => Walk::Stopped,
             ControlFlow::Continue(()) => Walk::Complete,
@@ -117,10 +141,28 @@ impl<'f> Value<'f> for Handle<'f> {
     }
 
     fn fields<F: FnMut(Name<'f>, Child<Self>) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
-        let (Node::Object { fields, .. } | Node::Exception { fields, .. }) = self.node() else { return Walk::Complete };
-        let visited =
-            fields.iter().try_for_each(|(name, id)| visit(Name::Text(Text::Utf8(name)), Child::Present(self.to(*id))));
-        if visited.is_break() { Walk::Stopped } else { Walk::Complete }
+        let (fields, getters) = match self.node() {
+            Node::Object { fields, getters, .. } | Node::Exception { fields, getters, .. } => {
+                (fields, getters.as_slice())
+            }
+            Node::Named { fields, .. } => (fields, &[][..]),
+            Node::Typed { of, .. } => return self.to(*of).fields(visit),
+            Node::Changing(of) => {
+                self.to(*of).fields(visit);
+                return Walk::Changed;
+            }
+            _ => return Walk::Complete,
+        };
+        let child = |id: Id| match self.world.node(id) {
+            Node::Unreadable => Child::Failed("the field is not readable"),
+            _ => Child::Present(self.to(id)),
+        };
+        let visited = fields
+            .iter()
+            .try_for_each(|(name, id)| visit(Name::Text(Text::Utf8(name)), child(*id)))
+            .is_continue()
+            && getters.iter().try_for_each(|name| visit(Name::Text(Text::Utf8(name)), Child::Computed)).is_continue();
+        if visited { Walk::Complete } else { Walk::Stopped }
     }
 
     fn member(self, name: &str) -> Child<Self> {
@@ -151,6 +193,8 @@ impl<'f> Value<'f> for Handle<'f> {
     fn label(self, out: &mut String) {
         match self.node() {
             Node::Function(name) => out.push_str(name),
+            Node::Scalar { text, .. } => out.push_str(text),
+            Node::Typed { of, .. } => self.to(*of).label(out),
             Node::Enum { name, .. } => {
                 if let Node::Str(text) = self.world.node(*name) {
                     text.text().push_to(out);

@@ -4,10 +4,12 @@
 //! * [`inside`] shows it to the core as [`stroboscope_core::host::Value`]; hits run in `expr/eval.rs`.
 //! * [`outside`] runs the program of `expr/target.rs` with an evaluator of its own, as a host that compiles would.
 //! * [`process`] is a whole session with a manual clock.
+//! * [`event`] captures a world and renders the event, from the record on.
 //! * [`runner`] reads vector files and hands each vector to the [`kinds`] that knows it; [`random`] makes new ones.
 //!
 //! A new kind of vector is a file in `kinds/` and a line in [`kinds::REGISTRY`].
 
+pub mod event;
 pub mod inside;
 pub mod json;
 pub mod kinds;

@@ -160,7 +160,10 @@ impl<'p> Machine<'p> {
             Node::Enum { .. } => Look::Enum(id),
             Node::Function(_) => Look::Function(id),
             Node::Iterator => Look::Iterator(id),
-            Node::Opaque => Look::Opaque(id),
+            Node::Typed { of, .. } | Node::Changing(of) => self.look_at(*of),
+            Node::Named { fields, .. } => Look::List(fields.iter().map(|(_, id)| Made::Node(*id)).collect()),
+            Node::Scalar { .. } => Look::Object(id),
+            Node::Opaque | Node::Complex(..) | Node::Unreadable => Look::Opaque(id),
         }
     }
 

@@ -74,6 +74,17 @@ pub enum Node {
     Function(String),
     Iterator,
     Opaque,
+    Complex(f64, f64),
+    /// A well-known scalar.
+    Scalar { class: u32, text: String },
+    /// A named tuple.
+    Named { class: u32, fields: Vec<(String, Id)> },
+    /// A value of a class of its own that reads as another.
+    Typed { class: u32, of: Id },
+    /// A container that changes whenever it is walked.
+    Changing(Id),
+    /// As a field: one that cannot be read.
+    Unreadable,
 }
 
 /// A class and its ancestors, nearest first.
@@ -171,7 +182,13 @@ impl World {
     /// The class of a value; the first for values without one.
     pub fn class_of(&self, id: Id) -> u32 {
         match self.node(id) {
-            Node::Object { class, .. } | Node::Exception { class, .. } | Node::Enum { class, .. } => *class,
+            Node::Object { class, .. }
+            | Node::Exception { class, .. }
+            | Node::Enum { class, .. }
+            | Node::Scalar { class, .. }
+            | Node::Named { class, .. }
+            | Node::Typed { class, .. } => *class,
+            Node::Changing(of) => self.class_of(*of),
             _ => 0,
         }
     }
@@ -302,9 +319,94 @@ impl World {
             "$function" => Node::Function(text()?.to_owned()),
             "$iterator" => Node::Iterator,
             "$opaque" => Node::Opaque,
+            "$unreadable" => Node::Unreadable,
+            "$complex" => match inner.elements() {
+                [real, imaginary] => Node::Complex(float(real)?, float(imaginary)?),
+                _ => return Err("$complex needs two numbers".to_owned()),
+            },
+            "$scalar" => {
+                let text = inner.get("text").and_then(Json::text).ok_or("no text")?.to_owned();
+                Node::Scalar { class: self.class(inner, redaction)?, text }
+            }
+            "$named" => {
+                let class = self.class(inner, redaction)?;
+                Node::Named { class, fields: self.add_fields(inner.get("fields"), redaction)? }
+            }
+            "$typed" => {
+                let of = self.add(inner.get("value").ok_or("no value")?, redaction)?;
+                Node::Typed { class: self.class(inner, redaction)?, of }
+            }
+            "$changing" => Node::Changing(self.add(inner, redaction)?),
+            "$repeat" => {
+                let text = inner.get("text").and_then(Json::text).ok_or("no text")?.repeat(times(inner)?);
+                return Ok(self.add_text(&text));
+            }
+            "$utf16" => {
+                let units = inner.elements().iter().map(|unit| match unit {
+                    Json::Int(unit) => u16::try_from(*unit).map_err(|_| "not a unit"),
+                    _ => Err("not a unit"),
+                });
+                Node::Str(Stored::Utf16(units.collect::<Result<_, _>>()?))
+            }
+            "$count" => {
+                let first = self.nodes.len();
+                let count = i64::try_from(times(inner)?).map_err(|_| "too many")?;
+                self.nodes.extend((0..count).map(Node::Int));
+                let ids = first..self.nodes.len();
+                Node::List(ids.filter_map(|id| u32::try_from(id).ok()).collect())
+            }
+            "$keys" => {
+                let mut entries = Vec::new();
+                for n in 0..times(inner)? {
+                    entries.push((self.add_text(&format!("k{n}")), self.push(Node::Null)));
+                }
+                Node::Map { entries, record: true }
+            }
+            "$wide" => {
+                let class = self.class(inner, redaction)?;
+                let fields = (0..times(inner)?).map(|n| (format!("f{n}"), self.push(Node::Null))).collect();
+                Node::Object { class, fields, getters: Vec::new() }
+            }
+            "$nested" => {
+                let mut id = self.add(inner.get("value").unwrap_or(&Json::Null), redaction)?;
+                for _ in 0..times(inner)? {
+                    id = self.push(Node::List(vec![id]));
+                }
+                return Ok(id);
+            }
+            "$cycle" => {
+                let id = u32::try_from(self.nodes.len()).map_err(|_| "too many values")?;
+                Node::List(vec![id])
+            }
+            "$bigint" => {
+                let text = text()?;
+                let (negative, power) = text.strip_prefix('-').map_or((false, text), |power| (true, power));
+                let (base, exponent) = power.split_once('^').ok_or("$bigint is written a^b")?;
+                let base: BigInt = base.parse().map_err(|_| "not an integer")?;
+                let value = base.pow(exponent.parse().map_err(|_| "not an exponent")?);
+                int(if negative { -value } else { value })
+            }
             other => return Err(format!("unknown tag {other}")),
         };
         Ok(self.push(node))
+    }
+}
+
+fn times(of: &Json) -> Result<usize, String> {
+    match of.get("times") {
+        Some(Json::Int(times)) => usize::try_from(*times).map_err(|_| "bad times".to_owned()),
+        _ => Err("no times".to_owned()),
+    }
+}
+
+fn float(value: &Json) -> Result<f64, String> {
+    match value {
+        Json::Float(value) => Ok(*value),
+        Json::Object(members) => match members.as_slice() {
+            [(tag, Json::Str(text))] if tag == "$float" => text.parse().map_err(|_| "not a float".to_owned()),
+            _ => Err("not a float".to_owned()),
+        },
+        _ => Err("not a float".to_owned()),
     }
 }
 
@@ -479,6 +581,11 @@ impl World {
             Node::Function(name) => put(out, format_args!("{{\"$function\": {}}}", quoted(name))),
             Node::Iterator => out.push_str("{\"$iterator\": true}"),
             Node::Opaque => out.push_str("{\"$opaque\": true}"),
+            Node::Typed { of, .. } | Node::Changing(of) => self.write_node(*of, canonical, out),
+            // Kinds of captures only; in expressions they are told apart by identity.
+            Node::Complex(..) | Node::Scalar { .. } | Node::Named { .. } | Node::Unreadable => {
+                put(out, format_args!("{{\"$other\": {id}}}"));
+            }
         }
     }
 }

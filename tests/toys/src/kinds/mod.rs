@@ -5,6 +5,9 @@ mod expression;
 mod location;
 mod parse;
 mod print;
+mod prune;
+mod record;
+mod redaction;
 mod rates;
 mod status;
 mod template;
@@ -26,5 +29,8 @@ pub const REGISTRY: &[(&str, Check)] = &[
     ("path", location::path),
     ("line", location::line),
     ("status", status::check),
+    ("record", record::check),
+    ("redaction", redaction::check),
+    ("prune", prune::check),
     ("rates", rates::check),
 ];

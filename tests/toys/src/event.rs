@@ -1,0 +1,149 @@
+//! From a world to an event: writes a record as a hit does, and renders it as the worker does.
+
+use crate::inside::{Handle, Place as Here};
+use crate::json::Json;
+use crate::runner::Vector;
+use crate::value::{Dialect, World, bare};
+use serde_json::Value as Event;
+use std::sync::Arc;
+use std::time::Duration;
+use stroboscope_core::budget::gate::Gate;
+use stroboscope_core::capture::limits::Limits;
+use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::capture::walk::{self, WalkContext};
+use stroboscope_core::clock::ManualClock;
+use stroboscope_core::emit::event::RenderContext;
+use stroboscope_core::emit::output::Identity;
+use stroboscope_core::emit::{event, render};
+use stroboscope_core::expr::eval::{self, Budget, Scope, Scratch};
+use stroboscope_core::expr::template::{Segment, Template};
+use stroboscope_core::host::{FrameText, Language, Section, Site};
+use stroboscope_core::probe::model::{EvaluateAt, Kind, Location, Log, Probe};
+use stroboscope_core::record::names::Tables;
+use stroboscope_core::record::write::{Header, Place, Point, Writer};
+use stroboscope_core::registry::LiveProbe;
+use stroboscope_core::text::Text;
+
+/// The rules in a vector's `config`.
+pub fn redaction(vector: &Vector) -> Result<Redaction, String> {
+    Ok(Redaction::new(
+        &vector.config("redacted_identifiers")?,
+        &vector.config("redaction_excluded_identifiers")?,
+        &vector.config("redacted_types")?,
+    ))
+}
+
+/// The limits in a vector's `limits`; what is not there is the default.
+pub fn limits(vector: &Vector) -> Result<Limits, String> {
+    let json = vector.json("limits")?.unwrap_or(Json::Null);
+    let read = |name: &str, default: u32| match json.get(name) {
+        Some(Json::Int(limit)) => u32::try_from(*limit).map_err(|_| format!("bad limit {name}")),
+        _ => Ok(default),
+    };
+    let default = Limits::default();
+    Ok(Limits {
+        depth: read("maxReferenceDepth", default.depth)?,
+        elements: read("maxCollectionSize", default.elements)?,
+        length: read("maxLength", default.length)?,
+        fields: read("maxFieldCount", default.fields)?,
+    })
+}
+
+/// What a hit does with a world.
+pub struct Hit<'a> {
+    /// The values.
+    pub world: &'a World,
+    /// The rules.
+    pub redaction: &'a Redaction,
+    /// The message.
+    pub template: Template,
+    /// The symbols of its expressions.
+    pub symbols: Vec<String>,
+    /// Captures the variables under these limits.
+    pub capture: Option<Limits>,
+}
+
+impl Hit<'_> {
+    /// The bytes of the record.
+    pub fn record(&self) -> Vec<u8> {
+        let clock = ManualClock::new(Duration::ZERO);
+        let computed = self.world.dialect == Dialect::Node;
+        let cx = WalkContext { redaction: self.redaction, clock: &clock, deadline: u64::MAX, computed };
+        let mut writer = Writer::new();
+        writer.begin(&Header { wall: 1_790_000_000_123_000_000, event_id: [7; 16], ..Header::default() });
+        let place = Here(self.world);
+        let special = |name: &str| self.world.var(name).map(|id| Handle { world: self.world, id });
+        let (returned, exception) = (special("@return"), special("@exception"));
+        let scope = Scope { frame: &place, returned, exception, duration: None };
+        for (index, segment) in self.template.segments.iter().enumerate() {
+            let Segment::Expression(expression) = segment else { continue };
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            let mut scratch = Scratch::default();
+            let mut budget = Budget::new(&clock, 50_000_000, self.redaction, &mut scratch);
+            match eval::evaluate(expression, &self.symbols, &scope, &mut budget) {
+                Ok(operand) => walk::message(&mut writer, &cx, index, &operand),
+                Err(failure) => writer.failure(Place::Segment(index), |out| failure.encode(out)),
+            }
+        }
+        if let Some(limits) = &self.capture {
+            writer.point(Point::Line(1));
+            walk::section(&mut writer, &cx, &place, Section::Arguments, limits);
+            writer.end_point();
+        }
+        writer.stack(&place);
+        writer.finish().to_vec()
+    }
+
+    /// The event.
+    pub fn event(self) -> Result<event::Event, String> {
+        let record = self.record();
+        let tables = Tables::new(Arc::new(self.redaction.clone()));
+        for class in &self.world.classes {
+            let name = class.names.first().map_or("", String::as_str);
+            tables.intern_type(Text::Utf8(name), Text::Utf8(bare(name)), class.redacted);
+        }
+        let language = match self.world.dialect {
+            Dialect::Neutral => Language::Other("toy"),
+            Dialect::Python => Language::Python,
+            Dialect::Node => Language::JavaScript,
+        };
+        let limits = self.capture.unwrap_or_default();
+        let kind =
+            Kind::Log(Log { template: self.template, snapshot: self.capture.is_some(), limits, expressions: Vec::new() });
+        let probe = Probe {
+            id: "probe".to_owned(),
+            version: 1,
+            location: Location::Lines { file: "toy.py".to_owned(), lines: vec![1] },
+            kind,
+            when: None,
+            evaluate_at: EvaluateAt::Exit,
+            tags: Vec::new(),
+            rate: 1.0,
+            expires_at: None,
+            symbols: self.symbols,
+            warnings: Vec::new(),
+        };
+        let live = LiveProbe::new(Arc::new(probe), 0, Gate::new(1), None, false);
+        live.set_site(Site { file: "/srv/toy.py".to_owned(), lines: vec![1], ..Site::default() });
+        let identity = Identity { service: "toys".to_owned(), ..Identity::default() };
+        let cx = RenderContext {
+            identity: &identity,
+            language,
+            tables: &tables,
+            live: &live,
+            describe_frame: &|_| FrameText::default(),
+            evaluation_ms: 50,
+        };
+        render::render(&record, &cx).map_err(|error| error.to_string())
+    }
+}
+
+/// An event's JSON, read.
+pub fn read(event: &event::Event) -> Result<Event, String> {
+    serde_json::from_slice(&event.json).map_err(|error| format!("the event is not JSON: {error}"))
+}
+
+/// The captured variables of an event.
+pub fn captured(event: &Event) -> &Event {
+    &event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]
+}

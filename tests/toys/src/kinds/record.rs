@@ -1,0 +1,38 @@
+//! `record`: a value captured as the variable `v`, in each language that the vector names, and its JSON.
+
+use crate::event::{self, Hit};
+use crate::json::Json;
+use crate::runner::{Vector, Verdict};
+use crate::value::{Dialect, World};
+use stroboscope_core::expr::template::Template;
+
+/// Checks one vector.
+pub fn check(vector: &Vector) -> Result<Verdict, String> {
+    let redaction = event::redaction(vector)?;
+    let limits = event::limits(vector)?;
+    let value = vector.json("value")?.ok_or("no value")?;
+    let name = vector.text("name").unwrap_or_else(|| "v".to_owned());
+    let vars = Json::Object(vec![(name.clone(), value)]);
+    let expect: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(vector.raw("expect").ok_or("nothing is expected")?).map_err(|error| error.to_string())?;
+    if expect.is_empty() {
+        return Err("nothing is expected".to_owned());
+    }
+    for (language, wanted) in &expect {
+        let dialect = match language.as_str() {
+            "neutral" => Dialect::Neutral,
+            "python" => Dialect::Python,
+            "javascript" => Dialect::Node,
+            other => return Err(format!("unknown language {other}")),
+        };
+        let world = World::new(&vars, dialect, &redaction)?;
+        let template = Template::default();
+        let hit = Hit { world: &world, redaction: &redaction, template, symbols: Vec::new(), capture: Some(limits) };
+        let json = event::read(&hit.event()?)?;
+        let came = &event::captured(&json)[&name];
+        if came != wanted {
+            return Err(format!("{language}: expected {wanted}, got {came}"));
+        }
+    }
+    Ok(Verdict::Passed)
+}
