@@ -4,14 +4,15 @@ environments := bindings-python/tools/environments.sh
 which ?= ends
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-all lint gen clean
+.PHONY: help demo test test-rust test-python test-all test-random lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
-	@echo 'make test-all     all tests, on all Pythons here'
+	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
+	@echo 'make test-all     all of these, on all Pythons here'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make gen          writes the generated files anew (settings page)'
 	@echo 'make clean        removes what was built, and the environments'
@@ -32,8 +33,15 @@ test-python:
 		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
 	done
 
-test-all: test-rust
+test-all: test-rust test-random
 	$(MAKE) test-python which=all
+
+seed ?= $(shell date +%s)
+
+# More random expressions than each test run makes: the core's outcome, then every host on the same file.
+test-random: | cargo
+	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 >target/random-$(seed).json
+	cargo run --quiet -p xtask -- vectors target/random-$(seed).json
 
 lint: | cargo
 	cargo fmt --all --check

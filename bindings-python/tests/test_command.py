@@ -316,7 +316,8 @@ def test_another_preload_that_comes_first_hands_on_to_ours(tmp_path: Path) -> No
         "chained.py",
         """
         import sys, sitecustomize
-        print(sitecustomize.__file__, "stroboscope" in sys.modules, [entry for entry in sys.path if entry.endswith("_preload")])
+        left = [entry for entry in sys.path if entry.endswith("_preload")]
+        print(sitecustomize.__file__, "stroboscope" in sys.modules, left)
         """,
     )
     path = os.pathsep.join([str(tmp_path / "first"), preload])

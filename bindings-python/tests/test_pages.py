@@ -85,3 +85,28 @@ def test_the_embedded_example_logs() -> None:
     assert "3 x 3 is large" not in result.stderr
     (status,) = json.loads(result.stdout)
     assert (status["id"], status["emitted"]) == ("large", 2)
+
+
+def headings() -> list[str]:
+    text = (root / "docs/troubleshooting.md").read_text()
+    return re.findall(r"^## `(.+)`$", text, re.MULTILINE)
+
+
+def test_headings_of_troubleshooting_are_messages_that_exist() -> None:
+    sources = [
+        *root.glob("core/src/**/*.rs"),
+        *root.glob("bindings-python/**/*.rs"),
+        *root.glob("bindings-python/**/*.py"),
+    ]
+    sources += [*root.glob("bindings-python/tools/*.sh"), root / "Makefile"]
+    code = "\n".join(path.read_text() for path in sources if path != Path(__file__))
+    # A string that goes on in the next line of the source is one text.
+    code = re.sub(r"\\\n\s*|\"\n\s*\"", "", code)
+    unknown = []
+    for heading in headings():
+        # What varies is cut out: numbers, quoted names, paths, options. The longest piece left must be in the code.
+        pieces = re.split(r"…|'[^']*'|/\S+|-[A-Z]\b|--\w+|\d[\d.]*|\b(?:string|number)\b|^stroboscope: ", heading)
+        longest = max((piece.strip(" :;,()") for piece in pieces), key=len)
+        if longest not in code:
+            unknown.append((heading, longest))
+    assert unknown == []

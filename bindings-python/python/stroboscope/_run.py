@@ -86,7 +86,10 @@ def main(arguments: Sequence[str]) -> int:
     if not command:
         _fail("no command: write it after --, as in: python -m stroboscope run --at shop.py:12 -- shop.py")
     program = _program(command)
-    settings: dict[str, Any] = {"terminal": "never" if options.json == "-" else "always"}
+    settings: dict[str, Any] = {}
+    if "STROBE_TERMINAL" not in os.environ:
+        # Under the command events are shown also where standard error is no terminal; not twice beside `--json -`.
+        settings["terminal"] = "never" if options.json == "-" else "always"
     if probe_file:
         settings["probe_file"] = probe_file
     if options.json:
