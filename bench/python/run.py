@@ -29,6 +29,7 @@ sys.path.insert(0, here)
 import definitions
 import rows
 import startup
+import targets
 
 block_ns = 8_000_000
 # What a difference of two calls can still tell; the ratio of a hit that costs nothing is taken against it.
@@ -370,7 +371,7 @@ def _captures(event):
 def _other(rig):
     """Code that nobody probes. Fresh processes several times: where things lie in memory also moves these figures."""
     sides = [*rig.debuggers(), "none"]
-    work = {"calls": 100_000, "generators": 200_000, "exceptions": 10_000}
+    work = {"calls": 200_000, "generators": 300_000, "exceptions": 10_000}
     times = {target: {side: [] for side in sides} for target in work}
     beside = {side: [] for side in sides}
     for _ in range(2 if rig.options.quick else 6):
@@ -384,7 +385,7 @@ def _other(rig):
                         times[target][side].append(found)
         for number in range(-1, rig.options.rounds // 2):
             for side in sides if number % 2 else reversed(sides):
-                found = asked[side].ask("beside", target="other_lines", n=50_000)["ratio"]
+                found = asked[side].ask("beside", target="other_lines", n=100_000)["ratio"]
                 if number >= 0:
                     beside[side].append(found)
     rig.end_workers()
@@ -399,13 +400,9 @@ def _other(rig):
             pairs = list(zip(found[side], found["none"], strict=True))
             answer[target][side] = spread([a / b for a, b in pairs])
             if target == "exceptions":
-                answer[target][f"{side}_ns_per_frame"] = spread([(a - b) / _frames_unwound for a, b in pairs])
+                answer[target][f"{side}_ns_per_frame"] = spread([(a - b) / targets.frames_unwound for a, b in pairs])
     print(json.dumps(_rounded(answer)), flush=True)
     return answer
-
-
-# `targets.exceptions` unwinds so many frames per round.
-_frames_unwound = 2
 
 
 def _instructions(rig):
