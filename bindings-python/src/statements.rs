@@ -93,9 +93,10 @@ fn role(name: &str) -> Role {
         "PUSH_EXC_INFO" => Role::PushExcInfo,
         "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
         "JUMP_FORWARD" | "JUMP_BACKWARD" | "JUMP_BACKWARD_NO_INTERRUPT" => Role::JumpAlways,
-        "POP_TOP" | "NOP" => Role::Weak,
+        // A `return` inside an `except` leaves it first; the probe must see the exception still being handled.
+        "POP_TOP" | "NOP" | "POP_EXCEPT" => Role::Weak,
         "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR" | "POP_ITER"
-        | "SEND" | "END_SEND" | "POP_EXCEPT" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
+        | "SEND" | "END_SEND" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
         | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
         _ => Role::Plain,
     }
@@ -174,6 +175,8 @@ pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
         defines |= is_constant && code.definitions.get(one.argument as usize).copied().unwrap_or(false);
         if let (Some(last), Some(place)) = (found.last_mut(), places[at])
             && !defines
+            // The place of a `try:` is the whole statement.
+            && opcodes.roles[one.opcode as usize] != Role::Weak
             && place.line == last.line
         {
             last.end = last.end.max(place.end_line);
