@@ -39,13 +39,19 @@ pub fn guarded<R>(hit: impl FnOnce() -> R) -> Guarded<R> {
         return Guarded::Nested;
     }
     let _mark = Mark;
-    match catch_unwind(AssertUnwindSafe(hit)) {
-        Ok(value) => Guarded::Done(value),
+    caught(hit).map_or(Guarded::Panicked, Guarded::Done)
+}
+
+/// Runs something; `None` if it panicked, which is counted.
+#[inline]
+pub fn caught<R>(work: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => Some(value),
         Err(payload) => {
             PANICS.fetch_add(1, Ordering::Relaxed);
             // A payload whose own end panics would unwind from here: it is left alone.
             std::mem::forget(payload);
-            Guarded::Panicked
+            None
         }
     }
 }

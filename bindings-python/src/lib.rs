@@ -12,12 +12,16 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 
 mod classes;
 mod code;
+mod discovery;
 mod frame;
 mod guard;
+mod hooks;
 mod label;
 mod names;
 mod object;
+mod runtime;
 mod selftest;
+mod session;
 mod shim;
 mod statements;
 mod testing;
@@ -41,5 +45,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
+    module.add_function(wrap_pyfunction!(session::start, module)?)?;
+    module.add_function(wrap_pyfunction!(session::stop, module)?)?;
+    module.add_function(wrap_pyfunction!(session::add_probe, module)?)?;
+    module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
+    module.add_function(wrap_pyfunction!(session::flush, module)?)?;
+    module.add_function(wrap_pyfunction!(session::status, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     Ok(())
 }

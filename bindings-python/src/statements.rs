@@ -54,7 +54,9 @@ unsafe extern "C" {
 
 fn effect(opcode: u8, argument: u32, jump: bool) -> i32 {
     // SAFETY: a pure function of CPython's compiler. It answers i32::MAX for what it does not know.
-    let effect = unsafe { PyCompile_OpcodeStackEffectWithJump(opcode.into(), argument.cast_signed(), i32::from(jump)) };
+    let effect = unsafe {
+        PyCompile_OpcodeStackEffectWithJump(opcode.into(), argument.cast_signed(), i32::from(jump))
+    };
     if effect == i32::MAX { 0 } else { effect }
 }
 
@@ -66,8 +68,7 @@ impl Opcodes {
         let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
         let mut opcodes = Opcodes { roles: [Role::Plain; 256], forward: [false; 256], backward: [false; 256] };
         for (name, number) in names {
-            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) })
-            else {
+            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) }) else {
                 continue;
             };
             opcodes.roles[at] = role(&name);
@@ -92,10 +93,11 @@ fn role(name: &str) -> Role {
         "PUSH_EXC_INFO" => Role::PushExcInfo,
         "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
         "JUMP_FORWARD" | "JUMP_BACKWARD" | "JUMP_BACKWARD_NO_INTERRUPT" => Role::JumpAlways,
-        "POP_TOP" | "NOP" => Role::Weak,
-        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR"
-        | "POP_ITER" | "SEND" | "END_SEND" | "POP_EXCEPT" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW"
-        | "END_ASYNC_FOR" | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
+        // A `return` inside an `except` leaves it first; the probe must see the exception still being handled.
+        "POP_TOP" | "NOP" | "POP_EXCEPT" => Role::Weak,
+        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR" | "POP_ITER"
+        | "SEND" | "END_SEND" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
+        | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
         _ => Role::Plain,
     }
 }
@@ -148,14 +150,14 @@ pub struct Code<'c> {
 pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
     let places = locate(code, &instructions);
-    let at_unit: HashMap<u32, usize> = instructions
-        .iter()
-        .enumerate()
-        .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
-        .collect();
+    let at_unit: HashMap<u32, usize> =
+        instructions.iter().enumerate().flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at))).collect();
     let by_place = opcodes_by_place(&instructions, &places);
-    let eligible: Vec<bool> =
-        instructions.iter().zip(&places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
+    let eligible: Vec<bool> = instructions
+        .iter()
+        .zip(&places)
+        .map(|(one, place)| begins(one, *place, code, opcodes, &by_place))
+        .collect();
     let states = follow(code, opcodes, &instructions, &places, &eligible, &at_unit);
     let begins = |at: usize| {
         let state = states[at].as_ref()?;
@@ -173,6 +175,8 @@ pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
         defines |= is_constant && code.definitions.get(one.argument as usize).copied().unwrap_or(false);
         if let (Some(last), Some(place)) = (found.last_mut(), places[at])
             && !defines
+            // The place of a `try:` is the whole statement.
+            && opcodes.roles[one.opcode as usize] != Role::Weak
             && place.line == last.line
         {
             last.end = last.end.max(place.end_line);

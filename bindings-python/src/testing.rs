@@ -1,9 +1,10 @@
 //! Doors for the Python tests: what the adapters read of real objects. On neither walk; the names begin with `_test_`.
 
 use crate::code;
+use crate::discovery;
 use crate::names;
 use crate::selftest::borrow;
-use crate::statements::{self, Code, Opcodes};
+use crate::statements::Opcodes;
 use crate::value::PyValue;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -133,13 +134,7 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
     Ok(out)
 }
 
-fn children<'py>(
-    py: Python<'py>,
-    value: PyValue<'_>,
-    depth: u32,
-    tables: &Tables,
-    out: &Bound<'py, PyDict>,
-) -> PyResult<()> {
+fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Tables, out: &Bound<'py, PyDict>) -> PyResult<()> {
     let mut failed = Ok(());
     let mut keep = |result: PyResult<()>| match result {
         Ok(()) => ControlFlow::Continue(()),
@@ -151,16 +146,13 @@ fn children<'py>(
     match value.view() {
         View::List(_) | View::Set(_) => {
             let list = PyList::empty(py);
-            value.elements(|element| {
-                keep(describe(py, element, depth, tables).and_then(|element| list.append(element)))
-            });
+            value.elements(|element| keep(describe(py, element, depth, tables).and_then(|element| list.append(element))));
             out.set_item("elements", list)?;
         }
         View::Map { .. } => {
             let list = PyList::empty(py);
             value.entries(|key, value| {
-                let pair =
-                    describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
+                let pair = describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
                 keep(pair.and_then(|pair| list.append(pair)))
             });
             out.set_item("entries", list)?;
@@ -210,19 +202,7 @@ pub fn _test_type_names(object: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Stri
 /// Where statements begin in a code object: byte offset, first line, last line.
 #[pyfunction]
 pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32, u32)>> {
-    let found = statements_of(code)?;
+    let object = borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
+    let found = discovery::statements_of(code.py(), object, &Opcodes::read(code.py())?)?;
     Ok(found.iter().map(|start| (start.offset, start.line, start.end)).collect())
-}
-
-/// The statements of a code object, read through its public attributes where the hook's path is not needed.
-fn statements_of(object: &Bound<'_, PyAny>) -> PyResult<Vec<statements::Start>> {
-    let code =
-        borrow(object).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
-    let opcodes = Opcodes::read(object.py())?;
-    let bytes: Vec<u8> = object.getattr("co_code")?.extract()?;
-    let exceptions: Vec<u8> = object.getattr("co_exceptiontable")?.extract()?;
-    let (lines, first_line) = code::line_table(code);
-    let (none_constants, definitions) = code::constants(code);
-    let code = Code { bytes: &bytes, lines, exceptions: &exceptions, first_line, none_constants, definitions };
-    Ok(statements::starts(&code, &opcodes))
 }

@@ -102,7 +102,7 @@ def run_case(source):
             def __exit__(self, *exc):
                 return False
 
-        result = target(lambda value=None: value, C)
+        result = target(lambda *values: values[0] if values else None, C)
         if hasattr(result, "send"):
             list(result)
     finally:

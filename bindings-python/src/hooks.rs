@@ -1,0 +1,322 @@
+//! The callbacks that `sys.monitoring` calls, and the table that leads from a code object to its probes. A hit begins here:
+//! after [`crate::guard`], before the core's `hit.rs`. The callbacks are raw C functions that never raise.
+
+use crate::frame::{Layout, PyFrame, Resolved};
+use crate::guard::{self, Guarded};
+use crate::names::Held;
+use crate::object::{Owned, Ref};
+use crate::value::PyValue;
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::CStr;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
+use stroboscope_core::registry::LiveProbe;
+
+/// Activations whose exit has not been seen. A generator that is dropped early may never be closed (CPython 3.13.0).
+const MAX_ENTRIES: usize = 10_000;
+
+/// A probe at a code object.
+pub struct ProbeSite {
+    /// The probe.
+    pub live: Arc<LiveProbe>,
+    /// Its names, resolved for this code.
+    pub symbols: Vec<Resolved>,
+    /// The line used; 0 for a method.
+    pub line: u32,
+}
+
+/// All probes of a code object. Never changed, only replaced: a hit keeps the one it began with.
+pub struct CodeSite {
+    /// Keeps the code alive, so that its address is nobody else's.
+    pub code: Owned,
+    /// Where its variables are.
+    pub layout: Rc<Layout>,
+    /// Probes by the byte offset of the instruction they stand at.
+    pub lines: Vec<(i64, Vec<Rc<ProbeSite>>)>,
+    /// Probes of the function itself.
+    pub methods: Vec<Rc<ProbeSite>>,
+}
+
+/// An activation that was entered.
+struct Activation {
+    code: usize,
+    tokens: Vec<(u32, EntryToken)>,
+}
+
+#[derive(Default)]
+struct Table {
+    sites: HashMap<usize, Rc<CodeSite>>,
+    last: Option<(usize, Rc<CodeSite>)>,
+    activations: HashMap<usize, Activation>,
+    order: VecDeque<usize>,
+}
+
+static TABLE: Held<Option<Table>> = Held::new(None);
+static CONTEXT: Held<Option<HitContext>> = Held::new(None);
+static DISABLE: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
+
+/// Begins a session's hits.
+pub fn begin(context: HitContext, disable: &Bound<'_, PyAny>) {
+    // One reference is kept for ever: the object belongs to `sys.monitoring` and is never freed.
+    DISABLE.store(disable.clone().into_ptr(), Ordering::Release);
+    TABLE.with(|table| *table = Some(Table::default()));
+    CONTEXT.with(|slot| *slot = Some(context));
+}
+
+/// Ends them; everything kept is let go.
+pub fn end() {
+    let table = TABLE.with(Option::take);
+    let context = CONTEXT.with(Option::take);
+    drop((table, context));
+}
+
+/// The probes of a code object.
+pub fn site(code: Ref<'_>) -> Option<Rc<CodeSite>> {
+    find(code.pointer() as usize)
+}
+
+#[inline]
+fn find(code: usize) -> Option<Rc<CodeSite>> {
+    TABLE
+        .with(|table| {
+            let table = table.as_mut()?;
+            if let Some((last, site)) = &table.last
+                && *last == code
+            {
+                return Some(Rc::clone(site));
+            }
+            let site = Rc::clone(table.sites.get(&code)?);
+            table.last = Some((code, Rc::clone(&site)));
+            Some(site)
+        })
+        .flatten()
+}
+
+/// Replaces the probes of a code object; none at all takes it out of the table.
+pub fn replace(site: CodeSite) {
+    let code = site.code.borrow().pointer() as usize;
+    let old = TABLE.with(|table| {
+        let table = table.as_mut()?;
+        let last = table.last.take();
+        let old = if site.lines.is_empty() && site.methods.is_empty() {
+            table.sites.remove(&code)
+        } else {
+            table.sites.insert(code, Rc::new(site))
+        };
+        Some((last, old))
+    });
+    drop(old);
+}
+
+/// Every code object that has a probe for which `wanted` holds.
+pub fn with_probe(wanted: impl Fn(&LiveProbe) -> bool) -> Vec<Rc<CodeSite>> {
+    let has = |site: &CodeSite| {
+        let mut all = site.lines.iter().flat_map(|(_, probes)| probes).chain(&site.methods);
+        all.any(|probe| wanted(&probe.live))
+    };
+    let found = TABLE.with(|table| {
+        let sites = table.as_ref().map(|table| table.sites.values().filter(|site| has(site)).cloned().collect());
+        sites.unwrap_or_default()
+    });
+    found.unwrap_or_default()
+}
+
+/// What a callback answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Keep,
+    /// This place of this code is of no interest until it is armed again.
+    Disable,
+}
+
+fn answer(given: Guarded<Answer>) -> *mut PyObject {
+    let disable = DISABLE.load(Ordering::Acquire);
+    let object = match given {
+        Guarded::Done(Answer::Disable) if !disable.is_null() => disable,
+        // SAFETY: asks for an object that is alive for ever.
+        _ => unsafe { ffi::Py_None() },
+    };
+    // SAFETY: both are alive for ever and the GIL is held, as in every callback; the caller gets its own reference.
+    unsafe {
+        ffi::Py_INCREF(object);
+        object
+    }
+}
+
+/// Runs one probe of a hit; a panic stops the probe and nothing else.
+fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
+    let ran = guard::caught(|| CONTEXT.with(|context| context.as_mut().map(hit)));
+    match ran {
+        Some(verdict) => verdict.flatten().unwrap_or(Verdict::Keep),
+        None => {
+            live.panicked();
+            Verdict::Keep
+        }
+    }
+}
+
+/// An argument of a callback.
+///
+/// # Safety
+/// `arguments` holds `count` live objects for the call.
+unsafe fn argument<'a>(arguments: *const *mut PyObject, count: isize, index: usize) -> Option<Ref<'a>> {
+    // SAFETY: below the count, as the caller promises.
+    usize::try_from(count).is_ok_and(|count| index < count).then(|| unsafe { Ref::new(*arguments.add(index)) }).flatten()
+}
+
+unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let (code, offset) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 1)) };
+    answer(guard::guarded(|| {
+        let (Some(code), Some(offset)) = (code, offset.and_then(Ref::int)) else { return Answer::Keep };
+        let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
+        let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else { return Answer::Disable };
+        let mut disable = true;
+        for probe in probes {
+            // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
+            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
+            let verdict = run(&probe.live, |context| context.line(&probe.live, probe.line, &frame));
+            disable &= verdict == Verdict::Disarm;
+        }
+        if disable { Answer::Disable } else { Answer::Keep }
+    }))
+}
+
+unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let code = unsafe { argument(arguments, count, 0) };
+    answer(guard::guarded(|| {
+        let Some(code) = code else { return Answer::Keep };
+        let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
+        let (mut tokens, mut address) = (Vec::new(), 0);
+        for probe in &site.methods {
+            // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
+            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
+            address = frame.address();
+            run(&probe.live, |context| {
+                let (verdict, token) = context.entry(&probe.live, &frame);
+                tokens.extend(token.map(|token| (probe.live.slot, token)));
+                verdict
+            });
+        }
+        remember(address, Activation { code: code.pointer() as usize, tokens });
+        Answer::Keep
+    }))
+}
+
+/// Notes an activation. One left over at the same address never ended in our sight: it is replaced.
+fn remember(address: usize, activation: Activation) {
+    let dropped = TABLE.with(|table| {
+        let table = table.as_mut()?;
+        let mut oldest = None;
+        if activation.tokens.is_empty() {
+            return Some((table.activations.remove(&address), oldest));
+        }
+        while table.activations.len() >= MAX_ENTRIES && oldest.is_none() {
+            oldest = table.activations.remove(&table.order.pop_front()?);
+        }
+        // Ended activations leave their address in the queue: it is swept when it outgrows what it stands for.
+        if table.order.len() > 2 * MAX_ENTRIES {
+            let Table { order, activations, .. } = table;
+            order.retain(|address| activations.contains_key(address));
+        }
+        table.order.push_back(address);
+        Some((table.activations.insert(address, activation), oldest))
+    });
+    drop(dropped);
+}
+
+fn recall(address: usize, code: usize) -> Vec<(u32, EntryToken)> {
+    let found = TABLE.with(|table| table.as_mut().and_then(|table| table.activations.remove(&address))).flatten();
+    found.filter(|activation| activation.code == code).map(|activation| activation.tokens).unwrap_or_default()
+}
+
+fn exit<'a>(code: Ref<'a>, exit: impl Fn() -> Exit<PyValue<'a>>) -> Answer {
+    let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
+    let mut tokens = None;
+    for probe in &site.methods {
+        // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
+        let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
+        let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
+        let mine = tokens.iter().position(|(slot, _)| *slot == probe.live.slot);
+        let token = mine.map(|mine| tokens.swap_remove(mine).1);
+        run(&probe.live, |context| {
+            // The value lives as long as the call, the frame's borrow is shorter: both end before we return.
+            context.exit(&probe.live, &frame, shorten(exit()), token)
+        });
+    }
+    Answer::Keep
+}
+
+/// The same end of a method for a shorter time.
+fn shorten<'short, 'long: 'short>(exit: Exit<PyValue<'long>>) -> Exit<PyValue<'short>> {
+    exit
+}
+
+unsafe extern "C" fn on_return(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
+    answer(guard::guarded(|| match (code, value) {
+        (Some(code), Some(value)) => exit(code, || Exit::Returned(PyValue::Object(value))),
+        _ => Answer::Keep,
+    }))
+}
+
+/// A global event, which code without a probe pays for: it ends at one lookup. It may not be disabled before 3.15.
+unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
+    answer(guard::guarded(|| {
+        if let (Some(code), Some(value)) = (code, value) {
+            exit(code, || Exit::Threw(PyValue::Object(value)));
+        }
+        Answer::Keep
+    }))
+}
+
+/// The start of code that was not seen before. Only the top level of a file matters, before its first line runs.
+unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let code = unsafe { argument(arguments, count, 0) };
+    answer(guard::guarded(|| {
+        if let Some(code) = code
+            && crate::code::name(code).and_then(Ref::text).is_some_and(|name| name.same(MODULE))
+        {
+            crate::runtime::module_starts(code);
+        }
+        Answer::Disable
+    }))
+}
+
+const MODULE: stroboscope_core::text::Text<'static> = stroboscope_core::text::Text::Utf8("<module>");
+
+type Callback = unsafe extern "C" fn(*mut PyObject, *mut *mut PyObject, isize) -> *mut PyObject;
+
+/// A callback as a Python object.
+fn function<'py>(py: Python<'py>, name: &'static CStr, callback: Callback) -> PyResult<Bound<'py, PyAny>> {
+    // The definition lives for ever: CPython keeps a pointer to it. A session makes five of them.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: callback },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: ptr::null(),
+    }));
+    // SAFETY: the definition is complete and lives for ever; a new reference or null with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyCFunction_NewEx(definition, ptr::null_mut(), ptr::null_mut())) }
+}
+
+/// The callbacks with the names of their events: of probes, and of discovery.
+pub fn callbacks(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAny>); 5]> {
+    Ok([
+        ("INSTRUCTION", function(py, c"stroboscope_line", on_instruction)?),
+        ("PY_START", function(py, c"stroboscope_entry", on_start)?),
+        ("PY_RETURN", function(py, c"stroboscope_return", on_return)?),
+        ("PY_UNWIND", function(py, c"stroboscope_unwind", on_unwind)?),
+        ("DISCOVERY", function(py, c"stroboscope_discovery", on_discovery)?),
+    ])
+}
