@@ -1,4 +1,6 @@
 //! What an evaluation may cost: depth, steps, time, counts, and texts of failures.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![allow(clippy::disallowed_methods, reason = "a stack of a given size needs a thread of its own")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

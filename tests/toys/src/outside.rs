@@ -156,13 +156,12 @@ impl<'p> Machine<'p> {
             Node::List(elements) => Look::List(elements.iter().map(|id| Made::Node(*id)).collect()),
             Node::Set(members) => Look::Set(members.clone()),
             Node::Map { entries, record } => Look::Map(entries.clone(), *record),
-            Node::Object { .. } | Node::Exception { .. } => Look::Object(id),
+            Node::Object { .. } | Node::Exception { .. } | Node::Scalar { .. } => Look::Object(id),
             Node::Enum { .. } => Look::Enum(id),
             Node::Function(_) => Look::Function(id),
             Node::Iterator => Look::Iterator(id),
             Node::Typed { of, .. } | Node::Changing(of) => self.look_at(*of),
             Node::Named { fields, .. } => Look::List(fields.iter().map(|(_, id)| Made::Node(*id)).collect()),
-            Node::Scalar { .. } => Look::Object(id),
             Node::Opaque | Node::Complex(..) | Node::Unreadable => Look::Opaque(id),
         }
     }

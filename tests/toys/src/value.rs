@@ -590,7 +590,9 @@ impl World {
             Node::Str(text) => out.push_str(&quoted(&text.text().to_text())),
             Node::Bytes(bytes) => {
                 out.push_str("{\"$bytes\": \"");
-                bytes.iter().for_each(|byte| put(out, format_args!("{byte:02x}")));
+                for byte in bytes {
+                    put(out, format_args!("{byte:02x}"));
+                }
                 out.push_str("\"}");
             }
             Node::List(elements) => {
@@ -646,7 +648,7 @@ fn write_int(value: &BigInt, out: &mut String) {
 }
 
 fn write_float(value: f64, out: &mut String) {
-    if value.is_finite() && value.trunc() != value {
+    if value.is_finite() && value.fract() != 0.0 {
         return put(out, format_args!("{value}"));
     }
     let text = if value.is_infinite() {

@@ -137,11 +137,13 @@ impl Case {
     }
 
     /// The value in the outside host.
+    #[allow(clippy::redundant_closure_for_method_calls, reason = "the path is of one lifetime, the closure of all")]
     pub fn value_outside(&self) -> Result<Made, String> {
         self.outside(|machine| machine.run())
     }
 
     /// Whether the condition holds in the outside host.
+    #[allow(clippy::redundant_closure_for_method_calls, reason = "the path is of one lifetime, the closure of all")]
     pub fn holds_outside(&self) -> Result<bool, String> {
         self.outside(|machine| machine.holds())
     }
