@@ -155,13 +155,16 @@ def main():
             begun = time.monotonic()
             try:
                 result[part] = _measured(part, rig, chosen)
-            except WorkerDied as error:
+            except (WorkerDied, startup.RunFailed) as error:
                 result[part] = {"error": str(error)}
                 errors.append(f"{part}: {error}")
                 rig.end_workers()
             print(f"-- {part}: {time.monotonic() - begun:.0f} s\n", flush=True)
         for side in rig.debuggers():
-            result["versions"][side] = _version(rig, side)
+            try:
+                result["versions"][side] = rig.worker(side).ask("info")["version"]
+            except WorkerDied as error:
+                errors.append(str(error))
     finally:
         rig.end()
     result["seconds"] = round(time.monotonic() - started)
@@ -230,10 +233,6 @@ def _measured(part, rig, chosen):
         "memory": _memory,
     }
     return others[part](rig)
-
-
-def _version(rig, side):
-    return rig.worker(side).ask("info")["version"]
 
 
 def spread(values):

@@ -23,6 +23,10 @@ _programs = {
 }
 
 
+class RunFailed(Exception):
+    """A process that should only start and end did something else."""
+
+
 def measure(python, sides, agent_url, runs):
     """CPU and wall milliseconds and peak MiB of each run, by side."""
     env = {
@@ -48,5 +52,5 @@ def _run(command, env):
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"start-up run ended with {process.returncode}: {command[-1][:60]}")
+        raise RunFailed(f"a start-up run ended with {process.returncode}: {command[-1][:60]}")
     return {"cpu_ms": (usage.ru_utime + usage.ru_stime) * 1e3, "wall_ms": wall * 1e3, "mib": usage.ru_maxrss / 1024}
