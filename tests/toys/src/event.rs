@@ -3,7 +3,7 @@
 use crate::inside::{Handle, Place as Here};
 use crate::json::Json;
 use crate::runner::Vector;
-use crate::value::{Dialect, World, bare};
+use crate::value::{Dialect, Node, World, bare};
 use serde_json::Value as Event;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,11 @@ impl Hit<'_> {
         let place = Here(self.world);
         let special = |name: &str| self.world.var(name).map(|id| Handle { world: self.world, id });
         let (returned, exception) = (special("@return"), special("@exception"));
-        let scope = Scope { frame: &place, returned, exception, duration: None };
+        let duration = self.world.var("@duration").and_then(|id| match self.world.node(id) {
+            Node::Float(value) => Some(*value),
+            _ => None,
+        });
+        let scope = Scope { frame: &place, returned, exception, duration };
         for (index, segment) in self.template.segments.iter().enumerate() {
             let Segment::Expression(expression) = segment else { continue };
             let index = u16::try_from(index).unwrap_or(u16::MAX);
@@ -108,8 +112,12 @@ impl Hit<'_> {
             Dialect::Node => Language::JavaScript,
         };
         let limits = self.capture.unwrap_or_default();
-        let kind =
-            Kind::Log(Log { template: self.template, snapshot: self.capture.is_some(), limits, expressions: Vec::new() });
+        let kind = Kind::Log(Log {
+            template: self.template,
+            snapshot: self.capture.is_some(),
+            limits,
+            expressions: Vec::new(),
+        });
         let probe = Probe {
             id: "probe".to_owned(),
             version: 1,

@@ -60,27 +60,61 @@ pub enum Node {
     Null,
     Bool(bool),
     Int(i64),
-    Big { value: BigInt, digits: Vec<u32>, bits: u8 },
+    Big {
+        value: BigInt,
+        digits: Vec<u32>,
+        bits: u8,
+    },
     Float(f64),
-    Decimal { text: String, negative: bool, words: Vec<u64>, exponent: i64 },
+    Decimal {
+        text: String,
+        negative: bool,
+        words: Vec<u64>,
+        exponent: i64,
+    },
     Str(Stored),
     Bytes(Vec<u8>),
     List(Vec<Id>),
     Set(Vec<Id>),
-    Map { entries: Vec<(Id, Id)>, record: bool },
-    Object { class: u32, fields: Vec<(String, Id)>, getters: Vec<String> },
-    Exception { class: u32, fields: Vec<(String, Id)>, getters: Vec<String>, message: Id },
-    Enum { class: u32, name: Id, value: Id },
+    Map {
+        entries: Vec<(Id, Id)>,
+        record: bool,
+    },
+    Object {
+        class: u32,
+        fields: Vec<(String, Id)>,
+        getters: Vec<String>,
+    },
+    Exception {
+        class: u32,
+        fields: Vec<(String, Id)>,
+        getters: Vec<String>,
+        message: Id,
+    },
+    Enum {
+        class: u32,
+        name: Id,
+        value: Id,
+    },
     Function(String),
     Iterator,
     Opaque,
     Complex(f64, f64),
     /// A well-known scalar.
-    Scalar { class: u32, text: String },
+    Scalar {
+        class: u32,
+        text: String,
+    },
     /// A named tuple.
-    Named { class: u32, fields: Vec<(String, Id)> },
+    Named {
+        class: u32,
+        fields: Vec<(String, Id)>,
+    },
     /// A value of a class of its own that reads as another.
-    Typed { class: u32, of: Id },
+    Typed {
+        class: u32,
+        of: Id,
+    },
     /// A container that changes whenever it is walked.
     Changing(Id),
     /// As a field: one that cannot be read.

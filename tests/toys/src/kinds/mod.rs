@@ -6,9 +6,9 @@ mod location;
 mod parse;
 mod print;
 mod prune;
+mod rates;
 mod record;
 mod redaction;
-mod rates;
 mod status;
 mod template;
 

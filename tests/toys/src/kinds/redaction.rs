@@ -25,7 +25,8 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         for spelling in texts("spellings")? {
             let spelt = spell(&name, &spelling)?;
             for place in texts("places")? {
-                in_place(&spelt, &place, &redaction, hidden).map_err(|error| format!("{spelt:?} as {place}: {error}"))?;
+                in_place(&spelt, &place, &redaction, hidden)
+                    .map_err(|error| format!("{spelt:?} as {place}: {error}"))?;
             }
         }
     }
@@ -57,10 +58,10 @@ fn one(name: &str, value: Json) -> Json {
 }
 
 fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Result<(), String> {
-    let object = one("$object", Json::Object(vec![
-        ("class".to_owned(), string("Holder")),
-        ("fields".to_owned(), one(name, string(SECRET))),
-    ]));
+    let object = one(
+        "$object",
+        Json::Object(vec![("class".to_owned(), string("Holder")), ("fields".to_owned(), one(name, string(SECRET)))]),
+    );
     let record = one("$record", one(name, string(SECRET)));
     let read = |of: &str, key: &str| format!("{{\"{of}\": [{{\"ref\": \"v\"}}, {key}]}}");
     let literal = crate::json::quoted(name);
