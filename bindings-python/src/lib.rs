@@ -52,5 +52,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     Ok(())
 }

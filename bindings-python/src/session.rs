@@ -181,3 +181,10 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
 pub fn _test_events() -> PyResult<Vec<String>> {
     running(|running| running.memory.events())
 }
+
+/// Takes and forgets what hits have queued; from the first call on nothing is rendered. For benchmarks.
+#[pyfunction]
+pub fn _test_drain(py: Python<'_>) -> PyResult<usize> {
+    let session = session()?;
+    Ok(py.detach(|| session.discard()))
+}

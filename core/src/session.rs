@@ -305,6 +305,14 @@ impl Session {
         board.all().map(|(id, entry)| report(id, entry, set.get(id))).collect()
     }
 
+    /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
+    /// takes them. For benchmarks, which measure hits without what comes after them.
+    pub fn discard(&self) -> usize {
+        let (done, answer) = channel::bounded(1);
+        self.tell(Command::Discard { done });
+        answer.recv_timeout(Duration::from_secs(10)).unwrap_or(0)
+    }
+
     /// Waits until everything captured so far has left the process, at most `limit`. True if it has.
     pub fn flush(&self, limit: Duration) -> bool {
         let (done, answer) = channel::bounded(1);

@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Installed { ticket: Ticket, outcome: Outcome },
     /// Everything that was captured so far leaves the process, or the time is up.
     Flush { until: u64, done: Sender<bool> },
+    /// From now on records stay in the rings; those that are there are taken, counted and forgotten. For benchmarks,
+    /// which measure hits without what comes after them.
+    Discard { done: Sender<usize> },
     /// The last round, then the thread ends.
     Stop { until: u64, done: Sender<bool> },
 }
@@ -85,6 +88,8 @@ pub struct Worker {
     capturing: Bucket,
     others: Bucket,
     breaker: Breaker,
+    /// Records stay in the rings.
+    holds: bool,
     next_look: u64,
     next_ticket: u64,
     last_event: u64,
@@ -123,6 +128,7 @@ impl Worker {
             capturing,
             others,
             breaker,
+            holds: false,
             next_look: now + LOOK_NS,
             next_ticket: 1,
             last_event: now,
@@ -172,6 +178,11 @@ impl Worker {
                 if let Some(&slot) = self.tickets.get(&ticket) {
                     self.settle(slot, outcome);
                 }
+            }
+            Command::Discard { done } => {
+                self.holds = true;
+                // The asker may have gone; then nobody waits.
+                let _ = done.send(self.discard());
             }
             Command::Flush { until, done } => {
                 self.output.hurry();
@@ -302,8 +313,22 @@ impl Worker {
         }
     }
 
+    fn discard(&mut self) -> usize {
+        let mut count = 0;
+        for ring in &mut self.rings {
+            while let Some(record) = ring.pop() {
+                self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// Takes what hits have queued.
     fn drain(&mut self, now: u64) {
+        if self.holds {
+            return;
+        }
         let mut rings = std::mem::take(&mut self.rings);
         for ring in &mut rings {
             for _ in 0..RECORDS_A_ROUND {

@@ -88,7 +88,7 @@ pub fn not_reached(out: &mut Writer, name: &str) -> ControlFlow<()> {
     admit(out)?;
     out.put(word(lay::ITEM_NAMED, INLINE), []);
     out.inline(Text::Utf8(name));
-    out.put(word(lay::WITHHELD, NO_TYPE), [lay::REASON_TIMEOUT]);
+    out.put(word(lay::WITHHELD, NO_TYPE), [lay::REASON_TIMEOUT, lay::WITHHELD]);
     ControlFlow::Continue(())
 }
 
@@ -282,8 +282,10 @@ impl Walker<'_, '_> {
     }
 
     fn withheld<'f, V: Value<'f>>(&mut self, id: u32, value: Option<V>, reason: u8) {
+        // A type with a number has its name from there, and the value is not looked at.
+        let tag = value.filter(|_| id == NO_TYPE).map_or(lay::WITHHELD, |value| tag_of(value.view()));
         self.head(lay::WITHHELD, id, value);
-        self.out.buf.push(reason);
+        self.out.buf.extend_from_slice(&[reason, tag]);
     }
 
     #[inline]
@@ -584,6 +586,32 @@ impl Walker<'_, '_> {
         }
         self.ended(&mut open, Walk::Complete, len, max);
         self.close(&open);
+    }
+}
+
+/// The tag that a value would have.
+fn tag_of(view: View<'_>) -> u8 {
+    match view {
+        View::Undefined => lay::UNDEFINED,
+        View::Null => lay::NULL,
+        View::Bool(_) => lay::TRUE,
+        View::Int(_) => lay::INT,
+        View::Big(_) => lay::BIG,
+        View::Float(_) => lay::FLOAT,
+        View::Complex(..) => lay::COMPLEX,
+        View::Decimal(_) => lay::DECIMAL,
+        View::Str(text) => string_tag(text),
+        View::Bytes(_) => lay::BYTES,
+        View::List(_) => lay::LIST,
+        View::Set(_) => lay::SET,
+        View::Map { .. } => lay::MAP,
+        View::Object | View::Named(_) => lay::OBJECT,
+        View::Exception => lay::EXCEPTION,
+        View::Enum => lay::ENUM,
+        View::Function => lay::FUNCTION,
+        View::Iterator => lay::ITERATOR,
+        View::Opaque => lay::OPAQUE,
+        View::Scalar => lay::SCALAR,
     }
 }
 

@@ -207,7 +207,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: 
             out.push('>');
         }
         Content::Computed => out.push_str("{computed}"),
-        Content::Withheld { reason, text } => {
+        Content::Withheld { reason, text, .. } => {
             let text = match reason {
                 lay::REASON_REDACTED_IDENT | lay::REASON_REDACTED_TYPE => "redacted",
                 lay::REASON_TEXT => text,

@@ -490,7 +490,8 @@ impl Values<'_> {
         let node = reader.value()?;
         let span = json.begin(SpanKind::Value, parent, level);
         json.raw("{");
-        let class = self.type_name(node.type_name, node.tag)?;
+        let tag = if let Content::Withheld { kind, .. } = node.content { kind } else { node.tag };
+        let class = self.type_name(node.type_name, tag)?;
         if !class.is_empty() {
             json.text("type", &class);
         }
@@ -570,7 +571,7 @@ impl Values<'_> {
             Content::Enum(text) | Content::Function(text) | Content::Iterator(text) | Content::Scalar(text) => {
                 scalar(json, text);
             }
-            Content::Withheld { reason, text } => {
+            Content::Withheld { reason, text, .. } => {
                 json.incomplete(span, reason == lay::REASON_DEPTH);
                 json.text("notCapturedReason", lay::reason_text(reason).unwrap_or(text));
             }

@@ -42,7 +42,7 @@
 //! | `OBJECT` | end word, then name word and value in turn |
 //! | `EXCEPTION` | a value: the message, or null. Only in templates |
 //! | `ENUM`, `FUNCTION`, `ITERATOR`, `SCALAR` | u32 bytes, UTF-8: the member's name, the qualified name, the text |
-//! | `WITHHELD` | u8 `REASON_…`; for `REASON_TEXT` u16 length and UTF-8 |
+//! | `WITHHELD` | u8 `REASON_…`, u8 tag that the value would have had (for its type name; `WITHHELD` if unknown); for `REASON_TEXT` u16 length and UTF-8 |
 //!
 //! An *end word* is the number of children that follow (24 bits) and above it the `REASON_…` why there are not more.
 //! `REASON_DEPTH` marks a container that was not opened.
@@ -246,8 +246,9 @@ pub const SOFT_RECORD: usize = MAX_RECORD - 32 * 1024;
 /// Beyond so many bytes not even stubs are written.
 pub const HARD_RECORD: usize = MAX_RECORD - 8 * 1024;
 /// Levels of containers that a record nests at most, whatever a probe's limit says. The walk recurses, and a hit may
-/// run on a small stack: 64 levels need about 32 KiB of it.
-pub const MAX_LEVELS: u32 = 64;
+/// run on a small stack: 32 levels need about 16 KiB of it. And a level is up to three of the event's JSON, of which many
+/// readers take no more than 128.
+pub const MAX_LEVELS: u32 = 32;
 /// Bytes of a name or reason that stands inline.
 pub const MAX_INLINE: usize = 512;
 /// Bits above which an integer is shown by its first digits only.

@@ -199,9 +199,10 @@ pub enum Content<'r> {
     Scalar(&'r str),
     Opaque,
     Computed,
-    /// Left out; the text is there for `REASON_TEXT` only.
+    /// Left out: why, and the tag of what was left out. The text is there for `REASON_TEXT` only.
     Withheld {
         reason: u8,
+        kind: u8,
         text: &'r str,
     },
 }
@@ -390,9 +391,9 @@ impl<'r> Reader<'r> {
             lay::OPAQUE => Content::Opaque,
             lay::COMPUTED => Content::Computed,
             lay::WITHHELD => {
-                let [reason] = self.array()?;
+                let [reason, kind] = self.array()?;
                 let text = if reason == lay::REASON_TEXT { self.inline()? } else { "" };
-                Content::Withheld { reason, text }
+                Content::Withheld { reason, kind, text }
             }
             _ => return Err(bad("unknown value", at)),
         };
