@@ -7,7 +7,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/shim.c");
     pyo3_build_config::use_pyo3_cfgs();
     let interpreter = pyo3_build_config::get().executable().ok_or("no Python interpreter; set PYO3_PYTHON")?;
-    let asked = Command::new(interpreter).args(["-c", "import sysconfig; print(sysconfig.get_path('include'))"]).output()?;
+    let asked =
+        Command::new(interpreter).args(["-c", "import sysconfig; print(sysconfig.get_path('include'))"]).output()?;
     let include = String::from_utf8(asked.stdout)?;
     cc::Build::new()
         .file("src/shim.c")

@@ -162,7 +162,9 @@ pub fn facts(class: Class<'_>) -> Facts {
     let version = class.version();
     if version != 0 {
         let found = CACHE.with(|cache| match cache.get(place(class)) {
-            Some(Some(entry)) if entry.class == class.pointer() as usize && entry.version == version => Some(entry.facts),
+            Some(Some(entry)) if entry.class == class.pointer() as usize && entry.version == version => {
+                Some(entry.facts)
+            }
             _ => None,
         });
         if let Some(facts) = found.flatten() {

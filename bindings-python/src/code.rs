@@ -105,9 +105,8 @@ impl Iterator for Locations<'_> {
 /// The location table of code, and its first line.
 pub fn line_table(code: Ref<'_>) -> (&[u8], u32) {
     // SAFETY: asked of live code objects only; the table belongs to the code.
-    let (table, first) = unsafe {
-        (Ref::new(shim::strobe_code_lines(code.pointer())), shim::strobe_code_first_line(code.pointer()))
-    };
+    let (table, first) =
+        unsafe { (Ref::new(shim::strobe_code_lines(code.pointer())), shim::strobe_code_first_line(code.pointer())) };
     (table.and_then(Ref::bytes).unwrap_or(&[]), u32::try_from(first).unwrap_or(0))
 }
 
@@ -252,12 +251,18 @@ pub fn is_ours(code: Ref<'_>) -> bool {
 /// Turns a number and a position into text. Needs no GIL.
 pub fn describe(code: u32, position: u32) -> FrameText {
     let place = code as usize % SHELF;
-    let Some(kept) = KEPT.get(code as usize / SHELF).and_then(OnceLock::get).and_then(|shelf| shelf[place].get()) else {
+    let Some(kept) = KEPT.get(code as usize / SHELF).and_then(OnceLock::get).and_then(|shelf| shelf[place].get())
+    else {
         return FrameText { function: "<unknown>".to_owned(), ..FrameText::default() };
     };
     debug_assert!(!kept.ours, "no stack holds code of ours");
-    let at = Locations::new(&kept.table, kept.first_line).find(|location| location.start <= position && position < location.end);
-    FrameText { line: at.map_or(0, |at| at.line), column: at.and_then(|at| at.column).map_or(0, |column| column + 1), ..kept.text.clone() }
+    let at = Locations::new(&kept.table, kept.first_line)
+        .find(|location| location.start <= position && position < location.end);
+    FrameText {
+        line: at.map_or(0, |at| at.line),
+        column: at.and_then(|at| at.column).map_or(0, |column| column + 1),
+        ..kept.text.clone()
+    }
 }
 
 /// For each constant of code: whether it is `None`, and whether it is the code of a function or class with a name.

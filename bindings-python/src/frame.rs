@@ -136,7 +136,12 @@ impl<'f> PyFrame<'f> {
         self.mapping().and_then(|mapping| mapping.dict_get(name)).or_else(|| self.globals()?.dict_get(name))
     }
 
-    fn arguments<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, from: usize, to: usize, visit: &mut F) -> ControlFlow<()> {
+    fn arguments<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(
+        &self,
+        from: usize,
+        to: usize,
+        visit: &mut F,
+    ) -> ControlFlow<()> {
         for (index, slot) in self.layout.slots.iter().enumerate().take(to).skip(from) {
             if let Some(found) = self.slot(index) {
                 visit(names::name(slot.name.borrow()), PyValue::Object(found))?;
@@ -306,4 +311,3 @@ fn thread_name(id: u64) -> Option<u32> {
     });
     name
 }
-

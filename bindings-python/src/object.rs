@@ -82,7 +82,9 @@ impl<'f> Ref<'f> {
 
     /// The same object as a class, if it is one.
     pub fn as_class(self) -> Option<Class<'f>> {
-        self.class().has(ffi::Py_TPFLAGS_TYPE_SUBCLASS).then_some(Class { pointer: self.pointer.cast(), life: PhantomData })
+        self.class()
+            .has(ffi::Py_TPFLAGS_TYPE_SUBCLASS)
+            .then_some(Class { pointer: self.pointer.cast(), life: PhantomData })
     }
 
     /// True if the object's class is exactly this one.
@@ -215,7 +217,9 @@ impl<'f> Ref<'f> {
             return None;
         }
         // SAFETY: a live dict and a live exact `str`; hashing one runs no code of the program. The value belongs to the dict.
-        unsafe { Ref::new(shim::strobe_dict_find(self.pointer(), name.pointer(), shim::strobe_text_hash(name.pointer()))) }
+        unsafe {
+            Ref::new(shim::strobe_dict_find(self.pointer(), name.pointer(), shim::strobe_text_hash(name.pointer())))
+        }
     }
 
     /// As [`Ref::dict_get`], with a name made for the call.

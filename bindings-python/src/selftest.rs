@@ -70,7 +70,8 @@ fn keys(object: &Bound<'_, PyAny>) -> Option<Vec<String>> {
 }
 
 fn same_elements(object: &Bound<'_, PyAny>) -> bool {
-    let public: Option<Vec<i64>> = object.try_iter().ok().and_then(|all| all.map(|one| one?.extract()).collect::<PyResult<_>>().ok());
+    let public: Option<Vec<i64>> =
+        object.try_iter().ok().and_then(|all| all.map(|one| one?.extract()).collect::<PyResult<_>>().ok());
     public.is_some() && elements(object) == public
 }
 
@@ -111,7 +112,8 @@ fn instances(objects: &Bound<'_, PyModule>) -> Option<()> {
         return None;
     }
     // SAFETY: two values are set, so positions 0 and 1 exist.
-    let order = unsafe { [shim::strobe_inline_order(&raw const fields, 0), shim::strobe_inline_order(&raw const fields, 1)] };
+    let order =
+        unsafe { [shim::strobe_inline_order(&raw const fields, 0), shim::strobe_inline_order(&raw const fields, 1)] };
     (order == [0, 1]).then_some(())
 }
 
@@ -180,7 +182,9 @@ fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>) {
     classes::set_known(known());
     let mut kept = known();
     let reads = |name: &str| of(objects, name).is_ok_and(|object| same_elements(&object));
-    let has_keys = |name: &str, expected: &[&str]| of(objects, name).ok().and_then(|object| keys(&object)).is_some_and(|keys| keys == expected);
+    let has_keys = |name: &str, expected: &[&str]| {
+        of(objects, name).ok().and_then(|object| keys(&object)).is_some_and(|keys| keys == expected)
+    };
     drop_unless(reads("deque"), &mut kept.deque);
     drop_unless(reads("numbers"), &mut kept.array);
     kept.range = reads("span");
@@ -190,7 +194,10 @@ fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>) {
     drop_unless(zone_reads(objects).is_some(), &mut kept.timezone);
     // The Python versions of these classes (no C module) have no layout to read.
     let from_c = |class: &Option<Owned>| {
-        class.as_ref().and_then(|class| class.borrow().as_class()).is_some_and(|class| class.c_name().starts_with("datetime."))
+        class
+            .as_ref()
+            .and_then(|class| class.borrow().as_class())
+            .is_some_and(|class| class.c_name().starts_with("datetime."))
     };
     for class in [&mut kept.datetime, &mut kept.date, &mut kept.time, &mut kept.timedelta, &mut kept.timezone] {
         let is_from_c = from_c(class);

@@ -4,7 +4,7 @@
 //! Common rules, so that callers need not repeat them: the GIL is held; every object passed is alive and of the type
 //! that the function's name says; every reference returned is borrowed and lives as long as what it was read from.
 
-use pyo3::ffi::{PyObject, PyTypeObject, Py_hash_t, Py_ssize_t};
+use pyo3::ffi::{Py_hash_t, Py_ssize_t, PyObject, PyTypeObject};
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 /// CPython's interpreter frame; only `shim.c` looks inside.

@@ -246,11 +246,13 @@ fn function_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
     if let Some(class) = object.as_class() {
         if is_named(name, "__qualname__") {
             // SAFETY: a live class; the name belongs to it, null for a static class.
-            return unsafe { PyValue::new(shim::strobe_type_qualname(class.pointer())) }.map_or(Child::Computed, Child::Present);
+            return unsafe { PyValue::new(shim::strobe_type_qualname(class.pointer())) }
+                .map_or(Child::Computed, Child::Present);
         }
         if is_named(name, "__name__") {
             // SAFETY: as above.
-            return unsafe { PyValue::new(shim::strobe_type_name(class.pointer())) }.map_or(Child::Computed, Child::Present);
+            return unsafe { PyValue::new(shim::strobe_type_name(class.pointer())) }
+                .map_or(Child::Computed, Child::Present);
         }
         return match class.lookup(name) {
             Some(found) if found.class().is_descriptor() => Child::Computed,
