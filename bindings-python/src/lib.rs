@@ -51,7 +51,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
+    module.add_function(wrap_pyfunction!(session::summary, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_hooks, module)?)?;
     Ok(())
 }

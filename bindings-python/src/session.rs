@@ -6,15 +6,18 @@ use crate::runtime::{self, PyRuntime};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
-use stroboscope_core::config::Settings;
+use stroboscope_core::config::{Settings, Show};
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
+use stroboscope_core::control::terminal::{self, Look, ProbeSummary, TerminalSink};
 use stroboscope_core::control::{Sink, file};
 use stroboscope_core::emit::output::Identity;
+use stroboscope_core::emit::status::State;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::session::{Parts, ProbeReport, Session};
@@ -60,6 +63,14 @@ pub fn start(py: Python<'_>, options: Vec<(String, String)>, keep: bool) -> PyRe
             Ok(sink) => sinks.push(Box::new(sink)),
             Err(error) => lines.push(format!("{}: {error}", path.display())),
         }
+    }
+    let shown = match settings.terminal {
+        Show::Always => true,
+        Show::Never => false,
+        Show::Auto => !keep && std::io::stderr().is_terminal(),
+    };
+    if shown {
+        sinks.push(Box::new(TerminalSink::stderr(false, None)));
     }
     let probes = settings.probe_file.clone();
     names::use_tables(Some(Arc::clone(&tables)));
@@ -114,13 +125,28 @@ fn limit(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Puts a probe in force, given as the JSON text of a definition.
+/// Puts a probe in force, given as the JSON text of a definition. Returns its id once it is known what becomes of it:
+/// placed, waiting, or refused, or after a second.
 #[pyfunction]
-pub fn add_probe(py: Python<'_>, definition: &str) -> PyResult<()> {
+pub fn add_probe(py: Python<'_>, definition: &str) -> PyResult<String> {
+    const STEP: Duration = Duration::from_millis(1);
     let session = session()?;
     let read = wire::read_definition(definition, None);
-    py.detach(|| session.apply(vec![read]));
-    Ok(())
+    let id = match &read {
+        Ok(definition) => definition.id.clone(),
+        Err(rejected) => rejected.id.clone().ok_or_else(|| PyValueError::new_err(rejected.text.clone()))?,
+    };
+    py.detach(|| {
+        session.apply(vec![read]);
+        let pending = || session.status().iter().any(|report| report.id == id && report.state == State::Received);
+        for _ in 0..1000 {
+            if !pending() {
+                break;
+            }
+            std::thread::sleep(STEP);
+        }
+    });
+    Ok(id)
 }
 
 /// Removes a probe. False if there is none with this id.
@@ -138,16 +164,48 @@ pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     Ok(py.detach(|| session.flush(limit)))
 }
 
-/// What the probes and the hooks are doing.
+/// What the probes are doing.
 #[pyfunction]
-pub fn status(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let session = session()?;
-    let out = PyDict::new(py);
     let reports = py.detach(|| session.status());
-    let probes = reports.iter().map(|report| describe(py, report)).collect::<PyResult<Vec<_>>>()?;
-    out.set_item("probes", probes)?;
-    out.set_item("hooks", runtime::describe(py)?)?;
-    Ok(out)
+    reports.iter().map(|report| describe(py, report)).collect()
+}
+
+/// What the hooks are doing: tool ids, probes that wait, panics caught.
+#[pyfunction]
+pub fn _test_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    runtime::describe(py)
+}
+
+/// The lines for the end of a run: one per probe.
+#[pyfunction]
+pub fn summary(py: Python<'_>) -> PyResult<Vec<String>> {
+    let session = session()?;
+    let reports = py.detach(|| session.status());
+    let sites: Vec<String> = reports.iter().map(place).collect();
+    let probes: Vec<ProbeSummary<'_>> = reports
+        .iter()
+        .zip(&sites)
+        .map(|(report, site)| ProbeSummary {
+            probe: &report.id,
+            site,
+            hits: report.hits,
+            emitted: report.emitted,
+            dropped: report.dropped.clone(),
+            note: (report.hits == 0 && !report.reason.is_empty()).then_some(report.reason.as_str()),
+        })
+        .collect();
+    Ok(terminal::summary(&probes, Look::default()).lines().map(str::to_owned).collect())
+}
+
+/// Where a probe is, for people.
+fn place(report: &ProbeReport) -> String {
+    let Some(site) = &report.site else { return String::new() };
+    match site.lines.first() {
+        Some(line) => format!("{}:{line}", site.file),
+        None => format!("{}:{}", site.type_name, site.method),
+    }
 }
 
 fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, PyDict>> {

@@ -69,7 +69,7 @@ def add(probe_id="p", **fields):
 
 
 def report(probe_id="p"):
-    return next(probe for probe in _native.status()["probes"] if probe["id"] == probe_id)
+    return next(probe for probe in _native.status() if probe["id"] == probe_id)
 
 
 def wait(state, probe_id="p"):
@@ -198,7 +198,7 @@ def test_a_removed_probe_is_silent(started, shop):
 
 
 def _native_tool():
-    return _native.status()["hooks"]["tool"]
+    return _native._test_hooks()["tool"]
 
 
 def test_what_is_not_there_is_said(started, shop):
