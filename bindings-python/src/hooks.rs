@@ -166,7 +166,10 @@ fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdic
 /// `arguments` holds `count` live objects for the call.
 unsafe fn argument<'a>(arguments: *const *mut PyObject, count: isize, index: usize) -> Option<Ref<'a>> {
     // SAFETY: below the count, as the caller promises.
-    usize::try_from(count).is_ok_and(|count| index < count).then(|| unsafe { Ref::new(*arguments.add(index)) }).flatten()
+    usize::try_from(count)
+        .is_ok_and(|count| index < count)
+        .then(|| unsafe { Ref::new(*arguments.add(index)) })
+        .flatten()
 }
 
 unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
@@ -179,7 +182,9 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
         let mut disable = true;
         for probe in probes {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
-            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
+            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else {
+                return Answer::Keep;
+            };
             let verdict = run(&probe.live, |context| context.line(&probe.live, probe.line, &frame));
             disable &= verdict == Verdict::Disarm;
         }
@@ -196,7 +201,9 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
         let (mut tokens, mut address) = (Vec::new(), 0);
         for probe in &site.methods {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
-            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
+            let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else {
+                return Answer::Keep;
+            };
             address = frame.address();
             run(&probe.live, |context| {
                 let (verdict, token) = context.entry(&probe.live, &frame);

@@ -321,7 +321,13 @@ fn install_lines(py: Python<'_>, live: &Arc<LiveProbe>, found: &Found, file: &st
     Ok(Outcome::Done { note, site })
 }
 
-fn install_method(py: Python<'_>, live: &Arc<LiveProbe>, found: &Found, type_name: &str, method: &str) -> PyResult<Outcome> {
+fn install_method(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    found: &Found,
+    type_name: &str,
+    method: &str,
+) -> PyResult<Outcome> {
     let mut missing = None;
     for (module, wanted) in location::readings(type_name, method) {
         let Some(file) = discovery::file_of_module(py, &module) else { continue };
@@ -332,7 +338,13 @@ fn install_method(py: Python<'_>, live: &Arc<LiveProbe>, found: &Found, type_nam
         for (code, name) in matching {
             place(py, live, code.borrow(), None)?;
             let function = discovery::bare(code.borrow());
-            site = Some(Site { file: file.clone(), lines: Vec::new(), type_name: module.clone(), method: name.clone(), function });
+            site = Some(Site {
+                file: file.clone(),
+                lines: Vec::new(),
+                type_name: module.clone(),
+                method: name.clone(),
+                function,
+            });
         }
         if let Some(site) = site {
             return Ok(Outcome::Done { note: None, site });
@@ -374,8 +386,9 @@ fn place(py: Python<'_>, live: &Arc<LiveProbe>, code: Ref<'_>, line: Option<(u32
 
 /// Puts a site in force and sets the events that it needs.
 fn refresh(py: Python<'_>, site: CodeSite) -> PyResult<()> {
-    let Some((set_local_events, tool, events)) =
-        HANDS.with(|hands| hands.as_ref().map(|hands| (hands.set_local_events.clone_ref(py), hands.probes, hands.events))).flatten()
+    let Some((set_local_events, tool, events)) = HANDS
+        .with(|hands| hands.as_ref().map(|hands| (hands.set_local_events.clone_ref(py), hands.probes, hands.events)))
+        .flatten()
     else {
         return Ok(());
     };
@@ -421,7 +434,10 @@ fn remove(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = site.lines.iter().map(|(offset, probes)| (*offset, others(probes)));
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
-        refresh(py, CodeSite { code: Owned::keep(site.code.borrow()), layout: Rc::clone(&site.layout), lines, methods })?;
+        refresh(
+            py,
+            CodeSite { code: Owned::keep(site.code.borrow()), layout: Rc::clone(&site.layout), lines, methods },
+        )?;
     }
     Ok(())
 }
@@ -442,7 +458,8 @@ fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
 /// What `status()` says of the hooks themselves.
 pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
-    let tools = HANDS.with(|hands| hands.as_ref().map(|hands| (hands.probes, hands.discovery, hands.waiting.len()))).flatten();
+    let tools =
+        HANDS.with(|hands| hands.as_ref().map(|hands| (hands.probes, hands.discovery, hands.waiting.len()))).flatten();
     if let Some((probes, discovery, waiting)) = tools {
         out.set_item("tool", probes)?;
         out.set_item("discovery_tool", discovery)?;

@@ -106,7 +106,14 @@ fn identity(py: Python<'_>, settings: &Settings) -> PyResult<Identity> {
     let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let runtime_id = format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
     let service = settings.service.clone().unwrap_or_else(|| "python".to_owned());
-    Ok(Identity { service, hostname, runtime_id, pid: std::process::id(), parent_id: None, process_tags: String::new() })
+    Ok(Identity {
+        service,
+        hostname,
+        runtime_id,
+        pid: std::process::id(),
+        parent_id: None,
+        process_tags: String::new(),
+    })
 }
 
 /// Stops, and leaves the interpreter as it was. False if something captured could not be delivered in time.

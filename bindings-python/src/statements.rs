@@ -37,6 +37,8 @@ enum Role {
     GetIter,
     BeforeWith,
     PushExcInfo,
+    /// Of an `except*`: its place is the whole clause.
+    GroupMatch,
     Exit,
     JumpAlways,
 }
@@ -54,9 +56,7 @@ unsafe extern "C" {
 
 fn effect(opcode: u8, argument: u32, jump: bool) -> i32 {
     // SAFETY: a pure function of CPython's compiler. It answers i32::MAX for what it does not know.
-    let effect = unsafe {
-        PyCompile_OpcodeStackEffectWithJump(opcode.into(), argument.cast_signed(), i32::from(jump))
-    };
+    let effect = unsafe { PyCompile_OpcodeStackEffectWithJump(opcode.into(), argument.cast_signed(), i32::from(jump)) };
     if effect == i32::MAX { 0 } else { effect }
 }
 
@@ -68,7 +68,8 @@ impl Opcodes {
         let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
         let mut opcodes = Opcodes { roles: [Role::Plain; 256], forward: [false; 256], backward: [false; 256] };
         for (name, number) in names {
-            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) }) else {
+            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) })
+            else {
                 continue;
             };
             opcodes.roles[at] = role(&name);
@@ -91,12 +92,13 @@ fn role(name: &str) -> Role {
         "GET_ITER" | "GET_AITER" => Role::GetIter,
         "BEFORE_WITH" | "BEFORE_ASYNC_WITH" => Role::BeforeWith,
         "PUSH_EXC_INFO" => Role::PushExcInfo,
+        "CHECK_EG_MATCH" => Role::GroupMatch,
         "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
         "JUMP_FORWARD" | "JUMP_BACKWARD" | "JUMP_BACKWARD_NO_INTERRUPT" => Role::JumpAlways,
         // A `return` inside an `except` leaves it first; the probe must see the exception still being handled.
         "POP_TOP" | "NOP" | "POP_EXCEPT" => Role::Weak,
-        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR" | "POP_ITER"
-        | "SEND" | "END_SEND" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
+        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR"
+        | "POP_ITER" | "SEND" | "END_SEND" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
         | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
         _ => Role::Plain,
     }
@@ -150,19 +152,23 @@ pub struct Code<'c> {
 pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
     let places = locate(code, &instructions);
-    let at_unit: HashMap<u32, usize> =
-        instructions.iter().enumerate().flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at))).collect();
-    let by_place = opcodes_by_place(&instructions, &places);
-    let eligible: Vec<bool> = instructions
+    let at_unit: HashMap<u32, usize> = instructions
         .iter()
-        .zip(&places)
-        .map(|(one, place)| begins(one, *place, code, opcodes, &by_place))
+        .enumerate()
+        .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
         .collect();
+    let by_place = opcodes_by_place(&instructions, &places);
+    let eligible: Vec<bool> =
+        instructions.iter().zip(&places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
     let states = follow(code, opcodes, &instructions, &places, &eligible, &at_unit);
     let begins = |at: usize| {
         let state = states[at].as_ref()?;
         let line = places[at]?.line;
         (eligible[at] && state.stack.iter().all(|stays| *stays) && state.line != Some(line)).then_some(line)
+    };
+    let is_clause = |location: Location| {
+        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
+        same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == Role::GroupMatch)
     };
     let mut found: Vec<Start> = Vec::new();
     let mut defines = false;
@@ -178,6 +184,7 @@ pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
             // The place of a `try:` is the whole statement.
             && opcodes.roles[one.opcode as usize] != Role::Weak
             && place.line == last.line
+            && !is_clause(place)
         {
             last.end = last.end.max(place.end_line);
         }
@@ -283,7 +290,7 @@ fn begins(
         })
     };
     match opcodes.roles[one.opcode as usize] {
-        Role::Plain | Role::GetIter | Role::BeforeWith => true,
+        Role::Plain | Role::GetIter | Role::BeforeWith | Role::GroupMatch => true,
         Role::Hidden | Role::Extended | Role::Swap | Role::PushExcInfo | Role::Exit => false,
         Role::LoadConst | Role::ReturnConst => !none || own_place(),
         Role::Weak | Role::JumpAlways => own_place(),

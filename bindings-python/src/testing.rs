@@ -134,7 +134,13 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
     Ok(out)
 }
 
-fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Tables, out: &Bound<'py, PyDict>) -> PyResult<()> {
+fn children<'py>(
+    py: Python<'py>,
+    value: PyValue<'_>,
+    depth: u32,
+    tables: &Tables,
+    out: &Bound<'py, PyDict>,
+) -> PyResult<()> {
     let mut failed = Ok(());
     let mut keep = |result: PyResult<()>| match result {
         Ok(()) => ControlFlow::Continue(()),
@@ -146,13 +152,16 @@ fn children<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
     match value.view() {
         View::List(_) | View::Set(_) => {
             let list = PyList::empty(py);
-            value.elements(|element| keep(describe(py, element, depth, tables).and_then(|element| list.append(element))));
+            value.elements(|element| {
+                keep(describe(py, element, depth, tables).and_then(|element| list.append(element)))
+            });
             out.set_item("elements", list)?;
         }
         View::Map { .. } => {
             let list = PyList::empty(py);
             value.entries(|key, value| {
-                let pair = describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
+                let pair =
+                    describe(py, key, depth, tables).and_then(|key| Ok((key, describe(py, value, depth, tables)?)));
                 keep(pair.and_then(|pair| list.append(pair)))
             });
             out.set_item("entries", list)?;
@@ -202,7 +211,8 @@ pub fn _test_type_names(object: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Stri
 /// Where statements begin in a code object: byte offset, first line, last line.
 #[pyfunction]
 pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32, u32)>> {
-    let object = borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
+    let object =
+        borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
     let found = discovery::statements_of(code.py(), object, &Opcodes::read(code.py())?)?;
     Ok(found.iter().map(|start| (start.offset, start.line, start.end)).collect())
 }

@@ -1,5 +1,6 @@
 """Logs and snapshots from lines and methods of a running program, without stopping it."""
 
+import atexit
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +16,15 @@ def start(**settings: Any) -> list[str]:
 
     Returns remarks on settings and probe files that could not be used.
     """
-    return _native.start([(name, _text(value)) for name, value in settings.items() if value is not None])
+    remarks = _native.start([(name, _text(value)) for name, value in settings.items() if value is not None])
+    # Threads of ours end before the interpreter does.
+    atexit.register(stop)
+    return remarks
 
 
 def stop(timeout: float = 2.0) -> bool:
     """Delivers what was captured and stops. False if something could not be delivered in time."""
+    atexit.unregister(stop)
     return _native.stop(timeout)
 
 
