@@ -168,7 +168,7 @@ struct Kept {
 }
 
 /// Append-only and read without a lock: the worker reads while a hit, under the GIL, appends.
-static KEPT: [OnceLock<Box<[OnceLock<Kept>; SHELF]>>; SHELVES] = [const { OnceLock::new() }; SHELVES];
+static KEPT: [OnceLock<Box<[OnceLock<Kept>]>>; SHELVES] = [const { OnceLock::new() }; SHELVES];
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static EXTRA: AtomicIsize = AtomicIsize::new(-1);
 
@@ -213,7 +213,8 @@ fn keep(code: Ref<'_>, index: isize) -> usize {
     if shelf >= SHELVES || index < 0 {
         return UNKNOWN as usize * 2 + 2 + usize::from(ours);
     }
-    let text = |text: Option<Ref<'_>>| text.and_then(Ref::text).map(|text| text.to_text()).unwrap_or_default();
+    let text =
+        |text: Option<Ref<'_>>| text.and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default();
     let (table, first_line) = line_table(code);
     let kept = Kept {
         text: FrameText { file: text(file(code)), function: text(name(code)), line: 0, column: 0 },
@@ -221,7 +222,7 @@ fn keep(code: Ref<'_>, index: isize) -> usize {
         table: table.into(),
         ours,
     };
-    let shelf = KEPT[shelf].get_or_init(|| Box::new([const { OnceLock::new() }; SHELF]));
+    let shelf = KEPT[shelf].get_or_init(|| (0..SHELF).map(|_| OnceLock::new()).collect());
     // Only the holder of the GIL appends, so the place is free.
     let _ = shelf[place].set(kept);
     COUNT.store(id + 1, Ordering::Release);

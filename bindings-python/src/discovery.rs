@@ -183,12 +183,12 @@ fn kind(code: Ref<'_>) -> FunctionKind {
 
 /// The bare name of a function.
 pub fn bare(code: Ref<'_>) -> String {
-    code::name(code).and_then(Ref::text).map(|name| name.to_text()).unwrap_or_default()
+    code::name(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default()
 }
 
 /// The qualified name of a function.
 pub fn qualified(code: Ref<'_>) -> String {
-    code::qualname(code).and_then(Ref::text).map(|name| name.to_text()).unwrap_or_default()
+    code::qualname(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default()
 }
 
 /// Where the statements of a code object begin.
@@ -238,5 +238,5 @@ pub fn global_names(py: Python<'_>, code: Ref<'_>) -> PyResult<Vec<Owned>> {
 pub fn file_of_module(py: Python<'_>, module: &str) -> Option<String> {
     let modules = py.import("sys").ok()?.getattr("modules").ok()?;
     let namespace = borrow(&modules)?.dict_get_text(module)?.module_dict()?;
-    namespace.dict_get_text("__file__").and_then(Ref::text).map(|file| file.to_text())
+    namespace.dict_get_text("__file__").and_then(Ref::text).map(stroboscope_core::text::Text::to_text)
 }

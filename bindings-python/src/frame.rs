@@ -94,11 +94,6 @@ impl<'f> PyFrame<'f> {
         self.frame as usize
     }
 
-    /// The same frame with the names of another probe.
-    pub fn with_symbols(&self, symbols: &'f [Resolved]) -> Self {
-        PyFrame { frame: self.frame, layout: self.layout, symbols }
-    }
-
     fn slot(&self, index: usize) -> Option<Ref<'f>> {
         let slot = self.layout.slots.get(index)?;
         let index = i32::try_from(index).ok()?;

@@ -134,7 +134,7 @@ enum Answer {
     Disable,
 }
 
-fn answer(given: Guarded<Answer>) -> *mut PyObject {
+fn answer(given: &Guarded<Answer>) -> *mut PyObject {
     let disable = DISABLE.load(Ordering::Acquire);
     let object = match given {
         Guarded::Done(Answer::Disable) if !disable.is_null() => disable,
@@ -151,12 +151,11 @@ fn answer(given: Guarded<Answer>) -> *mut PyObject {
 /// Runs one probe of a hit; a panic stops the probe and nothing else.
 fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
     let ran = guard::caught(|| CONTEXT.with(|context| context.as_mut().map(hit)));
-    match ran {
-        Some(verdict) => verdict.flatten().unwrap_or(Verdict::Keep),
-        None => {
-            live.panicked();
-            Verdict::Keep
-        }
+    if let Some(verdict) = ran {
+        verdict.flatten().unwrap_or(Verdict::Keep)
+    } else {
+        live.panicked();
+        Verdict::Keep
     }
 }
 
@@ -175,7 +174,7 @@ unsafe fn argument<'a>(arguments: *const *mut PyObject, count: isize, index: usi
 unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let (code, offset) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 1)) };
-    answer(guard::guarded(|| {
+    answer(&guard::guarded(|| {
         let (Some(code), Some(offset)) = (code, offset.and_then(Ref::int)) else { return Answer::Keep };
         let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
         let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else { return Answer::Disable };
@@ -195,7 +194,7 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
 unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let code = unsafe { argument(arguments, count, 0) };
-    answer(guard::guarded(|| {
+    answer(&guard::guarded(|| {
         let Some(code) = code else { return Answer::Keep };
         let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
         let (mut tokens, mut address) = (Vec::new(), 0);
@@ -268,7 +267,7 @@ fn shorten<'short, 'long: 'short>(exit: Exit<PyValue<'long>>) -> Exit<PyValue<'s
 unsafe extern "C" fn on_return(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
-    answer(guard::guarded(|| match (code, value) {
+    answer(&guard::guarded(|| match (code, value) {
         (Some(code), Some(value)) => exit(code, || Exit::Returned(PyValue::Object(value))),
         _ => Answer::Keep,
     }))
@@ -278,7 +277,7 @@ unsafe extern "C" fn on_return(_: *mut PyObject, arguments: *mut *mut PyObject, 
 unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
-    answer(guard::guarded(|| {
+    answer(&guard::guarded(|| {
         if let (Some(code), Some(value)) = (code, value) {
             exit(code, || Exit::Threw(PyValue::Object(value)));
         }
@@ -290,7 +289,7 @@ unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, 
 unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let code = unsafe { argument(arguments, count, 0) };
-    answer(guard::guarded(|| {
+    answer(&guard::guarded(|| {
         if let Some(code) = code
             && crate::code::name(code).and_then(Ref::text).is_some_and(|name| name.same(MODULE))
         {

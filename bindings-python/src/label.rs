@@ -168,7 +168,7 @@ fn push_zone(zone: Option<Ref<'_>>, out: &mut String) {
     let micros = microseconds(offset);
     let seconds = micros.unsigned_abs() / 1_000_000;
     put!(out, "{}{:02}:{:02}", if micros < 0 { '-' } else { '+' }, seconds / 3600, seconds / 60 % 60);
-    if seconds % 60 != 0 {
+    if !seconds.is_multiple_of(60) {
         put!(out, ":{:02}", seconds % 60);
     }
 }
@@ -243,7 +243,7 @@ fn push_path(object: Ref<'_>, out: &mut String) {
     if windows {
         joined = joined.replace('/', "\\");
     }
-    let root = if joined.starts_with(separator) { 1 } else { 0 };
+    let root = usize::from(joined.starts_with(separator));
     out.push_str(&joined[..root]);
     let parts: Vec<&str> = joined.split(separator).filter(|part| !part.is_empty() && *part != ".").collect();
     out.push_str(&parts.join(if windows { "\\" } else { "/" }));

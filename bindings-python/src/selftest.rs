@@ -154,7 +154,8 @@ fn read_frame(py: Python<'_>) -> (String, Vec<Option<i64>>, u32) {
             if slot.is_null() { None } else { Ref::new(shim::strobe_cell_contents(slot)).and_then(Ref::int) }
         };
         let slots = (0..shim::strobe_code_slots(code.pointer())).map(slot).collect();
-        let name = crate::code::name(code).and_then(Ref::text).map(|name| name.to_text()).unwrap_or_default();
+        let name =
+            crate::code::name(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default();
         let position = u32::try_from(shim::strobe_frame_position(frame)).unwrap_or(0);
         let line = crate::code::number(code).map_or(0, |number| crate::code::describe(number, position).line);
         (name, slots, line)

@@ -42,6 +42,7 @@ fn session() -> PyResult<Arc<Session>> {
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`].
 #[pyfunction]
 #[pyo3(signature = (options, keep = false))]
+#[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 pub fn start(py: Python<'_>, options: Vec<(String, String)>, keep: bool) -> PyResult<Vec<String>> {
     if RUNNING.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
         return Err(PyRuntimeError::new_err("stroboscope is started already"));
@@ -103,7 +104,8 @@ fn identity(py: Python<'_>, settings: &Settings) -> PyResult<Identity> {
     let os = py.import("os")?;
     let hostname: String = os.call_method0("uname")?.getattr("nodename")?.extract()?;
     let random: Vec<u8> = os.call_method1("urandom", (16,))?.extract()?;
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bits = random.iter().fold(0u128, |bits, &byte| (bits << 8) | u128::from(byte));
+    let hex = format!("{bits:032x}");
     let runtime_id = format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
     let service = settings.service.clone().unwrap_or_else(|| "python".to_owned());
     Ok(Identity {

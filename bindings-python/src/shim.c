@@ -94,13 +94,11 @@ int strobe_code_arguments(PyCodeObject *code)
 }
 int strobe_code_optimized(PyCodeObject *code) { return (code->co_flags & CO_OPTIMIZED) != 0; }
 int strobe_code_first_line(PyCodeObject *code) { return code->co_firstlineno; }
-int strobe_code_first_traceable(PyCodeObject *code) { return code->_co_firsttraceable; }
 PyObject *strobe_code_file(PyCodeObject *code) { return code->co_filename; }
 PyObject *strobe_code_name(PyCodeObject *code) { return code->co_name; }
 PyObject *strobe_code_qualname(PyCodeObject *code) { return code->co_qualname; }
 PyObject *strobe_code_lines(PyCodeObject *code) { return code->co_linetable; }
 PyObject *strobe_code_constants(PyCodeObject *code) { return code->co_consts; }
-PyObject *strobe_function_code(PyObject *function) { return ((PyFunctionObject *)function)->func_code; }
 
 /* ---- types -------------------------------------------------------------------------------------------------- */
 

@@ -69,13 +69,11 @@ unsafe extern "C" {
     pub fn strobe_code_arguments(code: *mut PyObject) -> c_int;
     pub fn strobe_code_optimized(code: *mut PyObject) -> c_int;
     pub fn strobe_code_first_line(code: *mut PyObject) -> c_int;
-    pub fn strobe_code_first_traceable(code: *mut PyObject) -> c_int;
     pub fn strobe_code_file(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_name(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_qualname(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_lines(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_constants(code: *mut PyObject) -> *mut PyObject;
-    pub fn strobe_function_code(function: *mut PyObject) -> *mut PyObject;
 
     pub fn strobe_type(object: *mut PyObject) -> *mut PyTypeObject;
     pub fn strobe_type_version(class: *mut PyTypeObject) -> c_uint;

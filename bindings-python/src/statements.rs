@@ -68,9 +68,8 @@ impl Opcodes {
         let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
         let mut opcodes = Opcodes { roles: [Role::Plain; 256], forward: [false; 256], backward: [false; 256] };
         for (name, number) in names {
-            let Ok(at) = usize::try_from(number).map_err(drop).and_then(|at| if at < 256 { Ok(at) } else { Err(()) })
-            else {
-                continue;
+            let Ok(at) = u8::try_from(number).map(usize::from) else {
+                continue; // CPython's own names for groups of opcodes
             };
             opcodes.roles[at] = role(&name);
             if jumps.contains(&number) {

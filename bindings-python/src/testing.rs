@@ -39,7 +39,7 @@ fn name_text(tables: &Tables, name: Name<'_>) -> String {
 pub fn _test_view<'py>(object: &Bound<'py, PyAny>, depth: u32) -> PyResult<Bound<'py, PyDict>> {
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
-    describe(object.py(), PyValue::Object(value), depth, &*tables)
+    describe(object.py(), PyValue::Object(value), depth, &tables)
 }
 
 fn child<'py>(py: Python<'py>, child: Child<PyValue<'_>>, depth: u32, tables: &Tables) -> PyResult<Bound<'py, PyAny>> {
@@ -184,7 +184,7 @@ fn children<'py>(
 pub fn _test_member<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
-    child(object.py(), PyValue::Object(value).member(name), 1, &*tables)
+    child(object.py(), PyValue::Object(value).member(name), 1, &tables)
 }
 
 /// The value of a string key, or `None` if the core has to scan.
@@ -193,7 +193,7 @@ pub fn _test_lookup<'py>(object: &Bound<'py, PyAny>, key: &str) -> PyResult<Opti
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     let found = PyValue::Object(value).lookup(Text::Utf8(key));
-    found.map(|found| child(object.py(), found, 1, &*tables)).transpose()
+    found.map(|found| child(object.py(), found, 1, &tables)).transpose()
 }
 
 /// The qualified and bare names of the class and its ancestors.
