@@ -158,7 +158,7 @@ impl Redaction {
         match name {
             Text::Utf8(text) if text.is_ascii() => self.ascii(text.as_bytes()),
             Text::Latin1(units) if units.is_ascii() => self.ascii(units),
-            _ => self.points(Normal::new(name.code_points())),
+            _ => self.points(&Normal::new(name.code_points())),
         }
     }
 
@@ -173,7 +173,7 @@ impl Redaction {
             }
             let Some(slot) = buffer.get_mut(length) else {
                 // Longer than any built-in name; only an added one could match.
-                return !self.long.is_empty() && self.points(Normal::new(CodePoints::Latin1(name.iter())));
+                return !self.long.is_empty() && self.points(&Normal::new(CodePoints::Latin1(name.iter())));
             };
             *slot = letter;
             length += 1;
@@ -185,7 +185,7 @@ impl Redaction {
         self.by_length.get(name.len()).is_some_and(|names| names.iter().any(|known| **known == *name))
     }
 
-    fn points(&self, name: Normal<'_>) -> bool {
+    fn points(&self, name: &Normal<'_>) -> bool {
         let mut buffer = [0; LONGEST];
         let mut length = 0;
         for letter in name.clone() {

@@ -237,7 +237,7 @@ impl Walker<'_, '_> {
     #[inline]
     fn is_over(&mut self) -> bool {
         self.out.nodes = self.out.nodes.wrapping_add(1);
-        if self.out.nodes & 63 == 0 && self.cx.clock.coarse() >= self.cx.deadline {
+        if self.out.nodes.is_multiple_of(64) && self.cx.clock.coarse() >= self.cx.deadline {
             self.out.timed_out = true;
             self.out.mark(lay::FLAG_TIMEOUT);
         }
@@ -477,7 +477,7 @@ impl Walker<'_, '_> {
         self.out.buf.extend_from_slice(&[0; 4]);
         let mut open = Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE };
         if !self.opens(level) {
-            open.reason = if self.message && !self.has_fields(value) { lay::REASON_NONE } else { lay::REASON_DEPTH };
+            open.reason = if self.message && !Self::has_fields(value) { lay::REASON_NONE } else { lay::REASON_DEPTH };
             return self.close(&open);
         }
         let max = self.limits.fields;
@@ -513,7 +513,7 @@ impl Walker<'_, '_> {
         self.close(&open);
     }
 
-    fn has_fields<'f, V: Value<'f>>(&self, value: V) -> bool {
+    fn has_fields<'f, V: Value<'f>>(value: V) -> bool {
         let mut found = false;
         value.fields(|_, child| {
             if matches!(child, Child::Absent | Child::Computed) {
@@ -551,17 +551,23 @@ impl Walker<'_, '_> {
             }
             Operand::List(items) => {
                 self.made(lay::LIST, items.len(), level, |walker, index| {
-                    items.get(index).map(|item| walker.operand(item, level + 1));
+                    if let Some(item) = items.get(index) {
+                        walker.operand(item, level + 1);
+                    }
                 });
             }
             Operand::Set(items) => {
                 self.made(lay::SET, items.len(), level, |walker, index| {
-                    items.get(index).map(|item| walker.child(*item, false, level + 1));
+                    if let Some(item) = items.get(index) {
+                        walker.child(*item, false, level + 1);
+                    }
                 });
             }
             Operand::Map(entries) => {
                 self.made(lay::MAP, entries.len(), level, |walker, index| {
-                    entries.get(index).map(|(key, value)| walker.entry(*key, *value, level + 1));
+                    if let Some((key, value)) = entries.get(index) {
+                        walker.entry(*key, *value, level + 1);
+                    }
                 });
             }
         }

@@ -244,9 +244,9 @@ fn python_string(text: Text<'_>) -> String {
             Some('\\') => out.push_str("\\\\"),
             Some(letter) if letter == quote => out.extend(['\\', letter]),
             Some(letter) if is_printable(letter) => out.push(letter),
-            _ if point <= 0xFF => out.push_str(&format!("\\x{point:02x}")),
-            _ if point <= 0xFFFF => out.push_str(&format!("\\u{point:04x}")),
-            _ => out.push_str(&format!("\\U{point:08x}")),
+            _ if point <= 0xFF => out.extend(["\\x", &format!("{point:02x}")]),
+            _ if point <= 0xFFFF => out.extend(["\\u", &format!("{point:04x}")]),
+            _ => out.extend(["\\U", &format!("{point:08x}")]),
         }
     }
     out.push(quote);
@@ -265,7 +265,7 @@ fn python_bytes(bytes: &[u8]) -> String {
             b'\\' => out.push_str("\\\\"),
             _ if char::from(byte) == quote => out.extend(['\\', quote]),
             0x20..=0x7E => out.push(char::from(byte)),
-            _ => out.push_str(&format!("\\x{byte:02x}")),
+            _ => out.extend(["\\x", &format!("{byte:02x}")]),
         }
     }
     out.push(quote);

@@ -290,7 +290,7 @@ fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped) {
         escaped.clear();
         match char::from_u32(point) {
             Some(letter) => print::push_escaped(&mut escaped, letter),
-            None => escaped.push_str(&format!("\\u{point:04X}")),
+            None => escaped.extend(["\\u", &format!("{point:04X}")]),
         }
         out.push_str(&escaped);
     }

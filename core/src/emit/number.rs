@@ -25,7 +25,7 @@ fn plain(digits: &str, exponent: i32, fraction: bool) -> String {
     if point <= 0 {
         return format!("0.{}{digits}", "0".repeat(point.unsigned_abs() as usize));
     }
-    let point = point as usize;
+    let point = point.unsigned_abs() as usize;
     if let Some((whole, rest)) = digits.split_at_checked(point).filter(|(_, rest)| !rest.is_empty()) {
         return format!("{whole}.{rest}");
     }
@@ -144,7 +144,8 @@ pub fn decimal_text(negative: bool, exponent: i64, dropped: u32, words: &[u8]) -
         words.chunks_exact(8).map(|word| word.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)));
     let mut digits = String::new();
     for word in words.rev() {
-        digits.push_str(&if digits.is_empty() { word.to_string() } else { format!("{word:019}") });
+        let text = if digits.is_empty() { word.to_string() } else { format!("{word:019}") };
+        digits.push_str(&text);
     }
     let significant = digits.trim_start_matches('0');
     let digits = if significant.is_empty() { "0" } else { significant };

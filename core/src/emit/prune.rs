@@ -21,7 +21,7 @@ pub fn prune(event: &mut Event, limit: usize) -> bool {
     if excess == 0 {
         return true;
     }
-    let mut edits = Edits { excess: excess as i64, cuts: Vec::new() };
+    let mut edits = Edits { excess: signed(excess), cuts: Vec::new() };
     values(&event.spans, &mut edits);
     frames_of_throwables(&event.spans, &mut edits);
     stack(event, &mut edits);
@@ -43,7 +43,7 @@ struct Edits {
 
 impl Edits {
     fn replace(&mut self, start: usize, end: usize, by: &[u8]) {
-        self.excess -= (end - start) as i64 - by.len() as i64;
+        self.excess -= signed(end - start) - signed(by.len());
         self.cuts.push((start, end, by.to_vec()));
     }
 
@@ -64,8 +64,13 @@ impl Edits {
 /// The order of pruning: stubs for depth, then the deepest, then incomplete ones, then the largest; of equals the last.
 type Rank = (bool, u32, bool, usize, usize);
 
+/// A length, to be added and subtracted.
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn saving(span: &Span) -> i64 {
-    (span.end - span.start) as i64 - PRUNED.len() as i64
+    signed(span.end - span.start) - signed(PRUNED.len())
 }
 
 fn values(spans: &[Span], edits: &mut Edits) {

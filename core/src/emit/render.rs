@@ -128,13 +128,8 @@ pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
     location(&mut json, profile, &site, probe);
     json.raw("}");
     json.key("stack");
-    let frames = match parts.stack {
-        Some((at, count, raw)) => stack(&mut json, &mut reader.from(at), count, raw, None, cx)?,
-        None => {
-            json.raw("[]");
-            Vec::new()
-        }
-    };
+    let (at, count, raw) = parts.stack.unwrap_or((0, 0, false));
+    let frames = stack(&mut json, &mut reader.from(at), count, raw, None, cx)?;
     if let Some(at) = parts.points.filter(|_| !header.error) {
         json.key("captures");
         captures(&mut json, &mut reader.from(at), profile, cx)?;
@@ -439,13 +434,14 @@ fn throwable(
 ) -> Result<()> {
     json.raw("{");
     json.text("type", &values.type_name(class, lay::EXCEPTION)?);
-    let message = match reader.clone().value()?.content {
-        Content::Str { text, .. } => text.with(|text| text.to_text()),
+    let mut message = String::new();
+    match reader.clone().value()?.content {
+        Content::Str { text, .. } => text.with(|text| text.push_to(&mut message)),
         Content::Withheld { reason: lay::REASON_REDACTED_TYPE | lay::REASON_REDACTED_IDENT, .. } => {
-            "{redacted}".to_owned()
+            message.push_str("{redacted}");
         }
-        _ => String::new(),
-    };
+        _ => {}
+    }
     reader.skip()?;
     json.text("message", &message);
     json.key("stacktrace");

@@ -19,9 +19,11 @@ pub const MAX_ENTRIES: u32 = (CHUNK * CHUNKS) as u32;
 /// A longer name is not interned, so that a full table stays small.
 const MAX_NAME: usize = 256;
 
+type Chunk<T> = Box<[OnceLock<T>]>;
+
 /// An append-only table.
 struct Table<T> {
-    chunks: Box<[OnceLock<Box<[OnceLock<T>]>>]>,
+    chunks: Box<[OnceLock<Chunk<T>>]>,
     next: AtomicU32,
 }
 
