@@ -20,7 +20,7 @@ import measure
 import targets
 
 _sink = os.environ["BENCH_SINK"]
-_installed = ("INSTALLED", "EMITTING")
+_installed = ("installed", "emitting")
 
 
 class Ours(measure.Side):
