@@ -9,6 +9,7 @@ use crate::object::{Class, Owned, Ref};
 use crate::shim;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use std::cell::UnsafeCell;
 use std::sync::Arc;
 use stroboscope_core::host::{Name, TypeInfo};
 
@@ -83,11 +84,44 @@ pub struct Facts {
 struct Entry {
     class: usize,
     version: u32,
-    facts: Facts,
     members: Arc<[Member]>,
 }
 
+/// What hits look at most: one small line a class, in memory that never moves.
+#[derive(Clone, Copy)]
+struct Line {
+    class: usize,
+    version: u32,
+    facts: Facts,
+}
+
 const CACHED: usize = 2048;
+const UNUSED: Line = Line {
+    class: 0,
+    version: 0,
+    facts: Facts { kind: Kind::None, info: TypeInfo { id: 0, redacted: false }, members: false },
+};
+
+/// Read and written by the holder of the GIL only, a whole line at a time.
+struct Lines(UnsafeCell<[Line; CACHED]>);
+
+// SAFETY: every user holds the GIL, and none keeps a reference into it.
+unsafe impl Sync for Lines {}
+
+impl Lines {
+    #[inline]
+    fn get(&self, place: usize) -> Line {
+        // SAFETY: the GIL is held, so nobody writes; the place is in range.
+        unsafe { (*self.0.get())[place % CACHED] }
+    }
+
+    fn set(&self, place: usize, line: Line) {
+        // SAFETY: the GIL is held, so nobody else reads or writes; no reference is kept anywhere.
+        unsafe { (*self.0.get())[place % CACHED] = line };
+    }
+}
+
+static LINES: Lines = Lines(UnsafeCell::new([UNUSED; CACHED]));
 static CACHE: Held<Vec<Option<Entry>>> = Held::new(Vec::new());
 
 /// Classes that are recognised by address. Each is kept alive, so that the address stays theirs; `None`: this interpreter
@@ -131,6 +165,9 @@ pub fn set_known(known: Known) {
 
 /// Forgets all facts: the numbers of a session's tables are not those of another's.
 pub fn forget() {
+    for place in 0..CACHED {
+        LINES.set(place, UNUSED);
+    }
     drop(CACHE.with(std::mem::take));
 }
 
@@ -151,6 +188,7 @@ fn inherits(known: Option<&Owned>, class: Class<'_>) -> bool {
     known.is_some_and(|known| class.is_subclass_of(known.borrow().pointer().cast()))
 }
 
+#[inline]
 fn place(class: Class<'_>) -> usize {
     let address = class.pointer() as usize;
     ((address >> 4) ^ (address >> 15)) % CACHED
@@ -159,17 +197,9 @@ fn place(class: Class<'_>) -> usize {
 /// What is known of a class.
 #[inline]
 pub fn facts(class: Class<'_>) -> Facts {
-    let version = class.version();
-    if version != 0 {
-        let found = CACHE.with(|cache| match cache.get(place(class)) {
-            Some(Some(entry)) if entry.class == class.pointer() as usize && entry.version == version => {
-                Some(entry.facts)
-            }
-            _ => None,
-        });
-        if let Some(facts) = found.flatten() {
-            return facts;
-        }
+    let line = LINES.get(place(class));
+    if line.class == class.pointer() as usize && line.version == class.version() && line.version != 0 {
+        return line.facts;
     }
     learn(class).0
 }
@@ -197,7 +227,8 @@ fn learn(class: Class<'_>) -> (Facts, Arc<[Member]>) {
     };
     let facts = Facts { kind, info: names::class(class), members: !members.is_empty() };
     if version != 0 {
-        let entry = Entry { class: class.pointer() as usize, version, facts, members: Arc::clone(&members) };
+        let entry = Entry { class: class.pointer() as usize, version, members: Arc::clone(&members) };
+        LINES.set(place(class), Line { class: entry.class, version, facts });
         CACHE.with(|cache| {
             if cache.is_empty() {
                 cache.resize_with(CACHED, || None);

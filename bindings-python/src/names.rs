@@ -2,7 +2,7 @@
 //! instance costs no hashing of text. Stands on the hit's walk, beside [`crate::value`]; the tables come after.
 
 use crate::object::{Class, Owned, Ref};
-use std::cell::RefCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::sync::Arc;
 use stroboscope_core::host::{Name, ThreadInfo, TypeInfo};
 use stroboscope_core::record::layout::INLINE;
@@ -33,15 +33,41 @@ const CACHED_NAMES: usize = 4096;
 /// A longer name is not worth keeping alive.
 const LONGEST_CACHED: usize = 255;
 
-struct CachedName {
-    text: Owned,
+/// What hits look at: the number of a string that is kept, by its address.
+#[derive(Clone, Copy)]
+struct Line {
+    text: usize,
     id: u32,
     redacted: bool,
 }
 
+const UNUSED: Line = Line { text: 0, id: 0, redacted: false };
+
+/// Read and written by the holder of the GIL only, a whole line at a time.
+struct Lines(UnsafeCell<[Line; CACHED_NAMES]>);
+
+// SAFETY: every user holds the GIL, and none keeps a reference into it.
+unsafe impl Sync for Lines {}
+
+impl Lines {
+    #[inline]
+    fn get(&self, place: usize) -> Line {
+        // SAFETY: the GIL is held, so nobody writes; the place is in range.
+        unsafe { (*self.0.get())[place % CACHED_NAMES] }
+    }
+
+    fn set(&self, place: usize, line: Line) {
+        // SAFETY: the GIL is held, so nobody else reads or writes; no reference is kept anywhere.
+        unsafe { (*self.0.get())[place % CACHED_NAMES] = line };
+    }
+}
+
+static LINES: Lines = Lines(UnsafeCell::new([UNUSED; CACHED_NAMES]));
+
 struct Cache {
     interner: Option<Interner>,
-    names: Vec<Option<CachedName>>,
+    /// Keeps the strings of [`LINES`] alive, so that their addresses are nobody else's.
+    names: Vec<Option<Owned>>,
     /// Counts the sessions, so that what threads keep from an earlier one is not used.
     session: u64,
 }
@@ -54,6 +80,9 @@ thread_local! {
 
 /// Begins or ends the use of a session's tables. Forgets everything kept from the one before.
 pub fn use_tables(tables: Option<Arc<Tables>>) {
+    for place in 0..CACHED_NAMES {
+        LINES.set(place, UNUSED);
+    }
     let old = CACHE.with(|cache| {
         cache.interner = tables.map(Interner::new);
         cache.session += 1;
@@ -73,24 +102,26 @@ pub fn tables() -> Option<Arc<Tables>> {
 #[inline]
 pub fn name(text: Ref<'_>) -> Name<'_> {
     let place = (text.pointer() as usize >> 4) % CACHED_NAMES;
-    let known = CACHE.with(|cache| match cache.names.get(place) {
-        // A kept string is alive, so that its address is nobody else's.
-        Some(Some(kept)) if kept.text.borrow() == text => Some(Name::Known { id: kept.id, redacted: kept.redacted }),
-        _ => None,
-    });
-    known.flatten().unwrap_or_else(|| intern(text, place))
+    let line = LINES.get(place);
+    // A kept string is alive, so that its address is nobody else's.
+    if line.text == text.pointer() as usize {
+        return Name::Known { id: line.id, redacted: line.redacted };
+    }
+    intern(text, place)
 }
 
+#[cold]
 fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
     let Some(text) = object.text() else { return Name::Text(Text::Utf8("")) };
     let known = CACHE.with(|cache| cache.interner.as_mut().and_then(|interner| interner.name(text)));
     let Some((id, redacted)) = known.flatten() else { return Name::Text(text) };
     if object.is_text() && text.len() <= LONGEST_CACHED {
-        let kept = CachedName { text: Owned::keep(object), id, redacted };
+        let kept = Owned::keep(object);
         let replaced = CACHE.with(|cache| {
             if cache.names.is_empty() {
                 cache.names.resize_with(CACHED_NAMES, || None);
             }
+            LINES.set(place, Line { text: object.pointer() as usize, id, redacted });
             cache.names[place].replace(kept)
         });
         drop(replaced);

@@ -55,6 +55,28 @@ unsafe fn bytes<'f>(bytes: *const u8, length: isize) -> &'f [u8] {
     }
 }
 
+/// The layout of an `int`; `shim.c` checks it when it is compiled.
+#[repr(C)]
+struct IntObject {
+    base: PyObject,
+    tag: usize,
+    first_digit: u32,
+}
+
+/// The value of an `int` of one digit, as most are.
+///
+/// # Safety
+/// The object is a live `int`.
+#[inline]
+pub unsafe fn small_int(object: *mut PyObject) -> Option<i64> {
+    const ONE_DIGIT: usize = 2 << 3;
+    let number = object.cast::<IntObject>();
+    // SAFETY: as the caller promises; an `int` always has room for a digit.
+    let (tag, digit) = unsafe { ((*number).tag, (*number).first_digit) };
+    // The sign is in the two lowest bits: 0 above zero, 1 zero, 2 below.
+    (tag < ONE_DIGIT).then(|| (1 - (tag & 3) as i64) * i64::from(digit))
+}
+
 impl<'f> Ref<'f> {
     /// Borrows an object; `None` for null.
     ///
@@ -75,7 +97,7 @@ impl<'f> Ref<'f> {
     #[inline]
     pub fn class(self) -> Class<'f> {
         // SAFETY: the object is alive; every object has a class, which it keeps alive.
-        let class = unsafe { shim::strobe_type(self.pointer()) };
+        let class = unsafe { (*self.pointer()).ob_type };
         // SAFETY: `ob_type` of a live object is never null.
         Class { pointer: unsafe { NonNull::new_unchecked(class) }, life: PhantomData }
     }
@@ -129,6 +151,10 @@ impl<'f> Ref<'f> {
         if !self.class().has(ffi::Py_TPFLAGS_LONG_SUBCLASS) {
             return None;
         }
+        // SAFETY: a live `int`.
+        if let Some(value) = unsafe { small_int(self.pointer()) } {
+            return Some(value);
+        }
         let mut value = 0;
         // SAFETY: a live `int`; the output is ours.
         (unsafe { shim::strobe_int(self.pointer(), &raw mut value) } != 0).then_some(value)
@@ -152,9 +178,11 @@ impl<'f> Ref<'f> {
         if !self.class().has(ffi::Py_TPFLAGS_LIST_SUBCLASS) {
             return &[];
         }
-        let mut length = 0;
         // SAFETY: a live `list`; nothing changes it while no Python code runs, and none does in a hit.
-        unsafe { pointers(shim::strobe_list(self.pointer(), &raw mut length), length) }
+        unsafe {
+            let list = self.pointer().cast::<ffi::PyListObject>();
+            pointers((*list).ob_item, (*list).ob_base.ob_size)
+        }
     }
 
     /// The elements of a `tuple` or of a subclass of it.
@@ -163,11 +191,10 @@ impl<'f> Ref<'f> {
         if !self.class().has(ffi::Py_TPFLAGS_TUPLE_SUBCLASS) {
             return &[];
         }
-        let mut length = 0;
         // SAFETY: a live `tuple`, which is immutable.
         unsafe {
-            let items = shim::strobe_tuple(self.pointer(), &raw mut length);
-            pointers(items, length)
+            let tuple = self.pointer().cast::<ffi::PyTupleObject>();
+            pointers((&raw const (*tuple).ob_item).cast(), (*tuple).ob_base.ob_size)
         }
     }
 
@@ -239,6 +266,23 @@ impl<'f> Ref<'f> {
         if !self.is_dict() {
             return true;
         }
+        let mut table = shim::Table::empty();
+        // SAFETY: a live dict; the output is ours.
+        if unsafe { shim::strobe_dict_table(self.pointer(), &raw mut table) } != 0 {
+            let mut entry = table.entries;
+            for _ in 0..table.count {
+                // SAFETY: one of the table's entries; both objects belong to the dict, which cannot change while no Python
+                // code runs. A deleted entry has no value.
+                let (key, value) = unsafe { (Ref::new(*entry), Ref::new(*entry.add(1))) };
+                if let (Some(key), Some(value)) = (key, value)
+                    && !visit(key, value)
+                {
+                    return false;
+                }
+                entry = entry.wrapping_add(table.step);
+            }
+            return true;
+        }
         let (mut position, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: a live dict, which cannot change while no Python code runs; the outputs are ours.
         while unsafe { ffi::PyDict_Next(self.pointer(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
@@ -294,14 +338,14 @@ impl<'f> Class<'f> {
     #[inline]
     pub fn has(self, flag: std::ffi::c_ulong) -> bool {
         // SAFETY: a live class.
-        unsafe { shim::strobe_type_flags(self.pointer()) & flag != 0 }
+        unsafe { (*self.pointer()).tp_flags & flag != 0 }
     }
 
     /// A number that changes when the class does and that no other class ever has; 0 if it has none just now.
     #[inline]
     pub fn version(self) -> u32 {
         // SAFETY: a live class.
-        unsafe { shim::strobe_type_version(self.pointer()) }
+        unsafe { (*self.pointer()).tp_version_tag }
     }
 
     /// As [`Class::version`]; asks CPython to give the class a number if it has none.

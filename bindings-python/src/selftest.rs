@@ -113,7 +113,7 @@ fn instances(objects: &Bound<'_, PyModule>) -> Option<()> {
     }
     // SAFETY: two values are set, so positions 0 and 1 exist.
     let order =
-        unsafe { [shim::strobe_inline_order(&raw const fields, 0), shim::strobe_inline_order(&raw const fields, 1)] };
+        unsafe { [fields.place(0), fields.place(1)] };
     (order == [0, 1]).then_some(())
 }
 

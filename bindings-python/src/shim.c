@@ -102,15 +102,11 @@ PyObject *strobe_code_constants(PyCodeObject *code) { return code->co_consts; }
 
 /* ---- types -------------------------------------------------------------------------------------------------- */
 
-PyTypeObject *strobe_type(PyObject *object) { return Py_TYPE(object); }
-/* 0: the type has none at the moment, so nothing about it may be kept. */
-unsigned int strobe_type_version(PyTypeObject *type) { return type->tp_version_tag; }
 unsigned int strobe_type_assign_version(PyTypeObject *type)
 {
     PyUnstable_Type_AssignVersionTag(type);
     return type->tp_version_tag;
 }
-unsigned long strobe_type_flags(PyTypeObject *type) { return type->tp_flags; }
 PyObject *strobe_type_mro(PyTypeObject *type) { return type->tp_mro; }
 /* The dictionary lives as long as the type does; the type keeps it. */
 PyObject *strobe_type_dict(PyTypeObject *type)
@@ -218,8 +214,9 @@ int strobe_fields(PyObject *object, Fields *out)
     return out->dict && PyDict_Check(out->dict) ? FIELDS_DICT : FIELDS_NONE;
 }
 
-PyObject *strobe_inline_name(const Fields *fields, int index) { return fields->entries[index].me_key; }
-int strobe_inline_order(const Fields *fields, int position) { return fields->order[position * fields->step]; }
+/* value.rs reads the entries and their order itself. */
+_Static_assert(sizeof(PyDictUnicodeEntry) == 2 * sizeof(PyObject *), "a name and a value");
+_Static_assert(offsetof(PyDictUnicodeEntry, me_key) == 0, "the name first");
 
 static int same_text(PyObject *a, PyObject *b)
 {
@@ -244,6 +241,33 @@ int strobe_inline_find(const Fields *fields, PyObject *name)
 }
 
 /* ---- dictionaries ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject **entries; /* the first key; its value is behind it */
+    size_t step;        /* from key to key, in pointers */
+    size_t count;
+} Table;
+_Static_assert(offsetof(PyDictUnicodeEntry, me_value) == sizeof(PyObject *), "the value behind the key");
+_Static_assert(offsetof(PyDictKeyEntry, me_value) - offsetof(PyDictKeyEntry, me_key) == sizeof(PyObject *), "the value behind the key");
+
+/* The entries, in order; 0 if the values stand elsewhere (keys shared by the instances of a class). */
+int strobe_dict_table(PyObject *dict, Table *out)
+{
+    PyDictObject *mapping = (PyDictObject *)dict;
+    PyDictKeysObject *keys = mapping->ma_keys;
+    if (mapping->ma_values)
+        return 0;
+    out->count = (size_t)keys->dk_nentries;
+    if (DK_IS_UNICODE(keys)) {
+        out->entries = &DK_UNICODE_ENTRIES(keys)->me_key;
+        out->step = sizeof(PyDictUnicodeEntry) / sizeof(PyObject *);
+    }
+    else {
+        out->entries = &DK_ENTRIES(keys)->me_key;
+        out->step = sizeof(PyDictKeyEntry) / sizeof(PyObject *);
+    }
+    return 1;
+}
 
 /* True if all keys are exact strings, so that looking one up runs no code of the program. */
 int strobe_dict_text_keys(PyObject *dict) { return DK_IS_UNICODE(((PyDictObject *)dict)->ma_keys); }
@@ -325,6 +349,11 @@ PyObject *strobe_view_dict(PyObject *view) { return (PyObject *)((_PyDictViewObj
 
 /* ---- numbers ------------------------------------------------------------------------------------------------ */
 
+/* object.rs reads integers of one digit itself. */
+_Static_assert(offsetof(PyLongObject, long_value.lv_tag) == sizeof(PyObject), "the tag first");
+_Static_assert(offsetof(PyLongObject, long_value.ob_digit) == sizeof(PyObject) + sizeof(uintptr_t), "then the digits");
+_Static_assert(sizeof(digit) == sizeof(uint32_t), "of four bytes");
+
 /* 1: it fits; 0: read its digits. */
 int strobe_int(PyObject *object, int64_t *value)
 {
@@ -357,7 +386,6 @@ const uint32_t *strobe_digits(PyObject *object, size_t *count, int *negative)
     return number->long_value.ob_digit;
 }
 int strobe_digit_bits(void) { return PyLong_SHIFT; }
-double strobe_float(PyObject *object) { return PyFloat_AS_DOUBLE(object); }
 void strobe_complex(PyObject *object, double *real, double *imaginary)
 {
     *real = ((PyComplexObject *)object)->cval.real;
@@ -418,17 +446,6 @@ const char *strobe_memoryview(PyObject *object, Py_ssize_t *length)
 }
 
 /* ---- sequences and sets ------------------------------------------------------------------------------------- */
-
-PyObject **strobe_list(PyObject *object, Py_ssize_t *length)
-{
-    *length = PyList_GET_SIZE(object);
-    return ((PyListObject *)object)->ob_item;
-}
-PyObject **strobe_tuple(PyObject *object, Py_ssize_t *length)
-{
-    *length = PyTuple_GET_SIZE(object);
-    return ((PyTupleObject *)object)->ob_item;
-}
 
 /* collections.deque: linked blocks of 64. */
 #define BLOCK 64

@@ -5,7 +5,7 @@
 //! that the function's name says; every reference returned is borrowed and lives as long as what it was read from.
 
 use pyo3::ffi::{Py_hash_t, Py_ssize_t, PyObject, PyTypeObject};
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void};
 
 /// CPython's interpreter frame; only `shim.c` looks inside.
 #[repr(C)]
@@ -18,9 +18,11 @@ pub struct RawFrame {
 pub struct Fields {
     pub dict: *mut PyObject,
     pub values: *mut *mut PyObject,
-    entries: *const c_void,
-    order: *const u8,
-    step: c_int,
+    /// Pairs of a name and nothing.
+    pub entries: *const [*mut PyObject; 2],
+    /// Element i is `order[i * step]`.
+    pub order: *const u8,
+    pub step: c_int,
     pub count: c_int,
     pub keys: Py_ssize_t,
 }
@@ -37,6 +39,34 @@ impl Fields {
             count: 0,
             keys: 0,
         }
+    }
+
+    /// Which of the shared keys the value has that was set at a position.
+    ///
+    /// # Safety
+    /// Filled with inline values, which have not changed since; the position is below `count`.
+    #[inline]
+    pub unsafe fn place(&self, position: c_int) -> c_int {
+        // SAFETY: as the caller promises.
+        unsafe { c_int::from(*self.order.offset((position * self.step) as isize)) }
+    }
+}
+
+/// The entries of a dictionary's table, in order. Filled by [`strobe_dict_table`].
+#[repr(C)]
+pub struct Table {
+    /// The first entry's key; its value comes after it.
+    pub entries: *const *mut PyObject,
+    /// From a key to the next, in pointers.
+    pub step: usize,
+    /// Entries, deleted ones included: those have no value.
+    pub count: usize,
+}
+
+impl Table {
+    /// An empty one, to be filled.
+    pub const fn empty() -> Self {
+        Table { entries: std::ptr::null(), step: 0, count: 0 }
     }
 }
 
@@ -75,10 +105,7 @@ unsafe extern "C" {
     pub fn strobe_code_lines(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_constants(code: *mut PyObject) -> *mut PyObject;
 
-    pub fn strobe_type(object: *mut PyObject) -> *mut PyTypeObject;
-    pub fn strobe_type_version(class: *mut PyTypeObject) -> c_uint;
     pub fn strobe_type_assign_version(class: *mut PyTypeObject) -> c_uint;
-    pub fn strobe_type_flags(class: *mut PyTypeObject) -> c_ulong;
     pub fn strobe_type_mro(class: *mut PyTypeObject) -> *mut PyObject;
     pub fn strobe_type_dict(class: *mut PyTypeObject) -> *mut PyObject;
     pub fn strobe_type_tp_name(class: *mut PyTypeObject) -> *const c_char;
@@ -98,10 +125,10 @@ unsafe extern "C" {
     ) -> c_int;
 
     pub fn strobe_fields(object: *mut PyObject, out: *mut Fields) -> c_int;
-    pub fn strobe_inline_name(fields: *const Fields, index: c_int) -> *mut PyObject;
-    pub fn strobe_inline_order(fields: *const Fields, position: c_int) -> c_int;
     pub fn strobe_inline_find(fields: *const Fields, name: *mut PyObject) -> c_int;
 
+    /// 0: the values stand elsewhere.
+    pub fn strobe_dict_table(dict: *mut PyObject, out: *mut Table) -> c_int;
     pub fn strobe_dict_text_keys(dict: *mut PyObject) -> c_int;
     pub fn strobe_dict_len(dict: *mut PyObject) -> Py_ssize_t;
     pub fn strobe_dict_find(dict: *mut PyObject, key: *mut PyObject, hash: Py_hash_t) -> *mut PyObject;
@@ -120,7 +147,6 @@ unsafe extern "C" {
     pub fn strobe_int(object: *mut PyObject, value: *mut i64) -> c_int;
     pub fn strobe_digits(object: *mut PyObject, count: *mut usize, negative: *mut c_int) -> *const u32;
     pub fn strobe_digit_bits() -> c_int;
-    pub fn strobe_float(object: *mut PyObject) -> f64;
     pub fn strobe_complex(object: *mut PyObject, real: *mut f64, imaginary: *mut f64);
     pub fn strobe_decimal(
         object: *mut PyObject,
@@ -135,8 +161,6 @@ unsafe extern "C" {
     pub fn strobe_bytearray(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
     pub fn strobe_memoryview(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
 
-    pub fn strobe_list(object: *mut PyObject, length: *mut Py_ssize_t) -> *const *mut PyObject;
-    pub fn strobe_tuple(object: *mut PyObject, length: *mut Py_ssize_t) -> *const *mut PyObject;
     pub fn strobe_deque_begin(object: *mut PyObject, at: *mut Py_ssize_t) -> *mut c_void;
     pub fn strobe_deque_next(block: *mut *mut c_void, at: *mut Py_ssize_t) -> *mut PyObject;
     pub fn strobe_var_size(object: *mut PyObject) -> Py_ssize_t;

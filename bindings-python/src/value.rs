@@ -5,7 +5,7 @@
 use crate::classes::{self, Facts, Kind, Member, Scalar};
 use crate::label;
 use crate::names;
-use crate::object::{Class, Owned, Ref};
+use crate::object::{self, Class, Owned, Ref};
 use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
@@ -41,6 +41,7 @@ impl<'f> PyValue<'f> {
         unsafe { Ref::new(pointer) }.map(PyValue::Object)
     }
 
+    #[inline]
     fn class(self) -> Class<'f> {
         let class = match self {
             PyValue::Object(object) => return object.class(),
@@ -69,6 +70,7 @@ enum Stored<'f> {
     Inline(Fields),
 }
 
+#[inline]
 fn stored(object: Ref<'_>) -> Stored<'_> {
     let mut fields = Fields::empty();
     // SAFETY: a live object; the output is ours.
@@ -81,6 +83,7 @@ fn stored(object: Ref<'_>) -> Stored<'_> {
 }
 
 /// A value among the inline ones.
+#[inline]
 fn inline_value<'f>(fields: &Fields, index: i32) -> Option<Ref<'f>> {
     let index = usize::try_from(index).ok()?;
     // SAFETY: the index is of a shared key of the class, for which every instance with inline values has a place; the value
@@ -414,14 +417,32 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
     View::Decimal(DecimalDigits { negative, words: unsafe { std::slice::from_raw_parts(words, length) }, exponent })
 }
 
+/// What most values are is told here, the rest by [`other_view`].
+#[inline]
 fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
+    match facts.kind {
+        Kind::Int => match unsafe { object::small_int(object.pointer()) } {
+            Some(value) => View::Int(value),
+            None => view_int(object),
+        },
+        Kind::Str => object.text().map_or(View::Opaque, View::Str),
+        // SAFETY: a live dict.
+        Kind::Dict => View::Map { len: object.dict_len(), record: false },
+        Kind::List => View::List(object.list().len()),
+        Kind::Object => View::Object,
+        Kind::None => View::Null,
+        _ => other_view(object, facts),
+    }
+}
+
+fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
     match facts.kind {
         Kind::None => View::Null,
         // SAFETY: `True` is alive for ever.
         Kind::Bool => View::Bool(std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() })),
         Kind::Int => view_int(object),
         // SAFETY: a live float.
-        Kind::Float => View::Float(unsafe { shim::strobe_float(object.pointer()) }),
+        Kind::Float => View::Float(unsafe { (*object.pointer().cast::<ffi::PyFloatObject>()).ob_fval }),
         Kind::Complex => {
             let (mut real, mut imaginary) = (0.0, 0.0);
             // SAFETY: a live complex number; the outputs are ours.
@@ -547,6 +568,17 @@ impl<'f> Value<'f> for PyValue<'f> {
     }
 
     #[inline]
+    fn look(self) -> (TypeInfo, View<'f>) {
+        match self {
+            PyValue::Object(object) => {
+                let facts = classes::facts(object.class());
+                (facts.info, view(object, facts))
+            }
+            _ => (self.type_info(), self.view()),
+        }
+    }
+
+    #[inline]
     fn identity(self) -> u64 {
         match self {
             PyValue::Object(object) => object.pointer() as u64,
@@ -601,6 +633,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         found.map_or(Child::Absent, Child::Present)
     }
 
+    #[inline]
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
         let kind = classes::facts(object.class()).kind;
@@ -629,7 +662,13 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
-        match dict_of(object, classes::facts(object.class()).kind) {
+        let kind = classes::facts(object.class()).kind;
+        if kind == Kind::Dict {
+            let complete = object
+                .dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
+            return if complete { Walk::Complete } else { Walk::Stopped };
+        }
+        match dict_of(object, kind) {
             Some(dict) => each_of_dict(dict, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
             None => Walk::Complete,
         }
@@ -707,12 +746,12 @@ where
 {
     for position in 0..fields.count {
         // SAFETY: below the number of values that are set.
-        let index = unsafe { shim::strobe_inline_order(&raw const *fields, position) };
-        if isize::try_from(index).is_ok_and(|index| index >= fields.keys) {
+        let index = unsafe { fields.place(position) };
+        if index as isize >= fields.keys {
             continue;
         }
         // SAFETY: an index of the class's shared keys, which the class keeps alive.
-        let name = unsafe { Ref::new(shim::strobe_inline_name(&raw const *fields, index)) };
+        let name = unsafe { Ref::new((*fields.entries.add(index as usize))[0]) };
         if let (Some(name), Some(value)) = (name, inline_value(fields, index)) {
             visit(names::name(name), Child::Present(PyValue::Object(value)))?;
         }

@@ -4,7 +4,7 @@
 
 use crate::budget::gate::{Gate, Look};
 use crate::capture::redact::Redaction;
-use crate::capture::walk::{self, WalkContext};
+use crate::capture::walk::{self, Deadline, WalkContext};
 use crate::clock::Clock;
 use crate::emit::ring::{QueuedBytes, RecordSender};
 use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
@@ -504,7 +504,7 @@ fn walk_context(process: &Process) -> WalkContext<'_> {
     WalkContext {
         redaction: &process.redaction,
         clock: &*process.clock,
-        deadline: process.clock.coarse().saturating_add(process.capture_ns),
+        deadline: Deadline::After(process.capture_ns),
         computed: process.shows_computed,
     }
 }

@@ -148,6 +148,12 @@ pub trait Value<'f>: Copy {
     /// The value's class.
     fn type_info(self) -> TypeInfo;
 
+    /// The class and the view together, for who needs both: most hosts find the view by the class.
+    #[inline]
+    fn look(self) -> (TypeInfo, View<'f>) {
+        (self.type_info(), self.view())
+    }
+
     /// Visits the names of the class and of its ancestors, nearest first, built-in names included (3.6 `instanceof`).
     fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, visit: F);
 

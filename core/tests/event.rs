@@ -7,7 +7,7 @@ use std::time::Duration;
 use stroboscope_core::budget::gate::Gate;
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::capture::walk::{self, WalkContext};
+use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::event::{Event, RenderContext};
 use stroboscope_core::emit::output::Identity;
@@ -115,7 +115,7 @@ impl Fixture {
     fn event(&self, trace_id: u128, write: impl FnOnce(&mut Writer, &WalkContext<'_>, &Stacked<'_>)) -> Event {
         let clock = ManualClock::new(Duration::ZERO);
         let redaction = Redaction::default();
-        let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: u64::MAX, computed: false };
+        let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
         let place = Stacked(Here(&self.world), self.frames);
         let mut writer = Writer::new();
         writer.begin(&Header {

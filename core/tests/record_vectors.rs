@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::capture::redact::{BUILT_IN, Redaction};
-use stroboscope_core::capture::walk::{self, WalkContext};
+use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::language::Profile;
 use stroboscope_core::emit::render::{Parts, Values};
@@ -164,7 +164,7 @@ fn when_the_time_is_over_values_become_stubs_and_secrets_stay_secrets() {
     let world = world(r#"{"a": {"$count": {"times": 90}}, "b": {"c": 1}, "password": "s"}"#);
     let clock = ManualClock::new(Duration::from_secs(1));
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: 1_000_000_000, computed: false };
+    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(1_000_000_000), computed: false };
     let mut writer = Writer::new();
     writer.begin(&Header::default());
     writer.point(Point::Entry);
@@ -200,7 +200,7 @@ fn a_record_holds_a_mebibyte_and_the_rest_is_stubs() {
     let world = world(&format!("{{{}}}", vars.join(", ")));
     let clock = ManualClock::new(Duration::ZERO);
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: u64::MAX, computed: false };
+    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
     let mut writer = Writer::new();
     writer.begin(&Header::default());
     for point in [Point::Entry, Point::Return] {
@@ -221,7 +221,7 @@ fn a_half_written_record_goes_on_after_others_used_the_scratch() {
     let world = world(r#"{"a": 1}"#);
     let clock = ManualClock::new(Duration::ZERO);
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: u64::MAX, computed: false };
+    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
     let place = Place(&world);
     let mut writer = Writer::new();
     let entry = |writer: &mut Writer| {

@@ -24,6 +24,16 @@ const THROWABLE_LENGTH: u32 = 2048;
 /// Bytes of the text of a well-known scalar, a function's or enum member's name.
 const LABEL_BYTES: usize = 4096;
 
+/// When the time of a capture is over, in coarse nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub enum Deadline {
+    /// At this time.
+    At(u64),
+    /// So long after the clock is first looked at: most captures end before that, and read no clock at all. What comes
+    /// before the first look takes about a microsecond.
+    After(u64),
+}
+
 /// What all values of a capture point have in common.
 #[derive(Clone, Copy)]
 pub struct WalkContext<'c> {
@@ -31,8 +41,8 @@ pub struct WalkContext<'c> {
     pub redaction: &'c Redaction,
     /// Read once in 64 values.
     pub clock: &'c dyn Clock,
-    /// Coarse nanoseconds at which the time is over.
-    pub deadline: u64,
+    /// When the time is over.
+    pub deadline: Deadline,
     /// True if fields that only application code could answer are shown (JavaScript).
     pub computed: bool,
 }
@@ -157,22 +167,21 @@ impl Walker<'_, '_> {
     /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
     #[inline]
     fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
-        let info = value.type_info();
         if redacted {
-            return self.withheld(info.id, Some(value), lay::REASON_REDACTED_IDENT);
+            return self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
         }
-        self.value(value, info, None, level);
+        let (info, view) = value.look();
+        self.value(value, info, view, level);
     }
 
     #[inline]
-    fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: Option<View<'f>>, level: u32) {
+    fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) {
         if info.redacted {
             return self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
         }
         if self.is_over() {
             return self.withheld(info.id, Some(value), lay::REASON_TIMEOUT);
         }
-        let view = view.unwrap_or_else(|| value.view());
         let id = info.id;
         match view {
             View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
@@ -180,10 +189,7 @@ impl Walker<'_, '_> {
             View::Bool(truth) => self.head(if truth { lay::TRUE } else { lay::FALSE }, id, Some(value)),
             View::Int(int) => self.fixed(lay::INT, id, value, int.to_le_bytes()),
             View::Float(float) => self.fixed(lay::FLOAT, id, value, float.to_le_bytes()),
-            View::Str(text) => {
-                self.head(string_tag(text), id, Some(value));
-                self.text(text, level);
-            }
+            View::Str(text) => self.string(text, id, value, level),
             View::List(len) => self.list(lay::LIST, value, id, len, level),
             View::Set(len) => self.list(lay::SET, value, id, len, level),
             View::Map { len, .. } => self.map(value, id, len, level),
@@ -237,15 +243,27 @@ impl Walker<'_, '_> {
     #[inline]
     fn is_over(&mut self) -> bool {
         self.out.nodes = self.out.nodes.wrapping_add(1);
-        if self.out.nodes.is_multiple_of(64) && self.cx.clock.coarse() >= self.cx.deadline {
-            self.out.timed_out = true;
-            self.out.mark(lay::FLAG_TIMEOUT);
+        if self.out.nodes.is_multiple_of(64) {
+            self.look_at_clock();
         }
         if self.out.buf.len() > SOFT_RECORD {
             self.out.mark(lay::FLAG_FULL);
             return true;
         }
         self.out.timed_out
+    }
+
+    #[cold]
+    fn look_at_clock(&mut self) {
+        let now = self.cx.clock.coarse();
+        let deadline = match self.cx.deadline {
+            Deadline::At(deadline) => deadline,
+            Deadline::After(time) => *self.out.deadline.get_or_insert(now.saturating_add(time)),
+        };
+        if now >= deadline {
+            self.out.timed_out = true;
+            self.out.mark(lay::FLAG_TIMEOUT);
+        }
     }
 
     /// The word of a value, with the type's text if it has no number.
@@ -272,13 +290,36 @@ impl Walker<'_, '_> {
     }
 
     #[inline]
-    fn fixed<'f, V: Value<'f>, const N: usize>(&mut self, tag: u8, id: u32, value: V, payload: [u8; N]) {
+    fn fixed<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, payload: [u8; 8]) {
         if id == INLINE {
             self.head(tag, id, Some(value));
             self.out.buf.extend_from_slice(&payload);
         } else {
-            self.out.put(word(tag, id), payload);
+            self.out.put_scalar(word(tag, id), payload);
         }
+    }
+
+    /// The word of a value with a size, and a number that is often set later.
+    #[inline]
+    fn sized_head<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, size: usize, last: u32) {
+        if id == INLINE {
+            self.head(tag, id, Some(value));
+            self.sized(size, last as usize);
+        } else {
+            self.out.put_sized(word(tag, id), size as u64, last);
+        }
+    }
+
+    #[inline]
+    fn string<'f, V: Value<'f>>(&mut self, text: Text<'_>, id: u32, value: V, level: u32) {
+        let (kept, total) = cut(text, self.most(level), self.message);
+        if let Text::Utf8(kept) = kept {
+            self.sized_head(lay::STR_UTF8, id, value, total, kept.len() as u32);
+            self.out.buf.extend_from_slice(kept.as_bytes());
+            return;
+        }
+        self.head(string_tag(text), id, Some(value));
+        self.units(kept, total);
     }
 
     fn withheld<'f, V: Value<'f>>(&mut self, id: u32, value: Option<V>, reason: u8) {
@@ -296,16 +337,24 @@ impl Walker<'_, '_> {
         self.out.buf.extend_from_slice(&bytes);
     }
 
+    /// Units of a text that are kept.
     #[inline]
-    fn text(&mut self, text: Text<'_>, level: u32) {
+    fn most(&self, level: u32) -> usize {
         let limit = match (self.message, level) {
             (false, _) => self.limits.length as usize,
             (true, 0) => MESSAGE_LENGTH,
             (true, _) => MESSAGE.length as usize,
         };
         // A probe may ask for more than a record holds.
-        let limit = limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4);
-        let (kept, total) = cut(text, limit, self.message);
+        limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4)
+    }
+
+    fn text(&mut self, text: Text<'_>, level: u32) {
+        let (kept, total) = cut(text, self.most(level), self.message);
+        self.units(kept, total);
+    }
+
+    fn units(&mut self, kept: Text<'_>, total: usize) {
         let buf = &mut self.out.buf;
         let start = buf.len();
         buf.reserve(12 + 64);
@@ -381,9 +430,14 @@ impl Walker<'_, '_> {
     /// The size and the place of the end word.
     #[inline]
     fn open(&mut self, size: usize) -> Open {
-        let mut bytes = [0; 12];
-        bytes[..8].copy_from_slice(&(size as u64).to_le_bytes());
-        self.out.buf.extend_from_slice(&bytes);
+        self.sized(size, 0);
+        Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE }
+    }
+
+    /// As [`Self::open`], with the word of the value.
+    #[inline]
+    fn open_value<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, size: usize) -> Open {
+        self.sized_head(tag, id, value, size, 0);
         Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE }
     }
 
@@ -402,8 +456,7 @@ impl Walker<'_, '_> {
     }
 
     fn list<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32, len: usize, level: u32) {
-        self.head(tag, id, Some(value));
-        let mut open = self.open(len);
+        let mut open = self.open_value(tag, id, value, len);
         let max = self.limits.elements;
         if !self.opens(level) {
             open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
@@ -426,8 +479,7 @@ impl Walker<'_, '_> {
     }
 
     fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
-        self.head(lay::MAP, id, Some(value));
-        let mut open = self.open(len);
+        let mut open = self.open_value(lay::MAP, id, value, len);
         let max = self.limits.elements;
         if !self.opens(level) {
             open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
@@ -462,13 +514,13 @@ impl Walker<'_, '_> {
 
     #[inline]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
-        let view = key.view();
+        let (info, view) = key.look();
         let redacted = match view {
             View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
             View::Bytes(bytes) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
             _ => false,
         };
-        self.value(key, key.type_info(), Some(view), level);
+        self.value(key, info, view, level);
         self.child(value, redacted, level);
     }
 
@@ -643,6 +695,9 @@ fn cut(text: Text<'_>, limit: usize, points: bool) -> (Text<'_>, usize) {
         Text::Ucs2(units) => (Text::Ucs2(first(units, limit)), units.len()),
         Text::Ucs4(units) => (Text::Ucs4(first(units, limit)), units.len()),
         Text::Utf8(whole) => {
+            if whole.is_ascii() {
+                return (Text::Utf8(whole.get(..limit).unwrap_or(whole)), whole.len());
+            }
             if whole.len() <= limit {
                 return (text, text.len());
             }

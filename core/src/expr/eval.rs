@@ -3,12 +3,13 @@
 //!
 //! It interprets the program that [`super::target`] made, so that the meaning of structure exists once. There is no
 //! recursion, and an ordinary expression allocates nothing. Files below: `shape.rs` what an operand is, `equal.rs` and
-//! `number.rs` comparison, `texts.rs` searching, `budget.rs` what it may cost, `failure.rs` why it failed.
+//! `number.rs` comparison, `texts.rs` searching, `quick.rs` the commonest shapes, `budget.rs` what it may cost, `failure.rs` why it failed.
 
 mod budget;
 mod equal;
 mod failure;
 mod number;
+mod quick;
 mod shape;
 mod texts;
 
@@ -17,6 +18,7 @@ pub use budget::{
 };
 pub use failure::{Category, Doing, Failure, Limit, Names, Short};
 pub use number::MAX_DECIMAL_DIGITS;
+pub(crate) use quick::Quick;
 pub use shape::Kind;
 pub use texts::matches_text;
 
@@ -80,7 +82,22 @@ pub enum Measured {
 }
 
 /// Evaluates an expression.
+#[inline]
 pub fn evaluate<'f, F: Frame<'f>>(
+    expression: &'f Expression,
+    symbols: &'f [String],
+    scope: &Scope<'_, F, F::Value>,
+    budget: &mut Budget<'_>,
+) -> Result<Operand<'f, F::Value>, Failure> {
+    if let Some(operand) = quick::operand(expression, symbols, scope, budget) {
+        return Ok(operand);
+    }
+    run(expression, symbols, scope, budget)
+}
+
+/// Evaluates by the machine.
+#[inline(never)]
+fn run<'f, F: Frame<'f>>(
     expression: &'f Expression,
     symbols: &'f [String],
     scope: &Scope<'_, F, F::Value>,
@@ -104,7 +121,10 @@ pub fn holds<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &mut Budget<'_>,
 ) -> Result<bool, Failure> {
-    evaluate(expression, symbols, scope, budget).map(|operand| truth(&operand))
+    if let Some(verdict) = quick::verdict(expression, symbols, scope, budget) {
+        return Ok(verdict);
+    }
+    run(expression, symbols, scope, budget).map(|operand| truth(&operand))
 }
 
 /// The truth value of an operand (3.5).

@@ -102,6 +102,8 @@ pub struct Writer {
     pub(crate) label: String,
     /// Values looked at; every 64th reads the clock.
     pub(crate) nodes: u32,
+    /// When the time of this point is over, if that is known by now.
+    pub(crate) deadline: Option<u64>,
     /// The time of this point is over.
     pub(crate) timed_out: bool,
     /// Why the open point is incomplete.
@@ -125,6 +127,7 @@ impl Writer {
             keys: KeyCache::new(),
             label: String::with_capacity(256),
             nodes: 0,
+            deadline: None,
             timed_out: false,
             point_reason: lay::REASON_NONE,
             names: 0,
@@ -133,11 +136,15 @@ impl Writer {
     }
 
     /// Begins a record; whatever was in the scratch is gone.
+    #[inline]
     pub fn begin(&mut self, header: &Header) {
         self.buf.clear();
         // One large record must not hold its memory for ever.
-        self.buf.shrink_to(4 * lay::MAX_RECORD);
+        if self.buf.capacity() > 4 * lay::MAX_RECORD {
+            self.buf.shrink_to(4 * lay::MAX_RECORD);
+        }
         self.nodes = 0;
+        self.deadline = None;
         self.timed_out = false;
         self.point_reason = lay::REASON_NONE;
         self.flags = if header.duration.is_some() { lay::FLAG_DURATION } else { 0 };
@@ -209,6 +216,7 @@ impl Writer {
             Point::Return => (lay::POINT_RETURN, 0),
             Point::Line(line) => (lay::POINT_LINE, line),
         };
+        self.deadline = None;
         self.timed_out = false;
         self.point_reason = lay::REASON_NONE;
         self.put(word(lay::ITEM_POINT, u32::from(kind)), line.to_le_bytes());
@@ -271,11 +279,13 @@ impl Writer {
         self.buf.extend_from_slice(&record.bytes);
         self.flags = record.flags;
         self.nodes = 0;
+        self.deadline = None;
         self.timed_out = false;
         self.point_reason = lay::REASON_NONE;
     }
 
     /// Ends the record and lends its bytes.
+    #[inline]
     pub fn finish(&mut self) -> &[u8] {
         self.put(word(lay::ITEM_END, 0), []);
         let length = self.buf.len() as u32;
@@ -287,9 +297,29 @@ impl Writer {
 
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, word: u32, payload: [u8; N]) {
-        self.buf.reserve(4 + N);
         self.buf.extend_from_slice(&word.to_le_bytes());
-        self.buf.extend_from_slice(&payload);
+        if N > 0 {
+            self.buf.extend_from_slice(&payload);
+        }
+    }
+
+    /// As [`Writer::put`] with two numbers more: one look at the scratch's room for all of them.
+    #[inline]
+    pub(crate) fn put_sized(&mut self, word: u32, size: u64, last: u32) {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&word.to_le_bytes());
+        bytes[4..12].copy_from_slice(&size.to_le_bytes());
+        bytes[12..].copy_from_slice(&last.to_le_bytes());
+        self.buf.extend_from_slice(&bytes);
+    }
+
+    /// As [`Writer::put`] with a scalar of eight bytes.
+    #[inline]
+    pub(crate) fn put_scalar(&mut self, word: u32, scalar: [u8; 8]) {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&word.to_le_bytes());
+        bytes[4..].copy_from_slice(&scalar);
+        self.buf.extend_from_slice(&bytes);
     }
 
     #[inline]
@@ -325,7 +355,7 @@ pub struct Suspended {
 }
 
 const KEY_SLOTS: usize = 4096;
-const KEY_BYTES: usize = 30;
+const KEY_BYTES: usize = 32;
 
 /// The redaction verdicts of map keys, which are never interned: a fixed number of slots, each verified by the full key.
 pub(crate) struct KeyCache {
@@ -334,15 +364,38 @@ pub(crate) struct KeyCache {
 
 #[derive(Clone, Copy)]
 struct KeySlot {
-    bytes: [u8; KEY_BYTES],
+    key: [u64; KEY_BYTES / 8],
     /// Length of the key, plus one; 0: empty.
     length: u8,
     redacted: bool,
 }
 
+/// A short text as numbers, zero behind its end. The last bytes are read with those before them, so that no loop over
+/// single bytes is needed.
+#[inline]
+fn packed(bytes: &[u8]) -> [u64; KEY_BYTES / 8] {
+    let mut key = [0; KEY_BYTES / 8];
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (word, chunk) in key.iter_mut().zip(chunks) {
+        *word = u64::from_le_bytes(*chunk);
+    }
+    let Some(last) = key.get_mut(chunks.len()) else { return key };
+    if let (Some(tail), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
+        *last = u64::from_le_bytes(*tail) >> (8 * (8 - rest.len()));
+    } else if let (Some(head), Some(tail)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        *last = u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << (8 * (rest.len() - 4));
+    } else {
+        *last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    }
+    key
+}
+
+/// Set in a packed text that is not ASCII.
+const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
+
 impl KeyCache {
     fn new() -> Self {
-        let empty = KeySlot { bytes: [0; KEY_BYTES], length: 0, redacted: false };
+        let empty = KeySlot { key: [0; KEY_BYTES / 8], length: 0, redacted: false };
         KeyCache { slots: vec![empty; KEY_SLOTS].into_boxed_slice() }
     }
 
@@ -355,26 +408,23 @@ impl KeyCache {
             _ => return redaction.name_text(key),
         };
         // Long keys are rare; beyond ASCII the same bytes are different texts in the two storages.
-        if bytes.len() > KEY_BYTES || !bytes.is_ascii() {
+        if bytes.len() > KEY_BYTES {
             return redaction.name_text(key);
         }
-        let mut hash = bytes.len() as u64;
-        for chunk in bytes.chunks(8) {
-            let mut eight = [0; 8];
-            if let Some(place) = eight.get_mut(..chunk.len()) {
-                place.copy_from_slice(chunk);
-            }
-            hash = (hash ^ u64::from_le_bytes(eight)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
+        let packed = packed(bytes);
+        let [a, b, c, d] = packed;
+        if (a | b | c | d) & NOT_ASCII != 0 {
+            return redaction.name_text(key);
         }
-        let Some(slot) = self.slots.get_mut((hash >> 7) as usize % KEY_SLOTS) else { return redaction.name_text(key) };
-        if usize::from(slot.length) == bytes.len() + 1 && slot.bytes.get(..bytes.len()) == Some(bytes) {
+        let mixed = (a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47) ^ bytes.len() as u64)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let Some(slot) = self.slots.get_mut((mixed >> 40) as usize % KEY_SLOTS) else {
+            return redaction.name_text(key);
+        };
+        if usize::from(slot.length) == bytes.len() + 1 && slot.key == packed {
             return slot.redacted;
         }
-        slot.redacted = redaction.name_text(key);
-        slot.length = bytes.len() as u8 + 1;
-        if let Some(place) = slot.bytes.get_mut(..bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
+        *slot = KeySlot { key: packed, length: bytes.len() as u8 + 1, redacted: redaction.name_text(key) };
         slot.redacted
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use stroboscope_core::budget::gate::Gate;
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::capture::walk::{self, WalkContext};
+use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::event::RenderContext;
 use stroboscope_core::emit::output::Identity;
@@ -69,7 +69,7 @@ impl Hit<'_> {
     pub fn record(&self) -> Vec<u8> {
         let clock = ManualClock::new(Duration::ZERO);
         let computed = self.world.dialect == Dialect::Node;
-        let cx = WalkContext { redaction: self.redaction, clock: &clock, deadline: u64::MAX, computed };
+        let cx = WalkContext { redaction: self.redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed };
         let mut writer = Writer::new();
         writer.begin(&Header { wall: 1_790_000_000_123_000_000, event_id: [7; 16], ..Header::default() });
         let place = Here(self.world);
