@@ -13,21 +13,22 @@ use std::ops::ControlFlow;
 use stroboscope_core::host::{BigDigits, Child, DecimalDigits, Name, TypeInfo, TypeName, Value, View, Walk};
 use stroboscope_core::text::Text;
 
-/// A value, borrowed for the hit: an object, or a number that an array, a range or a C member holds without one.
+/// A value, borrowed for the hit: an object, or a number that an array, a range or a C member holds without one. All kinds
+/// hold one word, so that a value travels in two registers: what goes through memory in pieces makes the processor wait.
 #[derive(Clone, Copy)]
 pub enum PyValue<'f> {
     /// An object.
     Object(Ref<'f>),
-    /// A boolean of a C member.
-    Bool(bool),
+    /// A boolean of a C member; not 0 is true.
+    Bool(i64),
     /// An integer without an object.
     Int(i64),
     /// An integer of 64 bits above the signed ones, in place: its halves, the low one first.
-    Wide(&'f [u32]),
-    /// A float without an object.
-    Float(f64),
+    Wide(&'f [u32; 2]),
+    /// The bits of a float without an object.
+    Float(u64),
     /// A character of an array.
-    Point(&'f [u32]),
+    Point(&'f [u32; 1]),
 }
 
 impl<'f> PyValue<'f> {
@@ -128,7 +129,7 @@ fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
             // SAFETY: the object in the slot belongs to the instance.
             return unsafe { PyValue::new(held) };
         }
-        ffi::Py_T_BOOL => PyValue::Bool(read!(i8) != 0),
+        ffi::Py_T_BOOL => PyValue::Bool(read!(i8).into()),
         ffi::Py_T_BYTE => PyValue::Int(read!(i8).into()),
         ffi::Py_T_UBYTE => PyValue::Int(read!(u8).into()),
         ffi::Py_T_SHORT => PyValue::Int(read!(i16).into()),
@@ -138,8 +139,8 @@ fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
         ffi::Py_T_LONG | ffi::Py_T_LONGLONG | ffi::Py_T_PYSSIZET => PyValue::Int(read!(i64)),
         // SAFETY: the member is one, aligned as C aligns it.
         ffi::Py_T_ULONG | ffi::Py_T_ULONGLONG => unsafe { unsigned(place) },
-        ffi::Py_T_FLOAT => PyValue::Float(read!(f32).into()),
-        ffi::Py_T_DOUBLE => PyValue::Float(read!(f64)),
+        ffi::Py_T_FLOAT => PyValue::Float(f64::from(read!(f32)).to_bits()),
+        ffi::Py_T_DOUBLE => PyValue::Float(read!(f64).to_bits()),
         _ => return None,
     };
     Some(value)
@@ -359,10 +360,10 @@ fn array_element(object: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
         (b'l' | b'q', 8) => PyValue::Int(read!(i64)),
         // SAFETY: one element of eight bytes, in the array's own storage, which is aligned for its elements.
         (b'L' | b'Q', 8) => unsafe { unsigned(place) },
-        (b'f', 4) => PyValue::Float(read!(f32).into()),
-        (b'd', 8) => PyValue::Float(read!(f64)),
+        (b'f', 4) => PyValue::Float(f64::from(read!(f32)).to_bits()),
+        (b'd', 8) => PyValue::Float(read!(f64).to_bits()),
         // SAFETY: one code point of four bytes, in the array's own storage, which is aligned for its elements.
-        (b'u' | b'w', 4) => PyValue::Point(unsafe { std::slice::from_raw_parts(place.cast(), 1) }),
+        (b'u' | b'w', 4) => PyValue::Point(unsafe { &*place.cast() }),
         _ => return None,
     };
     Some(value)
@@ -378,10 +379,11 @@ unsafe fn unsigned<'f>(place: *const u8) -> PyValue<'f> {
     match i64::try_from(value) {
         Ok(value) => PyValue::Int(value),
         // SAFETY: eight aligned bytes are two halves; CPython runs on little-endian machines here (see `lib.rs`).
-        Err(_) => PyValue::Wide(unsafe { std::slice::from_raw_parts(place.cast(), 2) }),
+        Err(_) => PyValue::Wide(unsafe { &*place.cast() }),
     }
 }
 
+#[cold]
 fn view_int(object: Ref<'_>) -> View<'_> {
     if let Some(value) = object.int() {
         return View::Int(value);
@@ -418,15 +420,16 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
 }
 
 /// What most values are is told here, the rest by [`other_view`].
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a view that is not taken apart where it is made goes through memory")]
 fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
     match facts.kind {
+        // SAFETY: a live int.
         Kind::Int => match unsafe { object::small_int(object.pointer()) } {
             Some(value) => View::Int(value),
             None => view_int(object),
         },
         Kind::Str => object.text().map_or(View::Opaque, View::Str),
-        // SAFETY: a live dict.
         Kind::Dict => View::Map { len: object.dict_len(), record: false },
         Kind::List => View::List(object.list().len()),
         Kind::Object => View::Object,
@@ -435,6 +438,7 @@ fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
     }
 }
 
+#[inline(never)]
 fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
     match facts.kind {
         Kind::None => View::Null,
@@ -559,15 +563,16 @@ impl<'f> Value<'f> for PyValue<'f> {
     fn view(self) -> View<'f> {
         match self {
             PyValue::Object(object) => view(object, classes::facts(object.class())),
-            PyValue::Bool(value) => View::Bool(value),
+            PyValue::Bool(value) => View::Bool(value != 0),
             PyValue::Int(value) => View::Int(value),
             PyValue::Wide(digits) => View::Big(BigDigits { negative: false, digits, bits: 32 }),
-            PyValue::Float(value) => View::Float(value),
+            PyValue::Float(bits) => View::Float(f64::from_bits(bits)),
             PyValue::Point(point) => View::Str(Text::Ucs4(point)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `view`")]
     fn look(self) -> (TypeInfo, View<'f>) {
         match self {
             PyValue::Object(object) => {
@@ -806,7 +811,7 @@ where
         ("args", args),
         ("__cause__", cause.or(none)),
         ("__context__", context.or(none)),
-        ("__suppress_context__", Some(PyValue::Bool(suppressed))),
+        ("__suppress_context__", Some(PyValue::Bool(suppressed.into()))),
     ];
     for (name, value) in extra {
         if let Some(value) = value {

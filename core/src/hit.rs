@@ -330,13 +330,11 @@ impl HitContext {
 
     #[inline]
     fn begin<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F, duration: Option<u64>) {
-        let mut event_id = [0; 16];
-        event_id[..8].copy_from_slice(&self.random.next().to_le_bytes());
-        event_id[8..].copy_from_slice(&self.random.next().to_le_bytes());
+        let event_id = u128::from(self.random.next()) | u128::from(self.random.next()) << 64;
         self.writer.begin(&Header {
             probe: live.slot,
             wall: self.process.clock.wall(),
-            event_id,
+            event_id: event_id.to_le_bytes(),
             thread: frame.thread(),
             duration,
             ..Header::default()

@@ -165,7 +165,8 @@ impl Walker<'_, '_> {
     }
 
     /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
-    #[inline]
+    ///
+    /// The view is taken apart in this function, where it is made: through memory it costs more than the rest.
     fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
         if redacted {
             return self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
@@ -174,7 +175,8 @@ impl Walker<'_, '_> {
         self.value(value, info, view, level);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see `child`")]
     fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) {
         if info.redacted {
             return self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
@@ -187,8 +189,8 @@ impl Walker<'_, '_> {
             View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
             View::Null => self.head(lay::NULL, id, Some(value)),
             View::Bool(truth) => self.head(if truth { lay::TRUE } else { lay::FALSE }, id, Some(value)),
-            View::Int(int) => self.fixed(lay::INT, id, value, int.to_le_bytes()),
-            View::Float(float) => self.fixed(lay::FLOAT, id, value, float.to_le_bytes()),
+            View::Int(int) => self.fixed(lay::INT, id, value, int.cast_unsigned()),
+            View::Float(float) => self.fixed(lay::FLOAT, id, value, float.to_bits()),
             View::Str(text) => self.string(text, id, value, level),
             View::List(len) => self.list(lay::LIST, value, id, len, level),
             View::Set(len) => self.list(lay::SET, value, id, len, level),
@@ -206,7 +208,7 @@ impl Walker<'_, '_> {
                 self.big(digits);
             }
             View::Complex(real, imaginary) => {
-                self.fixed(lay::COMPLEX, id, value, real.to_le_bytes());
+                self.fixed(lay::COMPLEX, id, value, real.to_bits());
                 self.out.buf.extend_from_slice(&imaginary.to_le_bytes());
             }
             View::Decimal(digits) => {
@@ -290,10 +292,10 @@ impl Walker<'_, '_> {
     }
 
     #[inline]
-    fn fixed<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, payload: [u8; 8]) {
+    fn fixed<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, payload: u64) {
         if id == INLINE {
             self.head(tag, id, Some(value));
-            self.out.buf.extend_from_slice(&payload);
+            self.out.buf.extend_from_slice(&payload.to_le_bytes());
         } else {
             self.out.put_scalar(word(tag, id), payload);
         }
@@ -331,10 +333,8 @@ impl Walker<'_, '_> {
 
     #[inline]
     fn sized(&mut self, total: usize, kept: usize) {
-        let mut bytes = [0; 12];
-        bytes[..8].copy_from_slice(&(total as u64).to_le_bytes());
-        bytes[8..].copy_from_slice(&(kept as u32).to_le_bytes());
-        self.out.buf.extend_from_slice(&bytes);
+        self.out.buf.extend_from_slice(&(total as u64).to_le_bytes());
+        self.out.buf.extend_from_slice(&(kept as u32).to_le_bytes());
     }
 
     /// Units of a text that are kept.
@@ -514,19 +514,31 @@ impl Walker<'_, '_> {
 
     #[inline]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
-        let (info, view) = key.look();
-        let redacted = match view {
-            View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
-            View::Bytes(bytes) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
+        let redacted = match key.look() {
+            (info, View::Str(text)) if !info.redacted => {
+                let redacted = self.out.keys.redacted(text, self.cx.redaction);
+                if self.is_over() {
+                    self.withheld(info.id, Some(key), lay::REASON_TIMEOUT);
+                } else {
+                    self.string(text, info.id, key, level);
+                }
+                return self.child(value, redacted, level);
+            }
+            (_, View::Str(text)) => self.out.keys.redacted(text, self.cx.redaction),
+            (_, View::Bytes(bytes)) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
             _ => false,
         };
-        self.value(key, info, view, level);
+        self.child(key, false, level);
         self.child(value, redacted, level);
     }
 
     fn object<'f, V: Value<'f>>(&mut self, value: V, id: u32, level: u32) {
-        self.head(lay::OBJECT, id, Some(value));
-        self.out.buf.extend_from_slice(&[0; 4]);
+        if id == INLINE {
+            self.head(lay::OBJECT, id, Some(value));
+            self.out.buf.extend_from_slice(&[0; 4]);
+        } else {
+            self.out.put_counted(word(lay::OBJECT, id), 0);
+        }
         let mut open = Open { at: self.out.buf.len() - 4, count: 0, reason: lay::REASON_NONE };
         if !self.opens(level) {
             open.reason = if self.message && !Self::has_fields(value) { lay::REASON_NONE } else { lay::REASON_DEPTH };

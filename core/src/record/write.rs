@@ -148,7 +148,8 @@ impl Writer {
         self.timed_out = false;
         self.point_reason = lay::REASON_NONE;
         self.flags = if header.duration.is_some() { lay::FLAG_DURATION } else { 0 };
-        let mut bytes = [0; HEADER];
+        self.buf.extend_from_slice(&[0; HEADER]);
+        let Some(bytes) = self.buf.first_chunk_mut::<HEADER>() else { return };
         let mut set = |at: usize, value: &[u8]| {
             if let Some(place) = bytes.get_mut(at..at + value.len()) {
                 place.copy_from_slice(value);
@@ -167,7 +168,6 @@ impl Writer {
         set(lay::AT_SPAN, &header.span_id.to_le_bytes());
         set(lay::AT_DURATION, &header.duration.unwrap_or(0).to_le_bytes());
         set(lay::AT_THREAD_NAME, &header.thread.name.to_le_bytes());
-        self.buf.extend_from_slice(&bytes);
     }
 
     /// Sets the duration of a method once it is known.
@@ -261,8 +261,8 @@ impl Writer {
                 return ControlFlow::Break(());
             }
             count += 1;
-            buf.extend_from_slice(&frame.code.to_le_bytes());
-            buf.extend_from_slice(&frame.position.to_le_bytes());
+            let whole = u64::from(frame.code) | u64::from(frame.position) << 32;
+            buf.extend_from_slice(&whole.to_le_bytes());
             ControlFlow::Continue(())
         });
         self.patch(start, &word(lay::ITEM_STACK, count as u32).to_le_bytes());
@@ -303,23 +303,28 @@ impl Writer {
         }
     }
 
-    /// As [`Writer::put`] with two numbers more: one look at the scratch's room for all of them.
+    /// As [`Writer::put`] with two numbers more. They are put together as one number and not as an array: bytes that are
+    /// written one by one and read back as a whole make the processor wait.
     #[inline]
     pub(crate) fn put_sized(&mut self, word: u32, size: u64, last: u32) {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&word.to_le_bytes());
-        bytes[4..12].copy_from_slice(&size.to_le_bytes());
-        bytes[12..].copy_from_slice(&last.to_le_bytes());
-        self.buf.extend_from_slice(&bytes);
+        let whole = u128::from(word) | u128::from(size) << 32 | u128::from(last) << 96;
+        self.buf.extend_from_slice(&whole.to_le_bytes());
     }
 
     /// As [`Writer::put`] with a scalar of eight bytes.
     #[inline]
-    pub(crate) fn put_scalar(&mut self, word: u32, scalar: [u8; 8]) {
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&word.to_le_bytes());
-        bytes[4..].copy_from_slice(&scalar);
-        self.buf.extend_from_slice(&bytes);
+    pub(crate) fn put_scalar(&mut self, word: u32, scalar: u64) {
+        let end = self.buf.len() + 12;
+        let whole = u128::from(word) | u128::from(scalar) << 32;
+        self.buf.extend_from_slice(&whole.to_le_bytes());
+        self.buf.truncate(end);
+    }
+
+    /// As [`Writer::put`] with one number more.
+    #[inline]
+    pub(crate) fn put_counted(&mut self, word: u32, count: u32) {
+        let whole = u64::from(word) | u64::from(count) << 32;
+        self.buf.extend_from_slice(&whole.to_le_bytes());
     }
 
     #[inline]
@@ -370,24 +375,30 @@ struct KeySlot {
     redacted: bool,
 }
 
-/// A short text as numbers, zero behind its end. The last bytes are read with those before them, so that no loop over
-/// single bytes is needed.
+/// A short text as numbers, zero behind its end; they stay in registers.
 #[inline]
 fn packed(bytes: &[u8]) -> [u64; KEY_BYTES / 8] {
-    let mut key = [0; KEY_BYTES / 8];
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for (word, chunk) in key.iter_mut().zip(chunks) {
-        *word = u64::from_le_bytes(*chunk);
+    /// Up to eight bytes.
+    #[inline]
+    fn short(bytes: &[u8]) -> u64 {
+        match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            (Some(head), Some(tail)) => {
+                u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
+            }
+            _ => match *bytes {
+                [a] => u64::from(a),
+                [a, b] => u64::from(a) | u64::from(b) << 8,
+                [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+                _ => 0,
+            },
+        }
     }
-    let Some(last) = key.get_mut(chunks.len()) else { return key };
-    if let (Some(tail), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
-        *last = u64::from_le_bytes(*tail) >> (8 * (8 - rest.len()));
-    } else if let (Some(head), Some(tail)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-        *last = u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << (8 * (rest.len() - 4));
-    } else {
-        *last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    }
-    key
+    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return [short(bytes), 0, 0, 0] };
+    let a = u64::from_le_bytes(*first);
+    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return [a, short(rest), 0, 0] };
+    let b = u64::from_le_bytes(*second);
+    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return [a, b, short(rest), 0] };
+    [a, b, u64::from_le_bytes(*third), short(rest)]
 }
 
 /// Set in a packed text that is not ASCII.
@@ -421,7 +432,9 @@ impl KeyCache {
         let Some(slot) = self.slots.get_mut((mixed >> 40) as usize % KEY_SLOTS) else {
             return redaction.name_text(key);
         };
-        if usize::from(slot.length) == bytes.len() + 1 && slot.key == packed {
+        let [ka, kb, kc, kd] = slot.key;
+        let differs = (ka ^ a) | (kb ^ b) | (kc ^ c) | (kd ^ d);
+        if usize::from(slot.length) == bytes.len() + 1 && differs == 0 {
             return slot.redacted;
         }
         *slot = KeySlot { key: packed, length: bytes.len() as u8 + 1, redacted: redaction.name_text(key) };
