@@ -13,11 +13,11 @@ thread_local! {
 }
 
 /// Marks that the thread is in a hit, until dropped.
-struct Mark;
+struct Mark<'t>(&'t Cell<bool>);
 
-impl Drop for Mark {
+impl Drop for Mark<'_> {
     fn drop(&mut self) {
-        INSIDE.set(false);
+        self.0.set(false);
     }
 }
 
@@ -35,11 +35,14 @@ pub enum Guarded<R> {
 /// Runs a hit. A panic ends here, and a hit within a hit of the same thread is not run.
 #[inline]
 pub fn guarded<R>(hit: impl FnOnce() -> R) -> Guarded<R> {
-    if INSIDE.replace(true) {
-        return Guarded::Nested;
-    }
-    let _mark = Mark;
-    caught(hit).map_or(Guarded::Panicked, Guarded::Done)
+    // Asked for once: in a shared library each look at a thread's own memory is a call.
+    INSIDE.with(|inside| {
+        if inside.replace(true) {
+            return Guarded::Nested;
+        }
+        let _mark = Mark(inside);
+        caught(hit).map_or(Guarded::Panicked, Guarded::Done)
+    })
 }
 
 /// Runs something; `None` if it panicked, which is counted.

@@ -8,12 +8,14 @@ use crate::object::{Owned, Ref};
 use crate::value::PyValue;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::registry::LiveProbe;
 
@@ -45,18 +47,85 @@ pub struct CodeSite {
 /// An activation that was entered.
 struct Activation {
     code: usize,
-    tokens: Vec<(u32, EntryToken)>,
+    tokens: Tokens,
 }
+
+/// What the probes of a function left at its entry, by slot. Most functions have one probe, which needs no memory here.
+#[derive(Default)]
+struct Tokens {
+    first: Option<(u32, EntryToken)>,
+    more: Vec<(u32, EntryToken)>,
+}
+
+impl Tokens {
+    fn push(&mut self, slot: u32, token: EntryToken) {
+        if self.first.is_none() {
+            self.first = Some((slot, token));
+        } else {
+            self.more.push((slot, token));
+        }
+    }
+
+    fn take(&mut self, slot: u32) -> Option<EntryToken> {
+        if let Some((_, token)) = self.first.take_if(|(first, _)| *first == slot) {
+            return Some(token);
+        }
+        let mine = self.more.iter().position(|(other, _)| *other == slot)?;
+        Some(self.more.swap_remove(mine).1)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_empty()
+    }
+}
+
+/// Addresses as keys: nobody chooses them, so mixing their bits is enough.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_usize(usize::from(byte));
+        }
+    }
+    #[inline]
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+}
+
+type ByAddress<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
 
 #[derive(Default)]
 struct Table {
-    sites: HashMap<usize, Rc<CodeSite>>,
-    last: Option<(usize, Rc<CodeSite>)>,
-    activations: HashMap<usize, Activation>,
+    sites: ByAddress<Rc<CodeSite>>,
+    /// The activation that began last, kept out of the map: most end before another begins.
+    recent: Option<(usize, Activation)>,
+    activations: ByAddress<Activation>,
     order: VecDeque<usize>,
 }
 
 static TABLE: Held<Option<Table>> = Held::new(None);
+
+/// The code that was hit last, and its entry in the table; null for none.
+struct Last(Cell<*const CodeSite>);
+
+// SAFETY: read and written by the holder of the GIL only.
+unsafe impl Sync for Last {}
+
+static LAST: Last = Last(Cell::new(ptr::null()));
+
+/// True if hits never switch their hooks off. For benchmarks.
+static KEEP_ARMED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether hits may switch their hooks off while their gate is empty.
+pub fn keep_armed(wanted: bool) {
+    KEEP_ARMED.store(wanted, Ordering::Relaxed);
+}
 static CONTEXT: Held<Option<HitContext>> = Held::new(None);
 static DISABLE: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
 
@@ -64,12 +133,14 @@ static DISABLE: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
 pub fn begin(context: HitContext, disable: &Bound<'_, PyAny>) {
     // One reference is kept for ever: the object belongs to `sys.monitoring` and is never freed.
     DISABLE.store(disable.clone().into_ptr(), Ordering::Release);
+    LAST.0.set(ptr::null());
     TABLE.with(|table| *table = Some(Table::default()));
     CONTEXT.with(|slot| *slot = Some(context));
 }
 
 /// Ends them; everything kept is let go.
 pub fn end() {
+    LAST.0.set(ptr::null());
     let table = TABLE.with(Option::take);
     let context = CONTEXT.with(Option::take);
     drop((table, context));
@@ -77,24 +148,27 @@ pub fn end() {
 
 /// The probes of a code object.
 pub fn site(code: Ref<'_>) -> Option<Rc<CodeSite>> {
-    find(code.pointer() as usize)
+    TABLE.with(|table| table.as_ref()?.sites.get(&(code.pointer() as usize)).cloned()).flatten()
 }
 
+/// The probes of a code object, borrowed for a hit: the table is changed by holders of the GIL only, which a hit does not
+/// give away.
 #[inline]
-fn find(code: usize) -> Option<Rc<CodeSite>> {
-    TABLE
-        .with(|table| {
-            let table = table.as_mut()?;
-            if let Some((last, site)) = &table.last
-                && *last == code
-            {
-                return Some(Rc::clone(site));
-            }
-            let site = Rc::clone(table.sites.get(&code)?);
-            table.last = Some((code, Rc::clone(&site)));
-            Some(site)
-        })
-        .flatten()
+fn find<'a>(code: Ref<'a>) -> Option<&'a CodeSite> {
+    // SAFETY: not null, then an entry of the table, which is forgotten here before it leaves the table.
+    if let Some(last) = unsafe { LAST.0.get().as_ref() }
+        && last.code.borrow() == code
+    {
+        return Some(last);
+    }
+    find_other(code)
+}
+
+fn find_other<'a>(code: Ref<'a>) -> Option<&'a CodeSite> {
+    let found = TABLE.with(|table| table.as_ref()?.sites.get(&(code.pointer() as usize)).map(Rc::as_ptr)).flatten()?;
+    LAST.0.set(found);
+    // SAFETY: an entry of the table, which stays in it during the hit.
+    unsafe { found.as_ref() }
 }
 
 /// Replaces the probes of a code object; none at all takes it out of the table.
@@ -102,13 +176,13 @@ pub fn replace(site: CodeSite) {
     let code = site.code.borrow().pointer() as usize;
     let old = TABLE.with(|table| {
         let table = table.as_mut()?;
-        let last = table.last.take();
+        LAST.0.set(ptr::null());
         let old = if site.lines.is_empty() && site.methods.is_empty() {
             table.sites.remove(&code)
         } else {
             table.sites.insert(code, Rc::new(site))
         };
-        Some((last, old))
+        Some(old)
     });
     drop(old);
 }
@@ -176,7 +250,7 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
     let (code, offset) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 1)) };
     answer(&guard::guarded(|| {
         let (Some(code), Some(offset)) = (code, offset.and_then(Ref::int)) else { return Answer::Keep };
-        let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
+        let Some(site) = find(code) else { return Answer::Disable };
         let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else { return Answer::Disable };
         let mut disable = true;
         for probe in probes {
@@ -187,7 +261,7 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
             let verdict = run(&probe.live, |context| context.line(&probe.live, probe.line, &frame));
             disable &= verdict == Verdict::Disarm;
         }
-        if disable { Answer::Disable } else { Answer::Keep }
+        if disable && !KEEP_ARMED.load(Ordering::Relaxed) { Answer::Disable } else { Answer::Keep }
     }))
 }
 
@@ -196,8 +270,8 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
     let code = unsafe { argument(arguments, count, 0) };
     answer(&guard::guarded(|| {
         let Some(code) = code else { return Answer::Keep };
-        let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
-        let (mut tokens, mut address) = (Vec::new(), 0);
+        let Some(site) = find(code) else { return Answer::Disable };
+        let (mut tokens, mut address) = (Tokens::default(), 0);
         for probe in &site.methods {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
             let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else {
@@ -206,7 +280,9 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
             address = frame.address();
             run(&probe.live, |context| {
                 let (verdict, token) = context.entry(&probe.live, &frame);
-                tokens.extend(token.map(|token| (probe.live.slot, token)));
+                if let Some(token) = token {
+                    tokens.push(probe.live.slot, token);
+                }
                 verdict
             });
         }
@@ -219,10 +295,14 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
 fn remember(address: usize, activation: Activation) {
     let dropped = TABLE.with(|table| {
         let table = table.as_mut()?;
-        let mut oldest = None;
-        if activation.tokens.is_empty() {
-            return Some((table.activations.remove(&address), oldest));
+        // The one before goes on outside of this one, unless its end was not seen: then its address is used again.
+        let before = table.recent.take().filter(|(before, _)| *before != address);
+        let stale = if table.activations.is_empty() { None } else { table.activations.remove(&address) };
+        if !activation.tokens.is_empty() {
+            table.recent = Some((address, activation));
         }
+        let mut oldest = None;
+        let Some((address, activation)) = before else { return Some((stale, oldest)) };
         while table.activations.len() >= MAX_ENTRIES && oldest.is_none() {
             oldest = table.activations.remove(&table.order.pop_front()?);
         }
@@ -237,20 +317,26 @@ fn remember(address: usize, activation: Activation) {
     drop(dropped);
 }
 
-fn recall(address: usize, code: usize) -> Vec<(u32, EntryToken)> {
-    let found = TABLE.with(|table| table.as_mut().and_then(|table| table.activations.remove(&address))).flatten();
+fn recall(address: usize, code: usize) -> Tokens {
+    let found = TABLE.with(|table| {
+        let table = table.as_mut()?;
+        match table.recent.take_if(|(recent, _)| *recent == address) {
+            Some((_, activation)) => Some(activation),
+            None => table.activations.remove(&address),
+        }
+    });
+    let found = found.flatten();
     found.filter(|activation| activation.code == code).map(|activation| activation.tokens).unwrap_or_default()
 }
 
 fn exit<'a>(code: Ref<'a>, exit: impl Fn() -> Exit<PyValue<'a>>) -> Answer {
-    let Some(site) = find(code.pointer() as usize) else { return Answer::Disable };
+    let Some(site) = find(code) else { return Answer::Disable };
     let mut tokens = None;
     for probe in &site.methods {
         // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
         let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
         let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
-        let mine = tokens.iter().position(|(slot, _)| *slot == probe.live.slot);
-        let token = mine.map(|mine| tokens.swap_remove(mine).1);
+        let token = tokens.take(probe.live.slot);
         run(&probe.live, |context| {
             // The value lives as long as the call, the frame's borrow is shorter: both end before we return.
             context.exit(&probe.live, &frame, shorten(exit()), token)

@@ -54,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::summary, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_hooks, module)?)?;
     Ok(())
 }

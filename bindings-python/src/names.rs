@@ -4,6 +4,7 @@
 use crate::object::{Class, Owned, Ref};
 use std::cell::{RefCell, UnsafeCell};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use stroboscope_core::host::{Name, ThreadInfo, TypeInfo};
 use stroboscope_core::record::layout::INLINE;
 use stroboscope_core::record::names::{Interner, Tables};
@@ -68,11 +69,12 @@ struct Cache {
     interner: Option<Interner>,
     /// Keeps the strings of [`LINES`] alive, so that their addresses are nobody else's.
     names: Vec<Option<Owned>>,
-    /// Counts the sessions, so that what threads keep from an earlier one is not used.
-    session: u64,
 }
 
-static CACHE: Held<Cache> = Held::new(Cache { interner: None, names: Vec::new(), session: 0 });
+static CACHE: Held<Cache> = Held::new(Cache { interner: None, names: Vec::new() });
+
+/// Counts the sessions, so that what threads keep from an earlier one is not used.
+static SESSION: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static THREAD: std::cell::Cell<(u64, ThreadInfo)> = const { std::cell::Cell::new((0, ThreadInfo { id: 0, name: 0 })) };
@@ -83,9 +85,9 @@ pub fn use_tables(tables: Option<Arc<Tables>>) {
     for place in 0..CACHED_NAMES {
         LINES.set(place, UNUSED);
     }
+    SESSION.fetch_add(1, Ordering::Relaxed);
     let old = CACHE.with(|cache| {
         cache.interner = tables.map(Interner::new);
-        cache.session += 1;
         std::mem::take(&mut cache.names)
     });
     // Strings of ours end here, outside of the borrow.
@@ -157,7 +159,7 @@ pub fn qualify(class: Class<'_>, out: &mut String) {
 
 /// The current thread. Its name is read once per thread and session, by `find`, which runs nothing of the program.
 pub fn thread(id: u64, find: impl FnOnce() -> Option<u32>) -> ThreadInfo {
-    let session = CACHE.with(|cache| cache.session).unwrap_or(0);
+    let session = SESSION.load(Ordering::Relaxed);
     THREAD.with(|kept| {
         let (of, info) = kept.get();
         if of == session && info.id == id {

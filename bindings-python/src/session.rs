@@ -255,3 +255,9 @@ pub fn _test_drain(py: Python<'_>) -> PyResult<usize> {
     let session = session()?;
     Ok(py.detach(|| session.discard()))
 }
+
+/// From now on hits never switch their hooks off while their gate is empty (`wanted`), or do again. For benchmarks.
+#[pyfunction]
+pub fn _test_keep_armed(wanted: bool) {
+    crate::hooks::keep_armed(wanted);
+}

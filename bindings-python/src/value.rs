@@ -10,7 +10,7 @@ use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
 use std::ops::ControlFlow;
-use stroboscope_core::host::{BigDigits, Child, DecimalDigits, Name, TypeInfo, TypeName, Value, View, Walk};
+use stroboscope_core::host::{BigDigits, Child, DecimalDigits, Look, Name, TypeInfo, TypeName, Value, View, Walk};
 use stroboscope_core::text::Text;
 
 /// A value, borrowed for the hit: an object, or a number that an array, a range or a C member holds without one. All kinds
@@ -571,15 +571,31 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
     }
 
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as for `view`")]
-    fn look(self) -> (TypeInfo, View<'f>) {
-        match self {
-            PyValue::Object(object) => {
-                let facts = classes::facts(object.class());
-                (facts.info, view(object, facts))
-            }
-            _ => (self.type_info(), self.view()),
+    #[inline]
+    fn look<L: Look<'f>>(self, look: L) -> L::Out {
+        let PyValue::Object(object) = self else { return look.view(self.type_info(), self.view()) };
+        let facts = classes::facts(object.class());
+        let info = facts.info;
+        match facts.kind {
+            // SAFETY: a live int.
+            Kind::Int => match unsafe { object::small_int(object.pointer()) } {
+                Some(value) => look.int(info, value),
+                None => look.view(info, view_int(object)),
+            },
+            Kind::Str => match object.text() {
+                Some(text) => look.text(info, text),
+                None => look.view(info, View::Opaque),
+            },
+            Kind::Dict => look.map(info, object.dict_len()),
+            Kind::List => look.list(info, object.list().len()),
+            Kind::Tuple => look.list(info, object.tuple().len()),
+            Kind::Object => look.object(info),
+            Kind::None => look.null(info),
+            // SAFETY: `True` is alive for ever.
+            Kind::Bool => look.bool(info, std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() })),
+            // SAFETY: a live float.
+            Kind::Float => look.float(info, unsafe { (*object.pointer().cast::<ffi::PyFloatObject>()).ob_fval }),
+            _ => look.view(info, other_view(object, facts)),
         }
     }
 

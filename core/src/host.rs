@@ -137,6 +137,49 @@ pub enum Walk {
     Changed,
 }
 
+/// Who is told what a value is ([`Value::look`]): one call, of any one method.
+#[allow(missing_docs, reason = "each but the first stands for the view of its name")]
+pub trait Look<'f>: Sized {
+    /// What comes of it.
+    type Out;
+
+    /// The value has this class and this view.
+    fn view(self, info: TypeInfo, view: View<'f>) -> Self::Out;
+
+    #[inline]
+    fn null(self, info: TypeInfo) -> Self::Out {
+        self.view(info, View::Null)
+    }
+    #[inline]
+    fn bool(self, info: TypeInfo, value: bool) -> Self::Out {
+        self.view(info, View::Bool(value))
+    }
+    #[inline]
+    fn int(self, info: TypeInfo, value: i64) -> Self::Out {
+        self.view(info, View::Int(value))
+    }
+    #[inline]
+    fn float(self, info: TypeInfo, value: f64) -> Self::Out {
+        self.view(info, View::Float(value))
+    }
+    #[inline]
+    fn text(self, info: TypeInfo, value: Text<'f>) -> Self::Out {
+        self.view(info, View::Str(value))
+    }
+    #[inline]
+    fn list(self, info: TypeInfo, len: usize) -> Self::Out {
+        self.view(info, View::List(len))
+    }
+    #[inline]
+    fn map(self, info: TypeInfo, len: usize) -> Self::Out {
+        self.view(info, View::Map { len, record: false })
+    }
+    #[inline]
+    fn object(self, info: TypeInfo) -> Self::Out {
+        self.view(info, View::Object)
+    }
+}
+
 /// A value of the host, borrowed for the hit. Reads never run application code, block or allocate without bound.
 pub trait Value<'f>: Copy {
     /// What the value is.
@@ -148,10 +191,11 @@ pub trait Value<'f>: Copy {
     /// The value's class.
     fn type_info(self) -> TypeInfo;
 
-    /// The class and the view together, for who needs both: most hosts find the view by the class.
+    /// Tells the class and the view together. A host overrides it to tell the commonest views by their own methods of
+    /// [`Look`]: a [`View`] that is made in one place and taken apart in another goes through memory, in pieces.
     #[inline]
-    fn look(self) -> (TypeInfo, View<'f>) {
-        (self.type_info(), self.view())
+    fn look<L: Look<'f>>(self, look: L) -> L::Out {
+        look.view(self.type_info(), self.view())
     }
 
     /// Visits the names of the class and of its ancestors, nearest first, built-in names included (3.6 `instanceof`).

@@ -9,7 +9,7 @@ use super::limits::{Limits, MESSAGE, MESSAGE_LENGTH, SECTION_NAMES};
 use super::redact::Redaction;
 use crate::clock::Clock;
 use crate::expr::eval::Operand;
-use crate::host::{BigDigits, Child, DecimalDigits, Frame, Name, Section, TypeInfo, Value, View, Walk};
+use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, TypeInfo, Value, View, Walk};
 use crate::record::layout::{
     self as lay, DECIMAL_WORDS, HARD_RECORD, HUGE_BITS, HUGE_DIGITS, INLINE, MAX_LEVELS, NO_TYPE, SOFT_RECORD, word,
 };
@@ -147,6 +147,107 @@ struct Open {
     reason: u8,
 }
 
+/// A value that is captured as soon as it says what it is.
+struct Captured<'a, 'w, 'c, V> {
+    walker: &'a mut Walker<'w, 'c>,
+    value: V,
+    level: u32,
+}
+
+impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
+    type Out = ();
+
+    fn view(self, info: TypeInfo, view: View<'f>) {
+        self.walker.value(self.value, info, view, self.level);
+    }
+
+    #[inline]
+    fn null(self, info: TypeInfo) {
+        if self.walker.admits(self.value, info) {
+            self.walker.head(lay::NULL, info.id, Some(self.value));
+        }
+    }
+
+    #[inline]
+    fn bool(self, info: TypeInfo, value: bool) {
+        if self.walker.admits(self.value, info) {
+            self.walker.head(if value { lay::TRUE } else { lay::FALSE }, info.id, Some(self.value));
+        }
+    }
+
+    #[inline]
+    fn int(self, info: TypeInfo, value: i64) {
+        if self.walker.admits(self.value, info) {
+            self.walker.fixed(lay::INT, info.id, self.value, value.cast_unsigned());
+        }
+    }
+
+    #[inline]
+    fn float(self, info: TypeInfo, value: f64) {
+        if self.walker.admits(self.value, info) {
+            self.walker.fixed(lay::FLOAT, info.id, self.value, value.to_bits());
+        }
+    }
+
+    #[inline]
+    fn text(self, info: TypeInfo, value: Text<'f>) {
+        if self.walker.admits(self.value, info) {
+            self.walker.string(value, info.id, self.value, self.level);
+        }
+    }
+
+    #[inline]
+    fn list(self, info: TypeInfo, len: usize) {
+        if self.walker.admits(self.value, info) {
+            self.walker.list(lay::LIST, self.value, info.id, len, self.level);
+        }
+    }
+
+    #[inline]
+    fn map(self, info: TypeInfo, len: usize) {
+        if self.walker.admits(self.value, info) {
+            self.walker.map(self.value, info.id, len, self.level);
+        }
+    }
+
+    #[inline]
+    fn object(self, info: TypeInfo) {
+        if self.walker.admits(self.value, info) {
+            self.walker.object(self.value, info.id, self.level);
+        }
+    }
+}
+
+/// A key that is captured as soon as it says what it is; what comes of it is whether its value is redacted.
+struct Key<'a, 'w, 'c, V> {
+    walker: &'a mut Walker<'w, 'c>,
+    key: V,
+    level: u32,
+}
+
+impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
+    type Out = bool;
+
+    fn view(self, info: TypeInfo, view: View<'f>) -> bool {
+        let redacted = match view {
+            View::Str(text) => self.walker.out.keys.redacted(text, self.walker.cx.redaction),
+            View::Bytes(bytes) => self.walker.out.keys.redacted(Text::Latin1(bytes), self.walker.cx.redaction),
+            _ => false,
+        };
+        self.walker.value(self.key, info, view, self.level);
+        redacted
+    }
+
+    #[inline]
+    fn text(self, info: TypeInfo, text: Text<'f>) -> bool {
+        let redacted = self.walker.out.keys.redacted(text, self.walker.cx.redaction);
+        if self.walker.admits(self.key, info) {
+            self.walker.string(text, info.id, self.key, self.level);
+        }
+        redacted
+    }
+}
+
 impl Walker<'_, '_> {
     /// Writes a name and answers whether it is redacted.
     #[inline]
@@ -165,24 +266,30 @@ impl Walker<'_, '_> {
     }
 
     /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
-    ///
-    /// The view is taken apart in this function, where it is made: through memory it costs more than the rest.
     fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
         if redacted {
             return self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
         }
-        let (info, view) = value.look();
-        self.value(value, info, view, level);
+        value.look(Captured { walker: self, value, level });
     }
 
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see `child`")]
-    fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) {
+    /// True if the value is to be written; if not, what stands in its place is written.
+    #[inline]
+    fn admits<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo) -> bool {
         if info.redacted {
-            return self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
+            self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
+            return false;
         }
         if self.is_over() {
-            return self.withheld(info.id, Some(value), lay::REASON_TIMEOUT);
+            self.withheld(info.id, Some(value), lay::REASON_TIMEOUT);
+            return false;
+        }
+        true
+    }
+
+    fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) {
+        if !self.admits(value, info) {
+            return;
         }
         let id = info.id;
         match view {
@@ -514,21 +621,7 @@ impl Walker<'_, '_> {
 
     #[inline]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
-        let redacted = match key.look() {
-            (info, View::Str(text)) if !info.redacted => {
-                let redacted = self.out.keys.redacted(text, self.cx.redaction);
-                if self.is_over() {
-                    self.withheld(info.id, Some(key), lay::REASON_TIMEOUT);
-                } else {
-                    self.string(text, info.id, key, level);
-                }
-                return self.child(value, redacted, level);
-            }
-            (_, View::Str(text)) => self.out.keys.redacted(text, self.cx.redaction),
-            (_, View::Bytes(bytes)) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
-            _ => false,
-        };
-        self.child(key, false, level);
+        let redacted = key.look(Key { walker: self, key, level });
         self.child(value, redacted, level);
     }
 
