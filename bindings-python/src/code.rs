@@ -7,7 +7,7 @@ use crate::shim;
 use pyo3::ffi::{self, PyObject};
 use std::ffi::c_void;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, Ordering};
 use stroboscope_core::host::FrameText;
 
 /// A run of instructions that stand for one piece of source, from CPython's location table.
@@ -171,6 +171,8 @@ struct Kept {
 static KEPT: [OnceLock<Box<[OnceLock<Kept>]>>; SHELVES] = [const { OnceLock::new() }; SHELVES];
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static EXTRA: AtomicIsize = AtomicIsize::new(-1);
+/// True once a direct read of what hangs on code was seen to differ from what CPython answers.
+static INDIRECT: AtomicBool = AtomicBool::new(false);
 
 /// The number of code that found no place in the table.
 pub const UNKNOWN: u32 = u32::MAX;
@@ -187,6 +189,22 @@ pub fn reserve_extra() {
         // SAFETY: the GIL is held. What is kept is a number, so nothing has to be freed.
         EXTRA.store(unsafe { PyUnstable_Eval_RequestCodeExtraIndex(None) }, Ordering::Relaxed);
     }
+}
+
+/// The index for [`shim::strobe_stack`]; below 0 if it may not read.
+#[inline]
+pub fn extra_index() -> isize {
+    if INDIRECT.load(Ordering::Relaxed) { -1 } else { EXTRA.load(Ordering::Relaxed) }
+}
+
+/// As [`number`], with what [`shim::strobe_stack`] has read already.
+#[inline]
+pub fn number_with(code: Ref<'_>, extra: *mut c_void) -> Option<u32> {
+    let packed = extra as usize;
+    if packed == 0 {
+        return number(code);
+    }
+    (packed & 1 == 0).then_some(((packed - 2) / 2) as u32)
 }
 
 /// The number of code, kept in the code object itself: a new object at an old address has none.
@@ -231,6 +249,15 @@ fn keep(code: Ref<'_>, index: isize) -> usize {
     if unsafe { PyUnstable_Code_SetExtra(code.pointer(), index, packed as *mut c_void) } != 0 {
         // SAFETY: the GIL is held; the program must not see our error.
         unsafe { ffi::PyErr_Clear() };
+    }
+    let mut extra = std::ptr::null_mut();
+    // SAFETY: as above; the output is ours.
+    let direct = unsafe {
+        PyUnstable_Code_GetExtra(code.pointer(), index, &raw mut extra);
+        shim::strobe_code_extra(code.pointer(), index)
+    };
+    if direct != extra {
+        INDIRECT.store(true, Ordering::Relaxed);
     }
     packed
 }

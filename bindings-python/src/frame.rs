@@ -4,15 +4,20 @@
 use crate::code;
 use crate::names;
 use crate::object::{Owned, Ref};
-use crate::shim::{self, RawFrame};
+use crate::shim::{self, RawFrame, Step};
 use crate::value::{self, Hint, PyValue};
-use pyo3::ffi;
+use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo};
 
 /// Deepest stack that is walked; the core takes fewer.
 const MAX_FRAMES: usize = 512;
+
+/// Frames that are read in one go.
+const STEPS: usize = 16;
 
 /// One place for a variable in frames of a code object.
 pub struct Slot {
@@ -72,6 +77,8 @@ pub fn resolve(layout: &Layout, symbols: &[String]) -> Option<Vec<Resolved>> {
 /// A running frame, borrowed for the hit.
 pub struct PyFrame<'f> {
     frame: *mut RawFrame,
+    /// Where its slots begin, if they are plain pointers.
+    slots: *const *mut PyObject,
     layout: &'f Layout,
     symbols: &'f [Resolved],
 }
@@ -81,12 +88,12 @@ impl<'f> PyFrame<'f> {
     ///
     /// # Safety
     /// The GIL is held, and the frame neither ends nor runs Python code during `'f`; `layout` is of `code`.
+    #[inline]
     pub unsafe fn top(code: Ref<'_>, layout: &'f Layout, symbols: &'f [Resolved]) -> Option<Self> {
-        // SAFETY: the GIL is held.
-        let frame = unsafe { shim::strobe_top_frame() };
-        // SAFETY: a frame that is running, if there is one.
-        let runs = !frame.is_null() && unsafe { shim::strobe_frame_code(frame) } == code.pointer();
-        runs.then_some(PyFrame { frame, layout, symbols })
+        let mut slots = std::ptr::null();
+        // SAFETY: the GIL is held, and the code is alive; the output is ours.
+        let frame = unsafe { shim::strobe_top_of(code.pointer(), &raw mut slots) };
+        (!frame.is_null()).then_some(PyFrame { frame, slots, layout, symbols })
     }
 
     /// The frame's address, which no other frame has while it runs.
@@ -94,12 +101,16 @@ impl<'f> PyFrame<'f> {
         self.frame as usize
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> Option<Ref<'f>> {
         let slot = self.layout.slots.get(index)?;
-        let index = i32::try_from(index).ok()?;
         // SAFETY: the frame runs the code that the layout is of, so it has this slot; what is in it stays during the hit.
         unsafe {
-            let held = shim::strobe_frame_slot(self.frame, index);
+            let held = if self.slots.is_null() {
+                shim::strobe_frame_slot(self.frame, i32::try_from(index).ok()?)
+            } else {
+                *self.slots.add(index)
+            };
             if held.is_null() || !slot.cell {
                 return Ref::new(held);
             }
@@ -121,6 +132,7 @@ impl<'f> PyFrame<'f> {
         unsafe { Ref::new(shim::strobe_frame_globals(self.frame)) }.filter(|globals| globals.is_dict())
     }
 
+    #[inline]
     fn find(&self, slot: Option<usize>, name: Ref<'_>) -> Option<Ref<'f>> {
         if let Some(found) = slot.and_then(|slot| self.slot(slot)) {
             return Some(found);
@@ -214,21 +226,26 @@ impl<'f> Frame<'f> for PyFrame<'f> {
 
     fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
         let mut frame = self.frame;
-        for _ in 0..MAX_FRAMES {
+        let index = code::extra_index();
+        let mut steps = [const { MaybeUninit::<Step>::uninit() }; STEPS];
+        for _ in 0..MAX_FRAMES / STEPS {
+            // SAFETY: null, or a running frame of this thread; there is room for as many steps as are asked for.
+            let count = unsafe {
+                shim::strobe_stack(&raw mut frame, index, steps.as_mut_ptr().cast(), c_int::try_from(STEPS).unwrap_or(0))
+            };
+            for step in steps.iter().take(usize::try_from(count).unwrap_or(0)) {
+                // SAFETY: one of those just filled; code belongs to its frame, which runs.
+                let (step, code) = unsafe { (step.assume_init(), Ref::new(step.assume_init().code)) };
+                if let Some(code) = code.and_then(|code| code::number_with(code, step.extra)) {
+                    let position = u32::try_from(step.position).unwrap_or(0);
+                    if visit(StackFrame { code, position }).is_break() {
+                        return;
+                    }
+                }
+            }
             if frame.is_null() {
                 return;
             }
-            // SAFETY: a running frame of this thread; its code belongs to it.
-            let (found, position) =
-                unsafe { (Ref::new(shim::strobe_frame_code(frame)), shim::strobe_frame_position(frame)) };
-            if let Some(number) = found.and_then(code::number) {
-                let position = u32::try_from(position).unwrap_or(0);
-                if visit(StackFrame { code: number, position }).is_break() {
-                    return;
-                }
-            }
-            // SAFETY: as above.
-            frame = unsafe { shim::strobe_previous(frame) };
         }
     }
 

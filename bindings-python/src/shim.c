@@ -52,8 +52,6 @@ Frame *strobe_top_frame(void)
 #endif
 }
 
-Frame *strobe_previous(Frame *frame) { return complete(frame->previous); }
-
 PyCodeObject *strobe_frame_code(Frame *frame)
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -67,6 +65,52 @@ PyCodeObject *strobe_frame_code(Frame *frame)
 int strobe_frame_position(Frame *frame) { return (int)_PyInterpreterFrame_LASTI(frame); }
 PyObject *strobe_frame_globals(Frame *frame) { return frame->f_globals; }
 PyObject *strobe_frame_mapping(Frame *frame) { return frame->f_locals; }
+
+/* What hangs on code objects for tools, laid out as in CPython's codeobject.c; code.rs compares each answer with the API's
+ * when it keeps a number, and stops asking here if they differ. */
+typedef struct {
+    Py_ssize_t size;
+    void *extras[1];
+} CodeExtra;
+static void *code_extra(PyCodeObject *code, Py_ssize_t index)
+{
+    CodeExtra *extra = code->co_extra;
+    return extra && index < extra->size ? extra->extras[index] : NULL;
+}
+void *strobe_code_extra(PyCodeObject *code, Py_ssize_t index) { return code_extra(code, index); }
+
+typedef struct {
+    PyObject *code;
+    void *extra;
+    int position; /* in code units */
+} Step;
+/* Some frames of the stack, from a frame outwards: how many, and where to go on (NULL at its end). */
+int strobe_stack(Frame **from, Py_ssize_t index, Step *out, int most)
+{
+    int count = 0;
+    Frame *frame = *from;
+    while (frame && count < most) {
+        PyCodeObject *code = strobe_frame_code(frame);
+        out[count].code = (PyObject *)code;
+        out[count].extra = index < 0 ? NULL : code_extra(code, index);
+        out[count++].position = (int)_PyInterpreterFrame_LASTI(frame);
+        frame = complete(frame->previous);
+    }
+    *from = frame;
+    return count;
+}
+
+/* The innermost frame, if it runs this code, and where its slots begin (NULL where they are not plain pointers). */
+Frame *strobe_top_of(PyCodeObject *code, PyObject ***slots)
+{
+    Frame *frame = strobe_top_frame();
+    if (!frame || strobe_frame_code(frame) != code)
+        return NULL;
+#if PY_VERSION_HEX < 0x030E0000
+    *slots = frame->localsplus;
+#endif
+    return frame;
+}
 
 PyObject *strobe_frame_slot(Frame *frame, int index)
 {

@@ -13,6 +13,17 @@ pub struct RawFrame {
     _opaque: [u8; 0],
 }
 
+/// A frame of a stack. Filled by [`strobe_stack`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Step {
+    pub code: *mut PyObject,
+    /// What hangs on the code for us.
+    pub extra: *mut c_void,
+    /// In code units.
+    pub position: c_int,
+}
+
 /// Where the fields of an instance are. Filled by [`strobe_fields`].
 #[repr(C)]
 pub struct Fields {
@@ -85,9 +96,12 @@ unsafe extern "C" {
     pub static PyMethod_Type: PyTypeObject;
 
     pub fn strobe_top_frame() -> *mut RawFrame;
-    pub fn strobe_previous(frame: *mut RawFrame) -> *mut RawFrame;
-    pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
+    pub fn strobe_top_of(code: *mut PyObject, slots: *mut *const *mut PyObject) -> *mut RawFrame;
     pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
+    pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
+    /// Fills at most `most` steps; `from` becomes the frame to go on at, null at the end. An `index` below 0 reads no extra.
+    pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Step, most: c_int) -> c_int;
+    pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
     pub fn strobe_frame_globals(frame: *mut RawFrame) -> *mut PyObject;
     pub fn strobe_frame_mapping(frame: *mut RawFrame) -> *mut PyObject;
     pub fn strobe_frame_slot(frame: *mut RawFrame, index: c_int) -> *mut PyObject;

@@ -113,7 +113,9 @@ pub fn throwable<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame
         Some(message) => walker.child(message, false, 0),
         None => walker.out.put(word(lay::NULL, NO_TYPE), []),
     }
-    out.frames(|visit| frame.traceback(exception, visit));
+    let mut frames = out.open_frames();
+    frame.traceback(exception, |frame| frames.push(frame));
+    frames.close();
 }
 
 /// True (`Continue`) if the open section takes one more name.

@@ -247,25 +247,19 @@ impl Writer {
     }
 
     /// Writes the hit's stack.
+    #[inline]
     pub fn stack<'f, F: Frame<'f>>(&mut self, frame: &F) {
-        self.frames(|visit| frame.stack(visit));
+        let mut frames = self.open_frames();
+        frame.stack(|frame| frames.push(frame));
+        frames.close();
     }
 
-    pub(crate) fn frames(&mut self, walk: impl FnOnce(&mut dyn FnMut(StackFrame) -> ControlFlow<()>)) {
+    /// Begins a stack.
+    #[inline]
+    pub(crate) fn open_frames(&mut self) -> Frames<'_> {
         let start = self.buf.len();
         self.put(word(lay::ITEM_STACK, 0), []);
-        let mut count = 0;
-        let buf = &mut self.buf;
-        walk(&mut |frame| {
-            if count == STACK_FRAMES {
-                return ControlFlow::Break(());
-            }
-            count += 1;
-            let whole = u64::from(frame.code) | u64::from(frame.position) << 32;
-            buf.extend_from_slice(&whole.to_le_bytes());
-            ControlFlow::Continue(())
-        });
-        self.patch(start, &word(lay::ITEM_STACK, count as u32).to_le_bytes());
+        Frames { out: self, start, count: 0 }
     }
 
     /// Sets a half-written record aside: between entry and return of a method other hits use the scratch.
@@ -349,6 +343,32 @@ impl Writer {
         }
         let length = (self.buf.len() - start - 2) as u16;
         self.patch(start, &length.to_le_bytes());
+    }
+}
+
+/// A stack that is being written.
+pub(crate) struct Frames<'w> {
+    out: &'w mut Writer,
+    start: usize,
+    count: usize,
+}
+
+impl Frames<'_> {
+    /// Writes the next frame, outwards.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: StackFrame) -> ControlFlow<()> {
+        if self.count == STACK_FRAMES {
+            return ControlFlow::Break(());
+        }
+        self.count += 1;
+        let whole = u64::from(frame.code) | u64::from(frame.position) << 32;
+        self.out.buf.extend_from_slice(&whole.to_le_bytes());
+        ControlFlow::Continue(())
+    }
+
+    #[inline]
+    pub(crate) fn close(self) {
+        self.out.patch(self.start, &word(lay::ITEM_STACK, self.count as u32).to_le_bytes());
     }
 }
 
