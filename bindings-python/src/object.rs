@@ -127,6 +127,17 @@ impl<'f> Ref<'f> {
         if !self.class().has(ffi::Py_TPFLAGS_UNICODE_SUBCLASS) {
             return None;
         }
+        // SAFETY: a live `str`; compact ASCII stands right behind the head, immutable while the string lives.
+        unsafe {
+            let head = self.pointer().cast::<ffi::PyASCIIObject>();
+            if (*head).compact() != 0 && (*head).ascii() != 0 {
+                let length = usize::try_from((*head).length).unwrap_or(0);
+                return Some(Text::Utf8(std::str::from_utf8_unchecked(std::slice::from_raw_parts(
+                    head.add(1).cast(),
+                    length,
+                ))));
+            }
+        }
         let (mut data, mut length) = (std::ptr::null(), 0);
         // SAFETY: a live `str`; both outputs are ours.
         let width = unsafe { shim::strobe_text(self.pointer(), &raw mut data, &raw mut length) };

@@ -2,7 +2,7 @@
 //! walker come before, [`crate::object`] after. Nothing here runs code of the program: no descriptor but C's own data
 //! members, no `__getattr__`, no metaclass, no `__eq__`, no iterator; no dictionary is made that was not there.
 
-use crate::classes::{self, Facts, Kind, Member, Scalar};
+use crate::classes::{self, Builtin, Facts, Kind, Member, Scalar};
 use crate::label;
 use crate::names;
 use crate::object::{self, Class, Owned, Ref};
@@ -420,8 +420,7 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
 }
 
 /// What most values are is told here, the rest by [`other_view`].
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "a view that is not taken apart where it is made goes through memory")]
+#[inline]
 fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
     match facts.kind {
         // SAFETY: a live int.
@@ -574,14 +573,40 @@ impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
     fn look<L: Look<'f>>(self, look: L) -> L::Out {
         let PyValue::Object(object) = self else { return look.view(self.type_info(), self.view()) };
+        if object.is_exactly(&raw const ffi::PyLong_Type) {
+            let info = classes::builtin(object, Builtin::Int);
+            // SAFETY: a live int.
+            return match unsafe { object::small_int(object.pointer()) } {
+                Some(value) => look.int(info, value),
+                None => look.view(info, view_int(object)),
+            };
+        }
+        if object.is_exactly(&raw const ffi::PyUnicode_Type) {
+            let info = classes::builtin(object, Builtin::Str);
+            return match object.text() {
+                Some(text) => look.text(info, text),
+                None => look.view(info, View::Opaque),
+            };
+        }
+        if object.is_exactly(&raw const ffi::PyDict_Type) {
+            return look.map(classes::builtin(object, Builtin::Dict), object.dict_len());
+        }
+        if object.is_exactly(&raw const ffi::PyFloat_Type) {
+            // SAFETY: a live float.
+            let value = unsafe { (*object.pointer().cast::<ffi::PyFloatObject>()).ob_fval };
+            return look.float(classes::builtin(object, Builtin::Float), value);
+        }
+        if object.is_exactly(&raw const ffi::PyBool_Type) {
+            // SAFETY: `True` is alive for ever.
+            let value = std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() });
+            return look.bool(classes::builtin(object, Builtin::Bool), value);
+        }
+        if object.is_exactly(&raw const ffi::PyList_Type) {
+            return look.list(classes::builtin(object, Builtin::List), object.list().len());
+        }
         let facts = classes::facts(object.class());
         let info = facts.info;
         match facts.kind {
-            // SAFETY: a live int.
-            Kind::Int => match unsafe { object::small_int(object.pointer()) } {
-                Some(value) => look.int(info, value),
-                None => look.view(info, view_int(object)),
-            },
             Kind::Str => match object.text() {
                 Some(text) => look.text(info, text),
                 None => look.view(info, View::Opaque),
@@ -591,11 +616,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Tuple => look.list(info, object.tuple().len()),
             Kind::Object => look.object(info),
             Kind::None => look.null(info),
-            // SAFETY: `True` is alive for ever.
-            Kind::Bool => look.bool(info, std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() })),
-            // SAFETY: a live float.
-            Kind::Float => look.float(info, unsafe { (*object.pointer().cast::<ffi::PyFloatObject>()).ob_fval }),
-            _ => look.view(info, other_view(object, facts)),
+            _ => look.view(info, view(object, facts)),
         }
     }
 
@@ -657,6 +678,9 @@ impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
+        if object.is_exactly(&raw const ffi::PyList_Type) {
+            return each(object.list(), visit);
+        }
         let kind = classes::facts(object.class()).kind;
         match kind {
             Kind::List => each(object.list(), visit),
@@ -683,7 +707,8 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
-        let kind = classes::facts(object.class()).kind;
+        let exactly = object.is_exactly(&raw const ffi::PyDict_Type);
+        let kind = if exactly { Kind::Dict } else { classes::facts(object.class()).kind };
         if kind == Kind::Dict {
             let complete = object
                 .dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
