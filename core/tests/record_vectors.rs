@@ -1,4 +1,11 @@
 //! The vectors of captured values, redaction and pruning; and records that nobody of ours wrote.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing, and how much it ran by printing"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +98,7 @@ fn cut_and_mutated_records_are_refused_or_read_but_never_panic() {
     );
     let tables = Tables::new(Arc::new(Redaction::default()));
     for _ in 0..8 {
-        tables.intern_type("shop.A".into_text(), "A".into_text(), false);
+        tables.intern_type("shop.A".as_text(), "A".as_text(), false);
     }
     let record = captured_record(&world);
     read_all(&record, &tables).unwrap();
@@ -136,12 +143,12 @@ fn cut_and_mutated_records_are_refused_or_read_but_never_panic() {
     }
 }
 
-trait IntoText {
-    fn into_text(&self) -> stroboscope_core::text::Text<'_>;
+trait AsText {
+    fn as_text(&self) -> stroboscope_core::text::Text<'_>;
 }
 
-impl IntoText for str {
-    fn into_text(&self) -> stroboscope_core::text::Text<'_> {
+impl AsText for str {
+    fn as_text(&self) -> stroboscope_core::text::Text<'_> {
         stroboscope_core::text::Text::Utf8(self)
     }
 }

@@ -160,7 +160,7 @@ impl Process {
     /// Lets time pass, round by round, up to this time since the start.
     pub fn until(&mut self, time: Duration) {
         while self.now < time {
-            let step = ROUND.min(time - self.now);
+            let step = ROUND.min(time.saturating_sub(self.now));
             self.clock.advance(step);
             self.now += step;
             self.round();
