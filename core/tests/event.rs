@@ -1,4 +1,5 @@
 //! Whole events: envelope, location, stack, exception, correlation, errors, in each language.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are part of it")]
 
 use serde_json::{Value as Json, json};
 use std::ops::ControlFlow;

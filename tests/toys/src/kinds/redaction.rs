@@ -76,7 +76,7 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
             Some(read("index", "{\"ref\": \"k\"}")),
         ),
         "bytes key" => {
-            let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex = name.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             let entry = Json::Array(vec![one("$bytes", string(&hex)), string(SECRET)]);
             (one("v", one("$map", Json::Array(vec![entry]))), None)
         }
@@ -85,10 +85,12 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
     let world = World::new(&vars, Dialect::Neutral, redaction)?;
     let mut symbols = Symbols::default();
     let segments = expression.iter().map(|json| RawSegment { fixed: None, dsl: None, json: Some(json) });
-    let template = match Template::of_segments(segments, &mut symbols, &|name| redaction.name(name)) {
-        Ok(template) => template,
+    let compiled = Template::of_segments(segments, &mut symbols, &|name| redaction.name(name));
+    let plain = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let template = match compiled {
+        Err(invalid) if plain => return Err(invalid.0),
         // Not every spelling is a name in an expression; then there is only the capture.
-        Err(_) => Template::default(),
+        other => other.unwrap_or_default(),
     };
     let with_message = !template.segments.is_empty();
     let capture = Some(Limits::default());
