@@ -86,7 +86,7 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
     let mut symbols = Symbols::default();
     let segments = expression.iter().map(|json| RawSegment { fixed: None, dsl: None, json: Some(json) });
     let compiled = Template::of_segments(segments, &mut symbols, &|name| redaction.name(name));
-    let plain = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let plain = name.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '_');
     let template = match compiled {
         Err(invalid) if plain => return Err(invalid.0),
         // Not every spelling is a name in an expression; then there is only the capture.
