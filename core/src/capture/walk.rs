@@ -306,19 +306,20 @@ impl Walker<'_, '_> {
         // A probe may ask for more than a record holds.
         let limit = limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4);
         let (kept, total) = cut(text, limit, self.message);
+        let bytes = match kept {
+            Text::Utf8(text) => text.len(),
+            Text::Latin1(units) => units.len(),
+            Text::Ucs2(units) | Text::Utf16(units) => units.len() * 2,
+            Text::Ucs4(units) => units.len() * 4,
+        };
+        self.sized(total, bytes);
         let buf = &mut self.out.buf;
-        let start = buf.len();
-        buf.reserve(12 + 64);
-        buf.extend_from_slice(&(total as u64).to_le_bytes());
-        buf.extend_from_slice(&[0; 4]);
         match kept {
             Text::Utf8(text) => buf.extend_from_slice(text.as_bytes()),
             Text::Latin1(units) => buf.extend_from_slice(units),
             Text::Ucs2(units) | Text::Utf16(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
             Text::Ucs4(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
         }
-        let length = (buf.len() - start - 12) as u32;
-        self.out.patch(start + 8, &length.to_le_bytes());
     }
 
     fn big(&mut self, big: BigDigits<'_>) {

@@ -285,11 +285,18 @@ impl Writer {
         &self.buf
     }
 
+    /// Appends a word and up to 12 bytes in one go: each append has its own check of the capacity.
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, word: u32, payload: [u8; N]) {
-        self.buf.reserve(4 + N);
-        self.buf.extend_from_slice(&word.to_le_bytes());
-        self.buf.extend_from_slice(&payload);
+        let mut bytes = [0; 16];
+        let length = 4 + N;
+        if let (Some((head, rest)), true) = (bytes.split_first_chunk_mut::<4>(), length <= 16) {
+            *head = word.to_le_bytes();
+            if let Some(place) = rest.first_chunk_mut::<N>() {
+                *place = payload;
+            }
+        }
+        self.buf.extend_from_slice(bytes.get(..length).unwrap_or_default());
     }
 
     #[inline]
@@ -325,7 +332,7 @@ pub struct Suspended {
 }
 
 const KEY_SLOTS: usize = 4096;
-const KEY_BYTES: usize = 30;
+const KEY_BYTES: usize = 32;
 
 /// The redaction verdicts of map keys, which are never interned: a fixed number of slots, each verified by the full key.
 pub(crate) struct KeyCache {
@@ -334,47 +341,68 @@ pub(crate) struct KeyCache {
 
 #[derive(Clone, Copy)]
 struct KeySlot {
-    bytes: [u8; KEY_BYTES],
+    words: [u64; KEY_BYTES / 8],
     /// Length of the key, plus one; 0: empty.
     length: u8,
     redacted: bool,
 }
 
+/// A key of at most [`KEY_BYTES`] bytes as words. With the length they say what the key is: where the length is no
+/// multiple of 8, the last word overlaps the one before.
+#[inline]
+fn words_of(key: &[u8]) -> Option<[u64; KEY_BYTES / 8]> {
+    let mut words = [0; KEY_BYTES / 8];
+    if key.len() > KEY_BYTES {
+        return None;
+    }
+    if let Some(last) = key.last_chunk::<8>() {
+        let mut next = words.iter_mut();
+        for chunk in key.chunks_exact(8) {
+            *next.next()? = u64::from_le_bytes(*chunk.first_chunk()?);
+        }
+        if !key.len().is_multiple_of(8) {
+            *next.next()? = u64::from_le_bytes(*last);
+        }
+        return Some(words);
+    }
+    let first = words.first_mut()?;
+    if let (Some(head), Some(tail)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        *first = u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32;
+    } else if let (Some(head), Some(middle), Some(tail)) = (key.first(), key.get(key.len() / 2), key.last()) {
+        *first = u64::from(*head) | u64::from(*middle) << 8 | u64::from(*tail) << 16;
+    }
+    Some(words)
+}
+
 impl KeyCache {
     fn new() -> Self {
-        let empty = KeySlot { bytes: [0; KEY_BYTES], length: 0, redacted: false };
+        let empty = KeySlot { words: [0; KEY_BYTES / 8], length: 0, redacted: false };
         KeyCache { slots: vec![empty; KEY_SLOTS].into_boxed_slice() }
     }
 
     /// The verdict on a key.
     #[inline]
     pub(crate) fn redacted(&mut self, key: Text<'_>, redaction: &Redaction) -> bool {
+        const BEYOND_ASCII: u64 = 0x8080_8080_8080_8080;
         let bytes = match key {
             Text::Utf8(text) => text.as_bytes(),
             Text::Latin1(units) => units,
             _ => return redaction.name_text(key),
         };
         // Long keys are rare; beyond ASCII the same bytes are different texts in the two storages.
-        if bytes.len() > KEY_BYTES || !bytes.is_ascii() {
+        let Some(words) = words_of(bytes) else { return redaction.name_text(key) };
+        let [a, b, c, d] = words;
+        if (a | b | c | d) & BEYOND_ASCII != 0 {
             return redaction.name_text(key);
         }
-        let mut hash = bytes.len() as u64;
-        for chunk in bytes.chunks(8) {
-            let mut eight = [0; 8];
-            if let Some(place) = eight.get_mut(..chunk.len()) {
-                place.copy_from_slice(chunk);
-            }
-            hash = (hash ^ u64::from_le_bytes(eight)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
-        }
-        let Some(slot) = self.slots.get_mut((hash >> 7) as usize % KEY_SLOTS) else { return redaction.name_text(key) };
-        if usize::from(slot.length) == bytes.len() + 1 && slot.bytes.get(..bytes.len()) == Some(bytes) {
+        let mixed = a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47) ^ bytes.len() as u64;
+        let hash = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 52;
+        let Some(slot) = self.slots.get_mut(hash as usize % KEY_SLOTS) else { return redaction.name_text(key) };
+        let length = bytes.len() as u8 + 1;
+        if slot.length == length && slot.words == words {
             return slot.redacted;
         }
-        slot.redacted = redaction.name_text(key);
-        slot.length = bytes.len() as u8 + 1;
-        if let Some(place) = slot.bytes.get_mut(..bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
+        *slot = KeySlot { words, length, redacted: redaction.name_text(key) };
         slot.redacted
     }
 }
@@ -382,5 +410,39 @@ impl KeyCache {
 impl std::fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeyCache")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEY_BYTES, KeyCache, words_of};
+    use crate::capture::redact::Redaction;
+    use crate::text::Text;
+    use std::collections::HashMap;
+
+    #[test]
+    fn words_and_length_tell_keys_apart() {
+        let mut seen: HashMap<_, Vec<u8>> = HashMap::new();
+        for length in 0..=KEY_BYTES {
+            for at in 0..=length {
+                let mut key = vec![b'a'; length];
+                if let Some(letter) = key.get_mut(at) {
+                    *letter = b'b';
+                }
+                let words = words_of(&key).unwrap();
+                assert_eq!(*seen.entry((length, words)).or_insert_with(|| key.clone()), key);
+            }
+        }
+        assert_eq!(words_of(&[b'a'; KEY_BYTES + 1]), None);
+    }
+
+    #[test]
+    fn a_million_keys_get_the_verdict_of_the_rules() {
+        let redaction = Redaction::default();
+        let mut cache = KeyCache::new();
+        for n in 0..1_000_000_u32 {
+            let key = if n % 7 == 0 { "pass_word".to_owned() } else { format!("k{n}") };
+            assert_eq!(cache.redacted(Text::Utf8(&key), &redaction), n % 7 == 0, "{key}");
+        }
     }
 }
