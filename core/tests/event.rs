@@ -202,7 +202,7 @@ fn a_method_that_threw_in_python() {
             }},
             "evaluationErrors": [
                 {"expr": "nosuch", "message": "No such variable: 'nosuch'"},
-                {"expr": "a.b", "message": "Evaluation took longer than 50 ms"},
+                {"expr": "x.y", "message": "Evaluation took longer than 50 ms"},
             ],
         }},
     });
