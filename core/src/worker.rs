@@ -9,12 +9,14 @@ use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
 use crate::emit::ring::RecordReceiver;
+use crate::emit::status::PANIC;
 use crate::host::{Install, Outcome, Runtime, Ticket};
 use crate::record::read::Reader;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -50,6 +52,8 @@ const LOOK_NS: u64 = 1_000_000_000;
 const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
 const INSTALLS_A_ROUND: usize = 16;
+/// Rounds that may fail one after the other.
+const PANICS_IN_A_ROW: u32 = 3;
 /// Records taken from one ring in a round, so that commands and gates have their turn.
 const RECORDS_A_ROUND: usize = 4096;
 
@@ -143,13 +147,38 @@ impl Worker {
         std::thread::Builder::new().name("stroboscope".into()).spawn(move || self.run())
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop. A panic of ours ends its round, not the thread; one that comes back in every round
+    /// ends the session's work.
     fn run(mut self) {
+        let mut panics = 0;
         loop {
-            match self.tick() {
-                Next::End => return,
-                Next::Sleep(time) => std::thread::park_timeout(time),
+            match catch_unwind(AssertUnwindSafe(|| self.tick())) {
+                Ok(Next::End) => return,
+                Ok(Next::Sleep(time)) => {
+                    panics = 0;
+                    std::thread::park_timeout(time);
+                }
+                Err(_) if panics < PANICS_IN_A_ROW => {
+                    panics += 1;
+                    log::error!(target: "stroboscope", "a round of the worker failed; the program is not affected");
+                    std::thread::park_timeout(Duration::from_nanos(IDLE_NS));
+                }
+                Err(_) => {
+                    self.give_up();
+                    return;
+                }
             }
+        }
+    }
+
+    /// Nothing fires any more, and the statuses say so.
+    fn give_up(&mut self) {
+        log::error!(target: "stroboscope", "the worker fails again and again: all probes are stopped");
+        let now = self.shared.wall_ms();
+        for control in self.controls.values() {
+            let probe = &control.live.probe;
+            control.live.panicked();
+            self.shared.board().error(&probe.id, probe.version, PANIC, "stopped: our own worker failed", now);
         }
     }
 
@@ -276,7 +305,7 @@ impl Worker {
                 self.shared.board().error(
                     &probe.id,
                     probe.version,
-                    "Panic",
+                    PANIC,
                     "stopped: our own code failed in a hit of this probe; the program was not affected",
                     self.shared.wall_ms(),
                 );
