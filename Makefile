@@ -52,7 +52,7 @@ lint: | cargo
 	cargo run --quiet -p xtask -- check
 	$(environments) --tools newest
 	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration
-	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration bench tests/exploration
+	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration
 
 .PHONY: cargo
 cargo:
