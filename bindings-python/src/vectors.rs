@@ -6,7 +6,6 @@ use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
 use crate::value::PyValue;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::ops::ControlFlow;
@@ -196,7 +195,9 @@ pub fn _test_evaluate<'py>(
     let mut budget = Budget::new(&clock, EVALUATION, redaction, &mut scratch);
     let outcome = match kind {
         "eval" => eval::evaluate(&expression, &symbols, &scope, &mut budget).map(|operand| made(py, &operand)),
-        "condition" => eval::holds(&expression, &symbols, &scope, &mut budget).map(|holds| made(py, &Operand::Bool(holds))),
+        "condition" => {
+            eval::holds(&expression, &symbols, &scope, &mut budget).map(|holds| made(py, &Operand::Bool(holds)))
+        }
         metric => {
             let metric = match metric {
                 "COUNT" => MetricKind::Count,

@@ -392,6 +392,20 @@ class World:
         of = self.build(inner["value"])
         return self.class_of(inner, type(of))(of)
 
+    def make_shown(self, inner, _value):
+        module, _, bare = inner["class"].rpartition(".")
+        value = self.build(inner["value"])
+        if inner["class"] == "range":
+            return range(*map(int, inner["text"].removeprefix("range(").removesuffix(")").split(", ")))
+        base = {int: enum.IntEnum, str: enum.StrEnum}[type(value)]
+        return base(bare, [(inner["text"], value)], module=module)[inner["text"]]
+
+    def make_extended(self, inner, _value):
+        value = self.build(inner["value"])
+        made = self.class_of(inner, type(value))(value)
+        self.fill(made, inner["fields"])
+        return made
+
     def open_file(self):
         self.keep.append(open(__file__))  # noqa: SIM115
         return self.keep[-1]
@@ -509,6 +523,9 @@ def wrapped(vector):
 
 def evaluate(vector, kind):
     of_this_host(vector)
+    match vector.get("json"):
+        case {"index": [{"ref": name}, int()]} if str(vector["vars"].get(name)).startswith("{'$record'"):
+            raise Skipped("a dict is no record: its keys may be of any kind")
     world = World()
     variables = world.variables(vector.get("vars"))
     RAN.clear()
