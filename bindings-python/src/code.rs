@@ -259,11 +259,7 @@ pub fn describe(code: u32, position: u32) -> FrameText {
     debug_assert!(!kept.ours, "no stack holds code of ours");
     let at = Locations::new(&kept.table, kept.first_line)
         .find(|location| location.start <= position && position < location.end);
-    FrameText {
-        line: at.map_or(0, |at| at.line),
-        column: at.and_then(|at| at.column).map_or(0, |column| column + 1),
-        ..kept.text.clone()
-    }
+    FrameText { line: at.map_or(0, |at| at.line), ..kept.text.clone() }
 }
 
 /// For each constant of code: whether it is `None`, and whether it is the code of a function or class with a name.

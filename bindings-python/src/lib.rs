@@ -26,6 +26,7 @@ mod shim;
 mod statements;
 mod testing;
 mod value;
+mod vectors;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -45,6 +46,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_evaluate, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_event, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_print, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_parses_to, module)?)?;
     module.add_function(wrap_pyfunction!(session::start, module)?)?;
     module.add_function(wrap_pyfunction!(session::stop, module)?)?;
     module.add_function(wrap_pyfunction!(session::add_probe, module)?)?;

@@ -39,6 +39,11 @@ fn session() -> PyResult<Arc<Session>> {
     running(|running| Arc::clone(&running.session))
 }
 
+/// True between start and stop.
+pub fn is_running() -> bool {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`].
 #[pyfunction]
 #[pyo3(signature = (options, keep = false))]

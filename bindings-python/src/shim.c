@@ -9,6 +9,10 @@
 #include <datetime.h> /* for the layouts; its capsule is not used */
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "internal/pycore_code.h"
 #include "internal/pycore_dict.h"
@@ -49,6 +53,16 @@ Frame *strobe_top_frame(void)
 #else
     PyThreadState *thread = _PyThreadState_UncheckedGet();
     return thread && thread->cframe ? complete(thread->cframe->current_frame) : NULL;
+#endif
+}
+
+/* 0 where the system does not tell. */
+int strobe_is_main_thread(void)
+{
+#ifdef __linux__
+    return syscall(SYS_gettid) == (long)getpid();
+#else
+    return 0;
 #endif
 }
 
@@ -494,6 +508,13 @@ int strobe_range(PyObject *object, int64_t *start, int64_t *step, int64_t *lengt
 {
     Range *range = (Range *)object;
     return strobe_int(range->start, start) && strobe_int(range->step, step) && strobe_int(range->length, length);
+}
+
+/* Which part: 0 start, 1 stop, 2 step. */
+PyObject *strobe_range_part(PyObject *object, int which)
+{
+    Range *range = (Range *)object;
+    return which == 0 ? range->start : which == 1 ? range->stop : range->step;
 }
 
 Py_ssize_t strobe_set_len(PyObject *set) { return PySet_GET_SIZE(set); }

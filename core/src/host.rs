@@ -88,6 +88,9 @@ pub struct TypeInfo {
     pub id: u32,
     /// True if the type, or an ancestor of it, is redacted.
     pub redacted: bool,
+    /// True if a capture shows [`Value::label`] where there is one, whatever kind the value has in expressions (a Python
+    /// `range`, an enumeration member that is an integer too).
+    pub labelled: bool,
 }
 
 /// The name of a class or of one of its ancestors.
@@ -179,7 +182,8 @@ pub trait Value<'f>: Copy {
         None
     }
 
-    /// Hands over the text of a well-known scalar, the qualified name of a function, or the name of an enum member.
+    /// Hands over the text of a well-known scalar, the qualified name of a function, the name of an enum member, or what
+    /// [`TypeInfo::labelled`] promises; nothing if there is none.
     fn label(self, out: &mut String);
 }
 
@@ -213,12 +217,23 @@ pub struct StackFrame {
 }
 
 /// Who ran the hit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ThreadInfo {
     /// The runtime's integer id.
     pub id: u64,
-    /// Its name, as an index in the session's name table.
+    /// Its name, as an index in the session's name table, or [`ThreadInfo::UNNAMED`].
     pub name: u32,
+}
+
+impl ThreadInfo {
+    /// The number of no name.
+    pub const UNNAMED: u32 = u32::MAX;
+}
+
+impl Default for ThreadInfo {
+    fn default() -> Self {
+        ThreadInfo { id: 0, name: Self::UNNAMED }
+    }
 }
 
 /// The place of a hit, borrowed for the call.

@@ -172,8 +172,11 @@ impl Walker<'_, '_> {
         if self.is_over() {
             return self.withheld(info.id, Some(value), lay::REASON_TIMEOUT);
         }
-        let view = view.unwrap_or_else(|| value.view());
         let id = info.id;
+        if info.labelled && !self.message && self.labelled(value, id) {
+            return;
+        }
+        let view = view.unwrap_or_else(|| value.view());
         match view {
             View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
             View::Null => self.head(lay::NULL, id, Some(value)),
@@ -358,9 +361,25 @@ impl Walker<'_, '_> {
     }
 
     fn label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
-        self.head(tag, id, Some(value));
         self.out.label.clear();
         value.label(&mut self.out.label);
+        self.put_label(tag, value, id);
+    }
+
+    /// Writes the label of a value that has another kind in expressions; false if it has none.
+    #[cold]
+    fn labelled<'f, V: Value<'f>>(&mut self, value: V, id: u32) -> bool {
+        self.out.label.clear();
+        value.label(&mut self.out.label);
+        if self.out.label.is_empty() {
+            return false;
+        }
+        self.put_label(lay::SCALAR, value, id);
+        true
+    }
+
+    fn put_label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
+        self.head(tag, id, Some(value));
         let label = &self.out.label;
         let mut end = label.len().min(LABEL_BYTES);
         while !label.is_char_boundary(end) {
@@ -402,7 +421,16 @@ impl Walker<'_, '_> {
         open.reason = lay::REASON_CHANGED;
     }
 
+    /// True if an empty container shows fields of its own (those of a subclass) in place of its content.
+    #[inline]
+    fn only_fields<'f, V: Value<'f>>(&self, value: V, len: usize, level: u32) -> bool {
+        len == 0 && !self.message && self.opens(level) && Self::has_fields(value)
+    }
+
     fn list<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32, len: usize, level: u32) {
+        if self.only_fields(value, len, level) {
+            return self.object(value, id, level);
+        }
         self.head(tag, id, Some(value));
         let mut open = self.open(len);
         let max = self.limits.elements;
@@ -427,6 +455,9 @@ impl Walker<'_, '_> {
     }
 
     fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
+        if self.only_fields(value, len, level) {
+            return self.object(value, id, level);
+        }
         self.head(lay::MAP, id, Some(value));
         let mut open = self.open(len);
         let max = self.limits.elements;

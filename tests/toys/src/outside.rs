@@ -160,7 +160,9 @@ impl<'p> Machine<'p> {
             Node::Enum { .. } => Look::Enum(id),
             Node::Function(_) => Look::Function(id),
             Node::Iterator => Look::Iterator(id),
-            Node::Typed { of, .. } | Node::Changing(of) => self.look_at(*of),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                self.look_at(*of)
+            }
             Node::Named { fields, .. } => Look::List(fields.iter().map(|(_, id)| Made::Node(*id)).collect()),
             Node::Opaque | Node::Complex(..) | Node::Unreadable => Look::Opaque(id),
         }
