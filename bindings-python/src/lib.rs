@@ -13,16 +13,20 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 mod classes;
 mod code;
 mod discovery;
+mod exit;
 mod frame;
 mod guard;
 mod hooks;
+mod identity;
 mod label;
+mod logging;
 mod names;
 mod object;
 mod runtime;
 mod selftest;
 mod session;
 mod shim;
+mod sinks;
 mod statements;
 mod testing;
 mod value;
@@ -56,9 +60,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
-    module.add_function(wrap_pyfunction!(session::summary, module)?)?;
+    module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_upload, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_hooks, module)?)?;
     Ok(())
 }

@@ -28,6 +28,8 @@ enum Wish {
     Install(Arc<LiveProbe>, Ticket),
     Remove(Arc<LiveProbe>),
     Rearm(Vec<Arc<LiveProbe>>),
+    /// Log lines wait.
+    Log,
     End,
 }
 
@@ -87,6 +89,25 @@ impl PyRuntime {
         Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
     }
 
+    /// In a forked child: a runtime with hands of its own, on the tools that the parent took. The parent's are left behind.
+    pub fn reborn(py: Python<'_>) -> PyResult<Self> {
+        HANDS.with(|hands| {
+            if let Some(hands) = hands {
+                std::mem::forget((hands.session.take(), std::mem::take(&mut hands.waiting)));
+            }
+        });
+        hooks::end();
+        watch_unwind(py)?;
+        let (wishes, orders) = channel();
+        let thread = spawn(orders)?;
+        Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What wakes the hands when log lines wait.
+    pub fn waker(&self) -> Waker {
+        Waker(self.wishes.clone())
+    }
+
     /// Tells the hands whom to answer, and lets files be seen from now on.
     pub fn connect(py: Python<'_>, session: Arc<Session>) -> PyResult<()> {
         let monitoring = py.import("sys")?.getattr("monitoring")?;
@@ -126,6 +147,17 @@ impl PyRuntime {
     fn wish(&self, wish: Wish) {
         // After the end nobody listens, and nothing is left to be done.
         let _ = self.wishes.send(wish);
+    }
+}
+
+/// Wakes the hands.
+pub struct Waker(Sender<Wish>);
+
+impl Waker {
+    /// Lets them look at the log lines.
+    pub fn wake(&self) {
+        // After the end nobody listens; then the next start or call finds the lines.
+        let _ = self.0.send(Wish::Log);
     }
 }
 
@@ -231,6 +263,10 @@ fn fulfil(py: Python<'_>, wish: Wish) {
         }
         Wish::Remove(live) => remove(py, &live),
         Wish::Rearm(lives) => rearm(py, &lives),
+        Wish::Log => {
+            crate::logging::drain(py);
+            Ok(())
+        }
         Wish::End => Ok(()),
     };
     if let Err(error) = result {

@@ -454,9 +454,10 @@ impl Worker {
 
     fn next(&mut self, now: u64) -> Next {
         if let Some((until, answer)) = self.stopping.clone()
-            && (now >= until || self.output.is_settled())
+            && (now >= until || self.output.is_handed_over())
         {
-            let settled = self.output.is_settled();
+            // What was not even handed over by now is lost; the rest gets one more try, and what fails is counted.
+            let settled = self.output.is_handed_over();
             let left = Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(50));
             let stopped = self.output.stop(left);
             // The asker may have gone; then nobody waits.

@@ -261,19 +261,24 @@ impl Output {
         self.hurried = false;
     }
 
+    /// True if nothing waits here: the sender has all that came.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.waiting.is_empty() && self.events.is_empty() && self.statuses.is_empty() && self.refused.is_empty()
+    }
+
     /// True if everything that came has left the process or was counted.
     pub(crate) fn is_settled(&self) -> bool {
-        self.waiting.is_empty()
-            && self.events.is_empty()
-            && self.statuses.is_empty()
-            && self.refused.is_empty()
-            && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
+        self.is_handed_over() && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
     }
 
     /// Ends the sender, at most within `limit`.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         for sink in &mut self.sinks {
             sink.flush();
+        }
+        for Waiting { record, live } in self.waiting.drain(..) {
+            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            live.stats.dropped(Drop::Transport).add(1);
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
     }
