@@ -6,12 +6,15 @@ use crate::json::Json;
 use crate::outside;
 use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, Made, Node, World};
+use std::sync::Arc;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::expr::eval::{self, Budget, Category, Failure, Measured, Names, Scope, Scratch};
 use stroboscope_core::expr::{Expression, Symbols};
+use stroboscope_core::intake::Judge;
 use stroboscope_core::probe::model::MetricKind;
+use stroboscope_core::record::names::Tables;
 
 /// Nanoseconds of one evaluation.
 const EVALUATION: u64 = 50_000_000;
@@ -132,8 +135,15 @@ impl Case {
         // The program travels as text to a host that compiles.
         let text = serde_json::to_string(&expression.program).map_err(|error| error.to_string())?;
         let program = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let mut machine = outside::Machine::new(&program, &self.symbols, &self.world, &self.redaction);
-        with(&mut machine).map_err(|category| category.name().to_owned())
+        let mut judge = Judge::new(Arc::new(Tables::new(Arc::new(self.redaction.clone()))));
+        let mut machine = outside::Machine::new(&program, &self.symbols, &self.world, &mut judge);
+        with(&mut machine).map_err(|category| {
+            let failure = machine.failure(category);
+            if failure.category() != category {
+                return format!("{failure:?} for the category {}", category.name());
+            }
+            category.name().to_owned()
+        })
     }
 
     /// The value in the outside host.
