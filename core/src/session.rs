@@ -320,7 +320,13 @@ impl Session {
 
     /// The host has finished an installation, or its result has changed (code was loaded).
     pub fn installed(&self, ticket: Ticket, outcome: Outcome) {
-        self.tell(Command::Installed { ticket, outcome });
+        self.installed_in(0, ticket, outcome);
+    }
+
+    /// The same for one realm of a host that has several: a thread, a class loader. A probe is installed when the first
+    /// realm has it; what another one says then undoes nothing.
+    pub fn installed_in(&self, realm: u32, ticket: Ticket, outcome: Outcome) {
+        self.tell(Command::Installed { ticket, realm, outcome });
     }
 
     /// The probes in force.

@@ -3,7 +3,7 @@
 use crate::inside::Place as Here;
 use crate::json::Json;
 use crate::kinds::Case;
-use crate::outside;
+use crate::outside::Code;
 use crate::outside_writer::{self, Head};
 use crate::runner::Vector;
 use crate::value::{Dialect, World, bare};
@@ -111,12 +111,13 @@ impl Hit<'_> {
     }
 
     /// The bytes of the record that the outside host writes; its names and verdicts are the judge's.
-    pub fn record_outside(&self, judge: &mut Judge) -> Vec<u8> {
+    pub fn record_outside(&self, judge: &mut Judge) -> Result<Vec<u8>, String> {
         let clock = ManualClock::new(Duration::ZERO);
         let mut ran = Vec::new();
         for (index, segment) in self.template.segments.iter().enumerate() {
             let Segment::Expression(expression) = segment else { continue };
-            ran.push((index as u32, outside::run(expression, &self.symbols, self.world, judge)));
+            let code = Code::of(expression, &self.symbols)?;
+            ran.push((index as u32, code.run(self.world, judge)));
         }
         let head = Head { wall: 1_790_000_000_123_000_000, event: [7; 16], ..Head::default() };
         let mut writer = outside_writer::Writer::new(self.world, judge, &clock, u64::MAX, &head);
@@ -137,7 +138,7 @@ impl Hit<'_> {
             writer.end_point();
         }
         writer.stack(&[]);
-        writer.finish()
+        Ok(writer.finish())
     }
 
     /// The event of the inside host.
@@ -150,7 +151,7 @@ impl Hit<'_> {
         let tables = Arc::new(Tables::new(Arc::new(self.redaction.clone())));
         let record = match host {
             Host::Inside => self.record(),
-            Host::Outside => self.record_outside(&mut Judge::new(Arc::clone(&tables))),
+            Host::Outside => self.record_outside(&mut Judge::new(Arc::clone(&tables)))?,
         };
         for class in &self.world.classes {
             let name = class.names.first().map_or("", String::as_str);

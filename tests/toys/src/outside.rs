@@ -54,22 +54,41 @@ struct Loop {
     set: bool,
 }
 
-/// Runs an expression over a world. That it reads a redacted name is known before it runs.
-pub fn run(expression: &Expression, symbols: &[String], world: &World, judge: &mut Judge) -> Result<Made, Failure> {
-    if expression.redacted.is_some() {
-        return Err(Failure::RedactedName);
-    }
-    let mut machine = Machine::new(&expression.program, symbols, world, judge);
-    machine.run().map_err(|category| machine.failure(category))
+/// An expression as it comes to a host that compiles: its program, as text.
+#[derive(Clone, Debug)]
+pub struct Code {
+    program: Program,
+    symbols: Vec<String>,
+    /// It reads a redacted name, which is known before it runs.
+    redacted: bool,
 }
 
-/// The truth value of an expression over a world.
-pub fn holds(expression: &Expression, symbols: &[String], world: &World, judge: &mut Judge) -> Result<bool, Failure> {
-    if expression.redacted.is_some() {
-        return Err(Failure::RedactedName);
+impl Code {
+    /// Takes over an expression.
+    pub fn of(expression: &Expression, symbols: &[String]) -> Result<Code, String> {
+        let text = serde_json::to_string(&expression.program).map_err(|error| error.to_string())?;
+        let program = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Ok(Code { program, symbols: symbols.to_vec(), redacted: expression.redacted.is_some() })
     }
-    let mut machine = Machine::new(&expression.program, symbols, world, judge);
-    machine.holds().map_err(|category| machine.failure(category))
+
+    /// Its value over a world.
+    pub fn run(&self, world: &World, judge: &mut Judge) -> Result<Made, Failure> {
+        let mut machine = self.machine(world, judge)?;
+        machine.run().map_err(|category| machine.failure(category))
+    }
+
+    /// Its truth value over a world.
+    pub fn holds(&self, world: &World, judge: &mut Judge) -> Result<bool, Failure> {
+        let mut machine = self.machine(world, judge)?;
+        machine.holds().map_err(|category| machine.failure(category))
+    }
+
+    fn machine<'p>(&'p self, world: &'p World, judge: &'p mut Judge) -> Result<Machine<'p>, Failure> {
+        if self.redacted {
+            return Err(Failure::RedactedName);
+        }
+        Ok(Machine::new(&self.program, &self.symbols, world, judge))
+    }
 }
 
 /// Runs one program.
