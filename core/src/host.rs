@@ -6,6 +6,7 @@ use crate::registry::LiveProbe;
 use crate::text::Text;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 
 /// An integer that does not fit 64 bits, borrowed from the host: little-endian digits of `bits` bits each.
 #[derive(Clone, Copy, Debug)]
@@ -405,6 +406,13 @@ pub trait Runtime: Send + Sync {
 
     /// Turns a frame of a record into text. Called by the worker.
     fn describe_frame(&self, frame: StackFrame) -> FrameText;
+
+    /// Where the gates of an outside host stand, in memory that its generated code reads and that never goes. The order is
+    /// that of [`crate::budget::gate::Words`]. `None`: the core keeps the gates itself. Asked once, as the session begins;
+    /// a second session of the process needs words of its own, since probes of the first may still be held.
+    fn gates(&self) -> Option<&'static [AtomicI32]> {
+        None
+    }
 
     /// Why a probe that never fired did not, as far as the host knows (lines with code near by, code never run).
     fn explain(&self, probe: &LiveProbe, location: &Location) -> Option<String> {

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Probes were added and removed.
     Change { added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>> },
     /// The host has finished, or changed, an installation.
-    Installed { ticket: Ticket, outcome: Outcome },
+    Installed { ticket: Ticket, realm: u32, outcome: Outcome },
     /// Everything that was captured so far leaves the process, or the time is up.
     Flush { until: u64, done: Sender<bool> },
     /// From now on records stay in the rings; those that are there are taken, counted and forgotten. For benchmarks,
@@ -77,6 +77,8 @@ struct Control {
     emitted: bool,
     /// Nothing matches its place: when that becomes an error, and what was looked for.
     missing: Option<(u64, String)>,
+    /// The realms of the host that have it.
+    realms: Vec<u32>,
 }
 
 /// The worker's state. A session has one.
@@ -203,9 +205,9 @@ impl Worker {
         match command {
             Command::Records(receiver) => self.rings.push(receiver),
             Command::Change { added, removed } => self.change(added, removed),
-            Command::Installed { ticket, outcome } => {
+            Command::Installed { ticket, realm, outcome } => {
                 if let Some(&slot) = self.tickets.get(&ticket) {
-                    self.settle(slot, outcome);
+                    self.settle(slot, realm, outcome);
                 }
             }
             Command::Discard { done } => {
@@ -240,7 +242,9 @@ impl Worker {
             self.to_install.push_back(live.slot);
             let bucket = self.shared.bucket(&live.probe, now);
             let slot = live.slot;
-            self.controls.insert(slot, Control { live, ticket, bucket, off: None, emitted: false, missing: None });
+            let control =
+                Control { live, ticket, bucket, off: None, emitted: false, missing: None, realms: Vec::new() };
+            self.controls.insert(slot, control);
         }
     }
 
@@ -260,14 +264,21 @@ impl Worker {
             let Some(control) = self.controls.get(&slot) else { continue };
             let (live, ticket) = (Arc::clone(&control.live), control.ticket);
             if let Install::Now(outcome) = self.runtime.install(&live, ticket) {
-                self.settle(slot, outcome);
+                self.settle(slot, 0, outcome);
             }
         }
     }
 
     /// The host has answered: the status says so.
-    fn settle(&mut self, slot: u32, outcome: Outcome) {
+    fn settle(&mut self, slot: u32, realm: u32, outcome: Outcome) {
         let Some(control) = self.controls.get_mut(&slot) else { return };
+        control.realms.retain(|&known| known != realm);
+        if matches!(outcome, Outcome::Done { .. }) {
+            control.realms.push(realm);
+        } else if !control.realms.is_empty() {
+            // Another realm has it; what this one lacks undoes nothing.
+            return;
+        }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
         let mut board = self.shared.board();

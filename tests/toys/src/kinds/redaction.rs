@@ -6,6 +6,7 @@ use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, World};
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::emit::event::Event;
 use stroboscope_core::expr::Symbols;
 use stroboscope_core::expr::template::{RawSegment, Template};
 
@@ -90,8 +91,14 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
     let with_message = !template.segments.is_empty();
     let capture = Some(Limits::default());
     let hit = Hit { world: &world, redaction, template, symbols: symbols.into_names(), capture };
-    let event = hit.event()?;
-    let json = event::read(&event)?;
+    for host in event::HOSTS {
+        judged(&hit.clone().event_of(host)?, hidden, with_message).map_err(|error| format!("{host:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn judged(event: &Event, hidden: bool, with_message: bool) -> Result<(), String> {
+    let json = event::read(event)?;
     let text = json.to_string();
     let marked = event::captured(&json).to_string().contains("redactedIdent");
     if text.contains(SECRET) == hidden {
