@@ -17,6 +17,7 @@ mod frame;
 mod guard;
 mod hooks;
 mod label;
+mod logical;
 mod names;
 mod object;
 mod runtime;
