@@ -7,8 +7,8 @@ use crate::{exit, identity, logging, names};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
@@ -215,8 +215,7 @@ fn wait_for_placement(session: &Session, id: Option<&str>) {
     const STEP: Duration = Duration::from_micros(500);
     let mut left = PLACEMENT;
     while !left.is_zero() {
-        let open =
-            |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
+        let open = |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
         if !session.status().iter().any(open) {
             return;
         }
@@ -375,8 +374,10 @@ fn sum_up(running: &Running, reports: &[ProbeReport]) -> Vec<String> {
             note: note.as_deref(),
         })
         .collect();
-    let mut lines: Vec<String> =
-        terminal::summary(&probes, Look::default()).lines().map(|line| running.wanted.short(line).into_owned()).collect();
+    let mut lines: Vec<String> = terminal::summary(&probes, Look::default())
+        .lines()
+        .map(|line| running.wanted.short(line).into_owned())
+        .collect();
     let lost: Vec<(&str, u64)> = running.counters.drops().into_iter().filter(|(_, count)| *count > 0).collect();
     let lost = terminal::losses(&lost);
     if !lost.is_empty() {

@@ -258,9 +258,17 @@ impl<'w> Writer<'w> {
     /// The node that a value reads as, and whether it changes while it is read.
     fn node(&self, id: Id) -> (&'w Node, bool) {
         match self.world.node(id) {
-            Node::Typed { of, .. } => self.node(*of),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } => self.node(*of),
             Node::Changing(of) => (self.node(*of).0, true),
             node => (node, false),
+        }
+    }
+
+    fn is_empty(&self, id: Id) -> bool {
+        match self.node(id).0 {
+            Node::List(members) | Node::Set(members) => members.is_empty(),
+            Node::Map { entries, .. } => entries.is_empty(),
+            _ => false,
         }
     }
 
@@ -285,7 +293,8 @@ impl<'w> Writer<'w> {
             Node::Function(_) => lay::FUNCTION,
             Node::Iterator => lay::ITERATOR,
             Node::Scalar { .. } => lay::SCALAR,
-            Node::Opaque | Node::Unreadable | Node::Typed { .. } | Node::Changing(_) => lay::OPAQUE,
+            // The rest never comes here: `node` reads through it.
+            _ => lay::OPAQUE,
         }
     }
 
@@ -300,6 +309,17 @@ impl<'w> Writer<'w> {
         }
         if self.over() {
             return self.withheld(Some(id), lay::REASON_TIMEOUT);
+        }
+        match self.world.node(id) {
+            // Captured by its text; in a message by what it reads as.
+            Node::Shown { text, .. } if !under.message && !text.is_empty() => return self.label(lay::SCALAR, id, text),
+            // A subclass without content of its base shows fields of its own.
+            Node::Extended { of, fields, .. } if !under.message && !fields.is_empty() && self.is_empty(*of) => {
+                if level < under.limits.depth.min(lay::MAX_LEVELS) {
+                    return self.object(id, fields, &[], under, level);
+                }
+            }
+            _ => {}
         }
         match self.node(id).0 {
             Node::Bool(truth) => self.typed(if *truth { lay::TRUE } else { lay::FALSE }, id),
@@ -368,9 +388,7 @@ impl<'w> Writer<'w> {
             Node::Function(name) => self.label(lay::FUNCTION, id, name),
             Node::Scalar { text, .. } => self.label(lay::SCALAR, id, text),
             Node::Iterator => self.label(lay::ITERATOR, id, ""),
-            Node::Undefined | Node::Null | Node::Opaque | Node::Unreadable | Node::Typed { .. } | Node::Changing(_) => {
-                self.typed(self.tag(id), id);
-            }
+            _ => self.typed(self.tag(id), id),
         }
     }
 
