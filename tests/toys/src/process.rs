@@ -369,6 +369,14 @@ impl Process {
         }
     }
 
+    /// Lets time pass without a round: the worker overslept.
+    pub fn leap(&mut self, time: Duration) {
+        let step = time.saturating_sub(self.now);
+        self.clock.advance(step);
+        self.now += step;
+        self.round();
+    }
+
     /// How much time has passed.
     pub fn now(&self) -> Duration {
         self.now

@@ -65,12 +65,12 @@ fn play(board: &mut Board, step: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a script through a whole session. False if no host can bring its events about: a pause needs hits that cost time
-/// (see the core's tests of sessions), a repetition out of turn an Agent that has lost statuses.
+/// Runs a script through a whole session. False for those with a pause, which comes of hits that cost time and not of an
+/// event of a host: see the core's tests of sessions.
 pub fn in_session(vector: &Vector, host: Host) -> Result<bool, String> {
     let script = field(vector, "script")?;
     let steps = script.as_array().ok_or("no script")?;
-    if steps.iter().any(|step| matches!(step[1].as_str(), Some("paused" | "resumed" | "repeat"))) {
+    if steps.iter().any(|step| matches!(step[1].as_str(), Some("paused" | "resumed"))) {
         return Ok(false);
     }
     let interval = field(vector, "interval")?.as_u64().ok_or("no interval")?;
@@ -78,7 +78,11 @@ pub fn in_session(vector: &Vector, host: Host) -> Result<bool, String> {
     let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
     for step in steps {
         let at = Duration::from_millis(step[0].as_u64().ok_or("no time")?);
-        process.until(at);
+        match step[1].as_str() {
+            Some("tick") => process.leap(at),
+            Some("repeat") => process.leap(process.now() + Duration::from_secs(interval)),
+            _ => process.until(at),
+        }
         bring_about(&mut process, step, steps)?;
         process.round();
     }
@@ -136,7 +140,7 @@ fn bring_about(process: &mut Process, step: &Value, steps: &[Value]) -> Result<(
             process.session.remove(id);
         }
         // Time does these: `expiresAt`, and the interval.
-        "expired" | "tick" => {}
+        "expired" | "tick" | "repeat" => {}
         other => return Err(format!("no such step: {other}")),
     }
     Ok(())
