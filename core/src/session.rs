@@ -286,12 +286,11 @@ impl Session {
         let mut added = Vec::new();
         for probe in probes.iter().map(|live| &live.probe) {
             self.shared.board().received(&probe.id, probe.version, now);
-            match self.live(Arc::clone(probe), can_disarm) {
-                Some(live) => added.push(live),
-                None => {
-                    let kind = ErrorKind::Unsupported.code();
-                    self.shared.board().error(&probe.id, probe.version, kind, NO_WORD, now);
-                }
+            if let Some(live) = self.live(Arc::clone(probe), can_disarm) {
+                added.push(live);
+            } else {
+                let kind = ErrorKind::Unsupported.code();
+                self.shared.board().error(&probe.id, probe.version, kind, NO_WORD, now);
             }
         }
         let diff = self.shared.registry.update(added, &[]);
