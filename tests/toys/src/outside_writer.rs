@@ -214,7 +214,7 @@ impl<'w> Writer<'w> {
     /// One look at a value; true if the time or the room is over.
     fn over(&mut self) -> bool {
         self.looked += 1;
-        if self.looked % 64 == 0 && self.clock.coarse() >= self.deadline {
+        if self.looked.is_multiple_of(64) && self.clock.coarse() >= self.deadline {
             self.late = true;
             self.flags |= lay::FLAG_TIMEOUT;
         }
@@ -314,10 +314,13 @@ impl<'w> Writer<'w> {
             // Captured by its text; in a message by what it reads as.
             Node::Shown { text, .. } if !under.message && !text.is_empty() => return self.label(lay::SCALAR, id, text),
             // A subclass without content of its base shows fields of its own.
-            Node::Extended { of, fields, .. } if !under.message && !fields.is_empty() && self.is_empty(*of) => {
-                if level < under.limits.depth.min(lay::MAX_LEVELS) {
-                    return self.object(id, fields, &[], under, level);
-                }
+            Node::Extended { of, fields, .. }
+                if !under.message
+                    && !fields.is_empty()
+                    && self.is_empty(*of)
+                    && level < under.limits.depth.min(lay::MAX_LEVELS) =>
+            {
+                return self.object(id, fields, &[], under, level);
             }
             _ => {}
         }

@@ -155,9 +155,8 @@ impl Case {
         let inside = eval::evaluate(expression, &self.symbols, &Case::scope(&place), &mut budget).err();
         let mut outside = None;
         let _ = self.outside(|code, world, judge| {
-            code.run(world, judge).map_err(|failure| {
+            code.run(world, judge).inspect_err(|&failure| {
                 outside = Some(failure);
-                failure
             })
         });
         if inside == outside {
