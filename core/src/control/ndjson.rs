@@ -105,8 +105,7 @@ impl Sink for NdjsonSink {
     }
 
     /// Whoever reads the lines expects events, and nothing but events.
-    fn status(&mut self, _: &StatusView<'_>) {
-    }
+    fn status(&mut self, _: &StatusView<'_>) {}
 
     fn flush(&mut self) {
         self.write();
