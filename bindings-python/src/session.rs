@@ -67,6 +67,11 @@ fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Optio
     answer.unwrap_or_else(|| Err(not_started()))
 }
 
+/// True between start and stop.
+pub fn is_running() -> bool {
+    NOW.with(|now| matches!(now, Now::On(_))).unwrap_or(false)
+}
+
 fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
     running(py, |running| Arc::clone(&running.session))
 }
