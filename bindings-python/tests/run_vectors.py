@@ -1,9 +1,9 @@
 """Runs vector files with real Python objects: `run_vectors.py FILE…` prints each failure and `N passed, N failed`.
 
-Values are built as a program would have them: classes with bases, fields in the instance, getters as properties that count,
-enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is needed. What an
-adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone and counted as skipped;
-`cargo run -p xtask -- vectors` runs it.
+Values are built as a program would have them: classes with bases, fields in the instance, getters as properties that
+count, enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is needed.
+What an adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone and counted
+as skipped; `cargo run -p xtask -- vectors` runs it.
 """
 
 import collections
@@ -105,7 +105,7 @@ def same(self, other):
 
 
 def hashable(base):
-    """A subclass whose instances may stand in a set or as keys beside others that are equal to them, at a place we choose."""
+    """A subclass whose instances may stand in a set, or as keys, beside others equal to them, at a place we choose."""
     return type(base.__name__, (base,), {"__hash__": hashed, "__eq__": same, "__module__": base.__module__})
 
 
@@ -420,7 +420,7 @@ class World:
 
     # ---- comparing ----
 
-    def seen(self, value):
+    def seen(self, value):  # noqa: PLR0911, PLR0912 - one case a kind
         """A value that came out, as something to be compared."""
         if id(value) in self.written:
             return told(self.written[id(value)])
@@ -451,7 +451,9 @@ class World:
             case set():
                 return "set", tuple(sorted(map(self.seen, value), key=repr))
             case dict():
-                return "map", tuple(sorted(((self.seen(key), self.seen(held)) for key, held in value.items()), key=repr))
+                return "map", tuple(
+                    sorted(((self.seen(key), self.seen(held)) for key, held in value.items()), key=repr)
+                )
         raise Failed(f"an unexpected {type(value)}")
 
 
@@ -459,7 +461,7 @@ DICE = random.Random(7)
 OF_EXCEPTIONS = ("args", "__cause__", "__context__", "__suppress_context__")
 
 
-def told(value):
+def told(value):  # noqa: PLR0911, PLR0912 - one case a kind
     """A written value, as something to be compared."""
     match value:
         case list():

@@ -13,6 +13,7 @@ import time
 
 import pytest
 import run_vectors
+
 from stroboscope import _native
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -150,7 +151,13 @@ def probed(tmp_path, monkeypatch):
         made.append(name)
         _native.start([], True)
         for case in cases:
-            probe = {"id": case.name, "version": 1, "type": "LOG_PROBE", "language": "python", "where": case.where(name)}
+            probe = {
+                "id": case.name,
+                "version": 1,
+                "type": "LOG_PROBE",
+                "language": "python",
+                "where": case.where(name),
+            }
             _native.add_probe(json.dumps({**probe, "sampling": {"snapshotsPerSecond": 5000}, **define(case)}))
         wait_for_all()
         run_vectors.RAN.clear()
