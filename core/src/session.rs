@@ -146,8 +146,7 @@ impl Session {
         let capabilities = runtime.capabilities();
         let default_capture = Duration::from_millis(u64::from(capabilities.capture_timeout_ms));
         let words = host_words(&*runtime);
-        let global =
-            |index| words.as_ref().and_then(|words| words.global(index, 0)).unwrap_or_else(|| Gate::new(0));
+        let global = |index| words.as_ref().and_then(|words| words.global(index, 0)).unwrap_or_else(|| Gate::new(0));
         let (capturing_gate, others_gate) = (global(Words::CAPTURING), global(Words::OTHERS));
         let process = Arc::new(Process {
             redaction: Arc::clone(tables.redaction()),

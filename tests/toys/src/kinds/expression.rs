@@ -154,11 +154,17 @@ impl Case {
         let mut budget = Budget::new(&clock, EVALUATION, &self.redaction, &mut scratch);
         let inside = eval::evaluate(expression, &self.symbols, &Case::scope(&place), &mut budget).err();
         let mut outside = None;
-        let _ = self.outside(|code, world, judge| code.run(world, judge).map_err(|failure| {
-            outside = Some(failure);
-            failure
-        }));
-        if inside == outside { Ok(()) } else { Err(format!("the hosts fail differently: {inside:?} inside, {outside:?} outside")) }
+        let _ = self.outside(|code, world, judge| {
+            code.run(world, judge).map_err(|failure| {
+                outside = Some(failure);
+                failure
+            })
+        });
+        if inside == outside {
+            Ok(())
+        } else {
+            Err(format!("the hosts fail differently: {inside:?} inside, {outside:?} outside"))
+        }
     }
 
     /// A value in canonical text.

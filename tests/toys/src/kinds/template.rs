@@ -51,7 +51,8 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         same(event, &expect).map_err(|error| format!("{host:?}: {error}"))?;
     }
     // A failure has one sentence, whichever host it happened in.
-    let errors = |event: &Event| event::read(event).map(|json| json["debugger"]["snapshot"]["evaluationErrors"].clone());
+    let errors =
+        |event: &Event| event::read(event).map(|json| json["debugger"]["snapshot"]["evaluationErrors"].clone());
     let (inside, outside) = (errors(&inside)?, errors(&outside)?);
     if inside != outside {
         return Err(format!("the hosts fail differently: {inside} inside, {outside} outside"));
