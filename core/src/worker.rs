@@ -8,9 +8,10 @@ use crate::budget::breaker::{Breaker, Cost};
 use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
-use crate::emit::ring::RecordReceiver;
+use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
 use crate::emit::status::PANIC;
 use crate::host::{Install, Outcome, Runtime, Ticket};
+use crate::record::layout::HEADER;
 use crate::record::read::Reader;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
@@ -56,6 +57,8 @@ const INSTALLS_A_ROUND: usize = 16;
 const PANICS_IN_A_ROW: u32 = 3;
 /// Records taken from one ring in a round, so that commands and gates have their turn.
 const RECORDS_A_ROUND: usize = 4096;
+/// Rounds after which everything has been taken that was queued before the first of them, however small.
+const FULL_QUEUE_ROUNDS: usize = QUEUE_BYTES / (HEADER * RECORDS_A_ROUND) + 1;
 
 /// Why a probe's gate is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,10 +231,7 @@ impl Worker {
 
     fn change(&mut self, added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>>) {
         let now = self.shared.process.clock.monotonic();
-        if !removed.is_empty() {
-            // What was captured so far still belongs to a known probe.
-            self.drain(now);
-        }
+        self.take_leave(&removed, now);
         for live in removed {
             self.drop_probe(&live);
         }
@@ -245,6 +245,18 @@ impl Worker {
             let control =
                 Control { live, ticket, bucket, off: None, emitted: false, missing: None, realms: Vec::new() };
             self.controls.insert(slot, control);
+        }
+    }
+
+    /// What probes have captured so far is taken while they are still known; nothing comes after it.
+    fn take_leave(&mut self, leaving: &[Arc<LiveProbe>], now: u64) {
+        for live in leaving {
+            live.gate.switch_off();
+        }
+        for _ in 0..FULL_QUEUE_ROUNDS {
+            if leaving.is_empty() || !self.drain(now) {
+                return;
+            }
         }
     }
 
@@ -364,21 +376,26 @@ impl Worker {
         count
     }
 
-    /// Takes what hits have queued.
-    fn drain(&mut self, now: u64) {
+    /// Takes what hits have queued, up to a bound. True if a ring may hold more.
+    fn drain(&mut self, now: u64) -> bool {
         if self.holds {
-            return;
+            return false;
         }
+        let mut more = false;
         let mut rings = std::mem::take(&mut self.rings);
         for ring in &mut rings {
-            for _ in 0..RECORDS_A_ROUND {
+            let mut taken = 0;
+            while taken < RECORDS_A_ROUND {
                 let Some(record) = ring.pop() else { break };
                 self.last_event = now;
                 self.accept(record, now);
+                taken += 1;
             }
+            more |= taken == RECORDS_A_ROUND;
         }
         rings.retain_mut(|ring| !ring.is_finished());
         self.rings = rings;
+        more
     }
 
     /// Hands a record to the outputs and lets its probe's status say that it emits.
@@ -408,8 +425,11 @@ impl Worker {
         let costs: Vec<Cost> = self
             .controls
             .values()
-            .filter(|control| control.off.is_none())
-            .map(|control| Cost { slot: control.live.slot, nanoseconds: control.live.stats.nanoseconds.get() })
+            .map(|control| Cost {
+                slot: control.live.slot,
+                nanoseconds: control.live.stats.nanoseconds.get(),
+                on: control.off.is_none(),
+            })
             .collect();
         let Some(pause) = self.breaker.look(now, &costs) else { return };
         let Some(control) = self.controls.get_mut(&pause.slot) else { return };
@@ -429,6 +449,7 @@ impl Worker {
             .filter(|control| control.live.probe.expires_at.is_some_and(|at| at <= wall_ms))
             .map(|control| Arc::clone(&control.live))
             .collect();
+        self.take_leave(&expired, self.shared.process.clock.monotonic());
         for live in expired {
             self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
             self.drop_probe(&live);

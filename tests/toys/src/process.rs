@@ -159,7 +159,8 @@ pub struct ToyRuntime {
 }
 
 impl ToyRuntime {
-    fn new(host: Host, scripted: bool) -> ToyRuntime {
+    /// A host without a hook. `scripted`: a script says how installations end.
+    pub fn new(host: Host, scripted: bool) -> ToyRuntime {
         // A host's memory for gates stays as long as its code; here, as long as the test.
         let words = Vec::leak((0..WORDS).map(|_| AtomicI32::new(0)).collect());
         ToyRuntime { host, scripted, words, state: Mutex::default() }
@@ -180,7 +181,12 @@ impl ToyRuntime {
     fn obey(&self, order: Order) -> Option<(Ticket, Outcome)> {
         match order {
             Order::Install(live, ticket) => return Some((ticket, self.place(&live))),
-            Order::Remove(slot) => self.state().hooks.retain(|hook| hook.live.slot != slot),
+            Order::Remove(slot) => {
+                let mut state = self.state();
+                state.hooks.retain(|hook| hook.live.slot != slot);
+                // A script may speak of a probe after its end; without one nobody keeps it.
+                state.asked.retain(|(live, _)| self.scripted || live.slot != slot);
+            }
             Order::Rearm(slot) => self.arm(slot, true),
         }
         None
