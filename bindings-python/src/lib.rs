@@ -20,6 +20,7 @@ mod hooks;
 mod identity;
 mod label;
 mod logging;
+mod logical;
 mod names;
 mod object;
 mod runtime;

@@ -611,21 +611,20 @@ PyObject *strobe_timezone_offset(PyObject *zone)
 
 /* ---- everything alive --------------------------------------------------------------------------------------- */
 
-/* Visits the functions and code objects that the collector knows. The visitor must not allocate Python objects. */
+/* Visits the functions and code objects that the collector knows, until the visitor answers 0. It must not allocate
+ * Python objects. It is asked with NULL for every other object, so that it can end a visit that takes too long. */
 typedef struct {
-    void (*visit)(PyObject *code, void *context);
+    int (*visit)(PyObject *code, void *context);
     void *context;
 } Search;
 static int search(PyObject *object, void *argument)
 {
     Search *with = argument;
     if (PyFunction_Check(object))
-        with->visit(((PyFunctionObject *)object)->func_code, with->context);
-    else if (PyCode_Check(object))
-        with->visit(object, with->context);
-    return 1;
+        return with->visit(((PyFunctionObject *)object)->func_code, with->context);
+    return with->visit(PyCode_Check(object) ? object : NULL, with->context);
 }
-void strobe_visit_code(void (*visit)(PyObject *code, void *context), void *context)
+void strobe_visit_code(int (*visit)(PyObject *code, void *context), void *context)
 {
     Search with = {visit, context};
     PyUnstable_GC_VisitObjects(search, &with);

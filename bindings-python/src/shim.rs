@@ -176,5 +176,5 @@ unsafe extern "C" {
     pub fn strobe_timedelta(object: *mut PyObject, out: *mut c_int);
     pub fn strobe_timezone_offset(zone: *mut PyObject) -> *mut PyObject;
 
-    pub fn strobe_visit_code(visit: extern "C" fn(*mut PyObject, *mut c_void), context: *mut c_void);
+    pub fn strobe_visit_code(visit: extern "C" fn(*mut PyObject, *mut c_void) -> c_int, context: *mut c_void);
 }
