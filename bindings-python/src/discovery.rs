@@ -73,6 +73,8 @@ struct Index {
     walked: usize,
     /// True if every file that starts is seen.
     watching: bool,
+    /// True once all files of the collector's objects are in the index.
+    looked: bool,
 }
 
 static INDEX: Held<Option<Index>> = Held::new(None);
@@ -419,6 +421,11 @@ pub fn is_complete(file: FileId) -> bool {
     with(|index| index.watching && index.files.get(file).is_some_and(|file| file.complete)).unwrap_or(false)
 }
 
+/// True if a look for code would find no file that is not in the index.
+pub fn has_looked() -> bool {
+    with(|index| index.watching && index.looked).unwrap_or(false)
+}
+
 /// Counts the changes of a file's code.
 pub fn changes(file: FileId) -> u32 {
     with(|index| index.files.get(file).map(|file| file.changes)).flatten().unwrap_or(0)
@@ -510,7 +517,9 @@ pub fn search(py: Python<'_>, wanted: &HashSet<FileId>, missing: &[&str]) -> PyR
         for code in frames.iter().chain(&namespaces) {
             looks.see(code.borrow());
         }
-        looks.found
+        let (found, left) = (looks.found, looks.left);
+        index.looked = left > 0;
+        found
     });
     let mut by_file: HashMap<FileId, Vec<Owned>> = HashMap::new();
     for (file, code) in found.unwrap_or_default() {
@@ -598,9 +607,12 @@ fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: u
     });
     for value in &values {
         let value = value.borrow();
-        if let Some(code) = function_code(py, value) {
-            found.push(code);
-        } else if let Some(class) = value.as_class()
+        let before = found.len();
+        wrapped_codes(py, value, found);
+        if found.len() > before {
+            continue;
+        }
+        if let Some(class) = value.as_class()
             && depth < 5
             && let Some(space) = class.dict()
             && class.has(pyo3::ffi::Py_TPFLAGS_HEAPTYPE)
@@ -608,6 +620,43 @@ fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: u
             in_namespace(py, space, found, depth + 1);
         }
     }
+}
+
+/// The code of a function, of what it wraps and of the functions that it closes over.
+fn wrapped_codes(py: Python<'_>, object: Ref<'_>, found: &mut Vec<Owned>) {
+    let mut waiting = vec![Owned::keep(object)];
+    for _ in 0..50 {
+        let Some(object) = waiting.pop() else { return };
+        let object = object.borrow();
+        if is_function(object) {
+            found.extend(attribute(py, object, "__code__"));
+            if let Some(closure) = attribute(py, object, "__closure__") {
+                for &cell in closure.borrow().tuple() {
+                    // SAFETY: an element of a live tuple of cells; what a cell holds belongs to it.
+                    let held = unsafe { Ref::new(shim::strobe_cell_contents(cell)) };
+                    waiting.extend(held.filter(|held| is_function(*held)).map(Owned::keep));
+                }
+            }
+        }
+        waiting.extend(unwrapped(py, object));
+    }
+}
+
+/// The first line of the getter, if a name is a property that can be set or deleted.
+pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Option<u32>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut space = borrow(&modules).and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
+    let mut found = None;
+    for part in wanted.split('.') {
+        found = space.and_then(|space| space.dict_get_text(part));
+        space = found.and_then(Ref::as_class).and_then(crate::object::Class::dict);
+    }
+    let Some(property) = found.filter(|found| found.class().c_name() == "property") else { return Ok(None) };
+    let code = |name: &str| function_code(py, attribute(py, property, name)?.borrow());
+    if code("fset").is_none() && code("fdel").is_none() {
+        return Ok(None);
+    }
+    Ok(code("fget").map(|code| code::line_table(code.borrow()).1))
 }
 
 /// A new reference to an attribute of an object of CPython's own classes, for which no code of the program runs.

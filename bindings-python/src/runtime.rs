@@ -88,6 +88,8 @@ struct Hands {
     watches_unwind: bool,
     /// Nanoseconds for which the last installation held the GIL.
     held: u64,
+    /// In a forked child code may still be armed as the parent left it.
+    forked: bool,
 }
 
 /// The numbers of the events.
@@ -130,14 +132,17 @@ impl PyRuntime {
 
     /// In a forked child: a runtime with hands of its own, on the tools that the parent took. The parent's are left behind.
     pub fn reborn(py: Python<'_>) -> PyResult<Self> {
+        let (wishes, orders) = channel();
         HANDS.with(|hands| {
             if let Some(hands) = hands {
-                std::mem::forget((hands.session.take(), std::mem::take(&mut hands.entries)));
+                let old =
+                    (hands.session.take(), std::mem::take(&mut hands.entries), hands.wishes.replace(wishes.clone()));
+                std::mem::forget(old);
+                hands.forked = true;
             }
         });
         hooks::end();
         watch_unwind(py)?;
-        let (wishes, orders) = channel();
         let thread = spawn(orders)?;
         Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
     }
@@ -302,6 +307,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         wishes: None,
         watches_unwind: false,
         held: 0,
+        forked: false,
     })
 }
 
@@ -427,7 +433,7 @@ fn install_all(py: Python<'_>, slots: &[u32]) {
             Location::Method { .. } => None,
         })
         .collect();
-    if !wanted.is_empty() || !missing.is_empty() {
+    if !wanted.is_empty() || !(missing.is_empty() || discovery::has_looked()) {
         if let Err(error) = discovery::search(py, &wanted, &missing) {
             log::warn!(target: "stroboscope", "loaded code could not be looked for: {error}");
         }
@@ -460,7 +466,7 @@ fn target(py: Python<'_>, live: &LiveProbe) -> PyResult<Target> {
         Location::Lines { file, .. } => Ok(match discovery::choose(py, file)? {
             Chosen::Files(files) => Target::Lines(files),
             Chosen::Importable(path) => {
-                Target::Settled(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it")))
+                Target::Missing(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it")))
             }
             Chosen::Ours(path) => Target::Settled(Outcome::Blocked(format!(
                 "{path} is a part of stroboscope, whose own code is never instrumented"
@@ -763,7 +769,8 @@ fn in_method(
     has_run: bool,
 ) -> PyResult<Outcome> {
     let Some(opcodes) = opcodes() else { return Ok(stopping()) };
-    let mut found = methods(py, code, wanted);
+    let getter = if has_run { discovery::getter_of_property(py, module, wanted)? } else { None };
+    let mut found = methods(py, code, wanted, getter);
     if found.is_empty() && has_run {
         match discovery::named(py, module, wanted)? {
             Named::Function(target) => {
@@ -800,8 +807,8 @@ fn in_method(
     Ok(Outcome::Done { note: None, site })
 }
 
-/// The functions with a name. Of a property that can be set they are its getter.
-fn methods(py: Python<'_>, code: &FileCode, wanted: &str) -> Vec<usize> {
+/// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.
+fn methods(py: Python<'_>, code: &FileCode, wanted: &str, getter: Option<u32>) -> Vec<usize> {
     let functions = &code.functions;
     let named = |function: &PyFunction| {
         matches!(function.plain.kind, location::FunctionKind::Function | location::FunctionKind::Lambda)
@@ -810,7 +817,9 @@ fn methods(py: Python<'_>, code: &FileCode, wanted: &str) -> Vec<usize> {
     let mut found: Vec<usize> = (0..functions.len()).filter(|&at| named(&functions[at])).collect();
     let mut classes = HashSet::new();
     found.retain(|&at| {
-        let Some(parent) = functions[at].plain.parent else { return true };
+        let Some(parent) = functions[at].plain.parent else {
+            return getter.is_none_or(|line| line == functions[at].plain.first);
+        };
         let is_class = functions[parent].plain.kind == location::FunctionKind::Class;
         !is_class || classes.insert(parent) || !discovery::has_setters(py, functions[parent].code.borrow())
     });
@@ -866,6 +875,7 @@ fn place(
         }
     }
     let is_line = line.is_some();
+    sleeps |= before.is_none() && HANDS.with(|hands| hands.as_ref().is_some_and(|hands| hands.forked)) == Some(true);
     let change = if sleeps { Change::Restart } else { Change::Keep };
     let armed = refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods }, change)?;
     if is_line {
@@ -895,13 +905,18 @@ fn refresh(py: Python<'_>, site: CodeSite, change: Change) -> PyResult<u64> {
     };
     let code = Owned::keep(site.code.borrow());
     let old = hooks::site(code.borrow());
-    let had_methods = old.as_ref().is_some_and(|old| !old.methods.is_empty());
-    let methods = !site.methods.is_empty();
-    let events = if site.lines.is_empty() { 0 } else { events.instruction }
-        | if methods { events.start | events.end } else { 0 };
+    let needs = |site: &CodeSite| {
+        let lines = if site.lines.is_empty() { 0 } else { events.instruction };
+        lines | if site.methods.is_empty() { 0 } else { events.start | events.end }
+    };
+    let had = old.as_deref().map_or(0, needs);
+    let (had_methods, methods) = (had & events.end != 0, !site.methods.is_empty());
+    let events = needs(&site);
     hooks::replace(site);
     let began = SystemClock.monotonic();
-    if change == Change::Restart && events != 0 {
+    // Another kind of event added to those that are set makes CPython (3.12, 3.13) lose some, if another tool has some too.
+    let differs = had != 0 && had != events;
+    if (change == Change::Restart || differs) && events != 0 {
         // Off and on again: what was switched off comes back.
         arm(py, &set_local_events, tool, code.borrow(), 0)?;
     }
@@ -980,12 +995,13 @@ pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let tools = HANDS.with(|hands| {
         let hands = hands.as_ref()?;
         let waiting = hands.entries.iter().filter(|entry| entry.told != Told::Placed).count();
-        Some((hands.probes, hands.discovery, waiting, hands.held))
+        Some((hands.probes, hands.discovery, waiting, hands.entries.len() - waiting, hands.held))
     });
-    if let Some((probes, discovery, waiting, held)) = tools.flatten() {
+    if let Some((probes, discovery, waiting, placed, held)) = tools.flatten() {
         out.set_item("tool", probes)?;
         out.set_item("discovery_tool", discovery)?;
         out.set_item("waiting", waiting)?;
+        out.set_item("placed", placed)?;
         out.set_item("held_nanoseconds", held)?;
     }
     out.set_item("panics", crate::guard::panics())?;
