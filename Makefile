@@ -4,7 +4,9 @@ environments := bindings-python/tools/environments.sh
 which ?= ends
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-all test-random lint gen clean
+explore ?= attrs stdlib:collections stdlib:contextlib
+
+.PHONY: explore help demo test test-rust test-python test-all test-random lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
@@ -13,6 +15,7 @@ help:
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here'
+	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:json" or explore=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make gen          writes the generated files anew (settings page)'
 	@echo 'make clean        removes what was built, and the environments'
@@ -48,13 +51,18 @@ lint: | cargo
 	PYO3_PYTHON="$$(bindings-python/tools/pythons.sh newest)" cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo run --quiet -p xtask -- check
 	$(environments) --tools newest
-	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples
-	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples
+	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration
+	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration
 
 .PHONY: cargo
 cargo:
 	@command -v cargo >/dev/null || { echo 'stroboscope: cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'stroboscope: a C compiler (cc) is missing: apt-get install build-essential' >&2; exit 1; }
+
+explore:
+	$(environments) newest
+	"$$($(environments) --list newest)/bin/python" tests/exploration/run.py \
+		--environment "$$($(environments) --list newest)" $(explore)
 
 gen: | cargo
 	cargo run --quiet -p xtask -- gen

@@ -46,6 +46,16 @@ pub enum Kind {
     Object,
 }
 
+impl Kind {
+    /// True for what has elements or entries and no names for them.
+    pub fn is_container(self) -> bool {
+        matches!(
+            self,
+            Kind::List | Kind::Tuple | Kind::Deque | Kind::Array | Kind::Set | Kind::Dict | Kind::OrderedDict
+        )
+    }
+}
+
 /// Well-known scalars, read from their C layout or their slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are Python's own")]
@@ -99,7 +109,7 @@ const CACHED: usize = 2048;
 const UNUSED: Line = Line {
     class: 0,
     version: 0,
-    facts: Facts { kind: Kind::None, info: TypeInfo { id: 0, redacted: false }, members: false },
+    facts: Facts { kind: Kind::None, info: TypeInfo { id: 0, redacted: false, labelled: false }, members: false },
 };
 
 /// Read and written by the holder of the GIL only, a whole line at a time.
@@ -259,10 +269,14 @@ fn learn(class: Class<'_>) -> (Facts, Arc<[Member]>) {
     let kind = kind_of(class);
     let members: Arc<[Member]> = match kind {
         Kind::NamedTuple => named_fields(class).unwrap_or_default().into(),
-        Kind::Object | Kind::Enum | Kind::Exception => slots(class).into(),
+        Kind::Object | Kind::Enum | Kind::Exception => slots(class, |_| true).into(),
+        // What C keeps in its containers (the factory of a `defaultdict`) is not what a subclass adds.
+        kind if kind.is_container() => slots(class, has_slots).into(),
         _ => Arc::from([]),
     };
-    let facts = Facts { kind, info: names::class(class), members: !members.is_empty() };
+    let labelled = kind == Kind::Range || (matches!(kind, Kind::Int | Kind::Str) && is_enum(class));
+    let info = TypeInfo { labelled, ..names::class(class) };
+    let facts = Facts { kind, info, members: !members.is_empty() };
     if version != 0 {
         let entry = Entry { class: class.pointer() as usize, version, members: Arc::clone(&members) };
         LINES.set(place(class), Line { class: entry.class, version, facts });
@@ -287,6 +301,9 @@ fn kind_of(class: Class<'_>) -> Kind {
     }
     if class.has(ffi::Py_TPFLAGS_UNICODE_SUBCLASS) {
         return Kind::Str;
+    }
+    if is_enum(class) {
+        return Kind::Enum;
     }
     if class.has(ffi::Py_TPFLAGS_DICT_SUBCLASS) {
         // SAFETY: a live class.
@@ -347,9 +364,6 @@ fn kind_of(class: Class<'_>) -> Kind {
     if known(|known| inherits(known.decimal.as_ref(), class)) {
         return Kind::Decimal;
     }
-    if known(|known| inherits(known.enum_type.as_ref(), class.object().class())) {
-        return Kind::Enum;
-    }
     if let Some(scalar) = scalar_of(class) {
         return Kind::Scalar(scalar);
     }
@@ -363,6 +377,11 @@ fn kind_of(class: Class<'_>) -> Kind {
         return Kind::Opaque; // a proxy: every read of it is a read of something else
     }
     Kind::Object
+}
+
+/// True if instances are members of an enumeration, whatever else they are.
+fn is_enum(class: Class<'_>) -> bool {
+    known(|known| inherits(known.enum_type.as_ref(), class.object().class()))
 }
 
 fn is_function(class: Class<'_>) -> bool {
@@ -439,10 +458,15 @@ fn number(name: Ref<'_>) -> Option<(u32, bool)> {
     }
 }
 
-/// Slots and C-level data members, ancestors first, as their classes declare them.
-fn slots(class: Class<'_>) -> Vec<Member> {
+/// True if a class of the program declares slots.
+fn has_slots(class: Class<'_>) -> bool {
+    class.dict().and_then(|dict| dict.dict_get_text("__slots__")).is_some()
+}
+
+/// Slots and C-level data members of the ancestors that `of` admits, the farthest first, as their classes declare them.
+fn slots(class: Class<'_>, of: impl Fn(Class<'_>) -> bool) -> Vec<Member> {
     let mut found: Vec<Member> = Vec::new();
-    let ancestors: Vec<Class<'_>> = class.ancestors().collect();
+    let ancestors: Vec<Class<'_>> = class.ancestors().filter(|ancestor| of(*ancestor)).collect();
     for ancestor in ancestors.into_iter().rev() {
         let Some(dict) = ancestor.dict() else { continue };
         dict.dict_entries(|_, descriptor| {

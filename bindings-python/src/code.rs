@@ -5,6 +5,7 @@
 use crate::object::Ref;
 use crate::shim;
 use pyo3::ffi::{self, PyObject};
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, Ordering};
@@ -145,8 +146,9 @@ pub fn nested(code: Ref<'_>) -> impl Iterator<Item = Ref<'_>> {
 /// Code of a file and everything written inside it, outermost first.
 pub fn with_nested<'f>(code: Ref<'f>, out: &mut Vec<Ref<'f>>) {
     let mut waiting = vec![code];
+    let mut seen = HashSet::new();
     while let Some(code) = waiting.pop() {
-        if out.len() >= 100_000 || out.contains(&code) {
+        if out.len() >= 100_000 || !seen.insert(code.pointer() as usize) {
             continue;
         }
         out.push(code);
@@ -272,8 +274,12 @@ pub fn set_own_folder(folder: String) {
 
 /// True for the Python files of this package.
 pub fn is_ours(code: Ref<'_>) -> bool {
-    let Some(folder) = FOLDER.get().filter(|folder| !folder.is_empty()) else { return false };
-    file(code).and_then(Ref::text).is_some_and(|file| file.to_text().starts_with(folder.as_str()))
+    file(code).and_then(Ref::text).is_some_and(|file| is_own_file(&file.to_text()))
+}
+
+/// As [`is_ours`], of a file.
+pub fn is_own_file(file: &str) -> bool {
+    FOLDER.get().is_some_and(|folder| !folder.is_empty() && file.starts_with(folder.as_str()))
 }
 
 /// Turns a number and a position into text. Needs no GIL.
@@ -286,11 +292,7 @@ pub fn describe(code: u32, position: u32) -> FrameText {
     debug_assert!(!kept.ours, "no stack holds code of ours");
     let at = Locations::new(&kept.table, kept.first_line)
         .find(|location| location.start <= position && position < location.end);
-    FrameText {
-        line: at.map_or(0, |at| at.line),
-        column: at.and_then(|at| at.column).map_or(0, |column| column + 1),
-        ..kept.text.clone()
-    }
+    FrameText { line: at.map_or(0, |at| at.line), ..kept.text.clone() }
 }
 
 /// For each constant of code: whether it is `None`, and whether it is the code of a function or class with a name.

@@ -1,7 +1,11 @@
-//! Finds loaded code: files as they start to run, and for what ran before us, everything that the collector and the running
-//! frames know. Stands on the configuration's walk, between [`crate::runtime`] and [`crate::statements`].
+//! Finds loaded code: an index of files, filled as they start to run, and for what ran before us by one look at modules,
+//! running frames and the collector's objects. Stands on the configuration's walk, between [`crate::runtime`] and
+//! [`crate::statements`].
+//!
+//! The index holds names. Code is kept only of the program's own files, and of others while a probe is in them.
 
 use crate::code;
+use crate::logical::LogicalLines;
 use crate::names::Held;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
@@ -9,165 +13,970 @@ use crate::shim;
 use crate::statements::{self, Code, Opcodes, Start};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
-use std::collections::BTreeMap;
-use std::ffi::c_void;
-use stroboscope_core::probe::location::{Function, FunctionKind, Statement};
+use pyo3::types::PyBytes;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+use stroboscope_core::clock::{Clock, SystemClock};
+use stroboscope_core::probe::location::{
+    Candidate, Choice, Function, FunctionKind, SourcePath, Statement, choose as choose_file,
+};
+use stroboscope_core::text::Text;
 
-/// Files that are noted; a program that makes files without end does not make us grow without end.
-const MAX_NOTED: usize = 50_000;
+/// Files in the index; a program that makes files without end does not make us grow without end.
+const MAX_FILES: usize = 50_000;
+/// Copies of one file's code that are kept: the newest.
+const MAX_ROOTS: usize = 16;
+/// Files whose functions are kept read.
+const MAX_READ: usize = 64;
+/// Longest source that is looked at for statements over several lines.
+const MAX_SOURCE: u64 = 16 << 20;
+/// Objects that one look at the collector's visits at most: about a tenth of a second.
+const MAX_VISITED: usize = 5_000_000;
 
-static NOTED: Held<BTreeMap<String, Vec<Owned>>> = Held::new(BTreeMap::new());
-
-/// Code by file.
-#[derive(Default)]
-pub struct Found {
-    files: BTreeMap<String, Vec<Owned>>,
+/// What is known of a file.
+struct File {
+    name: String,
+    /// False if it could be imported but was not yet, as far as we know.
+    loaded: bool,
+    /// Not the program's own: its code is not kept for the case that a probe comes.
+    library: bool,
+    /// True if all its code is below `roots`.
+    complete: bool,
+    /// Its outermost code.
+    roots: Vec<Owned>,
+    /// Counts the changes of `roots`.
+    changes: u32,
+    read: Option<FileCode>,
 }
 
-impl Found {
-    /// The files, in order.
-    pub fn files(&self) -> Vec<String> {
-        self.files.keys().cloned().collect()
+/// Does work without the GIL, and says how long it took.
+fn without_gil<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+    let began = SystemClock.monotonic();
+    let done = py.detach(work);
+    crate::runtime::released(SystemClock.monotonic() - began);
+    done
+}
+
+/// All files.
+#[derive(Default)]
+struct Index {
+    files: Vec<File>,
+    /// What the core decides on; parallel to `files`.
+    candidates: Vec<Candidate>,
+    by_name: HashMap<String, usize>,
+    /// Modules that started while we watched, and their files.
+    modules: HashMap<String, usize>,
+    /// The standard library's folders.
+    standard: Vec<String>,
+    /// The entries of `sys.modules` when they were walked.
+    walked: usize,
+    /// True if every file that starts is seen.
+    watching: bool,
+    /// True once all files of the collector's objects are in the index.
+    looked: bool,
+}
+
+static INDEX: Held<Option<Index>> = Held::new(None);
+
+/// A file in the index.
+pub type FileId = usize;
+
+/// A function of a file, for the core and for the hook.
+pub struct PyFunction {
+    /// What the core decides on. Its statements are there once it is read.
+    pub plain: Function,
+    /// The qualified name.
+    pub qualified: String,
+    /// The code.
+    pub code: Owned,
+    /// Where its statements begin, and what else the hook needs; `None` before it was read.
+    pub read: Option<Read>,
+}
+
+/// What is read from the instructions of a code object.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// Where its statements begin.
+    pub starts: Vec<Start>,
+    /// The names that it loads from its module, as positions in `co_names`.
+    pub globals: Vec<usize>,
+    /// The number of its instructions.
+    pub instructions: usize,
+}
+
+/// The functions of a file.
+pub struct FileCode {
+    /// Outermost first within each copy.
+    pub functions: Vec<PyFunction>,
+    lines: Option<LogicalLines>,
+    changes: u32,
+}
+
+/// What a probe's source file means.
+pub enum Chosen {
+    /// These files: one, or more copies of it.
+    Files(Vec<FileId>),
+    /// A file that is not loaded but could be.
+    Importable(String),
+    /// A file of this package.
+    Ours(String),
+    /// Several that match equally well.
+    Ambiguous(String),
+    /// None.
+    Missing,
+}
+
+/// Begins an index. `watching`: every file that starts will be handed to [`note`].
+pub fn begin(py: Python<'_>, watching: bool) -> PyResult<()> {
+    let os = py.import("os")?.getattr("__file__")?.extract::<String>()?;
+    let standard = os.rfind('/').map(|slash| os[..=slash].to_owned());
+    let index = Index { standard: standard.into_iter().collect(), watching, ..Index::default() };
+    drop(INDEX.with(|slot| slot.replace(index)));
+    walk_modules(py)
+}
+
+/// Lets go of everything.
+pub fn forget() {
+    drop(INDEX.with(Option::take));
+}
+
+fn with<R>(use_it: impl FnOnce(&mut Index) -> R) -> Option<R> {
+    INDEX.with(|index| index.as_mut().map(use_it)).flatten()
+}
+
+impl Index {
+    /// The file of a name, which is absolute.
+    fn file(&mut self, name: &str) -> Option<FileId> {
+        if let Some(&known) = self.by_name.get(name) {
+            return Some(known);
+        }
+        if self.files.len() >= MAX_FILES || code::is_own_file(name) {
+            return None;
+        }
+        let beside =
+            |folder: &String| name.starts_with(folder.as_str()) && !name[folder.len()..].contains("-packages/");
+        let candidate = Candidate::new(name, self.standard.iter().any(beside));
+        let id = self.files.len();
+        self.files.push(File {
+            name: name.to_owned(),
+            loaded: false,
+            library: candidate.is_library(),
+            complete: false,
+            roots: Vec::new(),
+            changes: 0,
+            read: None,
+        });
+        self.candidates.push(candidate);
+        self.by_name.insert(name.to_owned(), id);
+        Some(id)
     }
 
-    /// The outermost code known of a file.
-    pub fn codes(&self, file: &str) -> &[Owned] {
-        self.files.get(file).map_or(&[], Vec::as_slice)
-    }
-
-    fn add(&mut self, code: Ref<'_>) {
-        if code::is_ours(code) {
+    /// Adds outermost code. What is pushed out goes to `old`, to be dropped outside of the borrow.
+    fn add_root(&mut self, id: FileId, root: Ref<'_>, old: &mut Vec<Owned>) {
+        let file = &mut self.files[id];
+        if file.roots.iter().any(|known| known.borrow() == root) {
             return;
         }
-        let Some(file) = code::file(code).and_then(Ref::text) else { return };
-        let file = file.to_text();
-        if file.starts_with('<') {
-            return; // not a file: `<string>`, `<frozen importlib>`
+        if file.roots.len() >= MAX_ROOTS {
+            old.push(file.roots.remove(0));
         }
-        let codes = self.files.entry(file).or_default();
-        if !codes.iter().any(|known| known.borrow() == code) {
-            codes.push(Owned::keep(code));
-        }
+        file.roots.push(Owned::keep(root));
+        file.changes += 1;
     }
+}
+
+/// Files by the object that names them: functions of a file share it.
+#[derive(Default)]
+struct FileNames {
+    folder: Option<String>,
+    frozen: HashMap<String, String>,
+}
+
+impl FileNames {
+    fn read(py: Python<'_>) -> Self {
+        let folder = current_folder();
+        let mut names = FileNames { folder, frozen: HashMap::new() };
+        // Frozen parts of the standard library do not name their files; their modules do.
+        let Ok(modules) = py.import("sys").and_then(|sys| sys.getattr("modules")) else { return names };
+        let Some(modules) = borrow(&modules) else { return names };
+        modules.dict_entries(|name, module| {
+            if let (Some(name), Some(file)) = (name.text(), file_of(module)) {
+                names.frozen.insert(name.to_text(), file);
+            }
+            true
+        });
+        names
+    }
+
+    /// The absolute name of the file that code is from; `None` if it is from none.
+    fn of(&self, named: Ref<'_>) -> Option<String> {
+        let name = named.text()?.to_text();
+        if let Some(module) = name.strip_prefix("<frozen ").and_then(|rest| rest.strip_suffix('>')) {
+            return self.frozen.get(module).cloned();
+        }
+        if name.starts_with('<') || name.is_empty() {
+            return None; // `<string>` and its like
+        }
+        Some(absolute(name, self.folder.as_deref()))
+    }
+}
+
+fn current_folder() -> Option<String> {
+    std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok())
+}
+
+fn absolute(name: String, folder: Option<&str>) -> String {
+    match folder {
+        Some(folder) if name.is_empty() => folder.to_owned(),
+        Some(folder) if !name.starts_with('/') => format!("{folder}/{name}"),
+        _ => name,
+    }
+}
+
+/// `__file__` of a module, read from its namespace; no code of the program runs.
+fn file_of(module: Ref<'_>) -> Option<String> {
+    let file = module.module_dict()?.dict_get_text("__file__")?.text()?.to_text();
+    (file.ends_with(".py") || file.ends_with(".pyc")).then_some(file)
+}
+
+/// Puts the files of all modules into the index.
+fn walk_modules(py: Python<'_>) -> PyResult<()> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let Some(modules) = borrow(&modules) else { return Ok(()) };
+    let stale = with(|index| !index.watching || index.walked == 0 || index.walked > modules.dict_len());
+    if stale != Some(true) {
+        return Ok(());
+    }
+    let key = Owned::text(Text::Utf8("__file__"));
+    let mut found: Vec<String> = Vec::new();
+    modules.dict_entries(|_, module| {
+        let file = key.as_ref().and_then(|key| module.module_dict()?.dict_get(key.borrow())).and_then(Ref::text);
+        found.extend(file.map(Text::to_text).filter(|file| file.ends_with(".py")));
+        true
+    });
+    let folder = current_folder();
+    let count = modules.dict_len();
+    with(|index| {
+        for name in found {
+            if let Some(id) = index.file(&absolute(name, folder.as_deref())) {
+                index.files[id].loaded = true;
+            }
+        }
+        index.walked = count;
+    });
+    Ok(())
+}
+
+/// A file that begins to run.
+pub struct Started {
+    /// The file.
+    pub file: FileId,
+    /// Its name.
+    pub name: String,
+    /// The module that it runs as.
+    pub module: String,
 }
 
 /// Notes the top level of a file that starts to run. A reload is noted too: both copies may be alive.
-pub fn note(code: Ref<'_>) {
-    let mut found = Found::default();
-    found.add(code);
-    NOTED.with(|noted| {
-        for (file, codes) in found.files {
-            if noted.len() < MAX_NOTED || noted.contains_key(&file) {
-                let known = noted.entry(file).or_default();
-                if known.len() < 16 {
-                    known.extend(codes);
+pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
+    let named = code::file(code)?;
+    let text = named.text()?;
+    let name = if text.code_points().next() == Some(u32::from('<')) {
+        // Frozen: the import system has set `__file__` already.
+        let file = text.to_text().starts_with("<frozen ").then_some(globals)??.dict_get_text("__file__")?;
+        file.text()?.to_text()
+    } else {
+        let name = text.to_text();
+        let folder = if name.starts_with('/') { None } else { current_folder() };
+        absolute(name, folder.as_deref())
+    };
+    let module = globals.and_then(|globals| globals.dict_get_text("__name__")).and_then(Ref::text);
+    let module = module.map(Text::to_text).unwrap_or_default();
+    let mut old = Vec::new();
+    let started = with(|index| {
+        let file = index.file(&name)?;
+        let known = &mut index.files[file];
+        if !known.loaded {
+            known.loaded = true;
+            known.complete = !known.library;
+        }
+        if known.complete || !known.library {
+            index.add_root(file, code, &mut old);
+        }
+        if !index.files[file].library && !module.is_empty() && index.modules.len() < MAX_FILES {
+            index.modules.insert(module.clone(), file);
+        }
+        Some(Started { file, name, module })
+    });
+    drop(old);
+    started.flatten()
+}
+
+/// The files below the folders of `sys.path` that a path, or what is left of it as leading folders are dropped, leads to.
+/// The file system is asked without the GIL.
+fn on_path(py: Python<'_>, file: &str, whole: bool) -> PyResult<Vec<String>> {
+    let mut folders: Vec<String> = Vec::new();
+    let path = py.import("sys")?.getattr("path")?;
+    for &folder in borrow(&path).map_or(&[][..], Ref::list) {
+        // SAFETY: an element of a live list.
+        folders.extend(unsafe { Ref::new(folder) }.and_then(Ref::text).map(Text::to_text));
+    }
+    Ok(without_gil(py, || {
+        let current = current_folder();
+        let most = if whole { 1 } else { 20 };
+        let suffixes: Vec<String> = SourcePath::new(file).suffixes().take(most).collect();
+        let below = |folder: &String| {
+            let folder = absolute(folder.trim_end_matches('/').to_owned(), current.as_deref());
+            suffixes.iter().map(move |suffix| format!("{}/{suffix}", folder.trim_end_matches('/'))).collect::<Vec<_>>()
+        };
+        let files = folders.iter().take(100).flat_map(below);
+        files.filter(|file| file.ends_with(".py") && Path::new(file).is_file()).collect()
+    }))
+}
+
+/// The file that a path leads to from a folder of `sys.path`.
+pub fn importable(py: Python<'_>, file: &str) -> PyResult<Option<String>> {
+    Ok(on_path(py, file, true)?.into_iter().next())
+}
+
+/// Chooses the file that a probe means.
+pub fn choose(py: Python<'_>, source_file: &str) -> PyResult<Chosen> {
+    walk_modules(py)?;
+    let importable = on_path(py, source_file, false)?;
+    let chosen = with(|index| {
+        let ours = importable.iter().find(|file| code::is_own_file(file)).cloned();
+        for file in &importable {
+            index.file(file);
+        }
+        match choose_file(&index.candidates, source_file) {
+            Choice::File(files) if files.iter().any(|&file| index.files[file].loaded) => Chosen::Files(files),
+            Choice::File(files) => Chosen::Importable(index.files[files[0]].name.clone()),
+            Choice::Ambiguous(reason) => Chosen::Ambiguous(reason),
+            Choice::None => ours.map_or(Chosen::Missing, Chosen::Ours),
+        }
+    });
+    Ok(chosen.unwrap_or(Chosen::Missing))
+}
+
+/// True if a probe's source file means a file that just started.
+pub fn means(source_file: &str, started: &Started) -> bool {
+    let chosen = with(|index| {
+        let one = std::slice::from_ref(&index.candidates[started.file]);
+        // Alone it matches more easily: a quick way to say no.
+        if choose_file(one, source_file) == Choice::None {
+            return false;
+        }
+        matches!(choose_file(&index.candidates, source_file), Choice::File(files) if files.contains(&started.file))
+    });
+    chosen.unwrap_or(false)
+}
+
+/// True if a module's name in a probe means a file that runs as `module`: a script is `__main__` and still known by its
+/// own name.
+pub fn is_module(wanted: &str, module: &str, file: &str) -> bool {
+    if module == wanted {
+        return true;
+    }
+    let path = wanted.replace('.', "/");
+    module == "__main__"
+        && SourcePath::new(file)
+            .suffixes()
+            .any(|suffix| suffix == format!("{path}.py") || suffix == format!("{path}/__main__.py"))
+}
+
+/// The files that a module name means.
+pub fn files_of_module(py: Python<'_>, wanted: &str) -> PyResult<Vec<FileId>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let modules = borrow(&modules);
+    let file = |name: &str| modules.and_then(|modules| modules.dict_get_text(name)).and_then(file_of);
+    let main = file("__main__").filter(|main| is_module(wanted, "__main__", main));
+    let folder = current_folder();
+    let names: Vec<String> =
+        file(wanted).into_iter().chain(main).map(|name| absolute(name, folder.as_deref())).collect();
+    let found = with(|index| {
+        let mut found: Vec<FileId> = Vec::new();
+        let started = index.modules.get(wanted).copied();
+        for name in names {
+            if let Some(id) = index.file(&name) {
+                index.files[id].loaded = true;
+                found.push(id);
+            }
+        }
+        found.extend(started);
+        found.sort_unstable();
+        found.dedup();
+        found
+    });
+    Ok(found.unwrap_or_default())
+}
+
+/// The name of a file.
+pub fn name(file: FileId) -> String {
+    with(|index| index.files.get(file).map(|file| file.name.clone())).flatten().unwrap_or_default()
+}
+
+/// True if all code of a file is in the index.
+pub fn is_complete(file: FileId) -> bool {
+    with(|index| index.watching && index.files.get(file).is_some_and(|file| file.complete)).unwrap_or(false)
+}
+
+/// True if a look for code would find no file that is not in the index.
+pub fn has_looked() -> bool {
+    with(|index| index.watching && index.looked).unwrap_or(false)
+}
+
+/// Counts the changes of a file's code.
+pub fn changes(file: FileId) -> u32 {
+    with(|index| index.files.get(file).map(|file| file.changes)).flatten().unwrap_or(0)
+}
+
+/// Lets go of code of a library in which no probe is left.
+pub fn release(name: &str) {
+    let old = with(|index| {
+        let &id = index.by_name.get(name)?;
+        let file = &mut index.files[id];
+        if !file.library {
+            return None;
+        }
+        file.complete = false;
+        Some((std::mem::take(&mut file.roots), file.read.take()))
+    });
+    drop(old);
+}
+
+/// What a look for code is for.
+struct Visit<'v> {
+    index: &'v mut Index,
+    names: &'v FileNames,
+    wanted: &'v HashSet<FileId>,
+    /// Source files of probes for which no file is known.
+    missing: &'v [&'v str],
+    known: HashMap<usize, Option<FileId>>,
+    last: (usize, Option<FileId>),
+    left: usize,
+    found: Vec<(FileId, Owned)>,
+}
+
+impl Visit<'_> {
+    fn see(&mut self, code: Ref<'_>) {
+        let Some(named) = code::file(code) else { return };
+        let at = named.pointer() as usize;
+        if self.last.0 != at {
+            let known = self.known.get(&at).copied();
+            let file = known.unwrap_or_else(|| {
+                let file = self.file(named);
+                self.known.insert(at, file);
+                file
+            });
+            self.last = (at, file);
+        }
+        if let Some(file) = self.last.1 {
+            self.found.push((file, Owned::keep(code)));
+        }
+    }
+
+    /// The file, if its code is wanted.
+    fn file(&mut self, named: Ref<'_>) -> Option<FileId> {
+        let name = self.names.of(named)?;
+        let id = self.index.file(&name)?;
+        self.index.files[id].loaded = true;
+        let one = std::slice::from_ref(&self.index.candidates[id]);
+        let may = self.missing.iter().any(|missing| choose_file(one, missing) != Choice::None);
+        (may || self.wanted.contains(&id)).then_some(id)
+    }
+}
+
+/// Looks for all code of files: one look at the collector's objects, the modules' namespaces and the running frames.
+pub fn search(py: Python<'_>, wanted: &HashSet<FileId>, missing: &[&str]) -> PyResult<()> {
+    extern "C" fn visit(code: *mut PyObject, context: *mut c_void) -> c_int {
+        // SAFETY: the context is the visit below, borrowed while it lasts, and the code is alive during the call.
+        let (visit, code) = unsafe { (&mut *context.cast::<Visit<'_>>(), Ref::new(code)) };
+        if let Some(code) = code.filter(|code| code::is_code(*code)) {
+            visit.see(code);
+        }
+        visit.left = visit.left.saturating_sub(1);
+        c_int::from(visit.left > 0)
+    }
+    let names = FileNames::read(py);
+    let frames = running(py)?;
+    let namespaces = in_namespaces(py, wanted)?;
+    let found = with(|index| {
+        let mut looks = Visit {
+            index,
+            names: &names,
+            wanted,
+            missing,
+            known: HashMap::new(),
+            last: (0, None),
+            left: MAX_VISITED,
+            found: Vec::new(),
+        };
+        // SAFETY: the visitor makes no Python objects, and its context outlives the visit; the GIL is held.
+        unsafe { shim::strobe_visit_code(visit, (&raw mut looks).cast()) };
+        for code in frames.iter().chain(&namespaces) {
+            looks.see(code.borrow());
+        }
+        let (found, left) = (looks.found, looks.left);
+        index.looked = left > 0;
+        found
+    });
+    let mut by_file: HashMap<FileId, Vec<Owned>> = HashMap::new();
+    for (file, code) in found.unwrap_or_default() {
+        by_file.entry(file).or_default().push(code);
+    }
+    let mut old = Vec::new();
+    for &file in wanted {
+        by_file.entry(file).or_default();
+    }
+    for (file, codes) in by_file {
+        let inner: HashSet<usize> =
+            codes.iter().flat_map(|code| below(code.borrow())).map(|code| code.pointer() as usize).collect();
+        with(|index| {
+            let own: HashSet<usize> = index.files[file]
+                .roots
+                .iter()
+                .flat_map(|root| below(root.borrow()))
+                .map(|code| code.pointer() as usize)
+                .collect();
+            let mut seen = HashSet::new();
+            for code in &codes {
+                let at = code.borrow().pointer() as usize;
+                if !inner.contains(&at) && !own.contains(&at) && seen.insert(at) {
+                    let file = &mut index.files[file];
+                    if !file.roots.iter().any(|root| root.borrow() == code.borrow()) {
+                        file.roots.push(Owned::keep(code.borrow()));
+                        file.changes += 1;
+                    }
                 }
             }
-        }
-    });
-}
-
-/// What was noted.
-pub fn noted() -> Found {
-    let mut found = Found::default();
-    NOTED.with(|noted| {
-        for codes in noted.values() {
-            for code in codes {
-                found.add(code.borrow());
-            }
-        }
-    });
-    found
-}
-
-/// Lets go of what was noted.
-pub fn forget() {
-    drop(NOTED.with(std::mem::take));
-}
-
-/// What was noted, what the collector knows, and what is running. Takes about 20 ms for a million objects.
-pub fn everything(py: Python<'_>) -> Found {
-    extern "C" fn visit(code: *mut PyObject, context: *mut c_void) {
-        // SAFETY: the context is the vector below, borrowed for the visit, and the code is alive during it.
-        let (codes, code) = unsafe { (&mut *context.cast::<Vec<Owned>>(), Ref::new(code)) };
-        if let Some(code) = code.filter(|code| code::is_code(*code)) {
-            codes.push(Owned::keep(code));
-        }
+            index.files[file].complete = true;
+        });
+        old.extend(codes);
     }
-    let mut codes: Vec<Owned> = Vec::new();
-    // SAFETY: the visitor makes no Python objects, and its context outlives the visit; the GIL is held.
-    unsafe { shim::strobe_visit_code(visit, (&raw mut codes).cast()) };
-    let mut found = noted();
-    for code in &codes {
-        found.add(code.borrow());
-    }
-    // A frame that cannot be read is one place less to look, and nothing else.
-    let _ = running(py, &mut found);
-    found
+    drop(old);
+    Ok(())
 }
 
-/// Adds the code of every running frame: the main program's top level is in no function.
-fn running(py: Python<'_>, found: &mut Found) -> PyResult<()> {
+/// Everything written inside code.
+fn below(code: Ref<'_>) -> Vec<Ref<'_>> {
+    let mut all = Vec::new();
+    code::with_nested(code, &mut all);
+    all.into_iter().skip(1).collect()
+}
+
+/// The code of every running frame: the main program's top level is in no function.
+fn running(py: Python<'_>) -> PyResult<Vec<Owned>> {
+    let mut found = Vec::new();
     let frames = py.import("sys")?.call_method0("_current_frames")?;
     for frame in frames.call_method0("values")?.try_iter()? {
         let mut frame = frame?;
         while !frame.is_none() {
-            if let Some(code) = borrow(&frame.getattr("f_code")?) {
-                found.add(code);
-            }
+            found.extend(borrow(&frame.getattr("f_code")?).map(Owned::keep));
             frame = frame.getattr("f_back")?;
         }
+    }
+    Ok(found)
+}
+
+/// Functions that the namespaces of modules lead to: `gc.freeze()` hides them from the collector's visit.
+fn in_namespaces(py: Python<'_>, wanted: &HashSet<FileId>) -> PyResult<Vec<Owned>> {
+    let names: HashSet<String> = wanted.iter().map(|&file| name(file)).collect();
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut spaces = Vec::new();
+    if let Some(modules) = borrow(&modules) {
+        modules.dict_entries(|_, module| {
+            if file_of(module).is_some_and(|file| names.contains(&file)) {
+                spaces.extend(module.module_dict().map(Owned::keep));
+            }
+            true
+        });
+    }
+    let mut found = Vec::new();
+    for space in &spaces {
+        in_namespace(py, space.borrow(), &mut found, 0);
+    }
+    Ok(found)
+}
+
+fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: usize) {
+    let mut values = Vec::new();
+    space.dict_entries(|_, value| {
+        values.push(Owned::keep(value));
+        values.len() < 100_000
+    });
+    for value in &values {
+        let value = value.borrow();
+        let before = found.len();
+        wrapped_codes(py, value, found);
+        if found.len() > before {
+            continue;
+        }
+        if let Some(class) = value.as_class()
+            && depth < 5
+            && let Some(space) = class.dict()
+            && class.has(pyo3::ffi::Py_TPFLAGS_HEAPTYPE)
+        {
+            in_namespace(py, space, found, depth + 1);
+        }
+    }
+}
+
+/// The code of a function, of what it wraps and of the functions that it closes over.
+fn wrapped_codes(py: Python<'_>, object: Ref<'_>, found: &mut Vec<Owned>) {
+    let mut waiting = vec![Owned::keep(object)];
+    for _ in 0..50 {
+        let Some(object) = waiting.pop() else { return };
+        let object = object.borrow();
+        if is_function(object) {
+            found.extend(attribute(py, object, "__code__"));
+            if let Some(closure) = attribute(py, object, "__closure__") {
+                for &cell in closure.borrow().tuple() {
+                    // SAFETY: an element of a live tuple of cells; what a cell holds belongs to it.
+                    let held = unsafe { Ref::new(shim::strobe_cell_contents(cell)) };
+                    waiting.extend(held.filter(|held| is_function(*held)).map(Owned::keep));
+                }
+            }
+        }
+        waiting.extend(unwrapped(py, object));
+    }
+}
+
+/// The first line of the getter, if a name is a property that can be set or deleted.
+pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Option<u32>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut space = borrow(&modules).and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
+    let mut found = None;
+    for part in wanted.split('.') {
+        found = space.and_then(|space| space.dict_get_text(part));
+        space = found.and_then(Ref::as_class).and_then(crate::object::Class::dict);
+    }
+    let Some(property) = found.filter(|found| found.class().c_name() == "property") else { return Ok(None) };
+    let code = |name: &str| function_code(py, attribute(py, property, name)?.borrow());
+    if code("fset").is_none() && code("fdel").is_none() {
+        return Ok(None);
+    }
+    Ok(code("fget").map(|code| code::line_table(code.borrow()).1))
+}
+
+/// A new reference to an attribute of an object of CPython's own classes, for which no code of the program runs.
+fn attribute(py: Python<'_>, object: Ref<'_>, name: &str) -> Option<Owned> {
+    // SAFETY: a live object, borrowed for the call.
+    let object = unsafe { Bound::from_borrowed_ptr(py, object.pointer()) };
+    let found = object.getattr(name).ok()?;
+    borrow(&found).map(Owned::keep)
+}
+
+/// What is inside a wrapper of CPython's own: `staticmethod`, `classmethod`, `property`, a bound method, a cache.
+fn unwrapped(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
+    match object.class().c_name() {
+        "staticmethod" | "classmethod" | "method" => attribute(py, object, "__func__"),
+        "property" => attribute(py, object, "fget"),
+        "function" | "functools._lru_cache_wrapper" => attribute(py, object, "__wrapped__"),
+        _ => None,
+    }
+}
+
+fn is_function(object: Ref<'_>) -> bool {
+    object.class().c_name() == "function" && object.class().module().same(Text::Utf8("builtins"))
+}
+
+/// The code of the function that an object is or wraps.
+fn function_code(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
+    if is_function(object) {
+        return attribute(py, object, "__code__");
+    }
+    let inner = unwrapped(py, object)?;
+    is_function(inner.borrow()).then(|| attribute(py, inner.borrow(), "__code__")).flatten()
+}
+
+/// What a name in a module is, found in its namespace.
+pub enum Named {
+    /// A Python function of the module's file.
+    Function(Owned),
+    /// It is there, but no probe can be placed; the sentence says why.
+    Not(String),
+    /// There is no such name.
+    Missing,
+}
+
+/// Looks a name of a module up in its namespace, without running code of the program.
+pub fn named(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Named> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let space = borrow(&modules).and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
+    let Some(mut space) = space else { return Ok(Named::Missing) };
+    let file = space.dict_get_text("__file__").and_then(Ref::text).map(Text::to_text);
+    let parts: Vec<&str> = wanted.split('.').collect();
+    for (at, part) in parts.iter().enumerate() {
+        let last = at + 1 == parts.len();
+        let found = space.dict_get_text(part);
+        let Some(found) = found else { return Ok(Named::Missing) };
+        if last {
+            return Ok(what(py, found, wanted, module, file.as_deref()));
+        }
+        let Some(class) = found.as_class() else { return Ok(Named::Missing) };
+        let Some(own) = class.dict() else { return Ok(Named::Missing) };
+        let next = parts[at + 1];
+        if at + 2 == parts.len() && own.dict_get_text(next).is_none() {
+            let has =
+                |class: &crate::object::Class<'_>| class.dict().is_some_and(|dict| dict.dict_get_text(next).is_some());
+            let Some(definer) = class.ancestors().find(has) else { return Ok(Named::Missing) };
+            let mut qualified = String::new();
+            crate::names::qualify(definer, &mut qualified);
+            return Ok(Named::Not(format!(
+                "`{wanted}` is inherited: class `{qualified}` defines `{next}`; name that class"
+            )));
+        }
+        space = own;
+    }
+    Ok(Named::Missing)
+}
+
+fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Option<&str>) -> Named {
+    if object.as_class().is_some() {
+        return Named::Not(format!("`{wanted}` in module `{module}` is a class; name one of its methods"));
+    }
+    let mut object = Owned::keep(object);
+    for _ in 0..20 {
+        let code = function_code(py, object.borrow());
+        let of = code.as_ref().and_then(|code| code::file(code.borrow())).and_then(Ref::text).map(Text::to_text);
+        if let (Some(code), Some(of)) = (code, of)
+            && (file == Some(of.as_str()) || of.starts_with("<frozen ") || file.is_none())
+        {
+            return Named::Function(code);
+        }
+        let Some(inner) = unwrapped(py, object.borrow()) else { break };
+        object = inner;
+    }
+    if is_function(object.borrow()) {
+        let home = attribute(py, object.borrow(), "__module__");
+        let home = home.as_ref().and_then(|home| home.borrow().text()).map(Text::to_text).unwrap_or_default();
+        return Named::Not(format!("`{wanted}` in module `{module}` is defined in module `{home}`; name that module"));
+    }
+    Named::Not(format!(
+        "`{wanted}` in module `{module}` is not a Python function but a `{}`",
+        object.borrow().class().bare_name().to_text()
+    ))
+}
+
+/// True if `sys.modules` has a module, whatever it is made of.
+pub fn is_loaded(py: Python<'_>, module: &str) -> PyResult<bool> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    Ok(borrow(&modules).and_then(|modules| modules.dict_get_text(module)).is_some())
+}
+
+// ---- the functions of a file ------------------------------------------------------------------------------------
+
+/// A code object's own bytes, so that they can be looked at without the GIL.
+struct Raw {
+    at: usize,
+    bytes: Vec<u8>,
+    exceptions: Vec<u8>,
+    lines: Vec<u8>,
+    first_line: u32,
+    none_constants: Vec<bool>,
+    definitions: Vec<bool>,
+    expression: bool,
+}
+
+impl Raw {
+    fn copy(py: Python<'_>, at: usize, code: Ref<'_>, expression: bool) -> PyResult<Self> {
+        // SAFETY: a live code object, borrowed for the call.
+        let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
+        let bytes = |name: &str| -> PyResult<Vec<u8>> {
+            Ok(object.getattr(name)?.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes().to_vec())
+        };
+        let (none_constants, definitions) = code::constants(code);
+        let (lines, first_line) = code::line_table(code);
+        Ok(Raw {
+            at,
+            bytes: bytes("co_code")?,
+            exceptions: bytes("co_exceptiontable")?,
+            lines: lines.to_vec(),
+            first_line,
+            none_constants,
+            definitions,
+            expression,
+        })
+    }
+
+    fn read(&self, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> Read {
+        let code = Code {
+            bytes: &self.bytes,
+            lines: &self.lines,
+            exceptions: &self.exceptions,
+            first_line: self.first_line,
+            none_constants: &self.none_constants,
+            definitions: &self.definitions,
+        };
+        let starts = match lines {
+            _ if self.expression => statements::starts_of_expression(&code, opcodes),
+            Some(lines) => statements::starts(&code, opcodes, &|line| lines.first(line)),
+            None => statements::starts(&code, opcodes, &|line| line),
+        };
+        let (globals, instructions) = statements::globals(&self.bytes, opcodes);
+        Read { starts, globals, instructions }
+    }
+}
+
+/// The functions of a file, kept from earlier if nothing changed. [`keep_read`] takes them back.
+pub fn functions(py: Python<'_>, file: FileId, release: bool) -> FileCode {
+    let kept = with(|index| {
+        let file = index.files.get_mut(file)?;
+        let roots: Vec<Owned> = file.roots.iter().map(|root| Owned::keep(root.borrow())).collect();
+        Some((file.read.take(), roots, file.changes, file.name.clone()))
+    });
+    let Some((read, roots, changes, name)) = kept.flatten() else {
+        return FileCode { functions: Vec::new(), lines: None, changes: 0 };
+    };
+    if let Some(read) = read.filter(|read| read.changes == changes) {
+        return read;
+    }
+    let (functions, lines) = outline(py, &roots, &name, release);
+    FileCode { functions, lines, changes }
+}
+
+/// The functions below one root.
+pub fn functions_of(py: Python<'_>, root: Ref<'_>, name: &str) -> FileCode {
+    let (functions, lines) = outline(py, &[Owned::keep(root)], name, false);
+    FileCode { functions, lines, changes: 0 }
+}
+
+/// Keeps the functions of a file for the next probe.
+pub fn keep_read(file: FileId, code: FileCode) {
+    let old = with(|index| {
+        let mut old = Vec::new();
+        if index.files.iter().filter(|file| file.read.is_some()).count() >= MAX_READ {
+            old.extend(index.files.iter_mut().filter_map(|file| file.read.take()));
+        }
+        match index.files.get_mut(file) {
+            Some(file) if file.changes == code.changes => old.extend(file.read.replace(code)),
+            _ => old.push(code),
+        }
+        old
+    });
+    drop(old);
+}
+
+struct Shape {
+    name: String,
+    qualified: String,
+    kind: FunctionKind,
+    table: Vec<u8>,
+    first: u32,
+    parent: Option<usize>,
+}
+
+/// The names and spans of all functions below some roots, without their statements.
+fn outline(py: Python<'_>, roots: &[Owned], file: &str, release: bool) -> (Vec<PyFunction>, Option<LogicalLines>) {
+    let mut codes: Vec<Owned> = Vec::new();
+    let mut shapes: Vec<Shape> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut waiting: Vec<(Option<usize>, Ref<'_>)> = roots.iter().rev().map(|root| (None, root.borrow())).collect();
+    while let Some((parent, code)) = waiting.pop() {
+        if codes.len() >= 100_000 || !seen.insert(code.pointer() as usize) {
+            continue;
+        }
+        let at = codes.len();
+        let (table, first) = code::line_table(code);
+        shapes.push(Shape {
+            name: bare(code),
+            qualified: qualified(code),
+            kind: kind(code),
+            table: table.to_vec(),
+            first,
+            parent,
+        });
+        codes.push(Owned::keep(code));
+        let mut inner: Vec<_> = code::nested(code).map(|code| (Some(at), code)).collect();
+        inner.reverse();
+        waiting.extend(inner);
+    }
+    let work = || {
+        let lines = logical_lines(file, &shapes);
+        let plain = shapes.into_iter().map(|shape| {
+            let locations = code::Locations::new(&shape.table, shape.first);
+            let last = locations.map(|location| location.end_line).max().unwrap_or(shape.first).max(shape.first);
+            let Shape { name, kind, first, parent, .. } = shape;
+            (Function { name, kind, first, last, parent, statements: Vec::new() }, shape.qualified)
+        });
+        (plain.collect::<Vec<_>>(), lines)
+    };
+    let (plain, lines) = if release { without_gil(py, work) } else { work() };
+    let functions = plain.into_iter().zip(codes);
+    let functions = functions.map(|((plain, qualified), code)| PyFunction { plain, qualified, code, read: None });
+    (functions.collect(), lines)
+}
+
+/// The statements of a file's source that go over several lines, if it is the source that the code was made from.
+fn logical_lines(file: &str, shapes: &[Shape]) -> Option<LogicalLines> {
+    let size = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?.len();
+    if size > MAX_SOURCE {
+        return None;
+    }
+    let source = std::fs::read(file).ok()?;
+    let lines = LogicalLines::of(&source)?;
+    let texts: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
+    let fits = |shape: &Shape| {
+        let text = texts.get((shape.first as usize).checked_sub(1)?)?.trim_ascii_start();
+        let words: [&[u8]; 4] = [b"def ", b"class ", b"async ", b"@"];
+        Some(lines.begins(shape.first) && words.iter().any(|word| text.starts_with(word)))
+    };
+    let named = shapes.iter().filter(|shape| matches!(shape.kind, FunctionKind::Class | FunctionKind::Function));
+    // A file that was changed since it was loaded says nothing of the code that runs.
+    named.map(|shape| fits(shape).unwrap_or(false)).all(|fits| fits).then_some(lines)
+}
+
+/// Reads the statements of those functions for which `wanted` holds. With `release`, without the GIL.
+pub fn read(
+    py: Python<'_>,
+    code: &mut FileCode,
+    opcodes: &Opcodes,
+    release: bool,
+    wanted: impl Fn(&PyFunction) -> bool,
+) -> PyResult<()> {
+    let mut raws = Vec::new();
+    for (at, function) in code.functions.iter().enumerate() {
+        if function.read.is_none() && wanted(function) {
+            let expression = matches!(function.plain.kind, FunctionKind::Lambda | FunctionKind::Comprehension);
+            raws.push(Raw::copy(py, at, function.code.borrow(), expression)?);
+        }
+    }
+    if raws.is_empty() {
+        return Ok(());
+    }
+    let lines = code.lines.as_ref();
+    let work = || raws.iter().map(|raw| (raw.at, raw.read(opcodes, lines))).collect::<Vec<_>>();
+    let done = if release { without_gil(py, work) } else { work() };
+    for (at, read) in done {
+        let function = &mut code.functions[at];
+        let mut statements: Vec<Statement> =
+            read.starts.iter().map(|start| Statement { line: start.line, end: start.end }).collect();
+        statements.sort_unstable_by_key(|statement| (statement.line, statement.end));
+        statements.dedup();
+        function.plain.statements = statements;
+        function.read = Some(read);
     }
     Ok(())
 }
 
-/// A function of a file, for the core and for the hook.
-pub struct PyFunction {
-    /// What the core decides on.
-    pub plain: Function,
-    /// The code.
-    pub code: Owned,
-    /// Where its statements begin.
-    pub starts: Vec<Start>,
+/// The names at these positions of `co_names`.
+pub fn names_at(py: Python<'_>, code: Ref<'_>, positions: &[usize]) -> PyResult<Vec<Owned>> {
+    // SAFETY: a live code object, borrowed for the call.
+    let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
+    let names = object.getattr("co_names")?;
+    let names = borrow(&names).map_or(&[][..], Ref::tuple);
+    // SAFETY: elements of a live tuple.
+    let name = |&at: &usize| names.get(at).and_then(|&name| unsafe { Ref::new(name) }).map(Owned::keep);
+    Ok(positions.iter().filter_map(name).collect())
 }
 
-/// All code of a file, without repetition.
-pub fn flat(roots: &[Owned]) -> Vec<Owned> {
-    let mut all = Vec::new();
-    for root in roots {
-        code::with_nested(root.borrow(), &mut all);
-    }
-    all.into_iter().map(Owned::keep).collect()
-}
-
-/// The functions of a file with their statements.
-pub fn functions(py: Python<'_>, roots: &[Owned], opcodes: &Opcodes) -> PyResult<Vec<PyFunction>> {
-    let codes = flat(roots);
-    let mut functions = Vec::with_capacity(codes.len());
-    for code in &codes {
-        let starts = statements_of(py, code.borrow(), opcodes)?;
-        let position = |other: Ref<'_>| codes.iter().position(|code| code.borrow() == other);
-        let parent = codes.iter().find(|outer| code::nested(outer.borrow()).any(|inner| inner == code.borrow()));
-        let (table, first) = code::line_table(code.borrow());
-        let last = code::Locations::new(table, first).map(|location| location.end_line).max().unwrap_or(first);
-        let mut statements: Vec<Statement> = Vec::new();
-        for start in &starts {
-            let statement = Statement { line: start.line, end: start.end };
-            if !statements.contains(&statement) {
-                statements.push(statement);
-            }
-        }
-        let plain = Function {
-            name: bare(code.borrow()),
-            kind: kind(code.borrow()),
-            first,
-            last: last.max(first),
-            parent: parent.and_then(|parent| position(parent.borrow())),
-            statements,
-        };
-        functions.push(PyFunction { plain, code: Owned::keep(code.borrow()), starts });
-    }
-    Ok(functions)
+/// True if a class body defines properties with setters or deleters: all their functions have the getter's name.
+pub fn has_setters(py: Python<'_>, class: Ref<'_>) -> bool {
+    let Some(names) = attribute(py, class, "co_names") else { return false };
+    // SAFETY: elements of a live tuple.
+    let mut texts = names.borrow().tuple().iter().filter_map(|&name| unsafe { Ref::new(name) }.and_then(Ref::text));
+    texts.any(|text| text.same(Text::Utf8("setter")) || text.same(Text::Utf8("deleter")))
 }
 
 fn kind(code: Ref<'_>) -> FunctionKind {
@@ -183,60 +992,18 @@ fn kind(code: Ref<'_>) -> FunctionKind {
 
 /// The bare name of a function.
 pub fn bare(code: Ref<'_>) -> String {
-    code::name(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default()
+    code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default()
 }
 
 /// The qualified name of a function.
-pub fn qualified(code: Ref<'_>) -> String {
-    code::qualname(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default()
+fn qualified(code: Ref<'_>) -> String {
+    code::qualname(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default()
 }
 
 /// Where the statements of a code object begin.
 pub fn statements_of(py: Python<'_>, code: Ref<'_>, opcodes: &Opcodes) -> PyResult<Vec<Start>> {
-    // SAFETY: a live code object, borrowed for the call.
-    let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
-    let bytes: Vec<u8> = object.getattr("co_code")?.extract()?;
-    let exceptions: Vec<u8> = object.getattr("co_exceptiontable")?.extract()?;
-    let (lines, first_line) = code::line_table(code);
-    let (none_constants, definitions) = code::constants(code);
-    let code = Code { bytes: &bytes, lines, exceptions: &exceptions, first_line, none_constants, definitions };
-    Ok(statements::starts(&code, opcodes))
-}
-
-/// Names that code may load from its module: all that it names and that are not its own variables.
-pub fn global_names(py: Python<'_>, code: Ref<'_>) -> PyResult<Vec<Owned>> {
-    // SAFETY: a live code object, borrowed for the call.
-    let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
-    let bytes: Vec<u8> = object.getattr("co_code")?.extract()?;
-    let names: Vec<Bound<'_, PyAny>> = object.getattr("co_names")?.extract()?;
-    let numbers = py.import("opcode")?.getattr("opmap")?;
-    let number = |name: &str| numbers.get_item(name).and_then(|number| number.extract::<u8>());
-    let (global, by_name, extended) = (number("LOAD_GLOBAL")?, number("LOAD_NAME")?, number("EXTENDED_ARG")?);
-    let mut wanted = Vec::new();
-    let mut argument = 0usize;
-    for pair in bytes.chunks_exact(2) {
-        argument = (argument << 8) | usize::from(pair[1]);
-        if pair[0] == extended {
-            continue;
-        }
-        let index = match pair[0] {
-            opcode if opcode == global => Some(argument >> 1),
-            opcode if opcode == by_name => Some(argument),
-            _ => None,
-        };
-        if let Some(index) = index
-            && !wanted.contains(&index)
-        {
-            wanted.push(index);
-        }
-        argument = 0;
-    }
-    Ok(wanted.into_iter().filter_map(|index| names.get(index)).filter_map(borrow).map(Owned::keep).collect())
-}
-
-/// The file of a loaded module, read from its namespace; no code of the program runs.
-pub fn file_of_module(py: Python<'_>, module: &str) -> Option<String> {
-    let modules = py.import("sys").ok()?.getattr("modules").ok()?;
-    let namespace = borrow(&modules)?.dict_get_text(module)?.module_dict()?;
-    namespace.dict_get_text("__file__").and_then(Ref::text).map(stroboscope_core::text::Text::to_text)
+    let expression = matches!(kind(code), FunctionKind::Lambda | FunctionKind::Comprehension);
+    let file = code::file(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
+    let (_, lines) = outline(py, &[Owned::keep(code)], &file, false);
+    Ok(Raw::copy(py, 0, code, expression)?.read(opcodes, lines.as_ref()).starts)
 }

@@ -303,8 +303,21 @@ unsafe extern "C" {
     fn PyThread_get_thread_ident() -> u64;
 }
 
-/// The thread's name as `threading` has it, read from its tables: `threading._active[id]._name`.
 fn thread_name(id: u64) -> Option<u32> {
+    // SAFETY: asks the system about the calling thread.
+    let is_main = || unsafe { shim::strobe_is_main_thread() } != 0;
+    known_name(id).or_else(|| {
+        // Without `threading` nobody has named it, but its name is always the same.
+        let name = is_main().then(|| Owned::interned("MainThread")).flatten()?;
+        match names::name(name.borrow()) {
+            Name::Known { id, .. } => Some(id),
+            Name::Text(_) => None,
+        }
+    })
+}
+
+/// The thread's name as `threading` has it, read from its tables: `threading._active[id]._name`.
+fn known_name(id: u64) -> Option<u32> {
     // SAFETY: the GIL is held; the table of modules stays during the hit.
     let modules = unsafe { Ref::new(ffi::PyImport_GetModuleDict()) }?;
     let threads = modules.dict_get_text("threading")?.module_dict()?.dict_get_text("_active")?;

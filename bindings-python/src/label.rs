@@ -8,11 +8,12 @@ use crate::value::{self, PyValue};
 use pyo3::ffi;
 use std::fmt::Write;
 
-/// Appends the text.
+/// Appends the text; nothing if there is none.
 pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
     match kind {
         Kind::Scalar(scalar) => push_scalar(object, scalar, out),
-        Kind::Enum => {
+        Kind::Range => push_range(object, out),
+        Kind::Enum | Kind::Int | Kind::Str => {
             if let Some(PyValue::Object(name)) = value::plain_field(object, "_name_") {
                 push_text(Some(name), out);
             }
@@ -97,9 +98,8 @@ fn push_iterator(object: Ref<'_>, out: &mut String) {
     let kinds = [&raw const ffi::PyGen_Type, &raw const ffi::PyCoro_Type, &raw const ffi::PyAsyncGen_Type];
     if kinds.iter().any(|&kind| object.is_exactly(kind)) {
         // SAFETY: a live generator, coroutine or asynchronous generator, which begin alike; the name belongs to it.
-        return push_text(unsafe { Ref::new(shim::strobe_generator_qualname(object.pointer())) }, out);
+        push_text(unsafe { Ref::new(shim::strobe_generator_qualname(object.pointer())) }, out);
     }
-    object.class().qualified_name().push_to(out);
 }
 
 /// Writing to a `String` cannot fail.
@@ -212,12 +212,85 @@ fn push_uuid(object: Ref<'_>, out: &mut String) {
 }
 
 fn push_fraction(object: Ref<'_>, out: &mut String) {
-    let number = |name| slot(object, name).and_then(Ref::int);
-    match (number("_numerator"), number("_denominator")) {
-        (Some(numerator), Some(1)) => put!(out, "{numerator}"),
-        (Some(numerator), Some(denominator)) => put!(out, "{numerator}/{denominator}"),
-        _ => out.push('…'), // beyond 64 bits: the members show it
+    let (Some(numerator), Some(denominator)) = (slot(object, "_numerator"), slot(object, "_denominator")) else {
+        return;
+    };
+    push_integer(numerator, out);
+    if denominator.int() != Some(1) {
+        out.push('/');
+        push_integer(denominator, out);
     }
+}
+
+fn push_range(object: Ref<'_>, out: &mut String) {
+    // SAFETY: a live range; its three numbers belong to it.
+    let part = |which| unsafe { Ref::new(shim::strobe_range_part(object.pointer(), which)) };
+    let (Some(start), Some(stop), Some(step)) = (part(0), part(1), part(2)) else { return };
+    out.push_str("range(");
+    push_integer(start, out);
+    out.push_str(", ");
+    push_integer(stop, out);
+    if step.int() != Some(1) {
+        out.push_str(", ");
+        push_integer(step, out);
+    }
+    out.push(')');
+}
+
+/// Above this many bits an integer is written in hexadecimal, and only its beginning.
+const HUGE_BITS: usize = 4096;
+const HUGE_DIGITS: usize = 256;
+const BILLION: u64 = 1_000_000_000;
+
+/// An `int` of any size.
+fn push_integer(object: Ref<'_>, out: &mut String) {
+    if let Some(value) = object.int() {
+        return put!(out, "{value}");
+    }
+    let Some((digits, negative)) = object.digits() else { return };
+    // SAFETY: asks for a constant of the build.
+    let bits = usize::try_from(unsafe { shim::strobe_digit_bits() }).unwrap_or(30);
+    if negative {
+        out.push('-');
+    }
+    if digits.len() * bits > HUGE_BITS {
+        return push_beginning(digits, bits, out);
+    }
+    let mut rest = digits.to_vec();
+    let mut billions = Vec::new();
+    while let Some(0) = rest.last() {
+        rest.pop();
+    }
+    while !rest.is_empty() {
+        let mut over = 0u64;
+        for digit in rest.iter_mut().rev() {
+            let value = over << bits | u64::from(*digit);
+            *digit = u32::try_from(value / BILLION).unwrap_or(0);
+            over = value % BILLION;
+        }
+        billions.push(over);
+        while let Some(0) = rest.last() {
+            rest.pop();
+        }
+    }
+    let mut parts = billions.iter().rev();
+    put!(out, "{}", parts.next().unwrap_or(&0));
+    for part in parts {
+        put!(out, "{part:09}");
+    }
+}
+
+/// The first hexadecimal digits of a huge integer.
+fn push_beginning(digits: &[u32], bits: usize, out: &mut String) {
+    let total = digits.len() * bits - digits.last().map_or(0, |top| top.leading_zeros() as usize - (32 - bits));
+    let bit = |at: usize| digits.get(at / bits).is_some_and(|digit| digit >> (at % bits) & 1 != 0);
+    let hex = total.div_ceil(4);
+    out.push_str("0x");
+    for place in (hex.saturating_sub(HUGE_DIGITS)..hex).rev() {
+        let value = (0..4).fold(0, |value, low| value | u32::from(bit(place * 4 + low)) << low);
+        put!(out, "{value:x}");
+    }
+    out.push('…');
 }
 
 /// `_str`, if somebody asked for the text before; else the parts that it would be made of.

@@ -13,19 +13,26 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 mod classes;
 mod code;
 mod discovery;
+mod exit;
 mod frame;
 mod guard;
 mod hooks;
+mod identity;
 mod label;
+mod logging;
+mod logical;
 mod names;
 mod object;
 mod runtime;
 mod selftest;
 mod session;
 mod shim;
+mod signal;
+mod sinks;
 mod statements;
 mod testing;
 mod value;
+mod vectors;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -45,16 +52,21 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_evaluate, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_event, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_print, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::_test_parses_to, module)?)?;
     module.add_function(wrap_pyfunction!(session::start, module)?)?;
     module.add_function(wrap_pyfunction!(session::stop, module)?)?;
     module.add_function(wrap_pyfunction!(session::add_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
-    module.add_function(wrap_pyfunction!(session::summary, module)?)?;
+    module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_upload, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_hooks, module)?)?;
     Ok(())
 }

@@ -77,7 +77,10 @@ static CACHE: Held<Cache> = Held::new(Cache { interner: None, names: Vec::new() 
 static SESSION: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static THREAD: std::cell::Cell<(u64, ThreadInfo)> = const { std::cell::Cell::new((0, ThreadInfo { id: 0, name: 0 })) };
+    /// The session, how often the name was looked for, and what was found.
+    static THREAD: std::cell::Cell<(u64, u32, ThreadInfo)> = const {
+        std::cell::Cell::new((0, 0, ThreadInfo { id: 0, name: ThreadInfo::UNNAMED }))
+    };
 }
 
 /// Begins or ends the use of a session's tables. Forgets everything kept from the one before.
@@ -133,7 +136,7 @@ fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
 
 /// The number of a class that is looked at for the first time, and whether it or an ancestor is redacted.
 pub fn class(class: Class<'_>) -> TypeInfo {
-    let Some(tables) = tables() else { return TypeInfo { id: 0, redacted: false } };
+    let Some(tables) = tables() else { return TypeInfo { id: 0, redacted: false, labelled: false } };
     let mut qualified = String::new();
     let redaction = tables.redaction();
     let redacted = redaction.has_types()
@@ -146,7 +149,7 @@ pub fn class(class: Class<'_>) -> TypeInfo {
         let interner = cache.interner.as_mut()?;
         Some(interner.type_id(Text::Utf8(&qualified), class.qualified_name(), redacted))
     });
-    TypeInfo { id: id.flatten().unwrap_or(INLINE), redacted }
+    TypeInfo { id: id.flatten().unwrap_or(INLINE), redacted, labelled: false }
 }
 
 /// Writes `module.Qualified.Name`.
@@ -157,16 +160,20 @@ pub fn qualify(class: Class<'_>, out: &mut String) {
     class.qualified_name().push_to(out);
 }
 
+/// How often a thread without a name is asked again: it may get one after its first hit.
+const MOST_ASKED: u32 = 32;
+
 /// The current thread. Its name is read once per thread and session, by `find`, which runs nothing of the program.
 pub fn thread(id: u64, find: impl FnOnce() -> Option<u32>) -> ThreadInfo {
     let session = SESSION.load(Ordering::Relaxed);
     THREAD.with(|kept| {
-        let (of, info) = kept.get();
-        if of == session && info.id == id {
+        let (of, asked, info) = kept.get();
+        let asked = if of == session && info.id == id { asked } else { 0 };
+        if asked > 0 && (info.name != ThreadInfo::UNNAMED || asked >= MOST_ASKED) {
             return info;
         }
-        let info = ThreadInfo { id, name: find().unwrap_or(0) };
-        kept.set((session, info));
+        let info = ThreadInfo { id, name: find().unwrap_or(ThreadInfo::UNNAMED) };
+        kept.set((session, asked + 1, info));
         info
     })
 }

@@ -5,18 +5,22 @@
 //! and answers with the ticket. A file that starts to run is looked at in its own thread, before its first line.
 
 use crate::code;
-use crate::discovery::{self, Found};
+use crate::discovery::{self, Chosen, FileCode, FileId, Named, PyFunction, Read, Started};
 use crate::frame::{self, Layout};
 use crate::hooks::{self, CodeSite, ProbeSite};
 use crate::names::Held;
 use crate::object::{Owned, Ref};
+use crate::shim;
 use crate::statements::Opcodes;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::HashSet;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+use stroboscope_core::clock::{Clock, SystemClock};
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Outcome, Runtime, Site, StackFrame, Ticket};
 use stroboscope_core::probe::location;
 use stroboscope_core::probe::model::Location;
@@ -28,14 +32,46 @@ enum Wish {
     Install(Arc<LiveProbe>, Ticket),
     Remove(Arc<LiveProbe>),
     Rearm(Vec<Arc<LiveProbe>>),
+    /// Log lines wait.
+    Log,
+    /// A module that a probe's name was not found in may have gone on.
+    Again,
     End,
 }
 
-/// A probe whose code is not loaded yet.
-struct Waiting {
+/// A probe in force: placed, or waiting for its code. Every file that starts to run may concern it.
+struct Entry {
     live: Arc<LiveProbe>,
     ticket: Ticket,
+    /// What the core was told last.
+    told: Told,
+    /// The files it is placed in.
+    files: Vec<String>,
+    /// The number of code objects it is placed in.
+    copies: usize,
 }
+
+/// What the core was told of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Placed,
+    Waits,
+    /// A name is not in its module, which is still running: looked for again that many times.
+    Again(u32),
+    Refused,
+}
+
+/// Code objects that one probe is placed in at most: a program may compile the same file without end.
+const MAX_COPIES: usize = 1_000;
+/// How often a name is looked for again that its module, just started, may still define.
+const MAX_AGAIN: u32 = 7;
+/// The first pause before that; each is twice the one before.
+const FIRST_AGAIN: Duration = Duration::from_millis(20);
+/// How often modules are looked at for probes that wait, if no tool id is left to be told of files that start.
+const LOOK: Duration = Duration::from_millis(200);
+/// Nanoseconds that a place without a probe costs when it runs for the first time after its code was armed.
+const FIRST_RUN_NS: u64 = 60;
 
 /// What the hands and the callbacks share, under the GIL.
 struct Hands {
@@ -47,8 +83,13 @@ struct Hands {
     events: Events,
     opcodes: Arc<Opcodes>,
     session: Option<Arc<Session>>,
-    waiting: Vec<Waiting>,
+    entries: Vec<Entry>,
+    wishes: Option<Sender<Wish>>,
     watches_unwind: bool,
+    /// Nanoseconds for which the last installation held the GIL.
+    held: u64,
+    /// In a forked child code may still be armed as the parent left it.
+    forked: bool,
 }
 
 /// The numbers of the events.
@@ -80,11 +121,35 @@ pub struct PyRuntime {
 impl PyRuntime {
     /// Takes two tool ids, or one, and starts the hands.
     pub fn start(py: Python<'_>) -> PyResult<Self> {
-        let hands = take_tools(py)?;
-        HANDS.with(|slot| *slot = Some(hands));
+        let mut hands = take_tools(py)?;
         let (wishes, orders) = channel();
+        hands.wishes = Some(wishes.clone());
+        discovery::begin(py, hands.discovery.is_some())?;
+        HANDS.with(|slot| *slot = Some(hands));
         let thread = spawn(orders)?;
         Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// In a forked child: a runtime with hands of its own, on the tools that the parent took. The parent's are left behind.
+    pub fn reborn(py: Python<'_>) -> PyResult<Self> {
+        let (wishes, orders) = channel();
+        HANDS.with(|hands| {
+            if let Some(hands) = hands {
+                let old =
+                    (hands.session.take(), std::mem::take(&mut hands.entries), hands.wishes.replace(wishes.clone()));
+                std::mem::forget(old);
+                hands.forked = true;
+            }
+        });
+        hooks::end();
+        watch_unwind(py)?;
+        let thread = spawn(orders)?;
+        Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What wakes the hands when log lines wait.
+    pub fn waker(&self) -> Waker {
+        Waker(self.wishes.clone())
     }
 
     /// Tells the hands whom to answer, and lets files be seen from now on.
@@ -102,7 +167,25 @@ impl PyRuntime {
         Ok(())
     }
 
-    /// Ends the hands and leaves `sys.monitoring` as it was. The caller has stopped the session.
+    /// Ends all hits: what is captured from now on could not be delivered any more.
+    pub fn silence(py: Python<'_>) -> PyResult<()> {
+        let tools = HANDS.with(|hands| {
+            let hands = hands.as_mut()?;
+            hands.watches_unwind = false;
+            Some((hands.set_local_events.clone_ref(py), hands.set_events.clone_ref(py), hands.probes, hands.discovery))
+        });
+        let Some((set_local_events, set_events, probes, discovery)) = tools.flatten() else { return Ok(()) };
+        for site in hooks::with_probe(|_| true) {
+            arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
+        }
+        for tool in [Some(probes), discovery].into_iter().flatten() {
+            set_events.call1(py, (tool, 0))?;
+        }
+        hooks::end();
+        Ok(())
+    }
+
+    /// Ends the hands and leaves `sys.monitoring` as it was. The caller has ended the hits and stopped the session.
     pub fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.wish(Wish::End);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -111,14 +194,10 @@ impl PyRuntime {
             py.detach(|| drop(thread.join()));
         }
         let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
-        for site in hooks::with_probe(|_| true) {
-            arm(py, &hands.set_local_events, hands.probes, site.code.borrow(), 0)?;
-        }
         let monitoring = py.import("sys")?.getattr("monitoring")?;
         for tool in [Some(hands.probes), hands.discovery].into_iter().flatten() {
             free_tool(&monitoring, tool)?;
         }
-        hooks::end();
         discovery::forget();
         Ok(())
     }
@@ -126,6 +205,17 @@ impl PyRuntime {
     fn wish(&self, wish: Wish) {
         // After the end nobody listens, and nothing is left to be done.
         let _ = self.wishes.send(wish);
+    }
+}
+
+/// Wakes the hands.
+pub struct Waker(Sender<Wish>);
+
+impl Waker {
+    /// Lets them look at the log lines.
+    pub fn wake(&self) {
+        // After the end nobody listens; then the next start or call finds the lines.
+        let _ = self.0.send(Wish::Log);
     }
 }
 
@@ -150,17 +240,30 @@ impl Runtime for PyRuntime {
 
 #[allow(clippy::disallowed_methods, reason = "the hands: the core's worker must not wait for the GIL")]
 fn spawn(orders: Receiver<Wish>) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("stroboscope-hands".to_owned()).spawn(move || {
-        while let Ok(wish) = orders.recv() {
-            if matches!(wish, Wish::End) {
-                return;
-            }
-            // `None`: the interpreter is at its end, and wants nothing of us.
-            if Python::try_attach(|py| crate::guard::caught(|| fulfil(py, wish))).is_none() {
-                return;
-            }
+    std::thread::Builder::new().name("stroboscope-hands".to_owned()).spawn(move || serve(&orders))
+}
+
+/// The hands' life. Wishes that are there already are fulfilled together, so that they share one look for code.
+fn serve(orders: &Receiver<Wish>) {
+    let mut pause: Option<Duration> = None;
+    loop {
+        let first = match pause {
+            Some(pause) => orders.recv_timeout(pause),
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let mut wishes = match first {
+            Ok(wish) => vec![wish],
+            Err(RecvTimeoutError::Timeout) => vec![Wish::Again],
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        wishes.extend(orders.try_iter());
+        if wishes.iter().any(|wish| matches!(wish, Wish::End)) {
+            return;
         }
-    })
+        // `None`: the interpreter is at its end, and wants nothing of us.
+        let Some(next) = Python::try_attach(|py| crate::guard::caught(|| fulfil(py, wishes)).flatten()) else { return };
+        pause = next;
+    }
 }
 
 fn take_tools(py: Python<'_>) -> PyResult<Hands> {
@@ -200,8 +303,11 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         },
         opcodes: Arc::new(Opcodes::read(py)?),
         session: None,
-        waiting: Vec::new(),
+        entries: Vec::new(),
+        wishes: None,
         watches_unwind: false,
+        held: 0,
+        forked: false,
     })
 }
 
@@ -222,59 +328,364 @@ fn arm(py: Python<'_>, set_local_events: &Py<PyAny>, tool: u8, code: Ref<'_>, ev
     set_local_events.call1(py, (tool, code, events)).map(drop)
 }
 
-fn fulfil(py: Python<'_>, wish: Wish) {
-    let result = match wish {
-        Wish::Install(live, ticket) => {
-            let outcome = install(py, &live, &discovery::everything(py)).unwrap_or_else(|error| refused(&error));
-            settle(live, ticket, outcome);
-            Ok(())
+/// Does what is wished. Answers when to look again without a wish.
+fn fulfil(py: Python<'_>, wishes: Vec<Wish>) -> Option<Duration> {
+    let mut installs = Vec::new();
+    for wish in wishes {
+        if !matches!(wish, Wish::Install(..)) {
+            // In the order of the wishes: a removal may be of a probe that was just added.
+            install_all(py, &std::mem::take(&mut installs));
         }
-        Wish::Remove(live) => remove(py, &live),
-        Wish::Rearm(lives) => rearm(py, &lives),
-        Wish::End => Ok(()),
-    };
-    if let Err(error) = result {
-        log::warn!(target: "stroboscope", "a hook could not be changed: {error}");
+        let result = match wish {
+            Wish::Install(live, ticket) => {
+                installs.push(live.slot);
+                let entry = Entry { live, ticket, told: Told::Nothing, files: Vec::new(), copies: 0 };
+                HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.push(entry)));
+                Ok(())
+            }
+            Wish::Remove(live) => remove(py, &live),
+            Wish::Rearm(lives) => rearm(py, &lives),
+            Wish::Again => {
+                again(py);
+                Ok(())
+            }
+            Wish::Log => {
+                crate::logging::drain(py);
+                Ok(())
+            }
+            Wish::End => Ok(()),
+        };
+        if let Err(error) = result {
+            log::warn!(target: "stroboscope", "a hook could not be changed: {error}");
+        }
     }
+    install_all(py, &installs);
+    next_look()
+}
+
+/// When something has to be looked at without being asked.
+fn next_look() -> Option<Duration> {
+    let next = HANDS.with(|hands| {
+        let hands = hands.as_ref()?;
+        let again = hands.entries.iter().filter_map(|entry| match entry.told {
+            Told::Again(times) => Some(FIRST_AGAIN * (1 << times.min(MAX_AGAIN))),
+            Told::Waits if hands.discovery.is_none() => Some(LOOK),
+            _ => None,
+        });
+        again.min()
+    });
+    next.flatten()
+}
+
+/// Probes whose place may have appeared meanwhile.
+fn again(py: Python<'_>) {
+    let slots = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let unseen = hands.discovery.is_none();
+        let wanted = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
+        Some(hands.entries.iter().filter(wanted).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+    });
+    install_all(py, &slots.flatten().unwrap_or_default());
 }
 
 fn refused(error: &PyErr) -> Outcome {
     Outcome::Refused { kind: "InternalError", reason: format!("CPython refused the hook: {error}") }
 }
 
-/// Answers the core, and keeps what waits.
-fn settle(live: Arc<LiveProbe>, ticket: Ticket, outcome: Outcome) {
-    let session = HANDS.with(|hands| {
-        let hands = hands.as_mut()?;
-        if matches!(outcome, Outcome::Waiting(_)) {
-            hands.waiting.push(Waiting { live, ticket });
+/// What is known of a probe's place before code is read.
+enum Target {
+    Lines(Vec<FileId>),
+    Method(Vec<FileId>),
+    /// No file is known; a look for code may find one.
+    Missing(Outcome),
+    /// It is decided.
+    Settled(Outcome),
+}
+
+impl Target {
+    fn files(&self) -> &[FileId] {
+        match self {
+            Target::Lines(files) | Target::Method(files) => files,
+            _ => &[],
         }
-        hands.session.clone()
+    }
+}
+
+/// Places probes. What is not in the index is looked for once for all of them.
+fn install_all(py: Python<'_>, slots: &[u32]) {
+    if slots.is_empty() {
+        return;
+    }
+    let began = SystemClock.monotonic();
+    let lives = HANDS.with(|hands| {
+        let entries = hands.as_ref()?.entries.iter().filter(|entry| slots.contains(&entry.live.slot));
+        Some(entries.map(|entry| Arc::clone(&entry.live)).collect::<Vec<_>>())
     });
-    if let Some(session) = session.flatten() {
+    let lives = lives.flatten().unwrap_or_default();
+    let aim = |live: &Arc<LiveProbe>| target(py, live).unwrap_or_else(|error| Target::Settled(refused(&error)));
+    let mut targets: Vec<Target> = lives.iter().map(aim).collect();
+    let files = targets.iter().flat_map(Target::files).copied();
+    let wanted: HashSet<FileId> = files.filter(|&file| !discovery::is_complete(file)).collect();
+    let missing = lives.iter().zip(&targets).filter(|(_, target)| matches!(target, Target::Missing(_)));
+    let missing: Vec<&str> = missing
+        .filter_map(|(live, _)| match &live.probe.location {
+            Location::Lines { file, .. } => Some(file.as_str()),
+            Location::Method { .. } => None,
+        })
+        .collect();
+    if !wanted.is_empty() || !(missing.is_empty() || discovery::has_looked()) {
+        if let Err(error) = discovery::search(py, &wanted, &missing) {
+            log::warn!(target: "stroboscope", "loaded code could not be looked for: {error}");
+        }
+        for (live, target) in lives.iter().zip(&mut targets) {
+            if matches!(target, Target::Missing(_)) {
+                *target = aim(live);
+            }
+        }
+    }
+    for (live, target) in lives.iter().zip(targets) {
+        let outcome = install(py, live, target).unwrap_or_else(|error| refused(&error));
+        settle(live.slot, outcome);
+    }
+    let held = SystemClock.monotonic() - began;
+    HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));
+}
+
+thread_local! {
+    /// Nanoseconds of the installation under way for which the GIL was not held.
+    static RELEASED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Notes time without the GIL.
+pub fn released(nanoseconds: u64) {
+    RELEASED.set(RELEASED.get() + nanoseconds);
+}
+
+fn target(py: Python<'_>, live: &LiveProbe) -> PyResult<Target> {
+    match &live.probe.location {
+        Location::Lines { file, .. } => Ok(match discovery::choose(py, file)? {
+            Chosen::Files(files) => Target::Lines(files),
+            Chosen::Importable(path) => {
+                Target::Missing(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it")))
+            }
+            Chosen::Ours(path) => Target::Settled(Outcome::Blocked(format!(
+                "{path} is a part of stroboscope, whose own code is never instrumented"
+            ))),
+            Chosen::Ambiguous(reason) => Target::Settled(Outcome::Refused { kind: "AmbiguousFile", reason }),
+            Chosen::Missing => Target::Missing(Outcome::NotFound(format!(
+                "source file not found: no loaded file and none on sys.path is like {file}; the probe goes on waiting"
+            ))),
+        }),
+        Location::Method { type_name, method, .. } => {
+            let mut loaded = false;
+            for (module, _) in location::readings(type_name, method) {
+                if module == "stroboscope" || module.starts_with("stroboscope.") {
+                    return Ok(Target::Settled(Outcome::Blocked(format!(
+                        "module `{module}` is a part of stroboscope, whose own code is never instrumented"
+                    ))));
+                }
+                let files = discovery::files_of_module(py, &module)?;
+                if !files.is_empty() {
+                    return Ok(Target::Method(files));
+                }
+                loaded |= discovery::is_loaded(py, &module)?;
+            }
+            if loaded {
+                return Ok(Target::Method(Vec::new()));
+            }
+            for (module, _) in location::readings(type_name, method) {
+                let path = module.replace('.', "/");
+                for file in [format!("{path}.py"), format!("{path}/__init__.py")] {
+                    if let Some(found) = discovery::importable(py, &file)? {
+                        return Ok(Target::Settled(Outcome::Waiting(format!(
+                            "module `{module}` ({found}) is not imported yet; the probe waits for it"
+                        ))));
+                    }
+                }
+            }
+            Ok(Target::Missing(Outcome::NotFound(format!(
+                "module not found: no loaded module and none on sys.path is called `{type_name}`; the probe goes on waiting"
+            ))))
+        }
+    }
+}
+
+/// Answers the core, and keeps what it was told.
+fn settle(slot: u32, outcome: Outcome) {
+    let answer = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        let before = entry.told;
+        entry.told = match &outcome {
+            Outcome::Done { .. } => Told::Placed,
+            Outcome::Waiting(_) | Outcome::NotFound(_) => Told::Waits,
+            Outcome::Refused { kind: MISSING_NAME, .. } => match before {
+                Told::Again(times) if times < MAX_AGAIN => Told::Again(times + 1),
+                _ => Told::Refused,
+            },
+            Outcome::Refused { .. } | Outcome::Blocked(_) => Told::Refused,
+        };
+        // Nothing new, or not the last word.
+        let quiet = matches!(entry.told, Told::Again(_)) || (before == Told::Waits && entry.told == Told::Waits);
+        if quiet {
+            return None;
+        }
+        Some((hands.session.clone()?, entry.ticket))
+    });
+    if let Some((session, ticket)) = answer.flatten() {
         session.installed(ticket, outcome);
     }
 }
 
-/// A file begins to run: it is noted, and probes that waited for it are placed. Called by the discovery callback.
+/// A file begins to run: it is noted, and the probes that concern it are placed. Called by the discovery callback.
 pub fn module_starts(code: Ref<'_>) {
-    discovery::note(code);
-    let waiting = HANDS.with(|hands| hands.as_mut().map(|hands| std::mem::take(&mut hands.waiting))).flatten();
-    let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) else { return };
+    // SAFETY: the GIL is held, and the innermost frame is the one that starts; its globals stay while it does.
+    let globals = unsafe {
+        let frame = shim::strobe_top_frame();
+        if frame.is_null() { None } else { Ref::new(shim::strobe_frame_globals(frame)) }
+    };
+    let Some(started) = discovery::note(code, globals) else { return };
+    let concerned = HANDS.with(|hands| {
+        let entries = hands.as_ref()?.entries.iter().filter(|entry| concerns(entry, &started));
+        Some(entries.map(|entry| Arc::clone(&entry.live)).collect::<Vec<_>>())
+    });
+    let Some(concerned) = concerned.flatten().filter(|concerned| !concerned.is_empty()) else { return };
     // SAFETY: callbacks run with the GIL held.
     let py = unsafe { Python::assume_attached() };
-    let found = discovery::noted();
-    for Waiting { live, ticket } in waiting {
-        let outcome = install(py, &live, &found).unwrap_or_else(|error| refused(&error));
-        settle(live, ticket, outcome);
+    let mut file = discovery::functions_of(py, code, &started.name);
+    let mut looks_again = false;
+    for live in concerned {
+        let outcome = match &live.probe.location {
+            Location::Lines { lines, .. } => in_lines(py, &live, &mut file, &started.name, lines, false),
+            Location::Method { type_name, method, .. } => {
+                let module = if started.module == "__main__" { type_name } else { &started.module };
+                in_method(py, &live, &mut file, &started.name, module, &wanted_in(type_name, method, &started), false)
+            }
+        };
+        let outcome = outcome.unwrap_or_else(|error| refused(&error));
+        looks_again |= started_outcome(live.slot, outcome);
+    }
+    if looks_again {
+        let wishes = HANDS.with(|hands| hands.as_ref().and_then(|hands| hands.wishes.clone())).flatten();
+        // After the end nobody listens, and nothing is left to be done.
+        drop(wishes.map(|wishes| wishes.send(Wish::Again)));
     }
 }
 
-/// Places a probe in the code that was found.
-fn install(py: Python<'_>, live: &Arc<LiveProbe>, found: &Found) -> PyResult<Outcome> {
-    match &live.probe.location {
-        Location::Lines { file, lines } => install_lines(py, live, found, file, lines),
-        Location::Method { type_name, method, .. } => install_method(py, live, found, type_name, method),
+/// Answers for a file that just started. True if the name may still come, as the module runs.
+fn started_outcome(slot: u32, outcome: Outcome) -> bool {
+    let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
+    let keeps = HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        if entry.told == Told::Placed && !matches!(outcome, Outcome::Done { .. }) {
+            return Some(true); // the new copy lacks the place, the old one has it
+        }
+        if missing {
+            entry.told = Told::Again(0);
+        }
+        Some(false)
+    });
+    if keeps.flatten() != Some(true) {
+        settle(slot, outcome);
+    }
+    missing
+}
+
+/// True if a file that starts may hold a probe's place.
+fn concerns(entry: &Entry, started: &Started) -> bool {
+    match &entry.live.probe.location {
+        Location::Lines { file, .. } => match entry.told {
+            Told::Placed => entry.files.contains(&started.name),
+            _ => discovery::means(file, started),
+        },
+        Location::Method { type_name, method, .. } => location::readings(type_name, method)
+            .iter()
+            .any(|(module, _)| discovery::is_module(module, &started.module, &started.name)),
+    }
+}
+
+/// The name that a method probe means in a module that starts.
+fn wanted_in(type_name: &str, method: &str, started: &Started) -> String {
+    let readings = location::readings(type_name, method);
+    let reading = readings.into_iter().find(|(module, _)| discovery::is_module(module, &started.module, &started.name));
+    reading.map_or_else(|| method.to_owned(), |(_, wanted)| wanted)
+}
+
+/// Places a probe in files.
+fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> PyResult<Outcome> {
+    match (target, &live.probe.location) {
+        (Target::Missing(outcome) | Target::Settled(outcome), _) => Ok(outcome),
+        (Target::Lines(files), Location::Lines { lines, .. }) => {
+            let mut last = None;
+            for file in files {
+                let name = discovery::name(file);
+                let outcome = with_code(py, file, |code| in_lines(py, live, code, &name, lines, true))?;
+                last = Some(better(last, outcome));
+            }
+            Ok(last.unwrap_or_else(stopping))
+        }
+        (Target::Method(files), Location::Method { type_name, method, .. }) => {
+            let mut last = None;
+            for (module, wanted) in location::readings(type_name, method) {
+                let mine = discovery::files_of_module(py, &module)?;
+                for &file in mine.iter().filter(|file| files.contains(file)) {
+                    let name = discovery::name(file);
+                    let place = |code: &mut FileCode| in_method(py, live, code, &name, &module, &wanted, true);
+                    last = Some(better(last, with_code(py, file, place)?));
+                }
+                if files.is_empty() && discovery::is_loaded(py, &module)? {
+                    last = Some(better(last, not_python(py, &module, &wanted)?));
+                }
+            }
+            Ok(last.unwrap_or_else(stopping))
+        }
+        _ => Ok(stopping()),
+    }
+}
+
+fn stopping() -> Outcome {
+    Outcome::Waiting("stroboscope is stopping".to_owned())
+}
+
+/// Of two outcomes the one to tell: the first that placed something.
+fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
+    match one {
+        Some(one) if matches!(one, Outcome::Done { .. }) || !matches!(other, Outcome::Done { .. }) => one,
+        _ => other,
+    }
+}
+
+/// A name in a module without Python code.
+fn not_python(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Outcome> {
+    Ok(match discovery::named(py, module, wanted)? {
+        Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason },
+        _ => missing_name(module, wanted, &[]),
+    })
+}
+
+/// The wire's word for a name that its module does not have.
+const MISSING_NAME: &str = "NoSuchMethod";
+
+fn missing_name(module: &str, wanted: &str, names: &[String]) -> Outcome {
+    let near = location::nearest_names(wanted, names.iter().map(String::as_str));
+    let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
+    Outcome::Refused { kind: MISSING_NAME, reason: format!("no Python function `{wanted}` in module `{module}`{near}") }
+}
+
+/// Uses the functions of a file. If another copy of it starts meanwhile (its thread runs while ours reads), again.
+fn with_code(
+    py: Python<'_>,
+    file: FileId,
+    mut place: impl FnMut(&mut FileCode) -> PyResult<Outcome>,
+) -> PyResult<Outcome> {
+    loop {
+        let before = discovery::changes(file);
+        let mut code = discovery::functions(py, file, true);
+        let outcome = place(&mut code);
+        discovery::keep_read(file, code);
+        if outcome.is_err() || discovery::changes(file) == before {
+            return outcome;
+        }
     }
 }
 
@@ -282,126 +693,239 @@ fn opcodes() -> Option<Arc<Opcodes>> {
     HANDS.with(|hands| hands.as_ref().map(|hands| Arc::clone(&hands.opcodes))).flatten()
 }
 
-fn install_lines(py: Python<'_>, live: &Arc<LiveProbe>, found: &Found, file: &str, lines: &[u32]) -> PyResult<Outcome> {
-    let files = found.files();
-    let candidates: Vec<_> = files.iter().map(|file| location::Candidate::new(file, false)).collect();
-    let chosen = match location::choose(&candidates, file) {
-        location::Choice::File(chosen) => chosen,
-        location::Choice::Ambiguous(reason) => return Ok(Outcome::Refused { kind: "AmbiguousFile", reason }),
-        location::Choice::None => return Ok(Outcome::Waiting(format!("no file like {file} is loaded yet"))),
-    };
-    let Some(opcodes) = opcodes() else { return Ok(Outcome::Waiting("stroboscope is stopping".to_owned())) };
-    let mut site = Site::default();
-    let mut notes = Vec::new();
-    for index in chosen {
-        let name = &files[index];
-        let functions = discovery::functions(py, found.codes(name), &opcodes)?;
-        let plain: Vec<_> = functions.iter().map(|function| function.plain.clone()).collect();
-        for &line in lines {
-            let choice = match location::resolve_line(&plain, line, &CAPABILITIES) {
-                Ok(choice) => choice,
-                Err(reason) => {
-                    remove(py, live)?;
-                    return Ok(Outcome::Refused { kind: "NoSuchLine", reason });
-                }
-            };
-            for &at in &choice.functions {
-                let function = &functions[at];
-                let offsets = function.starts.iter().filter(|start| start.line == choice.line);
-                let offsets: Vec<i64> = offsets.map(|start| i64::from(start.offset)).collect();
-                place(py, live, function.code.borrow(), Some((choice.line, &offsets)))?;
-                site.function.clone_from(&function.plain.name);
-            }
-            site.lines.push(choice.line);
-            notes.extend(choice.note);
-        }
-        site.file.clone_from(name);
+/// Places a line probe in the functions of a file.
+fn in_lines(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    name: &str,
+    lines: &[u32],
+    release: bool,
+) -> PyResult<Outcome> {
+    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
+    if code.functions.is_empty() {
+        return Ok(Outcome::Waiting(format!(
+            "{name} has run and left no function behind; the probe waits for it to run again"
+        )));
     }
+    let mut site = Site { file: name.to_owned(), ..Site::default() };
+    let mut notes = Vec::new();
+    for &line in lines {
+        // Only functions around the line can hold it. All of them are read to say what comes nearest.
+        let around = |function: &PyFunction| function.plain.first <= line && line <= function.plain.last;
+        discovery::read(py, code, &opcodes, release, around)?;
+        let plain: Vec<_> = code.functions.iter().map(|function| function.plain.clone()).collect();
+        let mut choice = location::resolve_line(&plain, line, &CAPABILITIES);
+        if choice.is_err() {
+            discovery::read(py, code, &opcodes, release, |_| true)?;
+            let plain: Vec<_> = code.functions.iter().map(|function| function.plain.clone()).collect();
+            choice = location::resolve_line(&plain, line, &CAPABILITIES);
+        }
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(mut reason) => {
+                let has_top = code.functions.iter().any(|one| one.plain.kind == location::FunctionKind::Module);
+                if !has_top {
+                    reason.push_str("; lines outside of functions ran before the probe came");
+                }
+                unplace(py, live)?;
+                return Ok(Outcome::Refused { kind: "NoSuchLine", reason });
+            }
+        };
+        for &at in &choice.functions {
+            let function = &code.functions[at];
+            let Some(read) = &function.read else { continue };
+            let offsets = read.starts.iter().filter(|start| start.line == choice.line);
+            let offsets: Vec<i64> = offsets.map(|start| i64::from(start.offset)).collect();
+            place(py, live, function.code.borrow(), read, Some((choice.line, &offsets)))?;
+            site.function.clone_from(&function.plain.name);
+        }
+        site.lines.push(choice.line);
+        notes.extend(choice.note);
+    }
+    placed_in(live.slot, name);
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
 }
 
-fn install_method(
-    py: Python<'_>,
-    live: &Arc<LiveProbe>,
-    found: &Found,
-    type_name: &str,
-    method: &str,
-) -> PyResult<Outcome> {
-    let mut missing = None;
-    for (module, wanted) in location::readings(type_name, method) {
-        let Some(file) = discovery::file_of_module(py, &module) else { continue };
-        let all = discovery::flat(found.codes(&file));
-        let names: Vec<String> = all.iter().map(|code| discovery::qualified(code.borrow())).collect();
-        let matching = all.iter().zip(&names).filter(|(_, name)| location::is_method(name, &wanted));
-        let mut site = None;
-        for (code, name) in matching {
-            place(py, live, code.borrow(), None)?;
-            let function = discovery::bare(code.borrow());
-            site = Some(Site {
-                file: file.clone(),
-                lines: Vec::new(),
-                type_name: module.clone(),
-                method: name.clone(),
-                function,
-            });
+fn placed_in(slot: u32, name: &str) {
+    HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        if !entry.files.iter().any(|file| file == name) {
+            entry.files.push(name.to_owned());
         }
-        if let Some(site) = site {
-            return Ok(Outcome::Done { note: None, site });
-        }
-        let near = location::nearest_names(&wanted, names.iter().map(String::as_str));
-        let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
-        missing.get_or_insert(format!("no Python function `{wanted}` in module `{module}`{near}"));
-    }
-    Ok(match missing {
-        Some(reason) => Outcome::Refused { kind: "NoSuchMethod", reason },
-        None => Outcome::Waiting(format!("module `{type_name}` is not loaded yet")),
-    })
+        Some(())
+    });
 }
 
-/// Adds a probe to a code object and arms it.
-fn place(py: Python<'_>, live: &Arc<LiveProbe>, code: Ref<'_>, line: Option<(u32, &[i64])>) -> PyResult<()> {
+/// Places a method probe in the functions of a file.
+fn in_method(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    name: &str,
+    module: &str,
+    wanted: &str,
+    has_run: bool,
+) -> PyResult<Outcome> {
+    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
+    let getter = if has_run { discovery::getter_of_property(py, module, wanted)? } else { None };
+    let mut found = methods(py, code, wanted, getter);
+    if found.is_empty() && has_run {
+        match discovery::named(py, module, wanted)? {
+            Named::Function(target) => {
+                let same = |function: &PyFunction| function.code.borrow() == target.borrow();
+                found.extend(code.functions.iter().position(same));
+            }
+            Named::Not(reason) => return Ok(Outcome::Refused { kind: "NotAPythonFunction", reason }),
+            Named::Missing => {}
+        }
+    }
+    let Some(&first) = found.first() else {
+        let callable = |function: &&PyFunction| function.plain.kind == location::FunctionKind::Function;
+        let names = code.functions.iter().filter(callable).map(|function| function.qualified.clone());
+        return Ok(missing_name(module, wanted, &names.collect::<Vec<_>>()));
+    };
+    let targets: HashSet<usize> = found.iter().map(|&at| code.functions[at].code.borrow().pointer() as usize).collect();
+    discovery::read(py, code, &opcodes, has_run, |function| {
+        targets.contains(&(function.code.borrow().pointer() as usize))
+    })?;
+    for &at in &found {
+        let function = &code.functions[at];
+        let Some(read) = &function.read else { continue };
+        place(py, live, function.code.borrow(), read, None)?;
+    }
+    placed_in(live.slot, name);
+    let function = &code.functions[first];
+    let site = Site {
+        file: name.to_owned(),
+        lines: Vec::new(),
+        type_name: module.to_owned(),
+        method: function.qualified.clone(),
+        function: function.plain.name.clone(),
+    };
+    Ok(Outcome::Done { note: None, site })
+}
+
+/// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.
+fn methods(py: Python<'_>, code: &FileCode, wanted: &str, getter: Option<u32>) -> Vec<usize> {
+    let functions = &code.functions;
+    let named = |function: &PyFunction| {
+        matches!(function.plain.kind, location::FunctionKind::Function | location::FunctionKind::Lambda)
+            && location::is_method(&function.qualified, wanted)
+    };
+    let mut found: Vec<usize> = (0..functions.len()).filter(|&at| named(&functions[at])).collect();
+    let mut classes = HashSet::new();
+    found.retain(|&at| {
+        let Some(parent) = functions[at].plain.parent else {
+            return getter.is_none_or(|line| line == functions[at].plain.first);
+        };
+        let is_class = functions[parent].plain.kind == location::FunctionKind::Class;
+        !is_class || classes.insert(parent) || !discovery::has_setters(py, functions[parent].code.borrow())
+    });
+    found
+}
+
+/// Adds a probe to a code object and arms it. It is added to a place only once.
+fn place(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: Ref<'_>,
+    read: &Read,
+    line: Option<(u32, &[i64])>,
+) -> PyResult<()> {
     let old = hooks::site(code);
+    let has = |probes: &[Rc<ProbeSite>]| probes.iter().any(|probe| probe.live.slot == live.slot);
+    let copies = HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == live.slot)?;
+        entry.copies += 1;
+        Some(entry.copies)
+    });
+    if copies.flatten().unwrap_or(0) > MAX_COPIES {
+        return Ok(());
+    }
     let layout = match &old {
         Some(old) => Rc::clone(&old.layout),
-        None => Rc::new(Layout::of(code, discovery::global_names(py, code)?)),
+        None => Rc::new(Layout::of(code, discovery::names_at(py, code, &read.globals)?)),
     };
     let symbols = frame::resolve(&layout, &live.probe.symbols);
     let symbols = symbols.ok_or_else(|| pyo3::exceptions::PyMemoryError::new_err("out of memory"))?;
     let probe = Rc::new(ProbeSite { live: Arc::clone(live), symbols, line: line.map_or(0, |(line, _)| line) });
+    let before = old.as_ref().map(|old| (!old.lines.is_empty(), !old.methods.is_empty()));
     let (mut lines, mut methods) = old.map_or_else(Default::default, |old| (old.lines.clone(), old.methods.clone()));
+    let mut sleeps = false;
     match line {
+        None if has(&methods) => return Ok(()),
         None => methods.push(probe),
         Some((_, offsets)) => {
             for &offset in offsets {
                 match lines.iter_mut().find(|(at, _)| *at == offset) {
-                    Some((_, probes)) => probes.push(Rc::clone(&probe)),
-                    None => lines.push((offset, vec![Rc::clone(&probe)])),
+                    Some((_, probes)) if has(probes) => {}
+                    Some((_, probes)) => {
+                        sleeps |= probes.iter().all(|probe| probe.live.is_disarmed());
+                        probes.push(Rc::clone(&probe));
+                    }
+                    None => {
+                        // It may have run, and have been switched off since nobody stood there.
+                        sleeps |= before.is_some_and(|(lines, _)| lines);
+                        lines.push((offset, vec![Rc::clone(&probe)]));
+                    }
                 }
             }
         }
     }
-    refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods })
+    let is_line = line.is_some();
+    sleeps |= before.is_none() && HANDS.with(|hands| hands.as_ref().is_some_and(|hands| hands.forked)) == Some(true);
+    let change = if sleeps { Change::Restart } else { Change::Keep };
+    let armed = refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods }, change)?;
+    if is_line {
+        let runs = FIRST_RUN_NS.saturating_mul(read.instructions as u64);
+        // Off and on again costs twice what on costs.
+        live.set_rearm_cost(u32::try_from((2 * armed).saturating_add(runs)).unwrap_or(u32::MAX));
+    }
+    Ok(())
 }
 
-/// Puts a site in force and sets the events that it needs.
-fn refresh(py: Python<'_>, site: CodeSite) -> PyResult<()> {
+/// What becomes of places that were switched off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// They stay so.
+    Keep,
+    /// They are switched on.
+    Restart,
+}
+
+/// Puts a site in force and sets the events that it needs. Answers the nanoseconds that CPython took to set them.
+fn refresh(py: Python<'_>, site: CodeSite, change: Change) -> PyResult<u64> {
     let Some((set_local_events, tool, events)) = HANDS
         .with(|hands| hands.as_ref().map(|hands| (hands.set_local_events.clone_ref(py), hands.probes, hands.events)))
         .flatten()
     else {
-        return Ok(());
+        return Ok(0);
     };
     let code = Owned::keep(site.code.borrow());
-    let lines = if site.lines.is_empty() { 0 } else { events.instruction };
-    let methods = if site.methods.is_empty() { 0 } else { events.start | events.end };
+    let old = hooks::site(code.borrow());
+    let needs = |site: &CodeSite| {
+        let lines = if site.lines.is_empty() { 0 } else { events.instruction };
+        lines | if site.methods.is_empty() { 0 } else { events.start | events.end }
+    };
+    let had = old.as_deref().map_or(0, needs);
+    let (had_methods, methods) = (had & events.end != 0, !site.methods.is_empty());
+    let events = needs(&site);
     hooks::replace(site);
-    // Off and on again: what was disabled before comes back.
-    arm(py, &set_local_events, tool, code.borrow(), 0)?;
-    if lines | methods != 0 {
-        arm(py, &set_local_events, tool, code.borrow(), lines | methods)?;
+    let began = SystemClock.monotonic();
+    // Another kind of event added to those that are set makes CPython (3.12, 3.13) lose some, if another tool has some too.
+    let differs = had != 0 && had != events;
+    if (change == Change::Restart || differs) && events != 0 {
+        // Off and on again: what was switched off comes back.
+        arm(py, &set_local_events, tool, code.borrow(), 0)?;
     }
-    watch_unwind(py)
+    arm(py, &set_local_events, tool, code.borrow(), events)?;
+    let took = SystemClock.monotonic() - began;
+    if had_methods != methods {
+        watch_unwind(py)?;
+    }
+    Ok(took)
 }
 
 /// Exceptions that leave a method are seen by a global event, switched on only while a method is probed.
@@ -422,11 +946,21 @@ fn watch_unwind(py: Python<'_>) -> PyResult<()> {
 }
 
 fn remove(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
-    HANDS.with(|hands| {
-        if let Some(hands) = hands {
-            hands.waiting.retain(|waiting| waiting.live.slot != live.slot);
-        }
+    let files = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let at = hands.entries.iter().position(|entry| entry.live.slot == live.slot)?;
+        let mut files = hands.entries.remove(at).files;
+        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        Some(files)
     });
+    for file in files.flatten().unwrap_or_default() {
+        discovery::release(&file);
+    }
+    unplace(py, live)
+}
+
+/// Takes a probe out of all code.
+fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
     for site in hooks::with_probe(|other| other.slot == live.slot) {
         let others = |probes: &[Rc<ProbeSite>]| -> Vec<Rc<ProbeSite>> {
             probes.iter().filter(|probe| probe.live.slot != live.slot).cloned().collect()
@@ -434,14 +968,14 @@ fn remove(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = site.lines.iter().map(|(offset, probes)| (*offset, others(probes)));
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
-        refresh(
-            py,
-            CodeSite { code: Owned::keep(site.code.borrow()), layout: Rc::clone(&site.layout), lines, methods },
-        )?;
+        let left = CodeSite { code: Owned::keep(site.code.borrow()), layout: Rc::clone(&site.layout), lines, methods };
+        // A place that nobody stands at any more runs once and is switched off.
+        refresh(py, left, Change::Keep)?;
     }
     Ok(())
 }
 
+/// Switches places on again. Others of the same code run once and switch themselves off again.
 fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
     for site in hooks::with_probe(|live| lives.iter().any(|other| other.slot == live.slot)) {
         let same = CodeSite {
@@ -450,7 +984,7 @@ fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
             lines: site.lines.clone(),
             methods: site.methods.clone(),
         };
-        refresh(py, same)?;
+        refresh(py, same, Change::Restart)?;
     }
     Ok(())
 }
@@ -458,12 +992,17 @@ fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
 /// What `status()` says of the hooks themselves.
 pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
-    let tools =
-        HANDS.with(|hands| hands.as_ref().map(|hands| (hands.probes, hands.discovery, hands.waiting.len()))).flatten();
-    if let Some((probes, discovery, waiting)) = tools {
+    let tools = HANDS.with(|hands| {
+        let hands = hands.as_ref()?;
+        let waiting = hands.entries.iter().filter(|entry| entry.told != Told::Placed).count();
+        Some((hands.probes, hands.discovery, waiting, hands.entries.len() - waiting, hands.held))
+    });
+    if let Some((probes, discovery, waiting, placed, held)) = tools.flatten() {
         out.set_item("tool", probes)?;
         out.set_item("discovery_tool", discovery)?;
         out.set_item("waiting", waiting)?;
+        out.set_item("placed", placed)?;
+        out.set_item("held_nanoseconds", held)?;
     }
     out.set_item("panics", crate::guard::panics())?;
     Ok(out)

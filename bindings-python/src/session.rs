@@ -1,53 +1,160 @@
 //! What Python can ask of the native module: start, stop, probes, status. Before the walk of a configuration; the core's
 //! session comes after.
 
-use crate::names;
 use crate::runtime::{self, PyRuntime};
+use crate::signal::{Masked, Watch};
+use crate::sinks::{self, Place, Wanted};
+use crate::{exit, hooks, identity, logging, names};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
-use stroboscope_core::config::{Settings, Show};
+use stroboscope_core::config::Settings;
+use stroboscope_core::control::agent::{self, AgentSettings};
+use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
-use stroboscope_core::control::ndjson::NdjsonSink;
-use stroboscope_core::control::terminal::{self, Look, ProbeSummary, TerminalSink};
-use stroboscope_core::control::{Sink, file};
+use stroboscope_core::control::terminal::{self, Look, ProbeSummary};
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::status::State;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
+use stroboscope_core::sender::{Sender, SenderCounters};
 use stroboscope_core::session::{Parts, ProbeReport, Session};
+
+/// How long a caller waits until it is known what becomes of its probes.
+const PLACEMENT: Duration = Duration::from_secs(1);
+/// Of the two seconds that an end may take in all.
+const DELIVERY: Duration = Duration::from_millis(1500);
 
 struct Running {
     session: Arc<Session>,
     runtime: Arc<PyRuntime>,
     memory: Memory,
+    counters: Arc<SenderCounters>,
+    wanted: Wanted,
+    watch: Watch,
+    runtime_id: String,
+    pid: u32,
 }
 
-static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
-
-fn running<R>(ask: impl FnOnce(&Running) -> R) -> PyResult<R> {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    running.as_ref().map(ask).ok_or_else(|| PyRuntimeError::new_err("stroboscope is not started"))
+enum Now {
+    /// Not started, or stopped.
+    Idle,
+    /// Started, and switched off by a setting: what is asked of it is accepted and does nothing.
+    Off,
+    On(Box<Running>),
 }
 
-fn session() -> PyResult<Arc<Session>> {
-    running(|running| Arc::clone(&running.session))
+static NOW: names::Held<Now> = names::Held::new(Now::Idle);
+
+fn not_started() -> PyErr {
+    PyRuntimeError::new_err("stroboscope is not started")
 }
 
-/// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`].
+/// Asks the running session; `None` if it is switched off.
+fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Option<R>> {
+    logging::drain(py);
+    follow_fork(py);
+    let answer = NOW.with(|now| match now {
+        Now::Idle => Err(not_started()),
+        Now::Off => Ok(None),
+        Now::On(running) => Ok(Some(ask(running))),
+    });
+    answer.unwrap_or_else(|| Err(not_started()))
+}
+
+/// True between start and stop.
+pub fn is_running() -> bool {
+    NOW.with(|now| matches!(now, Now::On(_))).unwrap_or(false)
+}
+
+fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
+    running(py, |running| Arc::clone(&running.session))
+}
+
+/// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
+/// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant.
 #[pyfunction]
-#[pyo3(signature = (options, keep = false))]
+#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
-pub fn start(py: Python<'_>, options: Vec<(String, String)>, keep: bool) -> PyResult<Vec<String>> {
-    if RUNNING.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+pub fn start(
+    py: Python<'_>,
+    options: Vec<(String, String)>,
+    keep: bool,
+    by: &str,
+    first: bool,
+    no_color: bool,
+) -> PyResult<Vec<String>> {
+    follow_fork(py);
+    if !NOW.with(|now| matches!(now, Now::Idle | Now::Off)).unwrap_or(false) {
         return Err(PyRuntimeError::new_err("stroboscope is started already"));
     }
+    logging::begin();
+    let command = by == "command";
+    // The preload speaks before the program does, and nobody sees what it returns.
+    logging::speak(by != "program");
     let (settings, mut lines) = Settings::from_environment(&options);
+    if let Some(reason) = settings.off(by != "preload", identity::vendor_debugger_runs(py)) {
+        lines.push(format!("off in this process: {reason}"));
+        log_all(&lines);
+        NOW.with(|now| *now = Now::Off);
+        return Ok(lines);
+    }
+    let place = Place { command, first, no_color, keep };
+    let wanted = Wanted::of(py, settings, place, &mut lines)?;
+    let probes = wanted.settings.probe_file.clone();
+    let running = begin(py, wanted, None, PyRuntime::start, &mut lines)?;
+    let session = Arc::clone(&running.session);
+    NOW.with(|now| *now = Now::On(Box::new(running)));
+    watch(py)?;
+    if let Some(path) = probes {
+        match file::read(&path) {
+            Ok(file) => {
+                lines.extend(file.log);
+                py.detach(|| {
+                    session.apply(file.probes);
+                    wait_for_placement(&session, None);
+                });
+            }
+            Err(error) => lines.push(error.text),
+        }
+    }
+    log_all(&lines);
+    logging::speak(command);
+    logging::drain(py);
+    Ok(lines)
+}
+
+fn log_all(lines: &[String]) {
+    for line in lines {
+        log::warn!(target: "stroboscope", "{line}");
+    }
+}
+
+/// What is there once in a process, however often it starts: the hooks of fork and of `os._exit`.
+fn watch(py: Python<'_>) -> PyResult<()> {
+    static FORK: AtomicBool = AtomicBool::new(false);
+    if !FORK.swap(true, Ordering::Relaxed) {
+        let hooks = PyDict::new(py);
+        hooks.set_item("after_in_child", wrap_pyfunction!(_after_fork, py)?)?;
+        py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    }
+    exit::watch(py)
+}
+
+/// Builds and starts a session; `make` gives the runtime.
+fn begin(
+    py: Python<'_>,
+    wanted: Wanted,
+    parent: Option<String>,
+    make: impl FnOnce(Python<'_>) -> PyResult<PyRuntime>,
+    lines: &mut Vec<String>,
+) -> PyResult<Running> {
+    let settings = wanted.settings.clone();
     let redaction = Redaction::new(
         &settings.redacted_identifiers,
         &settings.redaction_excluded_identifiers,
@@ -55,79 +162,185 @@ pub fn start(py: Python<'_>, options: Vec<(String, String)>, keep: bool) -> PyRe
     );
     let tables = Arc::new(Tables::new(Arc::new(redaction)));
     let memory = Memory::new();
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    if keep {
-        sinks.push(Box::new(memory.sink()));
-    }
-    if let Some(path) = &settings.ndjson {
-        match NdjsonSink::file(path) {
-            Ok(sink) => sinks.push(Box::new(sink)),
-            Err(error) => lines.push(format!("{}: {error}", path.display())),
-        }
-    }
-    let shown = match settings.terminal {
-        Show::Always => true,
-        Show::Never => false,
-        Show::Auto => !keep && std::io::stderr().is_terminal(),
-    };
-    if shown {
-        sinks.push(Box::new(TerminalSink::stderr(false, None)));
-    }
-    let probes = settings.probe_file.clone();
+    let identity = identity::find(py, &settings, parent)?;
+    let runtime_id = identity.runtime_id.clone();
+    let counters = Arc::new(SenderCounters::default());
+    let sender = sender(&wanted, &identity, &counters, lines);
     names::use_tables(Some(Arc::clone(&tables)));
-    let runtime = Arc::new(PyRuntime::start(py)?);
+    let masked = Masked::all();
+    let runtime = Arc::new(make(py)?);
+    let waker = runtime.waker();
+    logging::wake_with(Some(Box::new(move || waker.wake())));
     let parts = Parts {
-        identity: identity(py, &settings)?,
+        identity,
         settings,
         runtime: Arc::clone(&runtime) as _,
         clock: Arc::new(SystemClock),
-        sinks,
-        sender: None,
+        sinks: sinks::open(&wanted, &memory, lines),
+        sender,
         tables,
     };
     let session = Arc::new(Session::start(parts)?);
+    drop(masked);
     PyRuntime::connect(py, Arc::clone(&session))?;
-    if let Some(path) = probes {
-        match file::read(&path) {
-            Ok(file) => {
-                lines.extend(file.log);
-                session.apply(file.probes);
-            }
-            Err(error) => lines.push(error.text),
+    let watch = Watch::begin({
+        let (session, wanted, counters) = (Arc::clone(&session), wanted.clone(), Arc::clone(&counters));
+        move || last_words(&session, &wanted, &counters)
+    })?;
+    Ok(Running { session, runtime, memory, counters, wanted, watch, runtime_id, pid: std::process::id() })
+}
+
+/// The upload, if events are to leave the machine. Somebody who watches a terminal or a file wants no Agent, unless one was
+/// named; an Agent that nobody named and that is not there is nothing to complain about.
+fn sender(
+    wanted: &Wanted,
+    identity: &Identity,
+    counters: &Arc<SenderCounters>,
+    lines: &mut Vec<String>,
+) -> Option<Sender> {
+    let settings = &wanted.settings;
+    let named = settings.agent_is_configured() || settings.agentless_enabled;
+    if !named && (wanted.place.command || wanted.has_local_sink()) {
+        return None;
+    }
+    let who = agent::Identity {
+        user_agent: concat!("stroboscope-python/", env!("CARGO_PKG_VERSION")),
+        debugger_version: env!("CARGO_PKG_VERSION"),
+        host_name: &identity.hostname,
+        runtime_id: &identity.runtime_id,
+    };
+    match AgentSettings::from_settings(settings, &who, &|path| std::path::Path::new(path).exists()) {
+        Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
+        Err(error) => {
+            lines.push(error.text);
+            None
         }
     }
-    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { session, runtime, memory });
-    Ok(lines)
 }
 
-fn identity(py: Python<'_>, settings: &Settings) -> PyResult<Identity> {
-    let os = py.import("os")?;
-    let hostname: String = os.call_method0("uname")?.getattr("nodename")?.extract()?;
-    let random: Vec<u8> = os.call_method1("urandom", (16,))?.extract()?;
-    let bits = random.iter().fold(0u128, |bits, &byte| (bits << 8) | u128::from(byte));
-    let hex = format!("{bits:032x}");
-    let runtime_id = format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
-    let service = settings.service.clone().unwrap_or_else(|| "python".to_owned());
-    Ok(Identity {
-        service,
-        hostname,
-        runtime_id,
-        pid: std::process::id(),
-        parent_id: None,
-        process_tags: String::new(),
-    })
+/// Waits until it is known what becomes of a probe, or of all: placed, waiting, or refused.
+fn wait_for_placement(session: &Session, id: Option<&str>) {
+    const STEP: Duration = Duration::from_micros(500);
+    let mut left = PLACEMENT;
+    while !left.is_zero() {
+        let open = |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
+        if !session.status().iter().any(open) {
+            return;
+        }
+        std::thread::sleep(STEP);
+        left = left.saturating_sub(STEP);
+    }
 }
 
-/// Stops, and leaves the interpreter as it was. False if something captured could not be delivered in time.
+/// Begins anew in a forked child. Called by `os.fork` in the child, before it returns there.
+#[pyfunction]
+pub fn _after_fork(py: Python<'_>) {
+    // Looked at before anything that could be locked: the child of a program that is not watched is left alone.
+    follow_fork(py);
+}
+
+/// In a forked child: the parent's session is left behind as it is, and one with the same probes begins, with empty rings,
+/// a runtime id, threads and connections of its own.
+fn follow_fork(py: Python<'_>) {
+    let pid = std::process::id();
+    let old = NOW.with(|now| match now {
+        Now::On(running) if running.pid != pid => match std::mem::replace(now, Now::Idle) {
+            Now::On(running) => Some(running),
+            _ => None,
+        },
+        _ => None,
+    });
+    let Some(old) = old.flatten() else { return };
+    logging::renew();
+    let probes = old.session.probes();
+    let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
+    wanted.place.first = false;
+    // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
+    std::mem::forget(old);
+    let mut lines = Vec::new();
+    match begin(py, wanted, Some(parent), PyRuntime::reborn, &mut lines) {
+        Ok(running) => {
+            let session = Arc::clone(&running.session);
+            NOW.with(|now| *now = Now::On(Box::new(running)));
+            py.detach(|| {
+                session.adopt(&probes);
+                wait_for_placement(&session, None);
+            });
+        }
+        Err(error) => lines.push(format!("no probes in this forked process: {error}")),
+    }
+    log_all(&lines);
+}
+
+/// Stops, and leaves the interpreter as it was. False if something captured could not be handed over in time.
 #[pyfunction]
 #[pyo3(signature = (timeout = 2.0))]
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
-    let Some(running) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(true) };
     let limit = limit(timeout)?;
+    end(py, limit).map(|ended| ended.is_none_or(|(delivered, _)| delivered))
+}
+
+/// Stops; `None` if there was nothing to be stopped.
+fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Ended)>> {
+    follow_fork(py);
+    let before = NOW.with(|now| std::mem::replace(now, Now::Idle));
+    let Some(Now::On(running)) = before else { return Ok(None) };
+    let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| running.session.stop(limit));
-    running.runtime.stop(py)?;
+    exit::leave_alone();
+    let Running { session, runtime, counters, wanted, watch, .. } = *running;
+    py.detach(|| watch.stop());
+    logging::drain(py);
+    logging::wake_with(None);
+    runtime.stop(py)?;
     names::use_tables(None);
-    Ok(delivered)
+    silenced?;
+    Ok(Some((delivered, Ended { session, wanted, counters })))
+}
+
+/// Ends under the command: whether anything fired here, and the lines that tell what each probe did.
+#[pyfunction]
+pub fn finish(py: Python<'_>) -> PyResult<(bool, Vec<String>)> {
+    let Some((_, ended)) = end(py, DELIVERY)? else { return Ok((false, Vec::new())) };
+    let reports = ended.session.status();
+    let fired = reports.iter().any(|report| report.hits > 0);
+    Ok((fired, sum_up(&reports, &ended.wanted, &ended.counters)))
+}
+
+/// What is left of a session that has ended.
+struct Ended {
+    session: Arc<Session>,
+    wanted: Wanted,
+    counters: Arc<SenderCounters>,
+}
+
+/// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
+/// Needs no GIL.
+fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
+    if session.stop(DELIVERY) {
+        // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
+        // at once.
+        session.flush(DELIVERY);
+    }
+    if wanted.place.command && wanted.place.first {
+        let lines = sum_up(&session.status(), wanted, counters);
+        logging::write(&lines.join("\n"));
+    }
+}
+
+/// Before `os._exit`: what was captured leaves the process now or never.
+pub fn deliver(py: Python<'_>) {
+    let pid = std::process::id();
+    let running = NOW.with(|now| match now {
+        Now::On(running) if running.pid == pid => {
+            Some((Arc::clone(&running.session), running.wanted.clone(), Arc::clone(&running.counters)))
+        }
+        _ => None,
+    });
+    if let Some((session, wanted, counters)) = running.flatten() {
+        hooks::end();
+        py.detach(|| last_words(&session, &wanted, &counters));
+    }
 }
 
 fn limit(seconds: f64) -> PyResult<Duration> {
@@ -138,30 +351,24 @@ fn limit(seconds: f64) -> PyResult<Duration> {
 /// placed, waiting, or refused, or after a second.
 #[pyfunction]
 pub fn add_probe(py: Python<'_>, definition: &str) -> PyResult<String> {
-    const STEP: Duration = Duration::from_millis(1);
-    let session = session()?;
     let read = wire::read_definition(definition, None);
     let id = match &read {
         Ok(definition) => definition.id.clone(),
         Err(rejected) => rejected.id.clone().ok_or_else(|| PyValueError::new_err(rejected.text.clone()))?,
     };
-    py.detach(|| {
-        session.apply(vec![read]);
-        let pending = || session.status().iter().any(|report| report.id == id && report.state == State::Received);
-        for _ in 0..1000 {
-            if !pending() {
-                break;
-            }
-            std::thread::sleep(STEP);
-        }
-    });
+    if let Some(session) = session(py)? {
+        py.detach(|| {
+            session.apply(vec![read]);
+            wait_for_placement(&session, Some(&id));
+        });
+    }
     Ok(id)
 }
 
 /// Removes a probe. False if there is none with this id.
 #[pyfunction]
 pub fn remove_probe(py: Python<'_>, id: &str) -> PyResult<bool> {
-    let session = session()?;
+    let Some(session) = session(py)? else { return Ok(false) };
     Ok(py.detach(|| session.remove(id)))
 }
 
@@ -169,14 +376,15 @@ pub fn remove_probe(py: Python<'_>, id: &str) -> PyResult<bool> {
 #[pyfunction]
 #[pyo3(signature = (timeout = 2.0))]
 pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
-    let (session, limit) = (session()?, limit(timeout)?);
+    let limit = limit(timeout)?;
+    let Some(session) = session(py)? else { return Ok(true) };
     Ok(py.detach(|| session.flush(limit)))
 }
 
 /// What the probes are doing.
 #[pyfunction]
 pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let session = session()?;
+    let Some(session) = session(py)? else { return Ok(Vec::new()) };
     let reports = py.detach(|| session.status());
     reports.iter().map(|report| describe(py, report)).collect()
 }
@@ -187,25 +395,46 @@ pub fn _test_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     runtime::describe(py)
 }
 
-/// The lines for the end of a run: one per probe.
-#[pyfunction]
-pub fn summary(py: Python<'_>) -> PyResult<Vec<String>> {
-    let session = session()?;
-    let reports = py.detach(|| session.status());
-    let sites: Vec<String> = reports.iter().map(place).collect();
+/// The lines for the end of a run: one per probe, below it why it never fired, and what did not reach the Agent.
+fn sum_up(reports: &[ProbeReport], wanted: &Wanted, counters: &SenderCounters) -> Vec<String> {
+    let sites: Vec<String> = reports.iter().map(|report| wanted.short(&place(report)).into_owned()).collect();
+    let notes: Vec<Option<String>> = reports.iter().map(note).collect();
     let probes: Vec<ProbeSummary<'_>> = reports
         .iter()
         .zip(&sites)
-        .map(|(report, site)| ProbeSummary {
+        .zip(&notes)
+        .map(|((report, site), note)| ProbeSummary {
             probe: &report.id,
             site,
             hits: report.hits,
             emitted: report.emitted,
-            dropped: report.dropped.clone(),
-            note: (report.hits == 0 && !report.reason.is_empty()).then_some(report.reason.as_str()),
+            dropped: [("conditionFalse", report.rejected)].into_iter().chain(report.dropped.clone()).collect(),
+            note: note.as_deref(),
         })
         .collect();
-    Ok(terminal::summary(&probes, Look::default()).lines().map(str::to_owned).collect())
+    let mut lines: Vec<String> =
+        terminal::summary(&probes, Look::default()).lines().map(|line| wanted.short(line).into_owned()).collect();
+    let lost: Vec<(&str, u64)> = counters.drops().into_iter().filter(|(_, count)| *count > 0).collect();
+    let lost = terminal::losses(&lost);
+    if !lost.is_empty() {
+        lines.push(format!("events: {lost}"));
+    }
+    lines
+}
+
+/// Why a probe never fired.
+fn note(report: &ProbeReport) -> Option<String> {
+    if report.hits > 0 {
+        return None;
+    }
+    match report.state {
+        State::Installed => {
+            let site = report.site.as_ref().map(ToString::to_string).unwrap_or_default();
+            let moved = report.reason.split_once(&format!("{site} (")).map(|(_, rest)| rest.trim_end_matches(')'));
+            Some(moved.map_or("never reached".to_owned(), |moved| format!("never reached; {moved}")))
+        }
+        _ => Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
+    }
 }
 
 /// Where a probe is, for people.
@@ -245,19 +474,34 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
 
 /// The events kept so far, as JSON.
 #[pyfunction]
-pub fn _test_events() -> PyResult<Vec<String>> {
-    running(|running| running.memory.events())
+pub fn _test_events(py: Python<'_>) -> PyResult<Vec<String>> {
+    running(py, |running| running.memory.events()).map(Option::unwrap_or_default)
 }
 
 /// Takes and forgets what hits have queued; from the first call on nothing is rendered. For benchmarks.
 #[pyfunction]
 pub fn _test_drain(py: Python<'_>) -> PyResult<usize> {
-    let session = session()?;
+    let Some(session) = session(py)? else { return Ok(0) };
     Ok(py.detach(|| session.discard()))
 }
 
 /// From now on hits never switch their hooks off while their gate is empty (`wanted`), or do again. For benchmarks.
 #[pyfunction]
 pub fn _test_keep_armed(wanted: bool) {
-    crate::hooks::keep_armed(wanted);
+    hooks::keep_armed(wanted);
+}
+
+/// What became of uploads, by reason, and who this process is to the Agent.
+#[pyfunction]
+pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    let known = running(py, |running| (Arc::clone(&running.counters), running.runtime_id.clone()))?;
+    if let Some((counters, runtime_id)) = known {
+        out.set_item("runtime_id", runtime_id)?;
+        out.set_item("sent", counters.events_sent.load(Ordering::Relaxed))?;
+        for (reason, count) in counters.drops() {
+            out.set_item(reason, count)?;
+        }
+    }
+    Ok(out)
 }

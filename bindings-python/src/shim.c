@@ -9,6 +9,10 @@
 #include <datetime.h> /* for the layouts; its capsule is not used */
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "internal/pycore_code.h"
 #include "internal/pycore_dict.h"
@@ -49,6 +53,16 @@ Frame *strobe_top_frame(void)
 #else
     PyThreadState *thread = _PyThreadState_UncheckedGet();
     return thread && thread->cframe ? complete(thread->cframe->current_frame) : NULL;
+#endif
+}
+
+/* 0 where the system does not tell. */
+int strobe_is_main_thread(void)
+{
+#ifdef __linux__
+    return syscall(SYS_gettid) == (long)getpid();
+#else
+    return 0;
 #endif
 }
 
@@ -557,6 +571,13 @@ int strobe_range(PyObject *object, int64_t *start, int64_t *step, int64_t *lengt
     return strobe_int(range->start, start) && strobe_int(range->step, step) && strobe_int(range->length, length);
 }
 
+/* Which part: 0 start, 1 stop, 2 step. */
+PyObject *strobe_range_part(PyObject *object, int which)
+{
+    Range *range = (Range *)object;
+    return which == 0 ? range->start : which == 1 ? range->stop : range->step;
+}
+
 Py_ssize_t strobe_set_len(PyObject *set) { return PySet_GET_SIZE(set); }
 /* Next member from a position, NULL at the end. */
 PyObject *strobe_set_next(PyObject *set, Py_ssize_t *position)
@@ -651,21 +672,20 @@ PyObject *strobe_timezone_offset(PyObject *zone)
 
 /* ---- everything alive --------------------------------------------------------------------------------------- */
 
-/* Visits the functions and code objects that the collector knows. The visitor must not allocate Python objects. */
+/* Visits the functions and code objects that the collector knows, until the visitor answers 0. It must not allocate
+ * Python objects. It is asked with NULL for every other object, so that it can end a visit that takes too long. */
 typedef struct {
-    void (*visit)(PyObject *code, void *context);
+    int (*visit)(PyObject *code, void *context);
     void *context;
 } Search;
 static int search(PyObject *object, void *argument)
 {
     Search *with = argument;
     if (PyFunction_Check(object))
-        with->visit(((PyFunctionObject *)object)->func_code, with->context);
-    else if (PyCode_Check(object))
-        with->visit(object, with->context);
-    return 1;
+        return with->visit(((PyFunctionObject *)object)->func_code, with->context);
+    return with->visit(PyCode_Check(object) ? object : NULL, with->context);
 }
-void strobe_visit_code(void (*visit)(PyObject *code, void *context), void *context)
+void strobe_visit_code(int (*visit)(PyObject *code, void *context), void *context)
 {
     Search with = {visit, context};
     PyUnstable_GC_VisitObjects(search, &with);

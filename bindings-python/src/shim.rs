@@ -184,6 +184,8 @@ unsafe extern "C" {
         code: *mut c_int,
         size: *mut c_int,
     ) -> *const u8;
+    pub fn strobe_is_main_thread() -> c_int;
+    pub fn strobe_range_part(object: *mut PyObject, which: c_int) -> *mut PyObject;
     pub fn strobe_range(object: *mut PyObject, start: *mut i64, step: *mut i64, length: *mut i64) -> c_int;
     pub fn strobe_set_len(set: *mut PyObject) -> Py_ssize_t;
     pub fn strobe_set_next(set: *mut PyObject, position: *mut Py_ssize_t) -> *mut PyObject;
@@ -212,5 +214,5 @@ unsafe extern "C" {
     pub fn strobe_timedelta(object: *mut PyObject, out: *mut c_int);
     pub fn strobe_timezone_offset(zone: *mut PyObject) -> *mut PyObject;
 
-    pub fn strobe_visit_code(visit: extern "C" fn(*mut PyObject, *mut c_void), context: *mut c_void);
+    pub fn strobe_visit_code(visit: extern "C" fn(*mut PyObject, *mut c_void) -> c_int, context: *mut c_void);
 }

@@ -9,7 +9,7 @@
 
 use crate::code::{Location, Locations};
 use pyo3::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Where a statement begins, and its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Opcodes {
     roles: [Role; 256],
     forward: [bool; 256],
     backward: [bool; 256],
+    load_global: u8,
+    load_name: u8,
 }
 
 unsafe extern "C" {
@@ -66,12 +68,19 @@ impl Opcodes {
         let module = py.import("opcode")?;
         let names: HashMap<String, u16> = module.getattr("opmap")?.extract()?;
         let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
-        let mut opcodes = Opcodes { roles: [Role::Plain; 256], forward: [false; 256], backward: [false; 256] };
-        for (name, number) in names {
+        let number = |name: &str| names.get(name).and_then(|number| u8::try_from(*number).ok()).unwrap_or(0);
+        let mut opcodes = Opcodes {
+            roles: [Role::Plain; 256],
+            forward: [false; 256],
+            backward: [false; 256],
+            load_global: number("LOAD_GLOBAL"),
+            load_name: number("LOAD_NAME"),
+        };
+        for (name, &number) in &names {
             let Ok(at) = u8::try_from(number).map(usize::from) else {
                 continue; // CPython's own names for groups of opcodes
             };
-            opcodes.roles[at] = role(&name);
+            opcodes.roles[at] = role(name);
             if jumps.contains(&number) {
                 let back = name.contains("BACKWARD") || name == "END_ASYNC_FOR";
                 opcodes.backward[at] = back;
@@ -142,24 +151,69 @@ pub struct Code<'c> {
     /// `co_firstlineno`.
     pub first_line: u32,
     /// For each constant: true if it is `None`.
-    pub none_constants: Vec<bool>,
+    pub none_constants: &'c [bool],
     /// For each constant: true if it is the code of a function or class with a name.
-    pub definitions: Vec<bool>,
+    pub definitions: &'c [bool],
 }
 
 /// The statements of a code object, in the order of its instructions. A statement that CPython copied has one start a copy.
-pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
+/// `first_of` knows the first line of the statement that a line belongs to: bytecode does not tell the second line of a
+/// condition from a statement of its own.
+pub fn starts(code: &Code<'_>, opcodes: &Opcodes, first_of: &dyn Fn(u32) -> u32) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
-    let places = locate(code, &instructions);
+    let mut places = locate(code, &instructions);
+    for place in places.iter_mut().flatten() {
+        place.line = first_of(place.line);
+    }
+    starts_at(code, opcodes, &instructions, &places)
+}
+
+/// The one statement of a lambda or comprehension, however many lines it has.
+pub fn starts_of_expression(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
+    let instructions = decode(code.bytes, opcodes);
+    let mut places = locate(code, &instructions);
+    let visible = |one: &Instruction| opcodes.roles[one.opcode as usize] != Role::Hidden;
+    let lines = instructions.iter().zip(&places).filter(|(one, _)| visible(one)).filter_map(|(_, place)| *place);
+    let Some(first) = lines.map(|place| place.line).min() else { return Vec::new() };
+    for place in places.iter_mut().flatten() {
+        place.line = first;
+    }
+    starts_at(code, opcodes, &instructions, &places)
+}
+
+/// The names that code loads from its module, as positions in `co_names`, and the number of its instructions.
+pub fn globals(bytes: &[u8], opcodes: &Opcodes) -> (Vec<usize>, usize) {
+    let instructions = decode(bytes, opcodes);
+    let mut wanted = Vec::new();
+    let mut seen = HashSet::new();
+    for one in &instructions {
+        let index = match one.opcode {
+            opcode if opcode == opcodes.load_global => one.argument as usize >> 1,
+            opcode if opcode == opcodes.load_name => one.argument as usize,
+            _ => continue,
+        };
+        if seen.insert(index) {
+            wanted.push(index);
+        }
+    }
+    (wanted, instructions.len())
+}
+
+fn starts_at(
+    code: &Code<'_>,
+    opcodes: &Opcodes,
+    instructions: &[Instruction],
+    places: &[Option<Location>],
+) -> Vec<Start> {
     let at_unit: HashMap<u32, usize> = instructions
         .iter()
         .enumerate()
         .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
         .collect();
-    let by_place = opcodes_by_place(&instructions, &places);
+    let by_place = opcodes_by_place(instructions, places);
     let eligible: Vec<bool> =
-        instructions.iter().zip(&places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
-    let states = follow(code, opcodes, &instructions, &places, &eligible, &at_unit);
+        instructions.iter().zip(places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
+    let states = follow(code, opcodes, instructions, places, &eligible, &at_unit);
     let begins = |at: usize| {
         let state = states[at].as_ref()?;
         let line = places[at]?.line;
@@ -188,7 +242,7 @@ pub fn starts(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
             last.end = last.end.max(place.end_line);
         }
     }
-    add_unfollowed(&mut found, &instructions, &places, &eligible);
+    add_unfollowed(&mut found, instructions, places, &eligible);
     found
 }
 

@@ -170,7 +170,13 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Function => function_member(object, name),
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
-        _ => attribute(object, name, hint),
+        Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) => attribute(object, name, hint),
+        Kind::Int | Kind::Str if classes::facts(class).info.labelled => enum_member(object, name),
+        // Numbers, texts and containers have no members but what a subclass keeps in its instances.
+        _ => match attribute(object, name, hint) {
+            Child::Computed => Child::Absent,
+            found => found,
+        },
     }
 }
 
@@ -606,6 +612,9 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
         let facts = classes::facts(object.class());
         let info = facts.info;
+        if info.labelled {
+            return look.view(info, view(object, facts));
+        }
         match facts.kind {
             Kind::Str => match object.text() {
                 Some(text) => look.text(info, text),

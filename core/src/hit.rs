@@ -519,6 +519,6 @@ fn scope<'a, 'f, F: Frame<'f>>(frame: &'a F, point: Point<F::Value>, duration: O
 }
 
 /// True if evaluation itself was the cost: then the probe is not evaluated for a while.
-fn is_costly(failure: &Failure) -> bool {
+pub(crate) fn is_costly(failure: &Failure) -> bool {
     matches!(failure.category(), Category::Timeout | Category::Limit)
 }

@@ -6,6 +6,7 @@ use crate::registry::LiveProbe;
 use crate::text::Text;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 
 /// An integer that does not fit 64 bits, borrowed from the host: little-endian digits of `bits` bits each.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,9 @@ pub struct TypeInfo {
     pub id: u32,
     /// True if the type, or an ancestor of it, is redacted.
     pub redacted: bool,
+    /// True if a capture shows [`Value::label`] where there is one, whatever kind the value has in expressions (a Python
+    /// `range`, an enumeration member that is an integer too).
+    pub labelled: bool,
 }
 
 /// The name of a class or of one of its ancestors.
@@ -137,7 +141,8 @@ pub enum Walk {
     Changed,
 }
 
-/// Who is told what a value is ([`Value::look`]): one call, of any one method.
+/// Who is told what a value is ([`Value::look`]): one call, of any one method. Values of a class that is
+/// [`TypeInfo::labelled`] are told by [`Look::view`].
 #[allow(missing_docs, reason = "each but the first stands for the view of its name")]
 pub trait Look<'f>: Sized {
     /// What comes of it.
@@ -229,7 +234,8 @@ pub trait Value<'f>: Copy {
         None
     }
 
-    /// Hands over the text of a well-known scalar, the qualified name of a function, or the name of an enum member.
+    /// Hands over the text of a well-known scalar, the qualified name of a function, the name of an enum member, or what
+    /// [`TypeInfo::labelled`] promises; nothing if there is none.
     fn label(self, out: &mut String);
 }
 
@@ -263,12 +269,23 @@ pub struct StackFrame {
 }
 
 /// Who ran the hit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ThreadInfo {
     /// The runtime's integer id.
     pub id: u64,
-    /// Its name, as an index in the session's name table.
+    /// Its name, as an index in the session's name table, or [`ThreadInfo::UNNAMED`].
     pub name: u32,
+}
+
+impl ThreadInfo {
+    /// The number of no name.
+    pub const UNNAMED: u32 = u32::MAX;
+}
+
+impl Default for ThreadInfo {
+    fn default() -> Self {
+        ThreadInfo { id: 0, name: Self::UNNAMED }
+    }
 }
 
 /// The place of a hit, borrowed for the call.
@@ -440,6 +457,13 @@ pub trait Runtime: Send + Sync {
 
     /// Turns a frame of a record into text. Called by the worker.
     fn describe_frame(&self, frame: StackFrame) -> FrameText;
+
+    /// Where the gates of an outside host stand, in memory that its generated code reads and that never goes. The order is
+    /// that of [`crate::budget::gate::Words`]. `None`: the core keeps the gates itself. Asked once, as the session begins;
+    /// a second session of the process needs words of its own, since probes of the first may still be held.
+    fn gates(&self) -> Option<&'static [AtomicI32]> {
+        None
+    }
 
     /// Why a probe that never fired did not, as far as the host knows (lines with code near by, code never run).
     fn explain(&self, probe: &LiveProbe, location: &Location) -> Option<String> {

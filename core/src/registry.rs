@@ -88,10 +88,16 @@ impl LiveProbe {
     /// gate ran empty has reached what re-arming costs, so at worst both together are twice the best choice.
     #[inline]
     pub(crate) fn refuse(&self) -> bool {
+        self.refuse_times(1)
+    }
+
+    /// The same for so many hits at once.
+    #[inline]
+    pub(crate) fn refuse_times(&self, times: u32) -> bool {
         if !self.slow {
             return false;
         }
-        let refused = self.refused_in_a_row.load(Relaxed).saturating_add(1);
+        let refused = self.refused_in_a_row.load(Relaxed).saturating_add(times);
         self.refused_in_a_row.store(refused, Relaxed);
         if refused.saturating_mul(REFUSED_HIT_NS) < self.rearm_cost.load(Relaxed) {
             return false;
@@ -165,6 +171,13 @@ impl ProbeSet {
     /// The probe with an id.
     pub fn get(&self, id: &str) -> Option<&Arc<LiveProbe>> {
         self.by_id.get(id).and_then(|&index| self.probes.get(index))
+    }
+
+    /// The probe of a slot.
+    pub fn by_slot(&self, slot: u32) -> Option<&Arc<LiveProbe>> {
+        // Slots rise, and a set keeps the order in which probes came.
+        let index = self.probes.binary_search_by_key(&slot, |live| live.slot).ok()?;
+        self.probes.get(index)
     }
 }
 

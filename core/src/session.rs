@@ -1,6 +1,6 @@
 //! Start, stop, fork: owns the registry, the rings, the worker and the sender. Bindings hold one [`Session`].
 
-use crate::budget::gate::{Bucket, Gate};
+use crate::budget::gate::{Bucket, Gate, Words};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::Sink;
@@ -10,6 +10,7 @@ use crate::emit::status::{Board, Entry, State};
 use crate::error::ErrorKind;
 use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
+use crate::intake::Intake;
 use crate::probe::compile;
 use crate::probe::model::Probe;
 use crate::probe::wire::{Definition, Rejected};
@@ -29,6 +30,9 @@ const GLOBAL_CAPTURING_RATE: f64 = 100.0;
 /// Events a second of all other log probes together.
 const GLOBAL_RATE: f64 = 5000.0;
 
+/// Why a probe is not used whose gate has no place.
+const NO_WORD: &str = "too many probes are in force at once in this process: remove some";
+
 /// What the session's parts share.
 pub(crate) struct Shared {
     pub(crate) process: Arc<Process>,
@@ -36,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) language: Language,
     pub(crate) registry: Registry,
     board: Mutex<Board>,
+    /// Where the gates stand, if the host gives the memory.
+    words: Option<Arc<Words>>,
 }
 
 impl Shared {
@@ -139,13 +145,16 @@ impl Session {
         let Parts { settings, identity, runtime, clock, sinks, sender, tables } = parts;
         let capabilities = runtime.capabilities();
         let default_capture = Duration::from_millis(u64::from(capabilities.capture_timeout_ms));
+        let words = host_words(&*runtime);
+        let global = |index| words.as_ref().and_then(|words| words.global(index, 0)).unwrap_or_else(|| Gate::new(0));
+        let (capturing_gate, others_gate) = (global(Words::CAPTURING), global(Words::OTHERS));
         let process = Arc::new(Process {
             redaction: Arc::clone(tables.redaction()),
             tables,
             shows_computed: capabilities.language == Language::JavaScript,
             clock,
-            capturing: Gate::new(0),
-            others: Gate::new(0),
+            capturing: capturing_gate,
+            others: others_gate,
             queued: Arc::new(QueuedBytes::default()),
             evaluation_ns: nanoseconds(settings.evaluation_timeout),
             capture_ns: nanoseconds(settings.capture_timeout.unwrap_or(default_capture)),
@@ -157,6 +166,7 @@ impl Session {
             language: capabilities.language,
             registry: Registry::default(),
             board,
+            words,
         });
         let now = shared.process.clock.monotonic();
         let (mut capturing, mut others) = shared.global_buckets(now);
@@ -181,6 +191,13 @@ impl Session {
         let (sender, receiver) = ring::channel(Arc::clone(&self.shared.process.queued));
         self.tell(Command::Records(receiver));
         HitContext::new(Arc::clone(&self.shared.process), sender)
+    }
+
+    /// Where an outside host hands over what its hits made: one per thread that does so.
+    pub fn intake(&self) -> Intake {
+        let (sender, receiver) = ring::channel(Arc::clone(&self.shared.process.queued));
+        self.tell(Command::Records(receiver));
+        Intake::new(Arc::clone(&self.shared), sender)
     }
 
     /// What hits share.
@@ -246,14 +263,19 @@ impl Session {
         for warning in &probe.warnings {
             log::warn!(target: "stroboscope", "probe {}: {warning}", probe.id);
         }
-        Ok(self.live(Arc::new(probe), capabilities.disarm))
+        self.live(Arc::new(probe), capabilities.disarm)
+            .ok_or_else(|| (ErrorKind::Unsupported.code(), NO_WORD.to_owned()))
     }
 
-    fn live(&self, probe: Arc<Probe>, can_disarm: bool) -> Arc<LiveProbe> {
-        let slot = self.next_slot.fetch_add(1, Relaxed);
+    /// `None` if the host's memory has no word left for its gate.
+    fn live(&self, probe: Arc<Probe>, can_disarm: bool) -> Option<Arc<LiveProbe>> {
         let bucket = self.shared.bucket(&probe, 0);
-        let gate = Gate::new(bucket.capacity());
-        Arc::new(LiveProbe::new(probe, slot, gate, bucket.period(), can_disarm))
+        let gate = match &self.shared.words {
+            None => Gate::new(bucket.capacity()),
+            Some(words) => words.lease(bucket.capacity())?,
+        };
+        let slot = self.next_slot.fetch_add(1, Relaxed);
+        Some(Arc::new(LiveProbe::new(probe, slot, gate, bucket.period(), can_disarm)))
     }
 
     /// In a forked child: puts the parent's probes in force here, with counters of their own.
@@ -261,11 +283,17 @@ impl Session {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let can_disarm = self.runtime.capabilities().disarm;
         let now = self.shared.wall_ms();
-        let added = probes.iter().map(|live| self.live(Arc::clone(&live.probe), can_disarm)).collect();
-        let diff = self.shared.registry.update(added, &[]);
-        for live in &diff.added {
-            self.shared.board().received(&live.probe.id, live.probe.version, now);
+        let mut added = Vec::new();
+        for probe in probes.iter().map(|live| &live.probe) {
+            self.shared.board().received(&probe.id, probe.version, now);
+            if let Some(live) = self.live(Arc::clone(probe), can_disarm) {
+                added.push(live);
+            } else {
+                let kind = ErrorKind::Unsupported.code();
+                self.shared.board().error(&probe.id, probe.version, kind, NO_WORD, now);
+            }
         }
+        let diff = self.shared.registry.update(added, &[]);
         self.tell(Command::Change { added: diff.added, removed: diff.removed });
     }
 
@@ -290,7 +318,13 @@ impl Session {
 
     /// The host has finished an installation, or its result has changed (code was loaded).
     pub fn installed(&self, ticket: Ticket, outcome: Outcome) {
-        self.tell(Command::Installed { ticket, outcome });
+        self.installed_in(0, ticket, outcome);
+    }
+
+    /// The same for one realm of a host that has several: a thread, a class loader. A probe is installed when the first
+    /// realm has it; what another one says then undoes nothing.
+    pub fn installed_in(&self, realm: u32, ticket: Ticket, outcome: Outcome) {
+        self.tell(Command::Installed { ticket, realm, outcome });
     }
 
     /// The probes in force.
@@ -351,6 +385,16 @@ impl Session {
         let _ = self.commands.send(command);
         thread.thread().unpark();
     }
+}
+
+/// The gates of an outside host.
+fn host_words(runtime: &dyn Runtime) -> Option<Arc<Words>> {
+    let memory = runtime.gates()?;
+    let words = Words::new(memory);
+    if words.is_none() {
+        log::error!(target: "stroboscope", "the host gives {} words for gates, too few for a probe", memory.len());
+    }
+    words
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -170,7 +170,9 @@ impl<'f> Text<'f> {
         match self {
             Text::Utf8(text) => out.push_str(text),
             _ => {
-                out.extend(self.code_points().map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)))
+                out.extend(
+                    self.code_points().map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)),
+                );
             }
         }
     }

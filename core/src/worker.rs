@@ -8,13 +8,16 @@ use crate::budget::breaker::{Breaker, Cost};
 use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
-use crate::emit::ring::RecordReceiver;
+use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
+use crate::emit::status::PANIC;
 use crate::host::{Install, Outcome, Runtime, Ticket};
+use crate::record::layout::HEADER;
 use crate::record::read::Reader;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +29,7 @@ pub(crate) enum Command {
     /// Probes were added and removed.
     Change { added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>> },
     /// The host has finished, or changed, an installation.
-    Installed { ticket: Ticket, outcome: Outcome },
+    Installed { ticket: Ticket, realm: u32, outcome: Outcome },
     /// Everything that was captured so far leaves the process, or the time is up.
     Flush { until: u64, done: Sender<bool> },
     /// From now on records stay in the rings; those that are there are taken, counted and forgotten. For benchmarks,
@@ -50,8 +53,12 @@ const LOOK_NS: u64 = 1_000_000_000;
 const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
 const INSTALLS_A_ROUND: usize = 16;
+/// Rounds that may fail one after the other.
+const PANICS_IN_A_ROW: u32 = 3;
 /// Records taken from one ring in a round, so that commands and gates have their turn.
 const RECORDS_A_ROUND: usize = 4096;
+/// Rounds after which everything has been taken that was queued before the first of them, however small.
+const FULL_QUEUE_ROUNDS: usize = QUEUE_BYTES / (HEADER * RECORDS_A_ROUND) + 1;
 
 /// Why a probe's gate is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +80,8 @@ struct Control {
     emitted: bool,
     /// Nothing matches its place: when that becomes an error, and what was looked for.
     missing: Option<(u64, String)>,
+    /// The realms of the host that have it.
+    realms: Vec<u32>,
 }
 
 /// The worker's state. A session has one.
@@ -143,13 +152,38 @@ impl Worker {
         std::thread::Builder::new().name("stroboscope".into()).spawn(move || self.run())
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop. A panic of ours ends its round, not the thread; one that comes back in every round
+    /// ends the session's work.
     fn run(mut self) {
+        let mut panics = 0;
         loop {
-            match self.tick() {
-                Next::End => return,
-                Next::Sleep(time) => std::thread::park_timeout(time),
+            match catch_unwind(AssertUnwindSafe(|| self.tick())) {
+                Ok(Next::End) => return,
+                Ok(Next::Sleep(time)) => {
+                    panics = 0;
+                    std::thread::park_timeout(time);
+                }
+                Err(_) if panics < PANICS_IN_A_ROW => {
+                    panics += 1;
+                    log::error!(target: "stroboscope", "a round of the worker failed; the program is not affected");
+                    std::thread::park_timeout(Duration::from_nanos(IDLE_NS));
+                }
+                Err(_) => {
+                    self.give_up();
+                    return;
+                }
             }
+        }
+    }
+
+    /// Nothing fires any more, and the statuses say so.
+    fn give_up(&mut self) {
+        log::error!(target: "stroboscope", "the worker fails again and again: all probes are stopped");
+        let now = self.shared.wall_ms();
+        for control in self.controls.values() {
+            let probe = &control.live.probe;
+            control.live.panicked();
+            self.shared.board().error(&probe.id, probe.version, PANIC, "stopped: our own worker failed", now);
         }
     }
 
@@ -174,9 +208,9 @@ impl Worker {
         match command {
             Command::Records(receiver) => self.rings.push(receiver),
             Command::Change { added, removed } => self.change(added, removed),
-            Command::Installed { ticket, outcome } => {
+            Command::Installed { ticket, realm, outcome } => {
                 if let Some(&slot) = self.tickets.get(&ticket) {
-                    self.settle(slot, outcome);
+                    self.settle(slot, realm, outcome);
                 }
             }
             Command::Discard { done } => {
@@ -197,10 +231,7 @@ impl Worker {
 
     fn change(&mut self, added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>>) {
         let now = self.shared.process.clock.monotonic();
-        if !removed.is_empty() {
-            // What was captured so far still belongs to a known probe.
-            self.drain(now);
-        }
+        self.take_leave(&removed, now);
         for live in removed {
             self.drop_probe(&live);
         }
@@ -211,7 +242,21 @@ impl Worker {
             self.to_install.push_back(live.slot);
             let bucket = self.shared.bucket(&live.probe, now);
             let slot = live.slot;
-            self.controls.insert(slot, Control { live, ticket, bucket, off: None, emitted: false, missing: None });
+            let control =
+                Control { live, ticket, bucket, off: None, emitted: false, missing: None, realms: Vec::new() };
+            self.controls.insert(slot, control);
+        }
+    }
+
+    /// What probes have captured so far is taken while they are still known; nothing comes after it.
+    fn take_leave(&mut self, leaving: &[Arc<LiveProbe>], now: u64) {
+        for live in leaving {
+            live.gate.switch_off();
+        }
+        for _ in 0..FULL_QUEUE_ROUNDS {
+            if leaving.is_empty() || !self.drain(now) {
+                return;
+            }
         }
     }
 
@@ -231,14 +276,21 @@ impl Worker {
             let Some(control) = self.controls.get(&slot) else { continue };
             let (live, ticket) = (Arc::clone(&control.live), control.ticket);
             if let Install::Now(outcome) = self.runtime.install(&live, ticket) {
-                self.settle(slot, outcome);
+                self.settle(slot, 0, outcome);
             }
         }
     }
 
     /// The host has answered: the status says so.
-    fn settle(&mut self, slot: u32, outcome: Outcome) {
+    fn settle(&mut self, slot: u32, realm: u32, outcome: Outcome) {
         let Some(control) = self.controls.get_mut(&slot) else { return };
+        control.realms.retain(|&known| known != realm);
+        if matches!(outcome, Outcome::Done { .. }) {
+            control.realms.push(realm);
+        } else if !control.realms.is_empty() {
+            // Another realm has it; what this one lacks undoes nothing.
+            return;
+        }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
         let mut board = self.shared.board();
@@ -276,7 +328,7 @@ impl Worker {
                 self.shared.board().error(
                     &probe.id,
                     probe.version,
-                    "Panic",
+                    PANIC,
                     "stopped: our own code failed in a hit of this probe; the program was not affected",
                     self.shared.wall_ms(),
                 );
@@ -324,21 +376,26 @@ impl Worker {
         count
     }
 
-    /// Takes what hits have queued.
-    fn drain(&mut self, now: u64) {
+    /// Takes what hits have queued, up to a bound. True if a ring may hold more.
+    fn drain(&mut self, now: u64) -> bool {
         if self.holds {
-            return;
+            return false;
         }
+        let mut more = false;
         let mut rings = std::mem::take(&mut self.rings);
         for ring in &mut rings {
-            for _ in 0..RECORDS_A_ROUND {
+            let mut taken = 0;
+            while taken < RECORDS_A_ROUND {
                 let Some(record) = ring.pop() else { break };
                 self.last_event = now;
                 self.accept(record, now);
+                taken += 1;
             }
+            more |= taken == RECORDS_A_ROUND;
         }
         rings.retain_mut(|ring| !ring.is_finished());
         self.rings = rings;
+        more
     }
 
     /// Hands a record to the outputs and lets its probe's status say that it emits.
@@ -368,8 +425,11 @@ impl Worker {
         let costs: Vec<Cost> = self
             .controls
             .values()
-            .filter(|control| control.off.is_none())
-            .map(|control| Cost { slot: control.live.slot, nanoseconds: control.live.stats.nanoseconds.get() })
+            .map(|control| Cost {
+                slot: control.live.slot,
+                nanoseconds: control.live.stats.nanoseconds.get(),
+                on: control.off.is_none(),
+            })
             .collect();
         let Some(pause) = self.breaker.look(now, &costs) else { return };
         let Some(control) = self.controls.get_mut(&pause.slot) else { return };
@@ -389,6 +449,7 @@ impl Worker {
             .filter(|control| control.live.probe.expires_at.is_some_and(|at| at <= wall_ms))
             .map(|control| Arc::clone(&control.live))
             .collect();
+        self.take_leave(&expired, self.shared.process.clock.monotonic());
         for live in expired {
             self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
             self.drop_probe(&live);
@@ -425,9 +486,10 @@ impl Worker {
 
     fn next(&mut self, now: u64) -> Next {
         if let Some((until, answer)) = self.stopping.clone()
-            && (now >= until || self.output.is_settled())
+            && (now >= until || self.output.is_handed_over())
         {
-            let settled = self.output.is_settled();
+            // What was not even handed over by now is lost; the rest gets one more try, and what fails is counted.
+            let settled = self.output.is_handed_over();
             let left = Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(50));
             let stopped = self.output.stop(left);
             // The asker may have gone; then nobody waits.

@@ -1,4 +1,11 @@
 //! The vectors of definitions, locations and statuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing, and how much it ran by printing"
+)]
 
 use stroboscope_toys::runner;
 

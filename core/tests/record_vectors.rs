@@ -1,4 +1,5 @@
 //! The vectors of captured values, redaction and pruning; and records that nobody of ours wrote.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are part of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use stroboscope_core::record::layout;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::record::read::{Item, Reader};
 use stroboscope_core::record::write::{Header, Point, Writer};
+use stroboscope_core::text::Text;
 use stroboscope_toys::event::{Hit, captured, read};
 use stroboscope_toys::inside::Place;
 use stroboscope_toys::json::Json;
@@ -91,7 +93,7 @@ fn cut_and_mutated_records_are_refused_or_read_but_never_panic() {
     );
     let tables = Tables::new(Arc::new(Redaction::default()));
     for _ in 0..8 {
-        tables.intern_type("shop.A".into_text(), "A".into_text(), false);
+        tables.intern_type(Text::Utf8("shop.A"), Text::Utf8("A"), false);
     }
     let record = captured_record(&world);
     read_all(&record, &tables).unwrap();
@@ -133,16 +135,6 @@ fn cut_and_mutated_records_are_refused_or_read_but_never_panic() {
         bytes[..layout::HEADER].copy_from_slice(&record[..layout::HEADER]);
         bytes[layout::AT_LENGTH..layout::AT_LENGTH + 4].copy_from_slice(&200_u32.to_le_bytes());
         let _ = read_all(&bytes, &tables);
-    }
-}
-
-trait IntoText {
-    fn into_text(&self) -> stroboscope_core::text::Text<'_>;
-}
-
-impl IntoText for str {
-    fn into_text(&self) -> stroboscope_core::text::Text<'_> {
-        stroboscope_core::text::Text::Utf8(self)
     }
 }
 

@@ -32,16 +32,23 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/worker.rs",
             "core/src/probe/location.rs",
             "core/src/host.rs",
+            "bindings-python/src/runtime.rs",
+            "bindings-python/src/discovery.rs",
+            "bindings-python/src/statements.rs",
             "core/src/emit/status.rs",
         ],
     ),
     (
         "A hit goes out",
         &[
+            "bindings-python/src/hooks.rs",
+            "bindings-python/src/guard.rs",
             "core/src/hit.rs",
             "core/src/budget/gate.rs",
             "core/src/expr/eval.rs",
             "core/src/budget/throttle.rs",
+            "bindings-python/src/frame.rs",
+            "bindings-python/src/value.rs",
             "core/src/capture/walk.rs",
             "core/src/capture/redact.rs",
             "core/src/record/names.rs",
@@ -50,6 +57,7 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/intake.rs",
             "core/src/worker.rs",
             "core/src/record/read.rs",
+            "core/src/emit/output.rs",
             "core/src/emit/render.rs",
             "core/src/emit/message.rs",
             "core/src/emit/prune.rs",
@@ -82,7 +90,8 @@ const RESERVED: [Reserved; 3] = [
     },
     Reserved {
         words: &["thread::spawn", "thread::Builder"],
-        files: &["core/src/worker.rs", "core/src/sender.rs"],
+        // The hands of the Python binding: the core's worker must not wait for the GIL.
+        files: &["core/src/worker.rs", "core/src/sender.rs", "bindings-python/src/runtime.rs"],
         what: "starts a thread",
     },
 ];

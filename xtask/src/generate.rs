@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use stroboscope_core::config;
+use stroboscope_core::record::layout;
 
 /// How it is called.
 pub const USAGE: &str = "gen                  writes the generated files anew";
@@ -13,7 +14,7 @@ pub const USAGE: &str = "gen                  writes the generated files anew";
 /// A generated file, as a path from the root, with what makes it.
 type Generated = (&'static str, fn() -> String);
 
-const FILES: [Generated; 1] = [("docs/settings.md", config::document)];
+const FILES: [Generated; 2] = [("docs/settings.md", config::document), ("core/schema/record.json", layout::document)];
 
 /// Writes all generated files and prints their names.
 pub fn run(_arguments: &[String]) -> Result<(), String> {

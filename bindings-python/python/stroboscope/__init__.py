@@ -1,36 +1,63 @@
 """Logs and snapshots from lines and methods of a running program, without stopping it."""
 
+from __future__ import annotations
+
 import atexit
-import json
-from collections.abc import Mapping
-from typing import Any
+import os
 
 from stroboscope import _native
 from stroboscope._native import __version__
 
+TYPE_CHECKING = False  # that of `typing`, whose import would take longer than everything else here
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
+    from stroboscope.types import ProbeStatus
+
 __all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "status", "stop"]
+
+_by_preload = False  # the session was there before the program asked for it
 
 
 def start(**settings: Any) -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
-    Returns remarks on settings and probe files that could not be used.
+    Returns remarks: settings and probe files that could not be used, or why nothing is started. The same lines go to the
+    logger `stroboscope`.
     """
-    remarks = _native.start([(name, _text(value)) for name, value in settings.items() if value is not None])
-    # Threads of ours end before the interpreter does.
-    atexit.register(stop)
+    if _by_preload:
+        return ["started already, by the command or the environment; the settings given here are not used"]
+    return _start(settings, "program")
+
+
+def _start(settings: Mapping[str, Any], by: Literal["program", "preload", "command"], first: bool = True) -> list[str]:
+    options = [(name, _text(value)) for name, value in settings.items() if value is not None]
+    remarks = _native.start(options, by=by, first=first, no_color=bool(os.environ.get("NO_COLOR")))
+    if by == "program":
+        # Threads of ours end before the interpreter does.
+        atexit.register(stop)
+    else:
+        global _by_preload
+        _by_preload = True
     return remarks
 
 
 def stop(timeout: float = 2.0) -> bool:
     """Delivers what was captured and stops. False if something could not be delivered in time."""
+    global _by_preload
+    _by_preload = False
     atexit.unregister(stop)
     return _native.stop(timeout)
 
 
 def add_probe(definition: Mapping[str, Any] | str) -> str:
     """Puts a probe in force, given as a definition or its JSON text. Returns its id; `status()` says what became of it."""
-    return _native.add_probe(definition if isinstance(definition, str) else json.dumps(definition))
+    if not isinstance(definition, str):
+        import json
+
+        definition = json.dumps(definition)
+    return _native.add_probe(definition)
 
 
 def remove_probe(probe_id: str) -> bool:
@@ -43,7 +70,7 @@ def flush(timeout: float = 2.0) -> bool:
     return _native.flush(timeout)
 
 
-def status() -> list[dict[str, Any]]:
+def status() -> list[ProbeStatus]:
     """Says what every probe is doing, with a reason where there is one."""
     return _native.status()
 
@@ -51,6 +78,8 @@ def status() -> list[dict[str, Any]]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{part}" for key, part in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
         return ",".join(map(str, value))
     return str(value)

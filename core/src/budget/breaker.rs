@@ -17,6 +17,8 @@ pub struct Cost {
     pub slot: u32,
     /// Nanoseconds since it was installed.
     pub nanoseconds: u64,
+    /// False while it rests: then it is not paused, but stays known, so that its past is not taken for new cost.
+    pub on: bool,
 }
 
 /// A probe to be paused, with the numbers for its status.
@@ -70,6 +72,10 @@ impl Breaker {
         }
         let current: HashMap<u32, u64> = costs.iter().map(|cost| (cost.slot, cost.nanoseconds)).collect();
         self.pauses.retain(|slot, _| current.contains_key(slot));
+        if self.looks.is_empty() {
+            // Nothing was spent before the first look.
+            self.looks.push_back((now, HashMap::new()));
+        }
         self.looks.push_back((now, current));
         while self.looks.len() > 2 && self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW_NS) {
             self.looks.pop_front();
@@ -84,7 +90,7 @@ impl Breaker {
         if total <= self.budget {
             return None;
         }
-        let dearest = costs.iter().max_by(|a, b| spent(a).total_cmp(&spent(b)))?;
+        let dearest = costs.iter().filter(|cost| cost.on).max_by(|a, b| spent(a).total_cmp(&spent(b)))?;
         let share = spent(dearest);
         let times = self.pauses.entry(dearest.slot).or_insert(0);
         let pause = FIRST_PAUSE_NS.saturating_mul(1 << (*times).min(6)).min(LONGEST_PAUSE_NS);
@@ -103,7 +109,21 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn cost(slot: u32, ms: u64) -> Cost {
-        Cost { slot, nanoseconds: ms * 1_000_000 }
+        Cost { slot, nanoseconds: ms * 1_000_000, on: true }
+    }
+
+    #[test]
+    fn what_was_spent_before_a_pause_does_not_count_after_it_and_the_next_pause_is_longer() {
+        let mut breaker = Breaker::new(2.0);
+        assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
+        assert_eq!(breaker.look(SECOND, &[cost(1, 900)]).unwrap().until, 11 * SECOND);
+        for second in 2..11 {
+            assert_eq!(breaker.look(second * SECOND, &[Cost { on: false, ..cost(1, 900) }]), None);
+        }
+        for second in 11..40 {
+            assert_eq!(breaker.look(second * SECOND, &[cost(1, 900)]), None, "{second}");
+        }
+        assert_eq!(breaker.look(40 * SECOND, &[cost(1, 1800)]).unwrap().until, 60 * SECOND);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! worker refills it. Before: [`crate::worker`] on the refilling side, [`crate::hit`] on the taking side.
 
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// No token may be taken, whatever the rate: paused, suspended, expired, removed.
 const OFF: i32 = -1;
@@ -14,7 +15,68 @@ pub enum Gate {
     /// In the core's memory.
     Own(AtomicI32),
     /// In the host's memory, where generated code takes from it.
-    Host(&'static AtomicI32),
+    Host(Word),
+}
+
+/// The words that an outside host gives: [`Words::CAPTURING`] and [`Words::OTHERS`] first, then one for each probe.
+#[derive(Debug)]
+pub struct Words {
+    words: &'static [AtomicI32],
+    /// Indexes that no probe has, the next one last. Locked when probes come and go, never in a hit.
+    free: Mutex<Vec<u32>>,
+}
+
+impl Words {
+    /// Index of the word of all capturing probes.
+    pub const CAPTURING: u32 = 0;
+    /// Index of the word of all other probes.
+    pub const OTHERS: u32 = 1;
+    /// Index of the first probe's word.
+    pub const FIRST: u32 = 2;
+
+    /// All words are off until something takes them. `None` if there is no room for a single probe.
+    pub fn new(words: &'static [AtomicI32]) -> Option<Arc<Words>> {
+        let count = u32::try_from(words.len()).ok().filter(|count| *count > Words::FIRST)?;
+        for word in words {
+            word.store(OFF, Relaxed);
+        }
+        Some(Arc::new(Words { words, free: Mutex::new((Words::FIRST..count).rev().collect()) }))
+    }
+
+    /// One of the two global gates.
+    pub(crate) fn global(self: &Arc<Self>, index: u32, tokens: i32) -> Option<Gate> {
+        self.gate(index, tokens)
+    }
+
+    /// A gate with so many tokens; `None` if every word is in use.
+    pub(crate) fn lease(self: &Arc<Self>, tokens: i32) -> Option<Gate> {
+        let index = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.gate(index, tokens)
+    }
+
+    fn gate(self: &Arc<Self>, index: u32, tokens: i32) -> Option<Gate> {
+        let at = self.words.get(index as usize)?;
+        at.store(tokens, Relaxed);
+        Some(Gate::Host(Word { at, index, owner: Arc::clone(self) }))
+    }
+}
+
+/// A word of the host's while a gate has it. It is given to another probe only when the last holder of this one has let
+/// go, so a host keeps its [`crate::registry::LiveProbe`] until no code of its own looks at the word any more.
+#[derive(Debug)]
+pub struct Word {
+    at: &'static AtomicI32,
+    index: u32,
+    owner: Arc<Words>,
+}
+
+impl Drop for Word {
+    fn drop(&mut self) {
+        self.at.store(OFF, Relaxed);
+        if self.index >= Words::FIRST {
+            self.owner.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        }
+    }
 }
 
 /// What a hit sees when it looks.
@@ -38,7 +100,15 @@ impl Gate {
     fn word(&self) -> &AtomicI32 {
         match self {
             Gate::Own(word) => word,
-            Gate::Host(word) => word,
+            Gate::Host(word) => word.at,
+        }
+    }
+
+    /// The index of its word in the host's memory; `None` if it stands in the core's.
+    pub fn index(&self) -> Option<u32> {
+        match self {
+            Gate::Own(_) => None,
+            Gate::Host(word) => Some(word.index),
         }
     }
 
@@ -251,6 +321,25 @@ mod tests {
         assert_eq!(drain(&gate), 100);
         bucket.refill(&gate, 120_000 * MS);
         assert_eq!(drain(&gate), 0, "at most one step of credit");
+    }
+
+    #[test]
+    fn a_word_of_the_host_goes_to_another_probe_only_when_nobody_holds_it() {
+        let memory: &'static [AtomicI32] = Vec::leak((0..4).map(|_| AtomicI32::new(9)).collect());
+        assert!(Words::new(&memory[..2]).is_none());
+        let words = Words::new(memory).unwrap();
+        assert!(memory.iter().all(|word| word.load(Relaxed) == OFF));
+        let (one, two) = (words.lease(1).unwrap(), words.lease(5).unwrap());
+        assert_eq!((one.index(), two.index()), (Some(2), Some(3)));
+        assert!(words.lease(1).is_none());
+        // The host's code takes from the word, the core sees it.
+        memory[2].fetch_sub(1, Relaxed);
+        assert_eq!(one.look(), Look::Empty);
+        two.switch_off();
+        assert_eq!(memory[3].load(Relaxed), OFF);
+        drop(one);
+        assert_eq!(memory[2].load(Relaxed), OFF);
+        assert_eq!(words.lease(7).unwrap().index(), Some(2));
     }
 
     #[test]

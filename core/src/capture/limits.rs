@@ -31,3 +31,12 @@ pub const SECTION_NAMES: usize = 200;
 
 /// Frames of a stack.
 pub const STACK_FRAMES: usize = 128;
+
+/// Bytes shown of a byte string in a message.
+pub const MESSAGE_BYTES: usize = 64;
+
+/// Units of the message of a point's exception.
+pub const THROWABLE_LENGTH: u32 = 2048;
+
+/// Bytes of the text of a well-known scalar, a function's or enum member's name.
+pub const LABEL_BYTES: usize = 4096;

@@ -294,6 +294,9 @@ impl Walker<'_, '_> {
             return;
         }
         let id = info.id;
+        if info.labelled && !self.message && self.labelled(value, id) {
+            return;
+        }
         match view {
             View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
             View::Null => self.head(lay::NULL, id, Some(value)),
@@ -464,19 +467,20 @@ impl Walker<'_, '_> {
     }
 
     fn units(&mut self, kept: Text<'_>, total: usize) {
+        let bytes = match kept {
+            Text::Utf8(text) => text.len(),
+            Text::Latin1(units) => units.len(),
+            Text::Ucs2(units) | Text::Utf16(units) => units.len() * 2,
+            Text::Ucs4(units) => units.len() * 4,
+        };
+        self.sized(total, bytes);
         let buf = &mut self.out.buf;
-        let start = buf.len();
-        buf.reserve(12 + 64);
-        buf.extend_from_slice(&(total as u64).to_le_bytes());
-        buf.extend_from_slice(&[0; 4]);
         match kept {
             Text::Utf8(text) => buf.extend_from_slice(text.as_bytes()),
             Text::Latin1(units) => buf.extend_from_slice(units),
             Text::Ucs2(units) | Text::Utf16(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
             Text::Ucs4(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
         }
-        let length = (buf.len() - start - 12) as u32;
-        self.out.patch(start + 8, &length.to_le_bytes());
     }
 
     fn big(&mut self, big: BigDigits<'_>) {
@@ -515,9 +519,25 @@ impl Walker<'_, '_> {
     }
 
     fn label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
-        self.head(tag, id, Some(value));
         self.out.label.clear();
         value.label(&mut self.out.label);
+        self.put_label(tag, value, id);
+    }
+
+    /// Writes the label of a value that has another kind in expressions; false if it has none.
+    #[cold]
+    fn labelled<'f, V: Value<'f>>(&mut self, value: V, id: u32) -> bool {
+        self.out.label.clear();
+        value.label(&mut self.out.label);
+        if self.out.label.is_empty() {
+            return false;
+        }
+        self.put_label(lay::SCALAR, value, id);
+        true
+    }
+
+    fn put_label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
+        self.head(tag, id, Some(value));
         let label = &self.out.label;
         let mut end = label.len().min(LABEL_BYTES);
         while !label.is_char_boundary(end) {
@@ -564,7 +584,16 @@ impl Walker<'_, '_> {
         open.reason = lay::REASON_CHANGED;
     }
 
+    /// True if an empty container shows fields of its own (those of a subclass) in place of its content.
+    #[inline]
+    fn only_fields<'f, V: Value<'f>>(&self, value: V, len: usize, level: u32) -> bool {
+        len == 0 && !self.message && self.opens(level) && Self::has_fields(value)
+    }
+
     fn list<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32, len: usize, level: u32) {
+        if self.only_fields(value, len, level) {
+            return self.object(value, id, level);
+        }
         let mut open = self.open_value(tag, id, value, len);
         let max = self.limits.elements;
         if !self.opens(level) {
@@ -588,6 +617,9 @@ impl Walker<'_, '_> {
     }
 
     fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
+        if self.only_fields(value, len, level) {
+            return self.object(value, id, level);
+        }
         let mut open = self.open_value(lay::MAP, id, value, len);
         let max = self.limits.elements;
         if !self.opens(level) {

@@ -7,6 +7,9 @@ pub mod memory;
 pub mod ndjson;
 pub mod terminal;
 
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+
 /// An event as the worker hands it out.
 #[derive(Clone, Copy, Debug)]
 pub struct EventView<'a> {
@@ -35,6 +38,33 @@ pub struct StatusView<'a> {
     pub message: &'a str,
     /// When, in milliseconds since the epoch.
     pub time: u64,
+}
+
+/// Standard output or error, written to without the lock of the standard library: a fork may happen while the worker
+/// holds that lock, and the child would wait for it for ever.
+pub(crate) struct Standard(BorrowedFd<'static>);
+
+impl Standard {
+    pub(crate) fn output() -> Self {
+        Standard(rustix::stdio::stdout())
+    }
+
+    pub(crate) fn error() -> Self {
+        Standard(rustix::stdio::stderr())
+    }
+}
+
+impl Write for Standard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::io::write(self.0, bytes) {
+            // A program that has closed its output wants none.
+            Err(rustix::io::Errno::BADF) => Ok(bytes.len()),
+            result => Ok(result?),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the worker feeds. A sink never fails towards the worker: what it could not write it counts.

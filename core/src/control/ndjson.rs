@@ -1,16 +1,16 @@
-//! Events and statuses as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
+//! Events as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
 //! `worker.rs`.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{EventView, Sink, StatusView};
+use super::{EventView, Sink, Standard, StatusView};
 
 /// Lines wait here until the worker's round ends, or until this many bytes wait.
 const HELD: usize = 64 * 1024;
 
-/// Writes one line of JSON per event and status.
+/// Writes one line of JSON per event.
 pub struct NdjsonSink {
     out: Box<dyn Write + Send>,
     name: String,
@@ -35,7 +35,7 @@ impl NdjsonSink {
 
     /// Writes to the program's own stdout.
     pub fn stdout() -> Self {
-        NdjsonSink::new(Box::new(io::stdout()), "stdout".to_owned())
+        NdjsonSink::new(Box::new(Standard::output()), "stdout".to_owned())
     }
 
     /// Writes to anything. `name` is what the log calls it.
@@ -104,9 +104,8 @@ impl Sink for NdjsonSink {
         self.line(event.json);
     }
 
-    fn status(&mut self, status: &StatusView<'_>) {
-        self.line(status.json);
-    }
+    /// Whoever reads the lines expects events, and nothing but events.
+    fn status(&mut self, _: &StatusView<'_>) {}
 
     fn flush(&mut self) {
         self.write();

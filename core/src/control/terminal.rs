@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{EventView, Sink, StatusView};
+use super::{EventView, Sink, Standard, StatusView};
 
 /// Lines of values shown of one event.
 const MAX_LINES: usize = 40;
@@ -50,7 +50,7 @@ impl TerminalSink {
     pub fn stderr(no_color: bool, utc_offset: Option<i32>) -> Self {
         let terminal = io::stderr().is_terminal();
         let look = Look { colors: terminal && !no_color, width: 0, utc_offset };
-        TerminalSink { out: Box::new(io::stderr()), look, asks_width: terminal, lost: 0 }
+        TerminalSink { out: Box::new(Standard::error()), look, asks_width: terminal, lost: 0 }
     }
 
     /// Writes to anything.
@@ -741,8 +741,8 @@ pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
     out
 }
 
-/// What was dropped and why, in words; reasons that are the same to people are added up.
-fn losses(dropped: &[(&str, u64)]) -> String {
+/// What was dropped and why, in words; reasons that are the same to people are added up. Empty if nothing was.
+pub fn losses(dropped: &[(&str, u64)]) -> String {
     let mut sums: Vec<(&str, u64)> = Vec::new();
     for (reason, count) in dropped.iter().filter(|(_, count)| *count > 0) {
         let words = words(reason);

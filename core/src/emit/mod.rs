@@ -6,6 +6,7 @@ pub mod language;
 pub mod message;
 pub mod number;
 pub mod output;
+pub mod process;
 pub mod prune;
 pub mod render;
 pub mod ring;

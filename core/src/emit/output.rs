@@ -11,12 +11,14 @@ use crate::emit::prune;
 use crate::emit::render;
 use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
+use crate::error::Error;
 use crate::host::Runtime;
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
 use crate::stats::Drop;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,19 +140,24 @@ impl Output {
             describe_frame: &|frame| self.runtime.describe_frame(frame),
             evaluation_ms: self.shared.process.evaluation_ns / 1_000_000,
         };
-        let mut event = match render::render(record, &context) {
-            Ok(event) => event,
-            Err(error) => {
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let mut event = render::render(record, &context)?;
+            Ok::<_, Error>(prune::prune(&mut event, prune::EVENT_BYTES).then_some(event))
+        }));
+        match made {
+            Ok(Ok(Some(event))) => return Some(event),
+            Ok(Ok(None)) => live.stats.dropped(Drop::PayloadTooLarge).add(1),
+            Ok(Err(error)) => {
                 live.stats.dropped(Drop::Internal).add(1);
                 log::error!(target: "stroboscope", "an event of probe {} is lost: {error}", live.probe.id);
-                return None;
             }
-        };
-        if !prune::prune(&mut event, prune::EVENT_BYTES) {
-            live.stats.dropped(Drop::PayloadTooLarge).add(1);
-            return None;
+            // A record that our own code cannot digest stops its probe, and only that.
+            Err(_) => {
+                live.stats.dropped(Drop::Internal).add(1);
+                live.panicked();
+            }
         }
-        Some(event)
+        None
     }
 
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
@@ -254,19 +261,24 @@ impl Output {
         self.hurried = false;
     }
 
+    /// True if nothing waits here: the sender has all that came.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.waiting.is_empty() && self.events.is_empty() && self.statuses.is_empty() && self.refused.is_empty()
+    }
+
     /// True if everything that came has left the process or was counted.
     pub(crate) fn is_settled(&self) -> bool {
-        self.waiting.is_empty()
-            && self.events.is_empty()
-            && self.statuses.is_empty()
-            && self.refused.is_empty()
-            && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
+        self.is_handed_over() && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
     }
 
     /// Ends the sender, at most within `limit`.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         for sink in &mut self.sinks {
             sink.flush();
+        }
+        for Waiting { record, live } in self.waiting.drain(..) {
+            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            live.stats.dropped(Drop::Transport).add(1);
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
     }

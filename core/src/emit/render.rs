@@ -165,8 +165,13 @@ fn describe(place: Place, mut failure: &[u8], cx: &RenderContext<'_>) -> Result<
     let type_name = |id| cx.tables.type_name(id).unwrap_or("?").to_owned();
     let symbols = &cx.live.probe.symbols;
     let names = eval::Names { expression, symbols, type_name: &type_name, milliseconds: cx.evaluation_ms };
+    let expr = match (place, &cx.live.probe.kind) {
+        // A capture expression is known to people by its name.
+        (Place::Expression(index), Kind::Log(log)) => log.expressions.get(usize::from(index)).map(|it| &it.name),
+        _ => None,
+    };
     Ok(FailureText {
-        expr: expression.text.clone(),
+        expr: expr.unwrap_or(&expression.text).clone(),
         message: failure.text(&names),
         redacted: failure.category() == Category::Redacted,
     })

@@ -187,7 +187,7 @@ mod tests {
         let (mut sender, mut receiver) = channel(Arc::clone(&queued));
         let mut pushed = 0;
         while !sender.is_full() {
-            assert!(sender.push(&[7; 100_000]));
+            assert!(sender.push(&vec![7; 100_000]));
             pushed += 1;
         }
         assert!(queued.get() <= QUEUE_BYTES + 100_000, "{}", queued.get());

@@ -133,6 +133,11 @@ impl Candidate {
         let normal = SourcePath::new(path);
         Candidate { library: library || normal.is_library(), path: normal, shown: path.to_owned() }
     }
+
+    /// True for code that the application's authors did not write, as far as its path tells.
+    pub fn is_library(&self) -> bool {
+        self.library
+    }
 }
 
 /// What a probe's source file means among candidates.

@@ -49,6 +49,8 @@
 //!
 //! Limits, redaction and time are the writer's to keep: a value withheld is not in the record.
 
+use crate::capture::limits;
+
 /// Declares constants once: as Rust, and as text for [`LAYOUT_HASH`] and the generated writers.
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $value:literal;)*) => {
@@ -257,6 +259,40 @@ pub const HUGE_BITS: u64 = 4096;
 pub const HUGE_DIGITS: u64 = 256;
 /// Words (of 19 digits) of a decimal that are kept: more than 1,000 digits.
 pub const DECIMAL_WORDS: usize = 54;
+
+/// What every writer keeps to, beside a probe's own limits, for the generators of other languages' writers.
+pub const BOUNDS: &[(&str, u64)] = &[
+    ("MAX_RECORD", MAX_RECORD as u64),
+    ("SOFT_RECORD", SOFT_RECORD as u64),
+    ("HARD_RECORD", HARD_RECORD as u64),
+    ("MAX_LEVELS", MAX_LEVELS as u64),
+    ("MAX_INLINE", MAX_INLINE as u64),
+    ("HUGE_BITS", HUGE_BITS),
+    ("HUGE_DIGITS", HUGE_DIGITS),
+    ("DECIMAL_WORDS", DECIMAL_WORDS as u64),
+    ("MESSAGE_DEPTH", limits::MESSAGE.depth as u64),
+    ("MESSAGE_ELEMENTS", limits::MESSAGE.elements as u64),
+    ("MESSAGE_FIELDS", limits::MESSAGE.fields as u64),
+    ("MESSAGE_INNER_LENGTH", limits::MESSAGE.length as u64),
+    ("MESSAGE_LENGTH", limits::MESSAGE_LENGTH as u64),
+    ("MESSAGE_BYTES", limits::MESSAGE_BYTES as u64),
+    ("THROWABLE_LENGTH", limits::THROWABLE_LENGTH as u64),
+    ("LABEL_BYTES", limits::LABEL_BYTES as u64),
+    ("SECTION_NAMES", limits::SECTION_NAMES as u64),
+    ("STACK_FRAMES", limits::STACK_FRAMES as u64),
+];
+
+/// The layout as JSON, from which writers in other languages take their constants.
+pub fn document() -> String {
+    fn members<T: std::fmt::Display>(of: &[(&str, T)]) -> String {
+        of.iter().map(|(name, value)| format!("    \"{name}\": {value}")).collect::<Vec<_>>().join(",\n")
+    }
+    format!(
+        "{{\n  \"layout\": {LAYOUT_HASH},\n  \"constants\": {{\n{}\n  }},\n  \"bounds\": {{\n{}\n  }}\n}}\n",
+        members(CONSTANTS),
+        members(BOUNDS)
+    )
+}
 
 /// FNV-1a, 32 bits.
 const fn fnv(text: &str) -> u32 {

@@ -389,15 +389,18 @@ pub(crate) struct KeyCache {
 
 #[derive(Clone, Copy)]
 struct KeySlot {
-    key: [u64; KEY_BYTES / 8],
+    words: [u64; KEY_BYTES / 8],
     /// Length of the key, plus one; 0: empty.
     length: u8,
     redacted: bool,
 }
 
-/// A short text as numbers, zero behind its end; they stay in registers.
+/// A key of at most [`KEY_BYTES`] bytes as words, zero behind its end; they stay in registers.
 #[inline]
-fn packed(bytes: &[u8]) -> [u64; KEY_BYTES / 8] {
+fn words_of(bytes: &[u8]) -> Option<[u64; KEY_BYTES / 8]> {
+    if bytes.len() > KEY_BYTES {
+        return None;
+    }
     /// Up to eight bytes.
     #[inline]
     fn short(bytes: &[u8]) -> u64 {
@@ -413,20 +416,20 @@ fn packed(bytes: &[u8]) -> [u64; KEY_BYTES / 8] {
             },
         }
     }
-    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return [short(bytes), 0, 0, 0] };
+    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return Some([short(bytes), 0, 0, 0]) };
     let a = u64::from_le_bytes(*first);
-    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return [a, short(rest), 0, 0] };
+    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return Some([a, short(rest), 0, 0]) };
     let b = u64::from_le_bytes(*second);
-    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return [a, b, short(rest), 0] };
-    [a, b, u64::from_le_bytes(*third), short(rest)]
+    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return Some([a, b, short(rest), 0]) };
+    Some([a, b, u64::from_le_bytes(*third), short(rest)])
 }
 
-/// Set in a packed text that is not ASCII.
+/// Set in the words of a text that is not ASCII.
 const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
 
 impl KeyCache {
     fn new() -> Self {
-        let empty = KeySlot { key: [0; KEY_BYTES / 8], length: 0, redacted: false };
+        let empty = KeySlot { words: [0; KEY_BYTES / 8], length: 0, redacted: false };
         KeyCache { slots: vec![empty; KEY_SLOTS].into_boxed_slice() }
     }
 
@@ -439,11 +442,8 @@ impl KeyCache {
             _ => return redaction.name_text(key),
         };
         // Long keys are rare; beyond ASCII the same bytes are different texts in the two storages.
-        if bytes.len() > KEY_BYTES {
-            return redaction.name_text(key);
-        }
-        let packed = packed(bytes);
-        let [a, b, c, d] = packed;
+        let Some(words) = words_of(bytes) else { return redaction.name_text(key) };
+        let [a, b, c, d] = words;
         if (a | b | c | d) & NOT_ASCII != 0 {
             return redaction.name_text(key);
         }
@@ -452,12 +452,12 @@ impl KeyCache {
         let Some(slot) = self.slots.get_mut((mixed >> 40) as usize % KEY_SLOTS) else {
             return redaction.name_text(key);
         };
-        let [ka, kb, kc, kd] = slot.key;
+        let [ka, kb, kc, kd] = slot.words;
         let differs = (ka ^ a) | (kb ^ b) | (kc ^ c) | (kd ^ d);
         if usize::from(slot.length) == bytes.len() + 1 && differs == 0 {
             return slot.redacted;
         }
-        *slot = KeySlot { key: packed, length: bytes.len() as u8 + 1, redacted: redaction.name_text(key) };
+        *slot = KeySlot { words, length: bytes.len() as u8 + 1, redacted: redaction.name_text(key) };
         slot.redacted
     }
 }
@@ -465,5 +465,39 @@ impl KeyCache {
 impl std::fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeyCache")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEY_BYTES, KeyCache, words_of};
+    use crate::capture::redact::Redaction;
+    use crate::text::Text;
+    use std::collections::HashMap;
+
+    #[test]
+    fn words_and_length_tell_keys_apart() {
+        let mut seen: HashMap<_, Vec<u8>> = HashMap::new();
+        for length in 0..=KEY_BYTES {
+            for at in 0..=length {
+                let mut key = vec![b'a'; length];
+                if let Some(letter) = key.get_mut(at) {
+                    *letter = b'b';
+                }
+                let words = words_of(&key).unwrap();
+                assert_eq!(*seen.entry((length, words)).or_insert_with(|| key.clone()), key);
+            }
+        }
+        assert_eq!(words_of(&[b'a'; KEY_BYTES + 1]), None);
+    }
+
+    #[test]
+    fn a_million_keys_get_the_verdict_of_the_rules() {
+        let redaction = Redaction::default();
+        let mut cache = KeyCache::new();
+        for n in 0..1_000_000_u32 {
+            let key = if n % 7 == 0 { "pass_word".to_owned() } else { format!("k{n}") };
+            assert_eq!(cache.redacted(Text::Utf8(&key), &redaction), n % 7 == 0, "{key}");
+        }
     }
 }

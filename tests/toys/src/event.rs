@@ -3,6 +3,8 @@
 use crate::inside::Place as Here;
 use crate::json::Json;
 use crate::kinds::Case;
+use crate::outside::Code;
+use crate::outside_writer::{self, Head};
 use crate::runner::Vector;
 use crate::value::{Dialect, World, bare};
 use serde_json::Value as Event;
@@ -19,7 +21,9 @@ use stroboscope_core::emit::{event, render};
 use stroboscope_core::expr::eval::{self, Budget, Scratch};
 use stroboscope_core::expr::template::{Segment, Template};
 use stroboscope_core::host::{FrameText, Language, Section, Site};
+use stroboscope_core::intake::Judge;
 use stroboscope_core::probe::model::{EvaluateAt, Kind, Location, Log, Probe};
+use stroboscope_core::record::layout as lay;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::record::write::{Header, Place, Point, Writer};
 use stroboscope_core::registry::LiveProbe;
@@ -51,6 +55,7 @@ pub fn limits(vector: &Vector) -> Result<Limits, String> {
 }
 
 /// What a hit does with a world.
+#[derive(Clone)]
 pub struct Hit<'a> {
     /// The values.
     pub world: &'a World,
@@ -64,8 +69,20 @@ pub struct Hit<'a> {
     pub capture: Option<Limits>,
 }
 
+/// Which host writes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The core's writer.
+    Inside,
+    /// [`crate::outside_writer`].
+    Outside,
+}
+
+/// Both hosts.
+pub const HOSTS: [Host; 2] = [Host::Inside, Host::Outside];
+
 impl Hit<'_> {
-    /// The bytes of the record.
+    /// The bytes of the record that the inside host writes.
     pub fn record(&self) -> Vec<u8> {
         let clock = ManualClock::new(Duration::ZERO);
         let computed = self.world.dialect == Dialect::Node;
@@ -93,10 +110,49 @@ impl Hit<'_> {
         writer.finish().to_vec()
     }
 
-    /// The event.
+    /// The bytes of the record that the outside host writes; its names and verdicts are the judge's.
+    pub fn record_outside(&self, judge: &mut Judge) -> Result<Vec<u8>, String> {
+        let clock = ManualClock::new(Duration::ZERO);
+        let mut ran = Vec::new();
+        for (index, segment) in self.template.segments.iter().enumerate() {
+            let Segment::Expression(expression) = segment else { continue };
+            let code = Code::of(expression, &self.symbols)?;
+            ran.push((index as u32, code.run(self.world, judge)));
+        }
+        let head = Head { wall: 1_790_000_000_123_000_000, event: [7; 16], ..Head::default() };
+        let mut writer = outside_writer::Writer::new(self.world, judge, &clock, u64::MAX, &head);
+        for (index, outcome) in &ran {
+            match outcome {
+                Ok(value) => writer.template(*index, value),
+                Err(failure) => writer.failure(lay::PLACE_SEGMENT, *index, failure),
+            }
+        }
+        if let Some(limits) = self.capture {
+            writer.line(1);
+            writer.section(lay::SECTION_ARGUMENTS);
+            for (name, id) in self.world.vars.iter().filter(|(name, _)| !name.starts_with('@')) {
+                if !writer.variable(name, *id, limits) {
+                    break;
+                }
+            }
+            writer.end_point();
+        }
+        writer.stack(&[]);
+        Ok(writer.finish())
+    }
+
+    /// The event of the inside host.
     pub fn event(self) -> Result<event::Event, String> {
-        let record = self.record();
-        let tables = Tables::new(Arc::new(self.redaction.clone()));
+        self.event_of(Host::Inside)
+    }
+
+    /// The event of a host.
+    pub fn event_of(self, host: Host) -> Result<event::Event, String> {
+        let tables = Arc::new(Tables::new(Arc::new(self.redaction.clone())));
+        let record = match host {
+            Host::Inside => self.record(),
+            Host::Outside => self.record_outside(&mut Judge::new(Arc::clone(&tables)))?,
+        };
         for class in &self.world.classes {
             let name = class.names.first().map_or("", String::as_str);
             tables.intern_type(Text::Utf8(name), Text::Utf8(bare(name)), class.redacted);

@@ -64,7 +64,9 @@ impl<'f> Value<'f> for Handle<'f> {
             Node::Complex(real, imaginary) => View::Complex(*real, *imaginary),
             Node::Scalar { .. } => View::Scalar,
             Node::Named { fields, .. } => View::Named(fields.len()),
-            Node::Typed { of, .. } | Node::Changing(of) => self.to(*of).view(),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                self.to(*of).view()
+            }
         }
     }
 
@@ -74,8 +76,11 @@ impl<'f> Value<'f> for Handle<'f> {
 
     fn type_info(self) -> TypeInfo {
         match self.world.classes.get(self.world.class_of(self.id) as usize) {
-            Some(class) => TypeInfo { id: class.number, redacted: class.redacted },
-            None => TypeInfo { id: NO_TYPE, redacted: false },
+            Some(class) => {
+                let labelled = matches!(self.node(), Node::Shown { .. });
+                TypeInfo { id: class.number, redacted: class.redacted, labelled }
+            }
+            None => TypeInfo { id: NO_TYPE, redacted: false, labelled: false },
         }
     }
 
@@ -98,7 +103,9 @@ impl<'f> Value<'f> for Handle<'f> {
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let elements = match self.node() {
             Node::List(elements) | Node::Set(elements) => elements,
-            Node::Typed { of, .. } => return self.to(*of).elements(visit),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } => {
+                return self.to(*of).elements(visit);
+            }
             Node::Changing(of) => {
                 self.to(*of).elements(visit);
                 return Walk::Changed;
@@ -118,7 +125,9 @@ impl<'f> Value<'f> for Handle<'f> {
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let entries = match self.node() {
             Node::Map { entries, .. } => entries,
-            Node::Typed { of, .. } => return self.to(*of).entries(visit),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } => {
+                return self.to(*of).entries(visit);
+            }
             Node::Changing(of) => {
                 self.to(*of).entries(visit);
                 return Walk::Changed;
@@ -145,8 +154,8 @@ impl<'f> Value<'f> for Handle<'f> {
             Node::Object { fields, getters, .. } | Node::Exception { fields, getters, .. } => {
                 (fields, getters.as_slice())
             }
-            Node::Named { fields, .. } => (fields, &[][..]),
-            Node::Typed { of, .. } => return self.to(*of).fields(visit),
+            Node::Named { fields, .. } | Node::Extended { fields, .. } => (fields, &[][..]),
+            Node::Typed { of, .. } | Node::Shown { of, .. } => return self.to(*of).fields(visit),
             Node::Changing(of) => {
                 self.to(*of).fields(visit);
                 return Walk::Changed;
@@ -193,7 +202,7 @@ impl<'f> Value<'f> for Handle<'f> {
     fn label(self, out: &mut String) {
         match self.node() {
             Node::Function(name) => out.push_str(name),
-            Node::Scalar { text, .. } => out.push_str(text),
+            Node::Scalar { text, .. } | Node::Shown { text, .. } => out.push_str(text),
             Node::Typed { of, .. } => self.to(*of).label(out),
             Node::Enum { name, .. } => {
                 if let Node::Str(text) = self.world.node(*name) {

@@ -1,12 +1,16 @@
 //! The outside host: an evaluator of its own for the programs of `expr/target.rs`, written from the comment there. It
-//! shares no code with `expr/eval.rs` but the two calls that every host makes: `matches` and `classify`.
+//! shares no code with `expr/eval.rs` but the calls that every host makes: `matches`, `classify`, and the one that makes a
+//! failure of an op and a category.
 
 use crate::value::{Id, Made, Node, World, bare, coefficient};
 use num_bigint::{BigInt, Sign};
+use std::cell::Cell;
 use std::cmp::Ordering;
-use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::expr::eval::{Category, MAX_NESTING, Scratch, matches_text};
+use stroboscope_core::expr::Expression;
+use stroboscope_core::expr::eval::{Category, Failure, Kind, MAX_NESTING};
 use stroboscope_core::expr::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
+use stroboscope_core::intake::{Judge, Raised};
+use stroboscope_core::record::layout::NO_TYPE;
 use stroboscope_core::text::Text;
 
 /// An outcome: a value, or the category of a failure.
@@ -50,6 +54,43 @@ struct Loop {
     set: bool,
 }
 
+/// An expression as it comes to a host that compiles: its program, as text.
+#[derive(Clone, Debug)]
+pub struct Code {
+    program: Program,
+    symbols: Vec<String>,
+    /// It reads a redacted name, which is known before it runs.
+    redacted: bool,
+}
+
+impl Code {
+    /// Takes over an expression.
+    pub fn of(expression: &Expression, symbols: &[String]) -> Result<Code, String> {
+        let text = serde_json::to_string(&expression.program).map_err(|error| error.to_string())?;
+        let program = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Ok(Code { program, symbols: symbols.to_vec(), redacted: expression.redacted.is_some() })
+    }
+
+    /// Its value over a world.
+    pub fn run(&self, world: &World, judge: &mut Judge) -> Result<Made, Failure> {
+        let mut machine = self.machine(world, judge)?;
+        machine.run().map_err(|category| machine.failure(category))
+    }
+
+    /// Its truth value over a world.
+    pub fn holds(&self, world: &World, judge: &mut Judge) -> Result<bool, Failure> {
+        let mut machine = self.machine(world, judge)?;
+        machine.holds().map_err(|category| machine.failure(category))
+    }
+
+    fn machine<'p>(&'p self, world: &'p World, judge: &'p mut Judge) -> Result<Machine<'p>, Failure> {
+        if self.redacted {
+            return Err(Failure::RedactedName);
+        }
+        Ok(Machine::new(&self.program, &self.symbols, world, judge))
+    }
+}
+
 /// Runs one program.
 pub struct Machine<'p> {
     /// The program.
@@ -58,21 +99,112 @@ pub struct Machine<'p> {
     pub symbols: &'p [String],
     /// What it sees.
     pub world: &'p World,
-    /// The rules of `classify`.
-    pub redaction: &'p Redaction,
+    /// The core's verdicts.
+    pub judge: &'p mut Judge,
     temps: Vec<Made>,
     loops: Vec<Loop>,
     predicates: usize,
     comparisons: usize,
-    scratch: Scratch,
+    /// The op that is running.
+    at: usize,
+    /// The type of a value that was withheld.
+    withheld: Cell<u32>,
+    /// A failure that the core itself has made.
+    given: Option<Failure>,
 }
 
 impl<'p> Machine<'p> {
     /// A machine for a program.
-    pub fn new(program: &'p Program, symbols: &'p [String], world: &'p World, redaction: &'p Redaction) -> Self {
-        let temps = vec![Made::Null; program.temporaries as usize];
-        let scratch = Scratch::default();
-        Machine { program, symbols, world, redaction, temps, loops: Vec::new(), predicates: 0, comparisons: 0, scratch }
+    pub fn new(program: &'p Program, symbols: &'p [String], world: &'p World, judge: &'p mut Judge) -> Self {
+        Machine {
+            program,
+            symbols,
+            world,
+            judge,
+            temps: vec![Made::Null; program.temporaries as usize],
+            loops: Vec::new(),
+            predicates: 0,
+            comparisons: 0,
+            at: 0,
+            withheld: Cell::new(NO_TYPE),
+            given: None,
+        }
+    }
+
+    /// What the core makes of a failure of the op that ran last.
+    pub fn failure(&self, category: Category) -> Failure {
+        if let Some(given) = self.given {
+            return given;
+        }
+        let mut raised = Raised::new(self.at, category);
+        let key;
+        let pair = match self.program.ops[self.at] {
+            Op::Len { of, .. } | Op::IsEmpty { of, .. } | Op::Member { of, .. } | Op::Each { of, .. } => (of, of),
+            Op::EntryMember { it, .. } => (Arg::Temp(it), Arg::Temp(it)),
+            Op::Compare { left, right, .. } => (left, right),
+            Op::Search { of, part, .. } => (of, part),
+            Op::Matches { of, pattern, .. } => (of, pattern),
+            Op::Index { of, at, literal, .. } => {
+                raised.numbers = [self.position(at).unwrap_or(0), self.length(of)];
+                if let (false, Look::Str(name)) = (literal, self.look(&self.arg(at)))
+                    && self.judge.classify(Text::Utf8(&name))
+                {
+                    key = name;
+                    raised.text = &key;
+                }
+                (of, at)
+            }
+            Op::Substring { of, from, to, .. } => {
+                let to = to.map_or(i64::MAX, |to| self.position(to).unwrap_or(0));
+                raised.numbers = [self.position(from).unwrap_or(0), to];
+                (of, from)
+            }
+            _ => (Arg::Constant(0), Arg::Constant(0)),
+        };
+        if self.program.constants.is_empty() && pair.0 == Arg::Constant(0) {
+            raised.type_id = self.withheld.get();
+            return raised.failure(self.program);
+        }
+        raised.kinds = [self.kind(pair.0), self.kind(pair.1)];
+        raised.type_id = match (category, self.arg(pair.0)) {
+            (Category::Redacted, _) => self.withheld.get(),
+            (_, Made::Node(id)) => self.number(id),
+            _ => NO_TYPE,
+        };
+        raised.failure(self.program)
+    }
+
+    fn number(&self, id: Id) -> u32 {
+        self.world.classes.get(self.world.class_of(id) as usize).map_or(NO_TYPE, |class| class.number)
+    }
+
+    fn length(&self, of: Arg) -> i64 {
+        let len = match self.look(&self.arg(of)) {
+            Look::List(elements) => elements.len(),
+            Look::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        i64::try_from(len).unwrap_or(i64::MAX)
+    }
+
+    fn kind(&self, of: Arg) -> Kind {
+        match self.look(&self.arg(of)) {
+            Look::Undefined => Kind::Undefined,
+            Look::Null => Kind::Null,
+            Look::Bool(_) => Kind::Bool,
+            Look::Number(_) => Kind::Number,
+            Look::Str(_) => Kind::String,
+            Look::Bytes(_) => Kind::Bytes,
+            Look::List(_) => Kind::List,
+            Look::Set(_) => Kind::Set,
+            Look::Map(..) => Kind::Map,
+            Look::Object(id) if matches!(self.world.node(id), Node::Exception { .. }) => Kind::Exception,
+            Look::Object(_) => Kind::Object,
+            Look::Enum(_) => Kind::Enum,
+            Look::Function(_) => Kind::Function,
+            Look::Iterator(_) => Kind::Iterator,
+            Look::Opaque(_) => Kind::Opaque,
+        }
     }
 
     /// The value of the program.
@@ -80,6 +212,7 @@ impl<'p> Machine<'p> {
         let mut at = 0;
         loop {
             let op = self.program.ops[at];
+            self.at = at;
             if let Op::Return { of } = op {
                 return Ok(self.arg(of));
             }
@@ -106,6 +239,7 @@ impl<'p> Machine<'p> {
         });
         let (start, out, negated, end) = around.ok_or(category)?;
         self.loops.retain(|each| each.each < start);
+        self.given = None;
         self.temps[out as usize] = Made::Bool(negated);
         Ok(end as usize)
     }
@@ -160,7 +294,9 @@ impl<'p> Machine<'p> {
             Node::Enum { .. } => Look::Enum(id),
             Node::Function(_) => Look::Function(id),
             Node::Iterator => Look::Iterator(id),
-            Node::Typed { of, .. } | Node::Changing(of) => self.look_at(*of),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                self.look_at(*of)
+            }
             Node::Named { fields, .. } => Look::List(fields.iter().map(|(_, id)| Made::Node(*id)).collect()),
             Node::Opaque | Node::Complex(..) | Node::Unreadable => Look::Opaque(id),
         }
@@ -184,7 +320,11 @@ impl<'p> Machine<'p> {
     fn read(&self, id: Id) -> Outcome<Made> {
         let class = self.world.class_of(id) as usize;
         let redacted = self.world.classes.get(class).is_some_and(|class| class.redacted);
-        if redacted { Err(Category::Redacted) } else { Ok(Made::Node(id)) }
+        if redacted {
+            self.withheld.set(self.number(id));
+            return Err(Category::Redacted);
+        }
+        Ok(Made::Node(id))
     }
 
     fn op(&mut self, op: Op, at: usize) -> Outcome<usize> {
@@ -209,7 +349,8 @@ impl<'p> Machine<'p> {
             Op::Search { out, how, of, part } => (out, Made::Bool(self.search(how, of, part)?)),
             Op::Matches { out, of, pattern, .. } => {
                 let (text, pattern) = self.texts(of, pattern)?;
-                let found = matches_text(&mut self.scratch, Text::Utf8(&text), Text::Utf8(&pattern));
+                let found = self.judge.matches(Text::Utf8(&text), Text::Utf8(&pattern));
+                self.given = found.err();
                 (out, Made::Bool(found.map_err(|failure| failure.category())?))
             }
             Op::Index { out, of, at, literal } => (out, self.index(of, at, literal)?),
@@ -448,7 +589,7 @@ impl<'p> Machine<'p> {
             Look::Str(name) => Some(name),
             _ => None,
         };
-        if !literal && name.as_deref().is_some_and(|name| self.redaction.name(name)) {
+        if !literal && name.as_deref().is_some_and(|name| self.judge.classify(Text::Utf8(name))) {
             return Err(Category::Redacted);
         }
         match self.look(&self.arg(of)) {

@@ -24,6 +24,18 @@ impl Dice {
         from.get(self.below(from.len())).copied().unwrap_or_default()
     }
 
+    /// Members of a set, or keys. In a real host each stands there once; a toy has them as they come.
+    fn distinct(&mut self, most: usize, once: bool, mut make: impl FnMut(&mut Dice) -> String) -> Vec<String> {
+        let mut made: Vec<String> = Vec::new();
+        for _ in 0..self.below(most + 1) {
+            let one = make(self);
+            if !once || !made.contains(&one) {
+                made.push(one);
+            }
+        }
+        made
+    }
+
     fn many(&mut self, most: usize, mut make: impl FnMut(&mut Dice) -> String) -> String {
         let count = self.below(most + 1);
         (0..count).map(|_| make(self)).collect::<Vec<_>>().join(", ")
@@ -123,9 +135,11 @@ const LITERALS: &[&str] = &[
 const CLASSES: &[&str] =
     &[r#""class": "shop.Box", "bases": ["shop.Thing"]"#, r#""class": "shop.Lid""#, r#""class": "bank.Vault""#];
 
-fn value(dice: &mut Dice, depth: usize) -> String {
+/// A random value. Python has neither `undefined` nor maps that have string keys only.
+fn value(dice: &mut Dice, depth: usize, python: bool) -> String {
     let kinds = if depth == 0 { 10 } else { 16 };
     match dice.below(kinds) {
+        0 if python => "null".to_owned(),
         0 => dice.pick(&["null", r#"{"$undefined": true}"#]).to_owned(),
         1 => dice.pick(&["true", "false"]).to_owned(),
         2..=4 => dice.pick(NUMBERS).to_owned(),
@@ -136,15 +150,22 @@ fn value(dice: &mut Dice, depth: usize) -> String {
         9 => {
             dice.pick(&[r#"{"$function": "refund"}"#, r#"{"$iterator": true}"#, r#"{"$opaque": true}"#, RED]).to_owned()
         }
-        10 | 11 => format!("[{}]", dice.many(4, |dice| value(dice, depth - 1))),
-        12 => format!("{{\"$set\": [{}]}}", dice.many(4, |dice| value(dice, depth - 1))),
+        10 | 11 => format!("[{}]", dice.many(4, |dice| value(dice, depth - 1, python))),
+        12 => format!("{{\"$set\": [{}]}}", dice.distinct(4, python, |dice| value(dice, depth - 1, python)).join(", ")),
         13 => {
-            let pairs = dice.many(7, |dice| format!("[{}, {}]", value(dice, depth - 1), value(dice, depth - 1)));
+            let keys = dice.distinct(7, python, |dice| value(dice, depth - 1, python));
+            let pairs = keys.iter().map(|key| format!("[{key}, {}]", value(dice, depth - 1, python)));
+            let pairs = pairs.collect::<Vec<_>>().join(", ");
             format!("{{\"$map\": [{pairs}]}}")
         }
-        14 => format!("{{\"$record\": {}}}", fields(dice, depth)),
+        14 if python => {
+            let entries: Vec<String> =
+                members(dice, depth, true).iter().map(|(name, value)| format!("[\"{name}\", {value}]")).collect();
+            format!("{{\"$map\": [{}]}}", entries.join(", "))
+        }
+        14 => format!("{{\"$record\": {}}}", fields(dice, depth, false)),
         _ => {
-            let (class, fields) = (dice.pick(CLASSES), fields(dice, depth));
+            let (class, fields) = (dice.pick(CLASSES), fields(dice, depth, python));
             if dice.below(3) == 0 {
                 let message = dice.pick(TEXTS);
                 return format!("{{\"$exception\": {{{class}, \"message\": {message}, \"fields\": {fields}}}}}");
@@ -157,13 +178,19 @@ fn value(dice: &mut Dice, depth: usize) -> String {
 const RED: &str = r#"{"$enum": {"class": "shop.Color", "name": "RED", "value": 1}}"#;
 const BLUE: &str = r#"{"$enum": {"class": "shop.Color", "name": "BLUE", "value": 2}}"#;
 
-fn fields(dice: &mut Dice, depth: usize) -> String {
+fn members(dice: &mut Dice, depth: usize, python: bool) -> Vec<(&'static str, String)> {
     let mut members = Vec::new();
     for name in ["name", "size", "key", "value", "3", "mug", "password"] {
         if dice.below(3) == 0 {
-            members.push(format!("\"{name}\": {}", value(dice, depth.saturating_sub(1))));
+            members.push((name, value(dice, depth.saturating_sub(1), python)));
         }
     }
+    members
+}
+
+fn fields(dice: &mut Dice, depth: usize, python: bool) -> String {
+    let members = members(dice, depth, python);
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
     format!("{{{}}}", members.join(", "))
 }
 
@@ -244,11 +271,11 @@ fn node(dice: &mut Dice, depth: usize, inside: bool) -> String {
 }
 
 /// One vector without its expectation.
-fn ask(dice: &mut Dice, id: &str) -> String {
+fn ask(dice: &mut Dice, id: &str, python: bool) -> String {
     let kind = if dice.below(4) == 0 { "condition" } else { "eval" };
-    let mut vars: Vec<String> = NAMES.iter().map(|name| format!("\"{name}\": {}", value(dice, 3))).collect();
+    let mut vars: Vec<String> = NAMES.iter().map(|name| format!("\"{name}\": {}", value(dice, 3, python))).collect();
     match dice.below(3) {
-        0 => vars.push(format!("\"@return\": {}, \"@duration\": 12.5", value(dice, 2))),
+        0 => vars.push(format!("\"@return\": {}, \"@duration\": 12.5", value(dice, 2, python))),
         1 => vars.push("\"@exception\": {\"$exception\": {\"class\": \"shop.Gone\", \"message\": \"mug\"}}".to_owned()),
         _ => {}
     }
@@ -256,10 +283,11 @@ fn ask(dice: &mut Dice, id: &str) -> String {
         0 => ", \"config\": {\"redacted_types\": [\"bank.*\"], \"redacted_identifiers\": [\"mug\"]}",
         _ => "",
     };
+    let host = if python { ", \"host\": \"python\"" } else { "" };
     let depth = 1 + dice.below(4);
     let json = node(dice, depth, false);
     format!(
-        "\"id\": \"{id}\", \"kind\": \"{kind}\", \"description\": \"random\", \"vars\": {{{}}}, \"json\": {json}{config}",
+        "\"id\": \"{id}\", \"kind\": \"{kind}\", \"description\": \"random\", \"vars\": {{{}}}, \"json\": {json}{config}{host}",
         vars.join(", ")
     )
 }
@@ -268,20 +296,20 @@ fn ask(dice: &mut Dice, id: &str) -> String {
 const DULL: &[&str] = &["\"error\": \"type\"", "\"error\": \"undefined\""];
 const TRIES: usize = 3;
 
-/// A file of `count` random vectors.
-pub fn file(seed: u64, count: usize) -> Result<String, String> {
+/// A file of `count` random vectors, for any host or only of what Python has.
+pub fn file(seed: u64, count: usize, python: bool) -> Result<String, String> {
     let mut dice = Dice(seed);
     let mut lines = Vec::new();
     for number in 0..count {
         let id = format!("rnd-{seed}-{number}");
-        let mut question = ask(&mut dice, &id);
+        let mut question = ask(&mut dice, &id, python);
         let mut expect = answer(&question)?;
         // Most random expressions fail for their types; those that say more are worth some tries.
         for _ in 0..TRIES {
             if !DULL.contains(&expect.as_str()) {
                 break;
             }
-            question = ask(&mut dice, &id);
+            question = ask(&mut dice, &id, python);
             expect = answer(&question)?;
         }
         lines.push(format!("  {{{question}, \"expect\": {{{expect}}}}}"));

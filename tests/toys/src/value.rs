@@ -115,6 +115,18 @@ pub enum Node {
         class: u32,
         of: Id,
     },
+    /// A value that reads as another, and is captured as a text.
+    Shown {
+        class: u32,
+        text: String,
+        of: Id,
+    },
+    /// A container of a subclass that has fields too.
+    Extended {
+        class: u32,
+        of: Id,
+        fields: Vec<(String, Id)>,
+    },
     /// A container that changes whenever it is walked.
     Changing(Id),
     /// As a field: one that cannot be read.
@@ -221,6 +233,8 @@ impl World {
             | Node::Enum { class, .. }
             | Node::Scalar { class, .. }
             | Node::Named { class, .. }
+            | Node::Shown { class, .. }
+            | Node::Extended { class, .. }
             | Node::Typed { class, .. } => *class,
             Node::Changing(of) => self.class_of(*of),
             _ => 0,
@@ -369,6 +383,16 @@ impl World {
             "$typed" => {
                 let of = self.add(inner.get("value").ok_or("no value")?, redaction)?;
                 Node::Typed { class: self.class(inner, redaction)?, of }
+            }
+            "$shown" => {
+                let of = self.add(inner.get("value").ok_or("no value")?, redaction)?;
+                let text = inner.get("text").and_then(Json::text).ok_or("no text")?.to_owned();
+                Node::Shown { class: self.class(inner, redaction)?, text, of }
+            }
+            "$extended" => {
+                let of = self.add(inner.get("value").ok_or("no value")?, redaction)?;
+                let fields = self.add_fields(inner.get("fields"), redaction)?;
+                Node::Extended { class: self.class(inner, redaction)?, of, fields }
             }
             "$changing" => Node::Changing(self.add(inner, redaction)?),
             "$repeat" => {
@@ -617,7 +641,9 @@ impl World {
             Node::Function(name) => put(out, format_args!("{{\"$function\": {}}}", quoted(name))),
             Node::Iterator => out.push_str("{\"$iterator\": true}"),
             Node::Opaque => out.push_str("{\"$opaque\": true}"),
-            Node::Typed { of, .. } | Node::Changing(of) => self.write_node(*of, canonical, out),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                self.write_node(*of, canonical, out);
+            }
             // Kinds of captures only; in expressions they are told apart by identity.
             Node::Complex(..) | Node::Scalar { .. } | Node::Named { .. } | Node::Unreadable => {
                 put(out, format_args!("{{\"$other\": {id}}}"));

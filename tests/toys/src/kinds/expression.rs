@@ -3,15 +3,18 @@
 use crate::event;
 use crate::inside::{Handle, Place, made};
 use crate::json::Json;
-use crate::outside;
+use crate::outside::Code;
 use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, Made, Node, World};
+use std::sync::Arc;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::ManualClock;
-use stroboscope_core::expr::eval::{self, Budget, Category, Failure, Measured, Names, Scope, Scratch};
+use stroboscope_core::expr::eval::{self, Budget, Failure, Measured, Names, Scope, Scratch};
 use stroboscope_core::expr::{Expression, Symbols};
+use stroboscope_core::intake::Judge;
 use stroboscope_core::probe::model::MetricKind;
+use stroboscope_core::record::names::Tables;
 
 /// Nanoseconds of one evaluation.
 const EVALUATION: u64 = 50_000_000;
@@ -124,28 +127,43 @@ impl Case {
         })
     }
 
-    fn outside<T>(&self, with: impl FnOnce(&mut outside::Machine<'_>) -> Result<T, Category>) -> Result<T, String> {
+    /// Runs it in the outside host, by `with`.
+    fn outside<T>(&self, with: impl FnOnce(&Code, &World, &mut Judge) -> Result<T, Failure>) -> Result<T, String> {
         let Ok(expression) = &self.compiled else { return Err("syntax".to_owned()) };
-        if expression.redacted.is_some() {
-            return Err("redacted".to_owned());
-        }
-        // The program travels as text to a host that compiles.
-        let text = serde_json::to_string(&expression.program).map_err(|error| error.to_string())?;
-        let program = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let mut machine = outside::Machine::new(&program, &self.symbols, &self.world, &self.redaction);
-        with(&mut machine).map_err(|category| category.name().to_owned())
+        let code = Code::of(expression, &self.symbols)?;
+        let mut judge = Judge::new(Arc::new(Tables::new(Arc::new(self.redaction.clone()))));
+        with(&code, &self.world, &mut judge).map_err(|failure| failure.category().name().to_owned())
     }
 
     /// The value in the outside host.
-    #[allow(clippy::redundant_closure_for_method_calls, reason = "the path is of one lifetime, the closure of all")]
     pub fn value_outside(&self) -> Result<Made, String> {
-        self.outside(|machine| machine.run())
+        self.outside(Code::run)
     }
 
     /// Whether the condition holds in the outside host.
-    #[allow(clippy::redundant_closure_for_method_calls, reason = "the path is of one lifetime, the closure of all")]
     pub fn holds_outside(&self) -> Result<bool, String> {
-        self.outside(|machine| machine.holds())
+        self.outside(Code::holds)
+    }
+
+    /// A failure has one sentence, whichever host it happened in.
+    fn same_failures(&self) -> Result<(), String> {
+        let place = Place(&self.world);
+        let Ok(expression) = &self.compiled else { return Ok(()) };
+        let clock = ManualClock::new(Duration::ZERO);
+        let mut scratch = Scratch::default();
+        let mut budget = Budget::new(&clock, EVALUATION, &self.redaction, &mut scratch);
+        let inside = eval::evaluate(expression, &self.symbols, &Case::scope(&place), &mut budget).err();
+        let mut outside = None;
+        let _ = self.outside(|code, world, judge| {
+            code.run(world, judge).inspect_err(|&failure| {
+                outside = Some(failure);
+            })
+        });
+        if inside == outside {
+            Ok(())
+        } else {
+            Err(format!("the hosts fail differently: {inside:?} inside, {outside:?} outside"))
+        }
     }
 
     /// A value in canonical text.
@@ -206,6 +224,7 @@ pub fn eval(vector: &Vector) -> Result<Verdict, String> {
     for (host, outcome) in [("inside", case.value_inside()), ("outside", case.value_outside())] {
         compare(host, &expect, &case.canonical(outcome), value.clone())?;
     }
+    case.same_failures()?;
     Ok(Verdict::Passed)
 }
 

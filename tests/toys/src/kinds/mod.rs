@@ -13,6 +13,7 @@ mod status;
 mod template;
 
 pub use expression::{Case, Ran};
+pub use status::in_session as status_in_session;
 
 use crate::runner::Check;
 

@@ -5,7 +5,7 @@
 //! `probes` with `copies` stands for 0, 1, ….
 
 use crate::json::Json;
-use crate::process::Process;
+use crate::process::{HOSTS, Host, Process};
 use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, World};
 use std::time::Duration;
@@ -16,31 +16,39 @@ use stroboscope_core::probe::wire;
 use stroboscope_core::session::ProbeReport;
 
 pub fn check(vector: &Vector) -> Result<Verdict, String> {
-    for asynchronous in [false, true] {
-        let mut process = Process::new(settings(vector)?, asynchronous);
-        process.apply(wire::read_file(definitions(vector)?.as_bytes()).map_err(|error| error.text)?.probes);
-        for step in steps(vector)? {
-            let step = Step { world: step.world.known_to(&process.tables), ..step };
-            process.until(Duration::from_millis(step.at));
-            process.hit(&step.probe, step.times, &step.world);
-        }
-        // A round takes a bounded number of records.
-        process.round();
-        process.round();
-        let expected = vector.json("expect")?.ok_or("no 'expect'")?;
-        for (id, counts) in expected.members() {
-            let report = process.report(id).ok_or_else(|| format!("probe '{id}' is not known"))?;
-            compare(&report, counts)?;
-        }
-        let events = process.memory.events().len() as u64;
-        let reports = process.session.status();
-        let emitted: u64 = reports.iter().map(|report| report.emitted).sum();
-        // An expired probe is no longer counted.
-        if events != emitted && reports.iter().all(|report| report.state != State::Expired) {
-            return Err(format!("{emitted} events were counted, {events} came out"));
-        }
+    for host in HOSTS {
+        in_host(vector, host).map_err(|error| format!("{host:?}: {error}"))?;
     }
     Ok(Verdict::Passed)
+}
+
+fn in_host(vector: &Vector, host: Host) -> Result<(), String> {
+    let mut process = Process::new(host, settings(vector)?);
+    process.apply(wire::read_file(definitions(vector)?.as_bytes()).map_err(|error| error.text)?.probes);
+    for step in steps(vector)? {
+        let step = Step { world: step.world.known_to(&process.tables), ..step };
+        process.until(Duration::from_millis(step.at));
+        process.hit(&step.probe, step.times, &step.world);
+    }
+    // A round takes a bounded number of records.
+    process.round();
+    process.round();
+    let expected = vector.json("expect")?.ok_or("no 'expect'")?;
+    for (id, counts) in expected.members() {
+        let report = process.report(id).ok_or_else(|| format!("probe '{id}' is not known"))?;
+        compare(&report, counts)?;
+    }
+    let events = process.memory.events().len() as u64;
+    let reports = process.session.status();
+    let emitted: u64 = reports.iter().map(|report| report.emitted).sum();
+    // An expired probe is no longer counted.
+    if events != emitted && reports.iter().all(|report| report.state != State::Expired) {
+        return Err(format!("{emitted} events were counted, {events} came out"));
+    }
+    if let Some(error) = process.bad.first() {
+        return Err(error.clone());
+    }
+    Ok(())
 }
 
 struct Step {

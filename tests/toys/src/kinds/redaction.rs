@@ -6,6 +6,7 @@ use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, World};
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::emit::event::Event;
 use stroboscope_core::expr::Symbols;
 use stroboscope_core::expr::template::{RawSegment, Template};
 
@@ -76,7 +77,7 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
             Some(read("index", "{\"ref\": \"k\"}")),
         ),
         "bytes key" => {
-            let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex = name.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             let entry = Json::Array(vec![one("$bytes", string(&hex)), string(SECRET)]);
             (one("v", one("$map", Json::Array(vec![entry]))), None)
         }
@@ -85,16 +86,19 @@ fn in_place(name: &str, place: &str, redaction: &Redaction, hidden: bool) -> Res
     let world = World::new(&vars, Dialect::Neutral, redaction)?;
     let mut symbols = Symbols::default();
     let segments = expression.iter().map(|json| RawSegment { fixed: None, dsl: None, json: Some(json) });
-    let template = match Template::of_segments(segments, &mut symbols, &|name| redaction.name(name)) {
-        Ok(template) => template,
-        // Not every spelling is a name in an expression; then there is only the capture.
-        Err(_) => Template::default(),
-    };
+    // Not every spelling is a name in an expression; then there is only the capture.
+    let template = Template::of_segments(segments, &mut symbols, &|name| redaction.name(name)).unwrap_or_default();
     let with_message = !template.segments.is_empty();
     let capture = Some(Limits::default());
     let hit = Hit { world: &world, redaction, template, symbols: symbols.into_names(), capture };
-    let event = hit.event()?;
-    let json = event::read(&event)?;
+    for host in event::HOSTS {
+        judged(&hit.clone().event_of(host)?, hidden, with_message).map_err(|error| format!("{host:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn judged(event: &Event, hidden: bool, with_message: bool) -> Result<(), String> {
+    let json = event::read(event)?;
     let text = json.to_string();
     let marked = event::captured(&json).to_string().contains("redactedIdent");
     if text.contains(SECRET) == hidden {

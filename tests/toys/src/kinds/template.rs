@@ -1,10 +1,11 @@
 //! `template`: the message of a log template, from the record on.
 
-use crate::event::{self, Hit};
+use crate::event::{self, Hit, Host};
 use crate::json::Json;
 use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, World};
 use serde_json::value::RawValue;
+use stroboscope_core::emit::event::Event;
 use stroboscope_core::expr::Symbols;
 use stroboscope_core::expr::template::{RawSegment, Template};
 
@@ -44,8 +45,23 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         Err(invalid) => return Err(invalid.0),
     };
     let hit = Hit { world: &world, redaction: &redaction, template, symbols: symbols.into_names(), capture: None };
-    let event = hit.event()?;
-    let json = event::read(&event)?;
+    let inside = hit.clone().event_of(Host::Inside)?;
+    let outside = hit.event_of(Host::Outside)?;
+    for (host, event) in [(Host::Inside, &inside), (Host::Outside, &outside)] {
+        same(event, &expect).map_err(|error| format!("{host:?}: {error}"))?;
+    }
+    // A failure has one sentence, whichever host it happened in.
+    let errors =
+        |event: &Event| event::read(event).map(|json| json["debugger"]["snapshot"]["evaluationErrors"].clone());
+    let (inside, outside) = (errors(&inside)?, errors(&outside)?);
+    if inside != outside {
+        return Err(format!("the hosts fail differently: {inside} inside, {outside} outside"));
+    }
+    Ok(Verdict::Passed)
+}
+
+fn same(event: &Event, expect: &Json) -> Result<(), String> {
+    let json = event::read(event)?;
     let wanted = expect.get("message").and_then(Json::text).ok_or("no message is expected")?;
     if !fits(wanted, &event.message) || json["message"] != *event.message {
         return Err(format!("expected the message {wanted:?}, got {:?}", event.message));
@@ -57,7 +73,7 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
     if errors != wanted {
         return Err(format!("expected evaluation errors of {wanted:?}, got {errors:?}"));
     }
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 /// True if a message is as expected, where `{*}` stands for a brace, any error text and a brace.

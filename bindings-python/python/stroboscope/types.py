@@ -1,0 +1,23 @@
+"""Types of what the functions return, for annotations."""
+
+from typing import Literal, NotRequired, TypedDict
+
+
+class ProbeStatus(TypedDict):
+    """What one probe is doing."""
+
+    id: str
+    version: int
+    state: Literal["received", "waiting", "installed", "emitting", "paused", "error", "blocked", "expired"]
+    reason: str
+    file: NotRequired[str]
+    lines: NotRequired[list[int]]
+    type: NotRequired[str]
+    method: NotRequired[str]
+    hits: int
+    rejected: int
+    failed: int
+    emitted: int
+    dropped: dict[str, int]
+    nanoseconds_per_hit: int | None
+    disarmed: bool

@@ -1,0 +1,145 @@
+//! Our own log lines. The core's threads must not wait for the GIL, so a line waits in a short queue until a thread of ours
+//! that has the GIL hands it to Python's `logging`, as logger `stroboscope`. On neither walk.
+//!
+//! `logging` is never imported for it: a program that does not use it does not get it. Under the command a warning goes to
+//! standard error at once, since somebody sits there; so do the remarks of a start by the preload.
+
+use crate::guard;
+use crate::identity;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use pyo3::prelude::*;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd as _;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Lines that wait at most.
+const MAX_WAITING: usize = 100;
+
+type Wake = Box<dyn Fn() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<(Level, String)>,
+    lost: u64,
+    wake: Option<Wake>,
+}
+
+struct Lines;
+
+static LINES: Lines = Lines;
+/// Behind a pointer, so that a forked child can have another one: the parent's lock may be held for ever there.
+static QUEUE: AtomicPtr<Mutex<Queue>> = AtomicPtr::new(ptr::null_mut());
+static ALOUD: AtomicBool = AtomicBool::new(false);
+
+/// Takes the core's log lines from now on.
+pub fn begin() {
+    if QUEUE.load(Ordering::Acquire).is_null() {
+        renew();
+        // Refused only if there is a logger already: ours, since the crate is private to this library.
+        let _ = log::set_logger(&LINES);
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Begins with an empty queue, and leaves the old one alone: in a forked child it must not be touched.
+pub fn renew() {
+    QUEUE.store(Box::into_raw(Box::default()), Ordering::Release);
+}
+
+/// Says whether warnings go to standard error.
+pub fn speak(aloud: bool) {
+    ALOUD.store(aloud, Ordering::Relaxed);
+}
+
+/// Says who is told that lines wait.
+pub fn wake_with(wake: Option<Wake>) {
+    with(|queue| queue.wake = wake);
+}
+
+fn with<R>(use_it: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+    // SAFETY: null, or a queue that is never freed.
+    let queue = unsafe { QUEUE.load(Ordering::Acquire).as_ref() }?;
+    Some(use_it(&mut queue.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("stroboscope") && metadata.level() <= Level::Info
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = record.args().to_string();
+        let text = text.strip_prefix("stroboscope: ").unwrap_or(&text);
+        if ALOUD.load(Ordering::Relaxed) {
+            if record.level() <= Level::Warn {
+                say(text);
+            }
+            return;
+        }
+        with(|queue| {
+            if queue.lines.len() == MAX_WAITING {
+                queue.lost += 1;
+                return;
+            }
+            queue.lines.push_back((record.level(), text.to_owned()));
+            if let Some(wake) = &queue.wake {
+                wake();
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+fn say(text: &str) {
+    write(&format!("stroboscope: {text}"));
+}
+
+/// Writes lines to standard error, without any lock.
+pub fn write(text: &str) {
+    // SAFETY: only borrowed: it is never closed here. If the program has closed it, the write fails, and nothing else.
+    let mut error = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+    // Who has no standard error wants no lines there.
+    let _ = error.write_all(format!("{text}\n").as_bytes());
+}
+
+/// Hands the waiting lines to `logging`, if the program uses it. No probe is hit by that.
+pub fn drain(py: Python<'_>) {
+    if !with(|queue| !queue.lines.is_empty()).unwrap_or(false) {
+        return;
+    }
+    let Some(logging) = identity::loaded(py, "logging") else { return };
+    let Some((lines, lost)) = with(|queue| (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost))) else {
+        return;
+    };
+    // A logger that fails has nowhere to say so.
+    let _ = guard::guarded(|| hand_over(&logging, lines, lost));
+}
+
+fn hand_over(logging: &Bound<'_, PyAny>, lines: VecDeque<(Level, String)>, lost: u64) -> PyResult<()> {
+    let logger = logging.call_method1("getLogger", ("stroboscope",))?;
+    if !logger.getattr("handlers")?.is_truthy()? {
+        // Without any handler `logging` would print to standard error, which belongs to the program.
+        logger.call_method1("addHandler", (logging.call_method0("NullHandler")?,))?;
+    }
+    for (level, text) in lines {
+        let number = match level {
+            Level::Error => 40,
+            Level::Warn => 30,
+            _ => 20,
+        };
+        logger.call_method1("log", (number, "%s", text))?;
+    }
+    if lost > 0 {
+        logger.call_method1("log", (30, "%d more lines were lost", lost))?;
+    }
+    Ok(())
+}

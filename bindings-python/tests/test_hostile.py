@@ -1,0 +1,820 @@
+"""Values that fight back: every hook of theirs counts and raises, and the count must stay 0. And values that are merely
+huge, endless, half made or changing. The result is right, it is quick, and nothing crashes."""
+
+import array
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import gc
+import json
+import operator
+import pathlib
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+import types
+import uuid
+import weakref
+
+import pytest
+
+from stroboscope import _native
+
+RAN = []
+ARMED = False
+
+HOOKS = """
+abs add aenter aexit aiter and anext await bool buffer bytes call ceil class_getitem complex contains delattr delete
+delitem dir divmod enter eq exit float floor floordiv format fspath ge get getattr getattribute getitem getnewargs
+getnewargs_ex getstate gt hash iadd iand ifloordiv ilshift imatmul imod imul index instancecheck int invert ior ipow
+irshift isub iter itruediv ixor le len length_hint lshift lt matmul missing mod mul ne neg next or pos pow radd rand
+rdivmod reduce reduce_ex release_buffer repr reversed rfloordiv rlshift rmatmul rmod rmul ror round rpow rrshift
+rshift rsub rtruediv rxor set setattr setitem setstate sizeof str sub subclasscheck subclasshook truediv trunc xor
+"""
+
+
+def hook(name, base):
+    """Counts and raises once armed; before, it is as in the base, so that values can be made."""
+    default = getattr(base, name, None)
+
+    def ran(self, *args, **named):
+        if ARMED:
+            RAN.append(name)
+            raise RuntimeError(name)
+        if default is not None:
+            return default(self, *args, **named)
+        if name == "__getattr__":
+            raise AttributeError(*args)
+        return name == "__bool__" or NotImplemented
+
+    return ran
+
+
+def hooks_of(base, without=()):
+    names = [f"__{name}__" for name in HOOKS.split()]
+    # A class that can be called, entered or walked is another kind of value only if it says so on purpose: here all do.
+    return {name: hook(name, base) for name in names if name not in without}
+
+
+class Meta(type):
+    """A class whose class fights back as well."""
+
+
+for _name, _hook in hooks_of(type, without=("__set__", "__get__", "__delete__")).items():
+    setattr(Meta, _name, _hook)
+
+
+class Descriptor:
+    """A data descriptor of the program."""
+
+    def __get__(self, instance, owner):
+        return self.ran("descriptor __get__")
+
+    def __set__(self, instance, value):
+        self.ran("descriptor __set__")
+
+    def __delete__(self, instance):
+        self.ran("descriptor __delete__")
+
+    def ran(self, what):
+        if ARMED:
+            RAN.append(what)
+            raise RuntimeError(what)
+        return self
+
+
+class Plain:
+    """A descriptor without __set__."""
+
+    def __get__(self, instance, owner):
+        return Descriptor.ran(self, "plain __get__")
+
+
+def lie(self):
+    return Descriptor.ran(self, "__class__") and int
+
+
+WITHOUT = {
+    # Needed to make the value, or only a mark that turns off a feature of the base.
+    "__class_getitem__",
+    "__subclasshook__",
+    "__set__",
+    "__get__",
+    "__delete__",
+}
+
+
+def hostile(base, *args):
+    body = hooks_of(base, WITHOUT)
+    body |= {"computed": property(lie), "data": Descriptor(), "plain": Plain(), "__class__": property(lie), "shared": 5}
+    meta = Meta if type(base) is type else type("BothMeta", (Meta, type(base)), {})
+    made = meta(f"Hostile_{base.__name__}", (base,), body)
+    instance = made(*args)
+    own = getattr(base, "__setattr__", object.__setattr__)
+    own(instance, "own", 1)
+    own(instance, "data_", [1, 2])
+    return instance
+
+
+HOSTILE = {
+    "object": lambda: hostile(object),
+    "int": lambda: hostile(int, 7),
+    "float": lambda: hostile(float, 1.5),
+    "complex": lambda: hostile(complex, 1 + 2j),
+    "str": lambda: hostile(str, "text"),
+    "bytes": lambda: hostile(bytes, b"bytes"),
+    "bytearray": lambda: hostile(bytearray, b"bytes"),
+    "list": lambda: hostile(list, [1, 2]),
+    "empty list": lambda: hostile(list),
+    "tuple": lambda: hostile(tuple, (1, 2)),
+    "dict": lambda: hostile(dict, {"k": 1, "own": 2}),
+    "empty dict": lambda: hostile(dict),
+    "set": lambda: hostile(set, {1, 2}),
+    "frozenset": lambda: hostile(frozenset, {1, 2}),
+    "deque": lambda: hostile(collections.deque, [1, 2]),
+    "OrderedDict": lambda: hostile(collections.OrderedDict, {"k": 1}),
+    "defaultdict": lambda: hostile(collections.defaultdict),
+    "Counter": lambda: hostile(collections.Counter),
+    "array": lambda: hostile(array.array, "i", [1]),
+    "Decimal": lambda: hostile(decimal.Decimal, "1.5"),
+    "Fraction": lambda: hostile(fractions.Fraction, 1, 3),
+    "Exception": lambda: hostile(Exception, "message", hostile(object)),
+    "KeyError": lambda: hostile(KeyError, hostile(str, "text")),
+    "datetime": lambda: hostile(datetime.datetime, 2024, 1, 2),
+    "timedelta": lambda: hostile(datetime.timedelta, 1),
+    "PurePosixPath": lambda: hostile(pathlib.PurePosixPath, "a"),
+    "SimpleNamespace": lambda: hostile(types.SimpleNamespace),
+    "ModuleType": lambda: hostile(types.ModuleType, "module"),
+    "class": lambda: Meta("HostileClass", (), hooks_of(object, WITHOUT)),
+}
+
+
+@pytest.fixture
+def armed():
+    """What the test makes is made before; from `start` on every hook counts."""
+
+    class Arm:
+        def __enter__(self):
+            global ARMED  # noqa: PLW0603 - what the hooks look at
+            gc.disable()
+            RAN.clear()
+            ARMED = True
+
+        def __exit__(self, *_):
+            global ARMED  # noqa: PLW0603 - what the hooks look at
+            ARMED = False
+            gc.enable()
+
+    yield Arm()
+    assert not RAN, collections.Counter(RAN)
+
+
+EXPRESSIONS = """
+v|v == v|v != v|v == other|v == 1|v == "text"|v == null|list == list|list == twin|m == m|m == n
+v < 1|v >= v|v < "a"|!v|v && true|v || false|isDefined(v)|isUndefined(v.nothing)
+len(v)|isEmpty(v)|count(v)|contains(v, 1)|contains(v, v)|contains(list, v)|contains(list, other)|contains(s, v)
+contains(v, "t")|contains("text", v)|startsWith(v, "t")|endsWith(v, v)|matches(v, "t")|matches("text", v)
+substring(v, 0)|substring("text", v)|v[0]|v["k"]|v["own"]|v[v]|list[v]|m[v]|m["k"]|n[other]|v.own|v.nothing|v.computed|v.data|v.plain
+v.shared|v.__class__|v.__dict__|v.name|v.message|v.args|v.own.own|v.data_[1]|v.__len__|v.real|v.keys
+any(v, {@it == 1})|all(v, {@it == @it})|filter(v, {@it == v})|any(list, {@it == other})|filter(m, {@key == v})
+all(m, {@value == v})
+filter(s, {@it == v})|any(v, {@value == 1})|v instanceof "int"|v instanceof "Hostile_object"
+v instanceof "builtins.object"
+""".replace("\n", "|").split("|")
+EXPRESSIONS = [text for text in EXPRESSIONS if text]
+
+
+def test_the_hooks_do_count(armed):
+    value = hostile(object)
+    for name, use in (("repr", repr), ("hash", hash), ("eq", lambda held: held == 1), ("bool", bool), ("str", str)):
+        with armed, pytest.raises(RuntimeError):
+            use(value)
+
+        assert tuple(RAN) == (f"__{name}__",)
+    with armed, pytest.raises(RuntimeError):
+        assert value.computed
+    RAN.clear()
+
+
+def surroundings(value):
+    other = hostile(object)
+    return {
+        "v": value,
+        "other": other,
+        "list": [value, 1],
+        "twin": [other, 1],
+        "m": Keyed((value, other), ("k", value)).made,
+        "n": Keyed((other, value), ("k", 1)).made,
+        "s": Keyed((value, 1), (other, 2)).members,
+    }
+
+
+class Keyed:
+    """A dictionary and a set of keys that cannot be hashed by themselves: they stand there by their address."""
+
+    def __init__(self, *entries):
+        self.made, self.members = {}, set()
+        for key, value in entries:
+            try:
+                self.made[key] = value
+                self.members.add(key)
+            except TypeError:
+                self.made[id(key)] = value
+                self.members.add(id(key))
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_no_hook_runs_in_expressions(kind, armed):
+    variables = surroundings(HOSTILE[kind]())
+    categories = collections.Counter()
+    with armed:
+        for text in EXPRESSIONS:
+            for use in ("eval", "condition", "GAUGE"):
+                how, came, _ = _native._test_evaluate(use, variables, None, text)
+                categories[came if how == "error" else how] += 1
+    assert not RAN, collections.Counter(RAN)
+    assert categories["value"] > 40 and not categories["syntax"] and not categories["host"], categories
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_no_hook_runs_in_captures_and_messages(kind, armed):
+    variables = surroundings(HOSTILE[kind]())
+    segments = [(None, text, None) for text in ("v", "list", "m", "s", "v.own", "v.data_", "filter(list, {@it == v})")]
+    with armed:
+        events = [
+            _native._test_event(variables, segments, limits, rules)
+            for limits in ((3, 100, 255, 20), (0, 0, 0, 0), (10, 1, 1, 1))
+            for rules in (([], [], []), (["own"], [], ["Hostile_object", "*.Hostile_int"]))
+        ]
+    assert not RAN, collections.Counter(RAN)
+    assert all(json.loads(event)["message"] for event in events)
+
+
+SOURCE = textwrap.dedent(
+    """
+    def probed(v, other, list, twin, m, n, s):
+        kept = v
+        return 1  # here
+    """
+)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    name = f"hostile_{time.monotonic_ns()}"
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield __import__(name)
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def started():
+    _native.start([], True)
+    yield
+    assert _native.stop(5.0)
+
+
+def line_probe(module, probe_id, **fields):
+    where = {"sourceFile": f"{module.__name__}.py", "lines": ["4"]}
+    probe = {"id": probe_id, "version": 1, "type": "LOG_PROBE", "language": "python", "where": where}
+    _native.add_probe(json.dumps({**probe, "sampling": {"snapshotsPerSecond": 5000}, **fields}))
+
+
+def method_probe(module, probe_id, **fields):
+    where = {"typeName": module.__name__, "methodName": "probed"}
+    probe = {"id": probe_id, "version": 1, "type": "LOG_PROBE", "language": "python", "where": where}
+    _native.add_probe(json.dumps({**probe, "sampling": {"snapshotsPerSecond": 5000}, **fields}))
+
+
+def wait_until_installed():
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if all(probe["state"] in ("installed", "emitting") for probe in _native.status()):
+            return
+        time.sleep(0.01)
+    raise AssertionError(_native.status())
+
+
+def drained():
+    assert _native.flush(5.0)
+    return [json.loads(event) for event in _native._test_events()]
+
+
+def test_no_hook_runs_in_the_hits_of_probes(started, module, armed):
+    for number, text in enumerate(EXPRESSIONS):
+        segments = [{"dsl": text, "json": None}]
+        line_probe(module, f"line-{number}", segments=segments, when={"dsl": f"{text} || true", "json": None})
+    line_probe(module, "snapshot", captureSnapshot=True)
+    method_probe(module, "method", captureSnapshot=True, segments=[{"dsl": "@return", "json": None}])
+    wait_until_installed()
+    made = [surroundings(make()) for make in HOSTILE.values()]
+    with armed:
+        for variables in made:
+            module.probed(**variables)
+    events = drained()
+    assert not RAN, collections.Counter(RAN)
+    assert len(events) > len(made) * 30
+    snapshot = next(event for event in events if event["debugger"]["snapshot"]["probe"]["id"] == "snapshot")
+    point = snapshot["debugger"]["snapshot"]["captures"]["lines"]["4"]
+    assert point["arguments"]["v"]["fields"]["own"] == {"type": "int", "value": "1"}
+
+
+def test_what_was_captured_is_not_kept(started, module):
+    class Thing:
+        pass
+
+    line_probe(module, "snapshot", captureSnapshot=True, segments=[{"dsl": "v", "json": {"ref": "v"}}])
+    wait_until_installed()
+    thing = Thing()
+    gone = weakref.ref(thing)
+    before = sys.getrefcount(thing)
+    module.probed(thing, 1, 2, 3, 4, 5, 6)
+    assert sys.getrefcount(thing) == before
+    del thing
+    assert gone() is None
+    assert drained()
+
+
+class Field:
+    def __init__(self, number):
+        self.number = number
+        self.text = "text"
+
+
+def test_no_dictionary_is_made():
+    things = [Field(number) for number in range(2000)]
+    variables = {"things": things, "one": things[0]}
+    segments = [(None, "one.number", None), (None, "one", None), (None, "any(things, {@it.text == 'x'})", None)]
+    _native._test_event(variables, segments, (4, 5000, 255, 20))
+    sizes = [sys.getsizeof(thing) for thing in things]
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    event = _native._test_event(variables, segments, (4, 5000, 255, 20))
+    assert event.count('"number"') == 2001
+    del event
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    # A dictionary of two fields has about 100 bytes: 2,000 of them would show.
+    assert grown < 20_000
+    assert [sys.getsizeof(thing) for thing in things] == sizes
+    assert not any(isinstance(held, dict) for thing in things for held in gc.get_referents(thing))
+
+
+# ---- values that are merely unusual ----------------------------------------------------------------------------------
+
+
+SLOW = 3
+
+
+def timed(work, limit):
+    """Runs it; it must be quick: the limit is for a slow machine and a build without optimisation."""
+    started = time.perf_counter()
+    result = work()
+    took = time.perf_counter() - started
+    assert took < limit, f"it took {took:.3f} s"
+    return result
+
+
+def event_of(segments=(), limits=(3, 100, 255, 20), **variables):
+    segments = [(None, text, None) for text in segments]
+    return json.loads(timed(lambda: _native._test_event(variables, segments, limits), SLOW))
+
+
+def captured(value, limits=(3, 100, 255, 20)):
+    event = event_of(limits=limits, v=value)
+    return event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]["v"]
+
+
+def message(value):
+    return event_of(["v"], None, v=value)["message"]
+
+
+def evaluate(text, **variables):
+    how, came, _ = timed(lambda: _native._test_evaluate("eval", variables, None, text), SLOW)
+    return came if how == "value" else how + ":" + came
+
+
+def test_nan():
+    assert captured(float("nan")) == {"type": "float", "value": "nan"}
+    assert evaluate("v == v", v=float("nan")) is False
+    assert evaluate("v < 1 || v >= 1", v=float("nan")) is False
+    assert evaluate("!v", v=float("nan")) is True
+    assert evaluate("v == w", v=[float("nan")], w=[float("nan")]) is False
+
+
+@pytest.mark.parametrize("power", [400, 1_000_000])
+def test_huge_integers(power):
+    # Made by shifting: decimal text of such a number takes Python itself long.
+    huge = 10**400 if power == 400 else (1 << 3_321_928) + 12345
+    shown = captured(huge)
+    if power == 400:
+        assert shown == {"type": "int", "value": str(huge)}
+        assert message(huge) == str(huge)
+    else:
+        assert shown["truncated"] and shown["size"] == huge.bit_length()
+        assert shown["value"] == hex(huge)[:258]
+        assert message(huge).startswith("0x1000")
+    assert evaluate("v == w", v=huge, w=huge + 0) is True
+    assert evaluate("v == w", v=huge, w=huge + 1) is False
+    assert evaluate("v > w", v=huge, w=float("inf")) is False
+    assert evaluate("v > w", v=huge, w=1.7e308) is True
+    assert evaluate("v > w", v=-huge, w=decimal.Decimal("-1E+999999999")) is True
+    assert evaluate("v == true", v=huge) is False
+
+
+def test_a_decimal_of_a_billion_digits():
+    vast, tiny = decimal.Decimal("1E+999999999"), decimal.Decimal("1E-999999999")
+    assert captured(vast) == {"type": "Decimal", "value": "Decimal('1E+999999999')"}
+    assert message(vast) == "1E+999999999"
+    assert evaluate("v == 1", v=vast) is False
+    assert evaluate("v > w", v=vast, w=10**400) is True
+    assert evaluate("v > 0 && v < 1", v=tiny) is True
+    assert evaluate("v == w", v=vast, w=decimal.Decimal("1E+999999999")) is True
+    assert evaluate("v == w", v=vast, w=decimal.Decimal("10E+999999998")) is True
+    # Written down to the smaller exponent, which takes thirty digits and not a billion.
+    assert evaluate("v == w", v=vast, w=decimal.Decimal("1.0000000000000000000000000001E+999999999")) is False
+    context = decimal.Context(prec=5000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+    long = context.create_decimal("1." + "0" * 4500 + "1")
+    assert evaluate("v == 1", v=long) == "error:limit"
+    assert captured(decimal.Decimal("sNaN"))["type"] == "Decimal"
+
+
+def test_lone_surrogates():
+    lone = "a\ud800b\udfff"
+    assert captured(lone) == {"type": "str", "value": "'a\\ud800b\\udfff'"}
+    assert "\ufffd" in message(lone)
+    assert evaluate("len(v)", v=lone) == 4
+    assert evaluate("v == w", v=lone, w="a\ud800b\udfff") is True
+    assert evaluate("v == w", v=lone, w="a\ud801b\udfff") is False
+    assert evaluate("contains(v, w)", v=lone, w="\ud800b") is True
+    assert evaluate("substring(v, 1, 2)", v=lone) == "\ud800"
+    assert evaluate("matches(v, 'b')", v=lone) is True
+    assert evaluate("m[v]", v=lone, m={lone: 5}) == 5
+    assert captured({lone: 1})["entries"][0][0]["value"] == "'a\\ud800b\\udfff'"
+    thing = types.SimpleNamespace()
+    setattr(thing, lone, 1)
+    assert len(captured(thing)["fields"]) == 1
+
+
+@pytest.mark.parametrize("letter", ["x", "\xe9", "\u4e16", "\U0001f600"], ids=["ascii", "latin", "wide", "astral"])
+def test_a_text_of_50_million_letters(letter):
+    long = letter * 50_000_000
+    shown = captured(long)
+    assert (shown["size"], shown["truncated"], len(shown["value"])) == (50_000_000, True, 257)
+    assert len(message(long)) == 8193
+    assert evaluate("len(v)", v=long) == 50_000_000
+    assert evaluate("v == w", v=long, w=long) is True
+    assert evaluate("startsWith(v, 'x') || true", v=long) is True
+    assert evaluate("matches(v, 'y')", v=long) == "error:limit"
+    assert evaluate("substring(v, 49999999)", v=long) == letter
+    assert evaluate("isEmpty(v)", v=long) is False
+    assert captured(long, (3, 100, 100_000_000, 20))["size"] == 50_000_000
+
+
+def test_50_million_bytes():
+    long = bytes(50_000_000)
+    assert captured(long)["size"] == 50_000_000
+    assert captured(memoryview(long))["size"] == 50_000_000
+    assert evaluate("v[49999999]", v=long) == 0
+    assert evaluate("any(v, {@it == 1})", v=long) == "error:limit"
+
+
+def test_cycles():
+    cycle = []
+    cycle.append(cycle)
+    mapping = {}
+    mapping["self"] = mapping
+    thing = types.SimpleNamespace()
+    thing.me = thing
+    error = ValueError("x")
+    error.__cause__ = error
+    for value in (cycle, mapping, thing, error):
+        assert '"depth"' in json.dumps(captured(value))
+        assert "depth" in json.dumps(captured(value, (1000, 100, 255, 20)))
+        assert message(value)
+    other = []
+    other.append(other)
+    assert evaluate("v == w", v=cycle, w=other) == "error:limit"
+    assert evaluate("v == v", v=thing) is True
+    twin = {}
+    twin["self"] = twin
+    assert evaluate("v == w", v=mapping, w=twin) == "error:limit"
+    assert evaluate("contains(v, w)", v=cycle, w=other) == "error:limit"
+
+
+def test_deep_nesting_on_a_small_stack():
+    deep, twin = [], []
+    for _ in range(100_000):
+        deep, twin = [deep], [twin]
+    seen = []
+
+    def run():
+        seen.append(captured(deep, (1_000_000, 100, 255, 20)))
+        seen.append(evaluate("v == w", v=deep, w=twin))
+        seen.append(evaluate("len(" + "[" * 0 + "v)", v=deep))
+
+    before = threading.stack_size(512 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert seen[1:] == ["error:limit", 1]
+
+
+def test_a_collection_of_a_million():
+    numbers = list(range(1_000_000))
+    assert captured(numbers)["size"] == 1_000_000
+    assert evaluate("any(v, {@it == 999999})", v=numbers) == "error:limit"
+    assert evaluate("contains(v, 999999)", v=numbers) is True
+    assert evaluate("v == w", v=[*numbers, 1], w=[*numbers, 2]) == "error:limit"
+    mapping = dict.fromkeys(numbers)
+    assert captured(mapping)["size"] == 1_000_000
+    assert evaluate("v[999999]", v=mapping) is None
+    assert captured(set(numbers))["size"] == 1_000_000
+    assert captured(collections.deque(numbers))["size"] == 1_000_000
+    assert captured(range(10**30)) == {"type": "range", "value": f"range(0, {10**30})"}
+
+
+class Zone(datetime.tzinfo):
+    def utcoffset(self, when):
+        RAN.append("utcoffset")
+        raise RuntimeError
+
+    tzname = dst = fromutc = utcoffset
+
+
+def test_a_time_zone_of_the_program():
+    RAN.clear()
+    assert captured(datetime.datetime(2024, 1, 2, 3, 4, tzinfo=Zone())) == {
+        "type": "datetime",
+        "value": "2024-01-02T03:04:00",
+    }
+    assert captured(datetime.time(3, 4, tzinfo=Zone()))["value"] == "03:04:00"
+    assert captured(datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC))["value"] == "2024-01-02T00:00:00+00:00"
+    assert evaluate("v == v", v=datetime.datetime(2024, 1, 2, tzinfo=Zone())) is True
+    assert not RAN
+
+
+def test_scalars_show_their_text():
+    big = 10**30
+    expected = {
+        range(5): "range(0, 5)",
+        range(1, 10, 2): "range(1, 10, 2)",
+        range(-big, big): f"range({-big}, {big})",
+        fractions.Fraction(1, 3): "1/3",
+        fractions.Fraction(-big, big + 1): f"-{big}/{big + 1}",
+        fractions.Fraction(10**1000): str(10**1000),
+        fractions.Fraction(2**63, 3**40): f"{2**63}/{3**40}",
+        uuid.UUID(int=5): "00000000-0000-0000-0000-000000000005",
+        pathlib.PurePosixPath("a/b"): "a/b",
+        datetime.timedelta(seconds=1.5): "1.5s",
+    }
+    for value, text in expected.items():
+        assert captured(value) == {"type": type(value).__name__, "value": text}
+    huge = captured(fractions.Fraction(7**5000))["value"]
+    assert huge == hex(7**5000)[:258] + "…"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Word(enum.StrEnum):
+    HELLO = "hello"
+
+
+class Right(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Weight(float, enum.Enum):
+    HEAVY = 1.5
+
+
+def test_enumeration_members_show_their_names():
+    assert captured(Level.LOW) == {"type": "Level", "value": "LOW"}
+    assert captured(Word.HELLO) == {"type": "Word", "value": "HELLO"}
+    assert captured(Right.READ | Right.WRITE) == {"type": "Right", "value": "READ|WRITE"}
+    assert captured(Weight.HEAVY) == {"type": "Weight", "value": "HEAVY"}
+    assert captured({Word.HELLO: 1})["entries"][0][0] == {"type": "Word", "value": "HELLO"}
+    assert evaluate("v == 1", v=Level.LOW) is True
+    assert evaluate("v == 'hello'", v=Word.HELLO) is True
+    assert evaluate("v.name", v=Level.LOW) == "LOW"
+    assert evaluate("v.value", v=Weight.HEAVY) == 1.5
+    assert (message(Level.LOW), message(Word.HELLO)) == ("1", "hello")
+    assert evaluate("v == 'HEAVY'", v=Weight.HEAVY) is True
+
+
+class Slots:
+    __slots__ = ("one", "two")
+
+
+class SlottedRows(dict):
+    __slots__ = ("unit",)
+
+
+class Rows(dict):
+    pass
+
+
+def test_fields_of_empty_subclasses():
+    rows = Rows()
+    assert captured(rows) == {"type": "Rows", "entries": [], "size": 0}
+    rows.unit = "kg"
+    assert captured(rows) == {"type": "Rows", "fields": {"unit": {"type": "str", "value": "'kg'"}}}
+    rows["a"] = 1
+    assert list(captured(rows)) == ["type", "entries", "size"]
+    slotted = SlottedRows()
+    assert captured(slotted)["entries"] == []
+    slotted.unit = "kg"
+    assert captured(slotted)["fields"]["unit"]["value"] == "'kg'"
+    assert captured(collections.defaultdict(list)) == {"type": "defaultdict", "entries": [], "size": 0}
+    assert captured(collections.OrderedDict())["entries"] == []
+    assert captured([]) == {"type": "list", "elements": [], "size": 0}
+    assert (message(Rows(unit=1)), evaluate("len(v)", v=SlottedRows())) == ('{"unit": 1}', 0)
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Three(tuple):
+    __slots__ = ()
+    _fields = ("a", "b", "c")
+
+
+def half_made():
+    """Objects whose __init__ did not run, or not to its end."""
+    yield object.__new__(Color)
+    yield fractions.Fraction.__new__(fractions.Fraction)
+    yield object.__new__(fractions.Fraction)
+    yield object.__new__(uuid.UUID)
+    yield object.__new__(pathlib.PurePosixPath)
+    yield collections.OrderedDict.__new__(collections.OrderedDict)
+    yield collections.deque.__new__(collections.deque)
+    yield collections.defaultdict.__new__(collections.defaultdict)
+    yield Slots()
+    yield Three((1,))
+    yield Three((1, 2, 3, 4))
+    yield int.__new__(Level)
+    yield str.__new__(Word)
+    yield Exception.__new__(Exception)
+    yield OSError.__new__(OSError)
+    yield UnicodeDecodeError.__new__(UnicodeDecodeError, "a", b"", 0, 1, "b")
+    yield types.ModuleType.__new__(types.ModuleType)
+    yield weakref.ref(Field(1))
+    yield weakref.proxy(Field(1))
+    yield memoryview_released()
+    yield super.__new__(super)
+    yield property()
+    yield staticmethod.__new__(staticmethod)
+    yield classmethod.__new__(classmethod)
+    yield functions_without_module()
+    yield types.MethodType(operator.itemgetter(1), 5)
+    yield datetime.datetime.now().astimezone()
+    yield collections.OrderedDict(a=1).items()
+    yield iter(collections.OrderedDict(a=1))
+    yield types.MappingProxyType(collections.UserDict(a=1))
+    yield types.MappingProxyType({})
+    yield collections.ChainMap({}, {})
+    yield [].__iter__()
+    yield types.SimpleNamespace(**{"": 1, "a.b": 2, "\ud800": 3})
+    yield type("", (), {})()
+    yield type("Odd", (), {"__qualname__": "\ud800"})()
+
+
+def memoryview_released():
+    view = memoryview(b"x")
+    view.release()
+    return view
+
+
+def functions_without_module():
+    def made():
+        pass
+
+    del made.__module__
+    return made
+
+
+HALF_MADE = list(half_made())
+
+
+@pytest.mark.parametrize("number", range(len(HALF_MADE)))
+def test_half_made_objects(number):
+    value = HALF_MADE[number]
+    shown = captured(value)
+    # A class without a name has none here either.
+    assert shown.get("type", "") == type(value).__qualname__.encode("utf-8", "replace").decode().replace("?", "\ufffd")
+    assert isinstance(message(value), str)
+    for text in EXPRESSIONS:
+        variables = {"v": value, "other": 1, "list": [value], "twin": [1], "m": {"k": value}, "n": {}, "s": set()}
+        came = evaluate(text, **variables)
+        assert not (type(came) is str and came.startswith("error:host")), (text, came)
+
+
+def test_a_lying_qualified_name():
+    class Thing:
+        pass
+
+    Thing.__qualname__ = "x" * 100_000
+    Thing.__module__ = "y" * 100_000
+    assert captured(Thing())["type"] == "Thing"  # too long a name is not kept
+    Thing.__module__ = 5
+    assert captured(Thing())["fields"] == {}
+    assert evaluate("v instanceof 'Thing'", v=Thing()) is True
+
+
+def test_an_object_within_its_own_construction(started, module):
+    class Slow:
+        def __init__(self):
+            self.first = 1
+            module.probed(self, 1, 2, 3, 4, 5, 6)
+            self.second = 2
+
+    line_probe(module, "snapshot", captureSnapshot=True)
+    wait_until_installed()
+    Slow()
+    (event,) = drained()
+    shown = event["debugger"]["snapshot"]["captures"]["lines"]["4"]["arguments"]["v"]
+    assert shown["fields"] == {"first": {"type": "int", "value": "1"}}
+
+
+def test_containers_that_another_thread_changes(started, module):
+    line_probe(module, "snapshot", captureSnapshot=True, segments=[{"dsl": "any(m, {@key == 'x'})", "json": None}])
+    line_probe(module, "log", segments=[{"dsl": "v", "json": None}, {"dsl": "filter(list, {@it == -1})", "json": None}])
+    wait_until_installed()
+    mapping, numbers, members, thing = {}, [], set(), types.SimpleNamespace()
+    stop = threading.Event()
+
+    def change():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            mapping[f"k{number % 500}"] = [number]
+            mapping.pop(f"k{(number * 7) % 500}", None)
+            numbers.append(number)
+            members.add(number % 300)
+            members.discard((number * 7) % 300)
+            setattr(thing, f"f{number % 40}", number)
+            if number % 1000 == 0:
+                numbers.clear()
+                vars(thing).clear()
+                mapping.clear()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=change) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            module.probed(thing, 1, numbers, [], mapping, {}, members)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+    events = drained()
+    assert len(events) >= 2
+    assert not any("host" in json.dumps(event["debugger"]["snapshot"]["evaluationErrors"]) for event in events)
+
+
+def test_threads_have_their_names(started, module):
+    line_probe(module, "log", segments=[{"str": "hit"}])
+    wait_until_installed()
+    import _thread
+
+    done = threading.Event()
+
+    def nameless():
+        module.probed(1, 2, 3, 4, 5, 6, 7)
+        done.set()
+
+    module.probed(1, 2, 3, 4, 5, 6, 7)
+    named = threading.Thread(target=module.probed, args=range(7), name="worker-é")
+    named.start()
+    named.join()
+    _thread.start_new_thread(nameless, ())
+    assert done.wait(5)
+    names = [event["logger"]["thread_name"].rpartition(";pid:")[0] for event in drained()]
+    assert names == ["MainThread", "worker-é", ""]
+
+
+def test_stacks_have_no_columns(started, module):
+    line_probe(module, "log", segments=[{"str": "hit"}])
+    wait_until_installed()
+    module.probed(1, 2, 3, 4, 5, 6, 7)
+    (event,) = drained()
+    for frame in event["debugger"]["snapshot"]["stack"]:
+        assert set(frame) == {"fileName", "function", "lineNumber"}

@@ -1,0 +1,391 @@
+//! Whole sessions of the toy hosts with a clock moved by hand: what stops a probe and starts it again, what happens to
+//! events when the Agent hangs, and how long the end may take.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::clock::{Clock, SystemClock};
+use stroboscope_core::config::Settings;
+use stroboscope_core::control::agent::{AgentSettings, Endpoint};
+use stroboscope_core::control::memory::Memory;
+use stroboscope_core::emit::output::Identity;
+use stroboscope_core::emit::ring::QUEUE_BYTES;
+use stroboscope_core::emit::status::State;
+use stroboscope_core::host::{Outcome, Runtime, Site};
+use stroboscope_core::probe::wire;
+use stroboscope_core::record::names::Tables;
+use stroboscope_core::sender::{Sender, SenderCounters};
+use stroboscope_core::session::{Parts, ProbeReport, Session};
+use stroboscope_core::worker::Next;
+use stroboscope_toys::json::Json;
+use stroboscope_toys::kinds;
+use stroboscope_toys::process::{HOSTS, Host, Options, Process, START, ToyRuntime};
+use stroboscope_toys::runner;
+use stroboscope_toys::value::{Dialect, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A log probe on a line, with more fields.
+fn probe(id: &str, more: &Value) -> Value {
+    let mut probe = json!({"id": id, "version": 1, "type": "LOG_PROBE", "template": "x",
+        "where": {"sourceFile": "toy.py", "lines": ["1"]}});
+    for (name, value) in more.as_object().unwrap() {
+        probe[name] = value.clone();
+    }
+    probe
+}
+
+fn put(process: &mut Process, probes: &[Value]) {
+    let text = Value::Array(probes.to_vec()).to_string();
+    process.apply(wire::read_file(text.as_bytes()).unwrap().probes);
+}
+
+fn world(text: &str) -> World {
+    World::new(&Json::read(text).unwrap(), Dialect::Neutral, &Redaction::default()).unwrap()
+}
+
+fn report(process: &Process, id: &str) -> ProbeReport {
+    process.report(id).expect("the probe is known")
+}
+
+fn dropped(process: &Process, id: &str, reason: &str) -> u64 {
+    report(process, id).dropped.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
+}
+
+/// Every status of a probe that was told, with the type of its exception.
+fn told(process: &Process, id: &str) -> Vec<String> {
+    let statuses = process.memory.statuses();
+    let statuses = statuses.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    statuses
+        .map(|json| json["debugger"]["diagnostics"].clone())
+        .filter(|status| status["probeId"] == id)
+        .map(|status| match status["exception"]["type"].as_str() {
+            Some(kind) => format!("{} {kind}", status["status"].as_str().unwrap()),
+            None => status["status"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+}
+
+fn later(process: &mut Process, by: Duration) {
+    let time = process.now() + by;
+    process.until(time);
+}
+
+#[test]
+fn the_dearest_probe_rests_says_why_in_numbers_and_comes_back() {
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("dear", &json!({})), probe("cheap", &json!({}))]);
+        process.clock.drag(Duration::from_millis(30));
+        process.hit("dear", 16, &nothing);
+        process.clock.drag(Duration::from_millis(1));
+        process.hit("cheap", 16, &nothing);
+        process.clock.drag(Duration::ZERO);
+        later(&mut process, 2 * SECOND);
+
+        let dear = report(&process, "dear");
+        assert_eq!((dear.state, report(&process, "cheap").state), (State::Paused, State::Emitting), "{host:?}");
+        assert_eq!(told(&process, "dear"), ["RECEIVED", "INSTALLED", "EMITTING", "ERROR CpuBudget"], "{host:?}");
+        // 16 hits of at least 30 ms in 10 s are 4.8 % of a core.
+        let share: f64 = dear.reason.split("it used ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!((4.8..20.0).contains(&share), "{host:?}: {}", dear.reason);
+        assert!(dear.reason.starts_with("paused for 10 s") && dear.reason.ends_with("the budget is 2 %"), "{dear:?}");
+
+        process.hit("dear", 7, &nothing);
+        assert_eq!((dropped(&process, "dear", "paused"), report(&process, "dear").emitted), (7, 16), "{host:?}");
+        later(&mut process, 11 * SECOND);
+        assert_eq!(report(&process, "dear").state, State::Installed, "{host:?}");
+        process.hit("dear", 1, &nothing);
+        process.round();
+        assert_eq!(told(&process, "dear")[4..], ["INSTALLED", "EMITTING"], "{host:?}");
+
+        // The next rest is longer.
+        process.clock.drag(Duration::from_millis(60));
+        process.hit("dear", 64, &nothing);
+        process.clock.drag(Duration::ZERO);
+        later(&mut process, 2 * SECOND);
+        let dear = report(&process, "dear");
+        assert!(dear.reason.starts_with("paused for 20 s"), "{host:?}: {}", dear.reason);
+    }
+}
+
+#[test]
+fn a_panic_of_ours_ends_the_probe_and_nothing_else() {
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("p", &json!({})), probe("q", &json!({}))]);
+        process.hit("p", 1, &nothing);
+        process.round();
+        process.live("p").unwrap().panicked();
+        process.hit("p", 1, &nothing);
+        process.round();
+        assert_eq!(told(&process, "p"), ["RECEIVED", "INSTALLED", "EMITTING", "ERROR Panic"], "{host:?}");
+        assert_eq!(dropped(&process, "p", "internal"), 1, "{host:?}");
+        process.round();
+        process.hit("p", 5, &nothing);
+        assert_eq!(report(&process, "p").hits, 2, "{host:?}: its hooks are gone");
+        later(&mut process, 2 * SECOND);
+        process.hit("q", 1, &nothing);
+        process.round();
+        assert_eq!((report(&process, "p").state, report(&process, "q").state), (State::Error, State::Emitting));
+    }
+}
+
+#[test]
+fn an_evaluation_over_its_limit_is_not_tried_again_for_five_minutes() {
+    let list = world(r#"{"l": {"$count": {"times": 40}}}"#);
+    let small = world(r#"{"l": [1]}"#);
+    let any = |inner: Value| json!({"any": [{"ref": "l"}, inner]});
+    let when = any(any(any(json!({"eq": [{"ref": "@it"}, -1]}))));
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("p", &json!({"when": {"json": when.clone()}}))]);
+        process.hit("p", 3, &list);
+        later(&mut process, SECOND);
+        let first = report(&process, "p");
+        assert_eq!((first.failed, first.emitted), (1, 1), "{host:?}");
+        assert_eq!(dropped(&process, "p", "evaluationTimeout"), 2, "{host:?}");
+        later(&mut process, 301 * SECOND);
+        process.hit("p", 2, &small);
+        assert_eq!((report(&process, "p").rejected, report(&process, "p").failed), (2, 1), "{host:?}");
+    }
+}
+
+#[test]
+fn a_template_over_its_limit_is_an_error_event_without_captures() {
+    let list = world(r#"{"l": {"$count": {"times": 40}}}"#);
+    let any = |inner: Value| json!({"any": [{"ref": "l"}, inner]});
+    let dear = any(any(any(json!({"eq": [{"ref": "@it"}, -1]}))));
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        let segments = json!([{"str": "a "}, {"json": dear.clone()}]);
+        put(&mut process, &[probe("p", &json!({"segments": segments, "captureSnapshot": true}))]);
+        process.hit("p", 2, &list);
+        process.round();
+        let events = process.memory.events();
+        let [event] = events.as_slice() else { unreachable!("{host:?}: {events:?}") };
+        let event: Value = serde_json::from_str(event).unwrap();
+        let snapshot = &event["debugger"]["snapshot"];
+        assert!(snapshot["captures"].get("lines").is_none(), "{host:?}: {snapshot}");
+        assert_eq!(snapshot["evaluationErrors"][0]["message"], "Evaluation visited more than 50000 elements");
+        assert_eq!(dropped(&process, "p", "evaluationTimeout"), 1, "{host:?}");
+    }
+}
+
+#[test]
+fn a_probe_ends_when_it_expires_and_its_events_stay() {
+    let nothing = world("{}");
+    let at = u64::try_from(START.as_millis()).unwrap() + 2_000;
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("p", &json!({"expiresAt": at}))]);
+        later(&mut process, Duration::from_millis(1_999));
+        // More than a round takes.
+        process.hit("p", 5_000, &nothing);
+        later(&mut process, Duration::from_millis(100));
+        assert_eq!(report(&process, "p").state, State::Expired, "{host:?}");
+        assert_eq!(process.memory.events().len(), 5_000, "{host:?}");
+        process.hit("p", 3, &nothing);
+        assert!(process.session.probes().is_empty(), "{host:?}");
+        process.round();
+        assert_eq!(process.memory.events().len(), 5_000, "{host:?}");
+    }
+}
+
+#[test]
+fn a_place_that_nothing_matches_is_an_error_after_a_minute_and_may_still_be_found() {
+    for host in HOSTS {
+        let mut process = Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None });
+        put(&mut process, &[probe("p", &json!({}))]);
+        process.answer("p", 1, &Outcome::NotFound("no file toy.py".into()));
+        later(&mut process, 59 * SECOND);
+        assert_eq!((report(&process, "p").state, told(&process, "p").len()), (State::Waiting, 1), "{host:?}");
+        later(&mut process, 2 * SECOND);
+        assert_eq!(told(&process, "p"), ["RECEIVED", "ERROR SourceFileNotFound"], "{host:?}");
+        assert_eq!(report(&process, "p").reason, "no file toy.py");
+        later(&mut process, 90 * SECOND);
+        assert_eq!(told(&process, "p").len(), 2, "{host:?}: it is said once");
+        process.answer("p", 1, &Outcome::Done { note: None, site: Site::default() });
+        assert_eq!(told(&process, "p")[2..], ["INSTALLED"], "{host:?}");
+    }
+}
+
+#[test]
+fn what_was_captured_before_a_removal_is_delivered() {
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("p", &json!({}))]);
+        process.hit("p", 5_000, &nothing);
+        assert!(process.session.remove("p"));
+        process.round();
+        process.round();
+        assert_eq!(process.memory.events().len(), 5_000, "{host:?}");
+        assert_eq!(process.session.process().queued.get(), 0, "{host:?}");
+        process.hit("p", 1, &nothing);
+        process.round();
+        assert_eq!((process.memory.events().len(), process.report("p").is_none()), (5_000, true), "{host:?}");
+    }
+}
+
+#[test]
+fn a_second_realm_that_lacks_the_code_undoes_nothing() {
+    let mut process =
+        Process::with(Options { host: Host::Outside, settings: Settings::default(), scripted: true, sender: None });
+    put(&mut process, &[probe("p", &json!({}))]);
+    let refused = Outcome::Refused { kind: "NoSuchLine", reason: "line 1 has no code".into() };
+    let done =
+        Outcome::Done { note: None, site: Site { file: "/srv/toy.py".into(), lines: vec![1], ..Site::default() } };
+    // The first realm does not have it: that is what is known so far.
+    process.answer_in(0, "p", 1, refused.clone());
+    process.round();
+    assert_eq!(told(&process, "p"), ["RECEIVED", "ERROR NoSuchLine"]);
+    process.answer_in(1, "p", 1, done.clone());
+    process.round();
+    process.hit("p", 1, &world("{}"));
+    process.round();
+    for lacking in [refused.clone(), Outcome::Waiting("not loaded".into()), Outcome::NotFound("no toy.py".into())] {
+        process.answer_in(0, "p", 1, lacking);
+        process.round();
+    }
+    later(&mut process, 61 * SECOND);
+    assert_eq!(told(&process, "p"), ["RECEIVED", "ERROR NoSuchLine", "INSTALLED", "EMITTING"]);
+    assert_eq!(report(&process, "p").site.unwrap().file, "/srv/toy.py");
+    // Now the only realm that had it loses it.
+    process.answer_in(1, "p", 1, refused);
+    process.round();
+    assert_eq!(told(&process, "p").last().unwrap(), "ERROR NoSuchLine");
+}
+
+#[test]
+fn words_for_gates_run_out_with_a_reason_and_come_back() {
+    let mut process = Process::new(Host::Outside, Settings::default());
+    let many: Vec<Value> = (0..511).map(|n| probe(&format!("p{n}"), &json!({}))).collect();
+    put(&mut process, &many);
+    assert_eq!(report(&process, "p509").state, State::Installed);
+    let last = report(&process, "p510");
+    assert_eq!((last.state, last.reason.contains("too many probes")), (State::Error, true), "{last:?}");
+    process.session.remove("p3");
+    process.round();
+    process.round();
+    put(&mut process, &[probe("new", &json!({}))]);
+    assert_eq!(report(&process, "new").state, State::Installed);
+    process.hit("new", 1, &world("{}"));
+    process.round();
+    assert_eq!(report(&process, "new").emitted, 1);
+}
+
+#[test]
+fn status_scripts_run_through_whole_sessions() {
+    let vectors = runner::read(include_str!("../../tests/vectors/statuses.json")).unwrap();
+    for host in HOSTS {
+        let played = vectors.iter().filter(|vector| kinds::status_in_session(vector, host).unwrap()).count();
+        assert!(played >= 21, "{host:?}: only {played} of {} scripts", vectors.len());
+    }
+}
+
+/// An Agent that takes connections and says nothing.
+fn hanging() -> (TcpListener, Sender) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let settings = AgentSettings::new(endpoint);
+    (listener, Sender::start(settings, Arc::new(SystemClock), Arc::new(SenderCounters::default())))
+}
+
+#[test]
+fn a_hanging_agent_costs_no_event_below_the_cap_and_no_token() {
+    let large = world(r#"{"a": {"$repeat": {"text": "x", "times": 60000}}}"#);
+    let nothing = world("{}");
+    for host in HOSTS {
+        let (listener, sender) = hanging();
+        let settings = Settings { rate_limits: false, ..Settings::default() };
+        let mut process = Process::with(Options { host, settings, scripted: false, sender: Some(sender) });
+        put(&mut process, &[probe("p", &json!({"captureSnapshot": true, "capture": {"maxLength": 100_000}}))]);
+        let mut hits = 0;
+        while process.session.process().queued.get() + 70_000 < QUEUE_BYTES && hits < 1_000 {
+            process.hit("p", 1, &large);
+            hits += 1;
+            later(&mut process, Duration::from_millis(4));
+        }
+        let full = report(&process, "p");
+        assert_eq!((full.emitted, full.dropped.len()), (hits, 0), "{host:?}: {full:?}");
+        assert!(hits > 130, "{host:?}: {hits}");
+        process.hit("p", 3, &large);
+        process.hit("p", 3, &large);
+        assert!(dropped(&process, "p", "queueFull") >= 3, "{host:?}: {:?}", report(&process, "p"));
+        assert!(process.session.process().queued.get() <= QUEUE_BYTES + 70_000, "{host:?}");
+        drop(listener);
+    }
+    for host in HOSTS {
+        let (listener, sender) = hanging();
+        let mut process =
+            Process::with(Options { host, settings: Settings::default(), scripted: false, sender: Some(sender) });
+        put(&mut process, &[probe("p", &json!({"captureSnapshot": true}))]);
+        for second in 0..20 {
+            process.hit("p", 50, &nothing);
+            assert_eq!(report(&process, "p").emitted, second + 1, "{host:?}: a token a second");
+            later(&mut process, SECOND + Duration::from_millis(4));
+        }
+        drop(listener);
+    }
+}
+
+fn started(sender: Option<Sender>) -> (Session, Memory) {
+    let memory = Memory::new();
+    let session = Session::start(Parts {
+        settings: Settings::default(),
+        identity: Identity::default(),
+        runtime: Arc::new(ToyRuntime::new(Host::Inside, false)) as Arc<dyn Runtime>,
+        clock: Arc::new(SystemClock),
+        sinks: vec![Box::new(memory.sink())],
+        sender,
+        tables: Arc::new(Tables::new(Arc::new(Redaction::default()))),
+    });
+    let session = session.unwrap();
+    let text = Value::Array(vec![probe("p", &json!({}))]).to_string();
+    session.apply(wire::read_file(text.as_bytes()).unwrap().probes);
+    (session, memory)
+}
+
+/// Runs something and says how long it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = SystemClock.monotonic();
+    let outcome = work();
+    (outcome, Duration::from_nanos(SystemClock.monotonic() - start))
+}
+
+#[test]
+fn the_end_comes_at_once_where_nothing_waits() {
+    let (session, memory) = started(None);
+    let (settled, took) = timed(|| session.flush(10 * SECOND));
+    assert!(settled && took < 5 * SECOND, "{took:?}");
+    assert_eq!(memory.statuses().len(), 2, "received and installed: {:?}", memory.statuses());
+    let (settled, took) = timed(|| session.stop(10 * SECOND));
+    assert!(settled && took < 5 * SECOND, "{took:?}");
+    assert!(session.stop(10 * SECOND), "a second end is nothing");
+}
+
+#[test]
+fn the_end_does_not_wait_longer_than_it_may() {
+    let (listener, sender) = hanging();
+    let (session, _memory) = started(Some(sender));
+    let limit = Duration::from_millis(300);
+    let (settled, took) = timed(|| session.flush(limit));
+    assert!(!settled && took >= Duration::from_millis(250) && took < 2 * SECOND, "{settled} {took:?}");
+    let (settled, took) = timed(|| session.stop(limit));
+    assert!(!settled && took < 2 * SECOND, "{settled} {took:?}");
+    drop(listener);
+}
+
+#[test]
+fn a_worker_driven_by_hand_ends_when_told_and_not_before() {
+    let mut process = Process::new(Host::Inside, Settings::default());
+    assert!(matches!(process.round(), Next::Sleep(_)));
+    // Nothing is joined: there is no thread.
+    assert!(process.session.stop(SECOND));
+}
