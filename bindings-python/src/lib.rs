@@ -27,6 +27,7 @@ mod runtime;
 mod selftest;
 mod session;
 mod shim;
+mod signal;
 mod sinks;
 mod statements;
 mod testing;

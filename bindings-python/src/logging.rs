@@ -99,12 +99,16 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// Writes a line of ours to standard error, without any lock.
 fn say(text: &str) {
+    write(&format!("stroboscope: {text}"));
+}
+
+/// Writes lines to standard error, without any lock.
+pub fn write(text: &str) {
     // SAFETY: only borrowed: it is never closed here. If the program has closed it, the write fails, and nothing else.
     let mut error = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
     // Who has no standard error wants no lines there.
-    let _ = error.write_all(format!("stroboscope: {text}\n").as_bytes());
+    let _ = error.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Hands the waiting lines to `logging`, if the program uses it. No probe is hit by that.

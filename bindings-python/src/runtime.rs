@@ -162,7 +162,25 @@ impl PyRuntime {
         Ok(())
     }
 
-    /// Ends the hands and leaves `sys.monitoring` as it was. The caller has stopped the session.
+    /// Ends all hits: what is captured from now on could not be delivered any more.
+    pub fn silence(py: Python<'_>) -> PyResult<()> {
+        let tools = HANDS.with(|hands| {
+            let hands = hands.as_mut()?;
+            hands.watches_unwind = false;
+            Some((hands.set_local_events.clone_ref(py), hands.set_events.clone_ref(py), hands.probes, hands.discovery))
+        });
+        let Some((set_local_events, set_events, probes, discovery)) = tools.flatten() else { return Ok(()) };
+        for site in hooks::with_probe(|_| true) {
+            arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
+        }
+        for tool in [Some(probes), discovery].into_iter().flatten() {
+            set_events.call1(py, (tool, 0))?;
+        }
+        hooks::end();
+        Ok(())
+    }
+
+    /// Ends the hands and leaves `sys.monitoring` as it was. The caller has ended the hits and stopped the session.
     pub fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.wish(Wish::End);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -171,14 +189,10 @@ impl PyRuntime {
             py.detach(|| drop(thread.join()));
         }
         let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
-        for site in hooks::with_probe(|_| true) {
-            arm(py, &hands.set_local_events, hands.probes, site.code.borrow(), 0)?;
-        }
         let monitoring = py.import("sys")?.getattr("monitoring")?;
         for tool in [Some(hands.probes), hands.discovery].into_iter().flatten() {
             free_tool(&monitoring, tool)?;
         }
-        hooks::end();
         discovery::forget();
         Ok(())
     }

@@ -2,8 +2,9 @@
 //! session comes after.
 
 use crate::runtime::{self, PyRuntime};
+use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
-use crate::{exit, identity, logging, names};
+use crate::{exit, hooks, identity, logging, names};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -35,6 +36,7 @@ struct Running {
     memory: Memory,
     counters: Arc<SenderCounters>,
     wanted: Wanted,
+    watch: Watch,
     runtime_id: String,
     pid: u32,
 }
@@ -165,6 +167,7 @@ fn begin(
     let counters = Arc::new(SenderCounters::default());
     let sender = sender(&wanted, &identity, &counters, lines);
     names::use_tables(Some(Arc::clone(&tables)));
+    let masked = Masked::all();
     let runtime = Arc::new(make(py)?);
     let waker = runtime.waker();
     logging::wake_with(Some(Box::new(move || waker.wake())));
@@ -178,8 +181,13 @@ fn begin(
         tables,
     };
     let session = Arc::new(Session::start(parts)?);
+    drop(masked);
     PyRuntime::connect(py, Arc::clone(&session))?;
-    Ok(Running { session, runtime, memory, counters, wanted, runtime_id, pid: std::process::id() })
+    let watch = Watch::begin({
+        let (session, wanted, counters) = (Arc::clone(&session), wanted.clone(), Arc::clone(&counters));
+        move || last_words(&session, &wanted, &counters)
+    })?;
+    Ok(Running { session, runtime, memory, counters, wanted, watch, runtime_id, pid: std::process::id() })
 }
 
 /// The upload, if events are to leave the machine. Somebody who watches a terminal or a file wants no Agent, unless one was
@@ -245,7 +253,8 @@ fn follow_fork(py: Python<'_>) {
     let Some(old) = old.flatten() else { return };
     logging::renew();
     let probes = old.session.probes();
-    let (wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
+    let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
+    wanted.place.first = false;
     // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
     std::mem::forget(old);
     let mut lines = Vec::new();
@@ -272,36 +281,61 @@ pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
 }
 
 /// Stops; `None` if there was nothing to be stopped.
-fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Box<Running>)>> {
+fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Ended)>> {
     follow_fork(py);
     let before = NOW.with(|now| std::mem::replace(now, Now::Idle));
     let Some(Now::On(running)) = before else { return Ok(None) };
+    let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| running.session.stop(limit));
     exit::leave_alone();
+    let Running { session, runtime, counters, wanted, watch, .. } = *running;
+    py.detach(|| watch.stop());
     logging::drain(py);
     logging::wake_with(None);
-    running.runtime.stop(py)?;
+    runtime.stop(py)?;
     names::use_tables(None);
-    Ok(Some((delivered, running)))
+    silenced?;
+    Ok(Some((delivered, Ended { session, wanted, counters })))
 }
 
 /// Ends under the command: whether anything fired here, and the lines that tell what each probe did.
 #[pyfunction]
 pub fn finish(py: Python<'_>) -> PyResult<(bool, Vec<String>)> {
-    let Some((_, running)) = end(py, DELIVERY)? else { return Ok((false, Vec::new())) };
-    let reports = running.session.status();
-    Ok((reports.iter().any(|report| report.hits > 0), sum_up(&running, &reports)))
+    let Some((_, ended)) = end(py, DELIVERY)? else { return Ok((false, Vec::new())) };
+    let reports = ended.session.status();
+    let fired = reports.iter().any(|report| report.hits > 0);
+    Ok((fired, sum_up(&reports, &ended.wanted, &ended.counters)))
+}
+
+/// What is left of a session that has ended.
+struct Ended {
+    session: Arc<Session>,
+    wanted: Wanted,
+    counters: Arc<SenderCounters>,
+}
+
+/// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
+/// Needs no GIL.
+fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
+    session.stop(DELIVERY);
+    if wanted.place.command && wanted.place.first {
+        let lines = sum_up(&session.status(), wanted, counters);
+        logging::write(&lines.join("\n"));
+    }
 }
 
 /// Before `os._exit`: what was captured leaves the process now or never.
 pub fn deliver(py: Python<'_>) {
     let pid = std::process::id();
-    let session = NOW.with(|now| match now {
-        Now::On(running) if running.pid == pid => Some(Arc::clone(&running.session)),
+    let running = NOW.with(|now| match now {
+        Now::On(running) if running.pid == pid => {
+            Some((Arc::clone(&running.session), running.wanted.clone(), Arc::clone(&running.counters)))
+        }
         _ => None,
     });
-    if let Some(session) = session.flatten() {
-        py.detach(|| session.stop(DELIVERY));
+    if let Some((session, wanted, counters)) = running.flatten() {
+        hooks::end();
+        py.detach(|| last_words(&session, &wanted, &counters));
     }
 }
 
@@ -358,8 +392,8 @@ pub fn _test_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// The lines for the end of a run: one per probe, below it why it never fired, and what did not reach the Agent.
-fn sum_up(running: &Running, reports: &[ProbeReport]) -> Vec<String> {
-    let sites: Vec<String> = reports.iter().map(|report| running.wanted.short(&place(report)).into_owned()).collect();
+fn sum_up(reports: &[ProbeReport], wanted: &Wanted, counters: &SenderCounters) -> Vec<String> {
+    let sites: Vec<String> = reports.iter().map(|report| wanted.short(&place(report)).into_owned()).collect();
     let notes: Vec<Option<String>> = reports.iter().map(note).collect();
     let probes: Vec<ProbeSummary<'_>> = reports
         .iter()
@@ -374,11 +408,9 @@ fn sum_up(running: &Running, reports: &[ProbeReport]) -> Vec<String> {
             note: note.as_deref(),
         })
         .collect();
-    let mut lines: Vec<String> = terminal::summary(&probes, Look::default())
-        .lines()
-        .map(|line| running.wanted.short(line).into_owned())
-        .collect();
-    let lost: Vec<(&str, u64)> = running.counters.drops().into_iter().filter(|(_, count)| *count > 0).collect();
+    let mut lines: Vec<String> =
+        terminal::summary(&probes, Look::default()).lines().map(|line| wanted.short(line).into_owned()).collect();
+    let lost: Vec<(&str, u64)> = counters.drops().into_iter().filter(|(_, count)| *count > 0).collect();
     let lost = terminal::losses(&lost);
     if !lost.is_empty() {
         lines.push(format!("events: {lost}"));

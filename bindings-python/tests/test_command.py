@@ -7,51 +7,24 @@ import signal
 import stat
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
-
-import stroboscope
+from processes import (
+    clean_environment,
+    contains_lines,
+    events,
+    line_of,
+    message,
+    plain,
+    preload,
+    seconds_to_wait,
+    strobe,
+    write,
+)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the command replaces itself by the program")
-
-seconds_to_wait = 30.0
-preload = str(Path(stroboscope.__file__).parent / "_preload")
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    ours = ("STROBE_", "DD_", "PYTHONPATH", "PYTHONDEVMODE")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
-
-
-def plain(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=clean_environment(**environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds_to_wait,
-        check=False,
-    )
-
-
-def strobe(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return plain(folder, sys.executable, "-m", "stroboscope", "run", *arguments, **environment)
-
-
-def write(folder: Path, name: str, text: str) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(textwrap.dedent(text).lstrip())
-    return path
-
-
-def line_of(path: Path, marker: str) -> int:
-    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if marker in line)
 
 
 @pytest.fixture
@@ -70,14 +43,6 @@ def shop(tmp_path: Path) -> Path:
             print([price(word, 2) for word in sys.argv[1:]])
         """,
     )
-
-
-def events(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-
-
-def message(event: dict) -> str:
-    return event["message"]
 
 
 # What is caught.
@@ -223,7 +188,7 @@ def test_the_program_behaves_as_with_plain_python(tmp_path: Path, name: str) -> 
     with_probe = strobe(tmp_path, "--method", "nowhere:f", "--", script.name, "a", "--b")
     assert with_probe.returncode == without.returncode
     assert with_probe.stdout == without.stdout
-    assert without.stderr in with_probe.stderr
+    assert contains_lines(with_probe.stderr, without.stderr)
 
 
 def test_an_uncaught_exception_keeps_its_traceback(shop: Path) -> None:
@@ -231,7 +196,7 @@ def test_an_uncaught_exception_keeps_its_traceback(shop: Path) -> None:
     without = plain(shop.parent, sys.executable, script.name)
     with_probe = strobe(shop.parent, "--method", "shop:price", "--log", "threw {@exception}", "--", script.name)
     assert with_probe.returncode == without.returncode == 1
-    assert without.stderr in with_probe.stderr
+    assert contains_lines(with_probe.stderr, without.stderr)
     assert "threw TypeError" in with_probe.stderr
 
 
@@ -279,7 +244,7 @@ def test_a_broken_sitecustomize_of_the_program_is_reported_as_without_us(tmp_pat
     with_probe = strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **path)
     assert with_probe.stdout == without.stdout == "runs\n"
     assert without.stderr
-    assert without.stderr in with_probe.stderr
+    assert contains_lines(with_probe.stderr, without.stderr)
 
 
 def test_a_failure_of_ours_is_one_line_and_the_program_runs(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Starts real programs, with and without the command. For tests of whole processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import stroboscope
+
+seconds_to_wait = 30.0
+preload = str(Path(stroboscope.__file__).parent / "_preload")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    ours = ("STROBE_", "DD_", "PYTHONPATH", "PYTHONDEVMODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+
+
+def plain(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds_to_wait,
+        check=False,
+    )
+
+
+def strobe(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return plain(folder, sys.executable, "-m", "stroboscope", "run", *arguments, **environment)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text).lstrip())
+    return path
+
+
+def line_of(path: Path, marker: str) -> int:
+    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if marker in line)
+
+
+def events(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def message(event: dict) -> str:
+    return event["message"]
+
+
+def contains_lines(text: str, lines: str) -> bool:
+    """True if all lines are in the text, in order; ours may stand between them. Addresses of objects may differ."""
+    left = iter(re.sub(r"0x[0-9a-f]+", "0x", text).splitlines())
+    return all(line in left for line in re.sub(r"0x[0-9a-f]+", "0x", lines).splitlines())

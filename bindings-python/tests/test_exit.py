@@ -1,0 +1,157 @@
+"""However a program ends, it ends as without us, at most two seconds later, and what was captured is shown."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import clean_environment, contains_lines, plain, seconds_to_wait, strobe, write
+
+ends = {
+    "normal": "",
+    "sys.exit": "sys.exit(7)",
+    "text": "sys.exit('a reason')",
+    "exception": "raise ValueError('boom')",
+    "exception in an exit handler": "atexit.register(lambda: 1 / 0)",
+    "os._exit": "sys.stdout.flush(); os._exit(9)",
+    "os._exit by name": "sys.stdout.flush(); from posix import _exit; _exit(status=9)",
+    "os.abort": "sys.stdout.flush(); signal.signal(signal.SIGABRT, lambda *_: os._exit(5)); signal.raise_signal(6)",
+    "terminated": "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGTERM)",
+    "hung up": "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGHUP)",
+    "own handler": "signal.signal(15, lambda *_: sys.exit(4)); os.kill(os.getpid(), 15)",
+    "default again": "signal.signal(15, lambda *_: 0); signal.signal(15, signal.SIG_DFL); time.sleep(0.1); os.kill(0, 0)",
+    "ignored": "signal.signal(15, signal.SIG_IGN); os.kill(os.getpid(), 15); print('on')",
+    "interrupted": "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)",
+    "daemon thread": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.05)",
+    "other thread": "threading.Timer(0.1, print, ['late']).start()",
+    "other thread ends it": "threading.Timer(0.1, os._exit, [6]).start(); time.sleep(5)",
+    "no standard error": "os.close(2)",
+    "no descriptors": "sys.stdout.flush(); os.closerange(3, 200); os.kill(os.getpid(), 15)",
+    "execed": "sys.stdout.flush(); os.execv(sys.executable, [sys.executable, '-c', 'print(3)'])",
+}
+
+
+def program(folder: Path, end: str) -> Path:
+    text = """
+        import atexit, os, signal, sys, threading, time
+
+        def work(x):
+            y = x + 1
+            return y  # here
+
+        def busy():
+            while True:
+                work(5)
+
+        print(work(1), signal.getsignal(15), signal.getsignal(1))
+    """
+    path = write(folder, "ends.py", text)
+    path.write_text(path.read_text() + end + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ends)
+def test_it_ends_as_without_us(tmp_path: Path, name: str) -> None:
+    script = program(tmp_path, ends[name])
+    without = plain(tmp_path, sys.executable, script.name)
+    started = time.monotonic()
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name)
+    assert result.returncode == without.returncode
+    assert result.stdout == without.stdout
+    assert contains_lines(result.stderr, without.stderr)
+    assert time.monotonic() - started < 8.0
+    if name not in ("execed", "no standard error"):
+        assert "y is 2" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["normal", "exception", "sys.exit", "os._exit", "terminated", "no descriptors"])
+def test_the_end_is_summed_up(tmp_path: Path, name: str) -> None:
+    script = program(tmp_path, ends[name])
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name)
+    assert result.stderr.splitlines()[-1] == "ends.py:5  1 hit   1 event"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An Agent that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("name", ["normal", "exception", "os._exit", "terminated", "daemon thread"])
+def test_a_silent_agent_delays_the_end_by_two_seconds_at_most(tmp_path: Path, name: str, silent: str) -> None:
+    script = program(tmp_path, ends[name])
+    without = plain(tmp_path, sys.executable, script.name)
+    started = time.monotonic()
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name, DD_TRACE_AGENT_URL=silent)
+    # The start of two Pythons is in it.
+    assert time.monotonic() - started < 2.0 + 1.0
+    assert (result.returncode, result.stdout) == (without.returncode, without.stdout)
+    assert "not uploaded" in result.stderr
+
+
+def test_an_agent_that_is_not_there_delays_nothing(tmp_path: Path) -> None:
+    script = write(tmp_path, "alone.py", "import stroboscope\nprint(stroboscope.start())\nx = 1\n")
+    started = time.monotonic()
+    result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_PORT="1")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
+    assert time.monotonic() - started < 1.5
+
+
+def test_ctrl_c_while_it_ends_only_ends_the_waiting(tmp_path: Path, silent: str) -> None:
+    script = program(tmp_path, "print('last', flush=True)")
+    command = [sys.executable, "-m", "stroboscope", "run", "--at", "ends.py:5", "--", script.name]
+    environment = clean_environment(DD_TRACE_AGENT_URL=silent)
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "last\n":
+            pass
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, errors = process.communicate(timeout=seconds_to_wait)
+        assert time.monotonic() - started < 2.5
+        assert "stroboscope:" not in errors
+        assert "Fatal" not in errors
+
+
+def test_a_short_script_shows_all_of_its_events(tmp_path: Path) -> None:
+    script = write(tmp_path, "brief.py", "for n in range(200):\n    n += 0\n")
+    result = strobe(tmp_path, "--at", "brief.py:2", "--rate", "all", "--log", "n={n}.", "--", script.name)
+    assert [n for n in range(200) if f"n={n}." not in result.stderr] == []
+
+
+def test_the_program_may_stop_and_start_again(tmp_path: Path) -> None:
+    script = write(
+        tmp_path,
+        "again.py",
+        """
+        import os, signal, sys, stroboscope
+
+        def work(x):
+            return x  # here
+
+        probe = {"id": "p", "type": "LOG_PROBE", "where": {"typeName": "__main__", "methodName": "work"}}
+        before = (signal.getsignal(15), os._exit, sys.monitoring.get_tool(4))
+        for round in range(3):
+            stroboscope.start(terminal="always")
+            stroboscope.add_probe({**probe, "template": f"round {round} has {{x}}"})
+            work(round)
+            assert stroboscope.stop()
+            work(9)
+        assert before == (signal.getsignal(15), os._exit, sys.monitoring.get_tool(4))
+        print(open("/proc/self/status").read().split("SigCgt:")[1].split()[0], len(os.listdir("/proc/self/task")))
+        """,
+    )
+    result = plain(tmp_path, sys.executable, script.name)
+    assert result.returncode == 0, result.stderr
+    assert [f"round {n} has {n}" in result.stderr for n in range(3)] == [True] * 3
+    assert "has 9" not in result.stderr
+    caught, threads = result.stdout.split()
+    assert (int(caught, 16) & (1 << 14 | 1), threads) == (0, "1")
