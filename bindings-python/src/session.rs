@@ -317,7 +317,11 @@ struct Ended {
 /// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
 /// Needs no GIL.
 fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
-    session.stop(DELIVERY);
+    if session.stop(DELIVERY) {
+        // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
+        // at once.
+        session.flush(DELIVERY);
+    }
     if wanted.place.command && wanted.place.first {
         let lines = sum_up(&session.status(), wanted, counters);
         logging::write(&lines.join("\n"));
