@@ -14,6 +14,7 @@ mod classes;
 mod code;
 mod discovery;
 mod exit;
+mod fork;
 mod frame;
 mod guard;
 mod hooks;
