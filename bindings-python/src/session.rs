@@ -498,3 +498,9 @@ pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     }
     Ok(out)
 }
+
+/// From now on hits never switch their hooks off while their gate is empty (`wanted`), or do again. For benchmarks.
+#[pyfunction]
+pub fn _test_keep_armed(wanted: bool) {
+    hooks::keep_armed(wanted);
+}
