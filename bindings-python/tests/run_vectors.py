@@ -1,9 +1,9 @@
 """Runs vector files with real Python objects: `run_vectors.py FILE…` prints each failure and `N passed, N failed`.
 
 Values are built as a program would have them: classes with bases, fields in the instance, getters as properties that
-count, enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is needed.
-What an adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone and counted
-as skipped; `cargo run -p xtask -- vectors` runs it.
+count, enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is
+needed. What an adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone
+and counted as skipped; `cargo run -p xtask -- vectors` runs it.
 """
 
 import collections

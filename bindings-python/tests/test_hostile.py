@@ -178,8 +178,8 @@ v|v == v|v != v|v == other|v == 1|v == "text"|v == null|list == list|list == twi
 v < 1|v >= v|v < "a"|!v|v && true|v || false|isDefined(v)|isUndefined(v.nothing)
 len(v)|isEmpty(v)|count(v)|contains(v, 1)|contains(v, v)|contains(list, v)|contains(list, other)|contains(s, v)
 contains(v, "t")|contains("text", v)|startsWith(v, "t")|endsWith(v, v)|matches(v, "t")|matches("text", v)
-substring(v, 0)|substring("text", v)|v[0]|v["k"]|v["own"]|v[v]|list[v]|m[v]|m["k"]|n[other]|v.own|v.nothing|v.computed|v.data|v.plain
-v.shared|v.__class__|v.__dict__|v.name|v.message|v.args|v.own.own|v.data_[1]|v.__len__|v.real|v.keys
+substring(v, 0)|substring("text", v)|v[0]|v["k"]|v["own"]|v[v]|list[v]|m[v]|m["k"]|n[other]|v.own|v.nothing
+v.computed|v.data|v.plain|v.shared|v.__class__|v.__dict__|v.name|v.message|v.args|v.own.own|v.data_[1]|v.__len__|v.real|v.keys
 any(v, {@it == 1})|all(v, {@it == @it})|filter(v, {@it == v})|any(list, {@it == other})|filter(m, {@key == v})
 all(m, {@value == v})
 filter(s, {@it == v})|any(v, {@value == 1})|v instanceof "int"|v instanceof "Hostile_object"
