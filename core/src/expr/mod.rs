@@ -84,6 +84,8 @@ pub struct Expression {
     pub redacted: Option<String>,
     /// What evaluators run.
     pub program: Box<target::Program>,
+    /// The same for the commonest shapes, for [`eval`] alone: no other evaluator needs to know of it.
+    pub(crate) quick: eval::Quick,
 }
 
 impl Expression {
@@ -125,7 +127,8 @@ impl Expression {
         }
         tree.symbols = Vec::new();
         let program = Box::new(target::lower(&tree, symbols.names(), &patterns));
-        Ok(Expression { text, tree, patterns, redacted, program })
+        let quick = eval::Quick::of(&program);
+        Ok(Expression { text, tree, patterns, redacted, program, quick })
     }
 
     /// The compiled pattern of a `matches` node whose second operand is a literal. Computed patterns are compiled by

@@ -40,7 +40,6 @@
 //!
 //! Numbers are written as text in JSON, so that no reader rounds them.
 
-use super::eval::Quick;
 use super::tree::{Binary, Logic, Node, NodeId, Quantifier, Special, Tree, Unary};
 use num_bigint::BigInt;
 use regex::Regex;
@@ -184,9 +183,6 @@ pub struct Program {
     pub temporaries: u32,
     /// Number of loops that are open at once.
     pub loops: u32,
-    /// The same for the commonest shapes, for [`super::eval`] alone: no other evaluator needs to know of it.
-    #[serde(skip)]
-    pub(crate) quick: Quick,
 }
 
 /// Lowers a checked tree. `names` are the names that its symbols number, `patterns` its literal patterns by the id of
@@ -207,7 +203,6 @@ pub fn lower(tree: &Tree, names: &[String], patterns: &[(NodeId, Regex)]) -> Pro
     }
     let of = lowering.pop();
     lowering.program.ops.push(Op::Return { of });
-    lowering.program.quick = Quick::of(&lowering.program);
     lowering.program
 }
 

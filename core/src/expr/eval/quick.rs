@@ -124,7 +124,7 @@ pub(super) fn operand<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &Budget<'_>,
 ) -> Option<Operand<'f, F::Value>> {
-    let Quick::Read(path) = &expression.program.quick else { return None };
+    let Quick::Read(path) = &expression.quick else { return None };
     if expression.redacted.is_some() || budget.types() {
         return None;
     }
@@ -139,7 +139,7 @@ pub(super) fn verdict<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &Budget<'_>,
 ) -> Option<bool> {
-    let Quick::Tests { tests, any } = &expression.program.quick else { return None };
+    let Quick::Tests { tests, any } = &expression.quick else { return None };
     if expression.redacted.is_some() || budget.types() {
         return None;
     }
@@ -186,4 +186,43 @@ fn holds<'f, F: Frame<'f>>(test: &Test, symbols: &'f [String], scope: &Scope<'_,
         Comparison::Lt => order == Ordering::Less,
         Comparison::Le => order != Ordering::Greater,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Quick;
+    use crate::expr::{Expression, Symbols};
+
+    fn quick(dsl: &str) -> Quick {
+        Expression::compile(Some(dsl), None, &mut Symbols::default(), &|_| false).unwrap().quick
+    }
+
+    #[test]
+    fn the_commonest_shapes_are_seen() {
+        for dsl in ["a", "a.b"] {
+            assert!(matches!(quick(dsl), Quick::Read(_)), "{dsl}");
+        }
+        for (dsl, count, any) in [
+            ("a == 1", 1, false),
+            ("len(a) > 3 && b.c == 42", 2, false),
+            ("a.b != \"x\" || a < 0 || len(c) >= 2", 3, true),
+        ] {
+            let found = quick(dsl);
+            assert!(
+                matches!(&found, Quick::Tests { tests, any: found } if tests.len() == count && *found == any),
+                "{dsl}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_else_is_left_to_the_machine() {
+        let others =
+            ["a.b.c", "a == b", "1 == a", "a && b", "!(a == 1)", "a == 1 && (b == 2 || c == 3)", "a == 1.5", "1"];
+        for dsl in
+            others.into_iter().chain(["isDefined(a)", "len(a)", "a[0] == 1", "any(a, {@it == 1})", "@return == 1"])
+        {
+            assert_eq!(quick(dsl), Quick::No, "{dsl}");
+        }
+    }
 }
