@@ -282,9 +282,7 @@ def test_a_child_uploads_its_own_events_with_its_own_id(tmp_path: Path, agent: S
 def test_what_was_captured_just_before_the_end_arrives(tmp_path: Path, agent: Start, end: str) -> None:
     here = agent("well")
     script = write(tmp_path, "ends.py", program)
-    script.write_text(
-        script.read_text() + f"stroboscope.start()\nstroboscope.add_probe(probe)\nwork('last')\n{end}\n"
-    )
+    script.write_text(script.read_text() + f"stroboscope.start()\nstroboscope.add_probe(probe)\nwork('last')\n{end}\n")
     result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=here.url)
     assert result.stderr == ""
     assert messages(here.events()) == ["x is last"]
