@@ -23,6 +23,7 @@ mod label;
 mod logging;
 mod logical;
 mod names;
+mod numpy;
 mod object;
 mod runtime;
 mod selftest;
