@@ -103,28 +103,77 @@ impl Json {
 
     /// Appends a string.
     pub fn string(&mut self, text: &str) {
+        if is_plain(text.as_bytes()) {
+            return self.plain("", text.as_bytes());
+        }
         self.out.push(b'"');
         escape(text, &mut self.out);
         self.out.push(b'"');
     }
 
-    /// Appends a key of an object, after a comma if one is due.
-    pub fn key(&mut self, key: &str) {
+    /// Appends a name as a key, after a comma if one is due.
+    pub fn name(&mut self, name: &str) {
         self.comma();
-        self.string(key);
+        self.string(name);
         self.out.push(b':');
     }
 
+    /// Appends a key of ours, which needs no escapes, after a comma if one is due.
+    #[inline]
+    pub fn key(&mut self, key: &'static str) {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Appends a string that needs no escapes, between quotes of the language.
+    #[inline]
+    pub fn plain(&mut self, quote: &str, text: &[u8]) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(quote.as_bytes());
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(quote.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// Appends the digits of a number.
+    pub fn integer(&mut self, number: i128) {
+        // 39 digits and a sign.
+        let mut digits = [0; 40];
+        let mut at = digits.len();
+        let mut rest = number.unsigned_abs();
+        loop {
+            at -= 1;
+            // Most numbers are small, and division by a short number is quick.
+            let (next, digit) = match u64::try_from(rest) {
+                Ok(short) => (u128::from(short / 10), (short % 10) as u8),
+                Err(_) => (rest / 10, (rest % 10) as u8),
+            };
+            if let Some(place) = digits.get_mut(at) {
+                *place = b'0' + digit;
+            }
+            rest = next;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            self.out.push(b'-');
+        }
+        self.out.extend_from_slice(digits.get(at..).unwrap_or_default());
+    }
+
     /// Appends a key and a string.
-    pub fn text(&mut self, key: &str, text: &str) {
+    pub fn text(&mut self, key: &'static str, text: &str) {
         self.key(key);
         self.string(text);
     }
 
     /// Appends a key and a number.
-    pub fn number(&mut self, key: &str, number: impl std::fmt::Display) {
+    pub fn number(&mut self, key: &'static str, number: impl Into<i128>) {
         self.key(key);
-        self.raw(&number.to_string());
+        self.integer(number.into());
     }
 
     /// Begins a span; it ends by [`Json::end`].
@@ -149,6 +198,12 @@ impl Json {
             span.end = end;
         }
     }
+}
+
+/// True if a text is the same inside a JSON string and inside a quoted string of any language.
+#[inline]
+pub fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'\''))
 }
 
 /// Appends text as the inside of a JSON string.

@@ -16,6 +16,8 @@ pub struct Profile {
     pub float: fn(f64) -> String,
     /// Text of an exact decimal, before and after.
     pub decimal: [&'static str; 2],
+    /// What stands around a string that needs no escapes.
+    pub quote: &'static str,
     /// A string.
     pub string: fn(Text<'_>) -> String,
     /// Bytes.
@@ -84,6 +86,7 @@ static NEUTRAL: Profile = Profile {
     booleans: ["false", "true"],
     float: float_text,
     decimal: ["", ""],
+    quote: "",
     string: bare,
     bytes: hex,
     getters: false,
@@ -124,6 +127,7 @@ static PYTHON: Profile = Profile {
     booleans: ["False", "True"],
     float: number::python_float,
     decimal: ["Decimal('", "')"],
+    quote: "'",
     string: python_string,
     bytes: python_bytes,
     getters: false,
@@ -164,6 +168,7 @@ static JAVASCRIPT: Profile = Profile {
     booleans: ["false", "true"],
     float: number::javascript_float,
     decimal: ["", ""],
+    quote: "",
     string: bare,
     bytes: utf8,
     getters: true,
@@ -204,6 +209,7 @@ static JAVA: Profile = Profile {
     booleans: ["false", "true"],
     float: number::java_float,
     decimal: ["", ""],
+    quote: "",
     string: bare,
     bytes: hex,
     getters: false,

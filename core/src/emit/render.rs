@@ -2,7 +2,7 @@
 //! worker: [`crate::record::read`] before, [`super::prune`] after. The record is read twice: once whole, so that a bad one
 //! yields an error and no half event; then while writing.
 
-use super::event::{Event, Json, SpanKind};
+use super::event::{Event, Json, SpanKind, is_plain};
 
 pub use super::event::RenderContext;
 use super::language::{Names, Profile};
@@ -17,7 +17,7 @@ use crate::host::{FrameText, Site, StackFrame};
 use crate::probe::model::{Kind, Location, Probe};
 use crate::record::layout as lay;
 use crate::record::names::Tables;
-use crate::record::read::{Children, Content, FrameRef, Item, NameRef, Reader, RecordHeader};
+use crate::record::read::{Children, Content, FrameRef, Item, NameRef, Reader, RecordHeader, Stored};
 use crate::record::write::{Place, Point};
 use std::borrow::Cow;
 
@@ -390,7 +390,7 @@ fn captures(json: &mut Json, reader: &mut Reader<'_>, profile: &Profile, cx: &Re
                     Point::Line(line) => {
                         json.key("lines");
                         json.raw("{");
-                        json.key(&line.to_string());
+                        json.name(&line.to_string());
                         "}}"
                     }
                 };
@@ -398,12 +398,12 @@ fn captures(json: &mut Json, reader: &mut Reader<'_>, profile: &Profile, cx: &Re
             }
             Item::Section(code) => {
                 close(json, &mut section);
-                json.key(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
+                json.name(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
                 section = Some(json.begin(SpanKind::Section, None, level));
                 json.raw("{");
             }
             Item::Named(name) => {
-                json.key(&key_of(cx.tables, name)?);
+                json.name(&key_of(cx.tables, name)?);
                 values.value(json, reader, section, level + 1, 0)?;
             }
             Item::Throwable(class) => {
@@ -504,7 +504,12 @@ impl Values<'_> {
                 json.raw("true");
             }
             Content::Bool(truth) => scalar(json, self.profile.booleans[usize::from(truth)]),
-            Content::Int(int) => scalar(json, &int.to_string()),
+            Content::Int(int) => {
+                json.key("value");
+                json.out.push(b'"');
+                json.integer(int.into());
+                json.out.push(b'"');
+            }
             Content::Float(float) => scalar(json, &(self.profile.float)(float)),
             Content::Complex(real, imaginary) => scalar(json, &number::python_complex(real, imaginary)),
             Content::Big { negative, width, bits, dropped, digits } => {
@@ -518,10 +523,23 @@ impl Values<'_> {
                 scalar(json, &format!("{before}{text}{after}"));
                 cut(json, cut_from);
             }
-            Content::Str { text, size } => {
-                scalar(json, &text.with(|text| (self.profile.string)(text)));
-                cut(json, (size > text.units() as u64).then_some(size));
-            }
+            Content::Str { text, size } => match text {
+                // Almost every string: nothing in it is escaped, in the language or in JSON.
+                Stored::Utf8(plain) if is_plain(plain.as_bytes()) => {
+                    json.key("value");
+                    json.plain(self.profile.quote, plain.as_bytes());
+                    cut(json, (size > plain.len() as u64).then_some(size));
+                }
+                Stored::Latin1(plain) if is_plain(plain) => {
+                    json.key("value");
+                    json.plain(self.profile.quote, plain);
+                    cut(json, (size > plain.len() as u64).then_some(size));
+                }
+                _ => {
+                    scalar(json, &text.with(|text| (self.profile.string)(text)));
+                    cut(json, (size > text.units() as u64).then_some(size));
+                }
+            },
             Content::Bytes { bytes, size } => {
                 scalar(json, &(self.profile.bytes)(bytes));
                 cut(json, (size > bytes.len() as u64).then_some(size));
@@ -550,10 +568,10 @@ impl Values<'_> {
             Content::Object(children) => {
                 let fields = |json: &mut Json, reader: &mut Reader<'_>| {
                     let name = reader.name()?;
-                    if !self.profile.getters && reader.clone().value()?.content == Content::Computed {
+                    if !self.profile.getters && reader.next_tag()? == lay::COMPUTED {
                         return reader.skip();
                     }
-                    json.key(&key_of(self.tables, name)?);
+                    json.name(&key_of(self.tables, name)?);
                     // The object `fields` is a level of its own.
                     self.value(json, reader, Some(span), level + 2, depth + 1)
                 };
@@ -597,7 +615,7 @@ fn container<'r>(
     json: &mut Json,
     reader: &mut Reader<'r>,
     span: usize,
-    key: &str,
+    key: &'static str,
     children: Children,
     mut child: impl FnMut(&mut Json, &mut Reader<'r>) -> Result<()>,
 ) -> Result<()> {

@@ -400,6 +400,11 @@ impl<'r> Reader<'r> {
         Ok(Node { tag, type_name, content })
     }
 
+    /// The tag of the next value.
+    pub fn next_tag(&self) -> Result<u8> {
+        Ok(lay::tag_of(self.clone().u32()?))
+    }
+
     /// Passes a value with its children.
     pub fn skip(&mut self) -> Result<()> {
         self.skip_at(0)

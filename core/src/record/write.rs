@@ -406,7 +406,8 @@ fn words_of(bytes: &[u8]) -> Option<[u64; KEY_BYTES / 8]> {
     fn short(bytes: &[u8]) -> u64 {
         match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
             (Some(head), Some(tail)) => {
-                u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
+                u64::from(u32::from_le_bytes(*head))
+                    | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
             }
             _ => match *bytes {
                 [a] => u64::from(a),
