@@ -15,7 +15,7 @@ preload = str(Path(stroboscope.__file__).parent / "_preload")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    ours = ("STROBE_", "DD_", "PYTHONPATH", "PYTHONDEVMODE")
+    ours = ("STROBE_", "DD_", "PYTHONPATH", "PYTHONDEVMODE", "PYTHONUNBUFFERED")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
 
 

@@ -91,7 +91,7 @@ def test_a_silent_agent_delays_the_end_by_two_seconds_at_most(tmp_path: Path, na
     # The start of two Pythons is in it.
     assert time.monotonic() - started < 2.0 + 1.0
     assert (result.returncode, result.stdout) == (without.returncode, without.stdout)
-    assert "not uploaded" in result.stderr
+    assert "not uploaded" in result.stderr or "not delivered before the end" in result.stderr
 
 
 def test_an_agent_that_is_not_there_delays_nothing(tmp_path: Path) -> None:

@@ -60,11 +60,13 @@ pub enum Drop {
     Reentrant,
     /// Something of ours failed.
     Internal,
+    /// The session ended first.
+    Stopped,
 }
 
 impl Drop {
     /// Every reason, in order.
-    pub const ALL: [Drop; 12] = [
+    pub const ALL: [Drop; 13] = [
         Drop::RateLimitProbe,
         Drop::RateLimitGlobal,
         Drop::EvaluationTimeout,
@@ -77,6 +79,7 @@ impl Drop {
         Drop::Paused,
         Drop::Reentrant,
         Drop::Internal,
+        Drop::Stopped,
     ];
 
     /// The name on the wire and in `status()`.
@@ -94,6 +97,7 @@ impl Drop {
             Drop::Paused => "paused",
             Drop::Reentrant => "reentrant",
             Drop::Internal => "internal",
+            Drop::Stopped => "stopped",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::record::layout::HEADER;
 use crate::record::read::Reader;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
+use crate::stats::Drop;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,13 +196,13 @@ impl Worker {
         let now = self.shared.process.clock.monotonic();
         self.install_some();
         self.refill(now);
-        self.drain(now);
+        let more = self.drain(now);
         self.watch(now);
         self.expire();
         self.report_missing(now);
         self.output.tick(now);
-        self.answer_flushes(now);
-        self.next(now)
+        self.answer_flushes(now, more);
+        self.next(now, more)
     }
 
     fn obey(&mut self, command: Command) {
@@ -385,7 +386,7 @@ impl Worker {
         let mut rings = std::mem::take(&mut self.rings);
         for ring in &mut rings {
             let mut taken = 0;
-            while taken < RECORDS_A_ROUND {
+            while taken < RECORDS_A_ROUND && !self.is_late() {
                 let Some(record) = ring.pop() else { break };
                 self.last_event = now;
                 self.accept(record, now);
@@ -396,6 +397,24 @@ impl Worker {
         rings.retain_mut(|ring| !ring.is_finished());
         self.rings = rings;
         more
+    }
+
+    /// True if the session has to end now.
+    fn is_late(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|(until, _)| self.shared.process.clock.monotonic() >= *until)
+    }
+
+    /// Counts what is still in the rings as the session ends.
+    fn abandon_records(&mut self) {
+        for ring in &mut self.rings {
+            while let Some(record) = ring.pop() {
+                self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+                let slot = Reader::new(&record).map(|(header, _)| header.probe);
+                if let Some(control) = slot.ok().and_then(|slot| self.controls.get(&slot)) {
+                    control.live.stats.dropped(Drop::Stopped).add(1);
+                }
+            }
+        }
     }
 
     /// Hands a record to the outputs and lets its probe's status say that it emits.
@@ -466,11 +485,11 @@ impl Worker {
         }
     }
 
-    fn answer_flushes(&mut self, now: u64) {
+    fn answer_flushes(&mut self, now: u64, more: bool) {
         if self.flushes.is_empty() && self.stopping.is_none() {
             return;
         }
-        let done = self.to_install.is_empty() && self.output.is_settled();
+        let done = !more && self.to_install.is_empty() && self.output.is_settled();
         self.flushes.retain(|(until, answer)| {
             if !done && now < *until {
                 return true;
@@ -484,12 +503,13 @@ impl Worker {
         }
     }
 
-    fn next(&mut self, now: u64) -> Next {
+    fn next(&mut self, now: u64, more: bool) -> Next {
         if let Some((until, answer)) = self.stopping.clone()
-            && (now >= until || self.output.is_handed_over())
+            && (self.is_late() || (!more && self.output.is_handed_over()))
         {
             // What was not even handed over by now is lost; the rest gets one more try, and what fails is counted.
-            let settled = self.output.is_handed_over();
+            let settled = !more && self.output.is_handed_over();
+            self.abandon_records();
             let left = Duration::from_nanos(until.saturating_sub(now)).max(Duration::from_millis(50));
             let stopped = self.output.stop(left);
             // The asker may have gone; then nobody waits.

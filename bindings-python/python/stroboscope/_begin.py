@@ -9,7 +9,6 @@ them.
 import atexit
 import marshal
 import os
-import sys
 
 import stroboscope
 from stroboscope import _native
@@ -33,18 +32,24 @@ def begin() -> None:
 
 
 def say(text: str) -> None:
-    """Writes one line of ours, if there is anywhere to write it."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"stroboscope: {text}\n")
+    """Writes one line of ours."""
+    _write(f"stroboscope: {text}\n")
+
+
+def _write(text: str) -> None:
+    """Writes past `sys.stderr`: text left in its buffer, with descriptor 2 closed, would change the exit code."""
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        return  # the program wants no standard error
 
 
 def _end(by_command: bool, first_pid: int | None) -> None:
     """Delivers what is still on its way; under the command, says what each probe did."""
     try:
         fired, lines = _native.finish()
-        if by_command and (fired or os.getpid() == first_pid) and sys.stderr is not None:
-            sys.stderr.write("".join(f"{line}\n" for line in lines))
-            sys.stderr.flush()
+        if by_command and (fired or os.getpid() == first_pid):
+            _write("".join(f"{line}\n" for line in lines))
     except KeyboardInterrupt:
         return
     except Exception as error:

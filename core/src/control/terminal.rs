@@ -769,7 +769,7 @@ fn words(reason: &str) -> &str {
         "payloadTooLarge" => "lost, too large",
         "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached",
         "rejected" => "not uploaded, the Agent refused them",
-        "stopped" => "not uploaded before the end",
+        "stopped" => "not delivered before the end",
         other => other,
     }
 }

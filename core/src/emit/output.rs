@@ -278,7 +278,7 @@ impl Output {
         }
         for Waiting { record, live } in self.waiting.drain(..) {
             self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-            live.stats.dropped(Drop::Transport).add(1);
+            live.stats.dropped(Drop::Stopped).add(1);
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
     }
