@@ -45,6 +45,9 @@ seed ?= $(shell date +%s)
 test-random: | cargo
 	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 >target/random-$(seed).json
 	cargo run --quiet -p xtask -- vectors target/random-$(seed).json
+	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 --host python >target/random-python-$(seed).json
+	$(environments) newest
+	"$$($(environments) --list newest)/bin/python" bindings-python/tests/run_vectors.py target/random-python-$(seed).json
 
 lint: | cargo
 	cargo fmt --all --check

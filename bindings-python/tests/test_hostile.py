@@ -655,9 +655,10 @@ def test_numpy():
         assert captured(scalar) == {"type": type(scalar).__qualname__, "value": text}
         if name != "complex128":
             assert evaluate("v == w", v=scalar, w=value) is True
-            assert captured(numpy.array([value, value], dtype=name))["elements"] == [
-                {"type": type(value).__name__, "value": text}
-            ] * 2
+            assert (
+                captured(numpy.array([value, value], dtype=name))["elements"]
+                == [{"type": type(value).__name__, "value": text}] * 2
+            )
     numbers = numpy.arange(10)[::-2]
     assert [element["value"] for element in captured(numbers)["elements"]] == ["9", "7", "5", "3", "1"]
     assert captured(numbers)["size"] == 5
