@@ -5,6 +5,7 @@
 //! gets another, and so does a new class at an old address. A class without a tag is worked out anew each time.
 
 use crate::names::{self, Held};
+use crate::numpy;
 use crate::object::{Class, Owned, Ref};
 use crate::shim;
 use pyo3::ffi;
@@ -43,6 +44,9 @@ pub enum Kind {
     Iterator,
     Opaque,
     Scalar(Scalar),
+    /// A numpy scalar, stored as `Py_T_…`.
+    NumpyScalar(i32),
+    NumpyArray,
     Object,
 }
 
@@ -366,6 +370,12 @@ fn kind_of(class: Class<'_>) -> Kind {
     }
     if let Some(scalar) = scalar_of(class) {
         return Kind::Scalar(scalar);
+    }
+    if let Some(stored) = numpy::scalar_of(class) {
+        return Kind::NumpyScalar(stored);
+    }
+    if numpy::is_array(class) {
+        return Kind::NumpyArray;
     }
     if is_function(class) || below(&raw const ffi::PyModule_Type) {
         return Kind::Function;

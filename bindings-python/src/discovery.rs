@@ -237,7 +237,12 @@ fn absolute(name: String, folder: Option<&str>) -> String {
 /// `__file__` of a module, read from its namespace; no code of the program runs.
 fn file_of(module: Ref<'_>) -> Option<String> {
     let file = module.module_dict()?.dict_get_text("__file__")?.text()?.to_text();
-    (file.ends_with(".py") || file.ends_with(".pyc")).then_some(file)
+    is_source(&file).then_some(file)
+}
+
+/// True for a file of Python source; modules may as well be made from C.
+fn is_source(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "py")
 }
 
 /// Puts the files of all modules into the index.
@@ -252,7 +257,7 @@ fn walk_modules(py: Python<'_>) -> PyResult<()> {
     let mut found: Vec<String> = Vec::new();
     modules.dict_entries(|_, module| {
         let file = key.as_ref().and_then(|key| module.module_dict()?.dict_get(key.borrow())).and_then(Ref::text);
-        found.extend(file.map(Text::to_text).filter(|file| file.ends_with(".py")));
+        found.extend(file.map(Text::to_text).filter(|file| is_source(file)));
         true
     });
     let folder = current_folder();
@@ -331,7 +336,7 @@ fn on_path(py: Python<'_>, file: &str, whole: bool) -> PyResult<Vec<String>> {
             suffixes.iter().map(move |suffix| format!("{}/{suffix}", folder.trim_end_matches('/'))).collect::<Vec<_>>()
         };
         let files = folders.iter().take(100).flat_map(below);
-        files.filter(|file| file.ends_with(".py") && Path::new(file).is_file()).collect()
+        files.filter(|file| is_source(file) && Path::new(file).is_file()).collect()
     }))
 }
 
@@ -800,7 +805,7 @@ impl Raw {
         })
     }
 
-    fn read(&self, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> Read {
+    fn read(&self, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> (Read, Vec<Statement>) {
         let code = Code {
             bytes: &self.bytes,
             lines: &self.lines,
@@ -815,7 +820,11 @@ impl Raw {
             None => statements::starts(&code, opcodes, &|line| line),
         };
         let (globals, instructions) = statements::globals(&self.bytes, opcodes);
-        Read { starts, globals, instructions }
+        let mut plain: Vec<Statement> =
+            starts.iter().map(|start| Statement { line: start.line, end: start.end }).collect();
+        plain.sort_unstable_by_key(|statement| (statement.line, statement.end));
+        plain.dedup();
+        (Read { starts, globals, instructions }, plain)
     }
 }
 
@@ -922,9 +931,9 @@ fn logical_lines(file: &str, shapes: &[Shape]) -> Option<LogicalLines> {
         let words: [&[u8]; 4] = [b"def ", b"class ", b"async ", b"@"];
         Some(lines.begins(shape.first) && words.iter().any(|word| text.starts_with(word)))
     };
-    let named = shapes.iter().filter(|shape| matches!(shape.kind, FunctionKind::Class | FunctionKind::Function));
+    let mut named = shapes.iter().filter(|shape| matches!(shape.kind, FunctionKind::Class | FunctionKind::Function));
     // A file that was changed since it was loaded says nothing of the code that runs.
-    named.map(|shape| fits(shape).unwrap_or(false)).all(|fits| fits).then_some(lines)
+    named.all(|shape| fits(shape).unwrap_or(false)).then_some(lines)
 }
 
 /// Reads the statements of those functions for which `wanted` holds. With `release`, without the GIL.
@@ -948,12 +957,8 @@ pub fn read(
     let lines = code.lines.as_ref();
     let work = || raws.iter().map(|raw| (raw.at, raw.read(opcodes, lines))).collect::<Vec<_>>();
     let done = if release { without_gil(py, work) } else { work() };
-    for (at, read) in done {
+    for (at, (read, statements)) in done {
         let function = &mut code.functions[at];
-        let mut statements: Vec<Statement> =
-            read.starts.iter().map(|start| Statement { line: start.line, end: start.end }).collect();
-        statements.sort_unstable_by_key(|statement| (statement.line, statement.end));
-        statements.dedup();
         function.plain.statements = statements;
         function.read = Some(read);
     }
@@ -1005,5 +1010,5 @@ pub fn statements_of(py: Python<'_>, code: Ref<'_>, opcodes: &Opcodes) -> PyResu
     let expression = matches!(kind(code), FunctionKind::Lambda | FunctionKind::Comprehension);
     let file = code::file(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
     let (_, lines) = outline(py, &[Owned::keep(code)], &file, false);
-    Ok(Raw::copy(py, 0, code, expression)?.read(opcodes, lines.as_ref()).starts)
+    Ok(Raw::copy(py, 0, code, expression)?.read(opcodes, lines.as_ref()).0.starts)
 }

@@ -68,7 +68,7 @@ unsafe extern "C" fn leave(
 ) -> *mut PyObject {
     // A call with other arguments than one number ends nothing: it raises.
     // SAFETY: there is one argument, by position or by name, alive for the call.
-    let ends = (count == 1) != !names.is_null() && unsafe { ffi::PyLong_Check(*arguments) } != 0;
+    let ends = (count == 1) == names.is_null() && unsafe { ffi::PyLong_Check(*arguments) } != 0;
     if ends {
         // SAFETY: a Python function is called with the GIL held. A panic was counted, and the process ends all the same.
         let _ = guard::caught(|| session::deliver(unsafe { Python::assume_attached() }));

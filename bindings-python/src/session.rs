@@ -4,7 +4,7 @@
 use crate::runtime::{self, PyRuntime};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
-use crate::{exit, hooks, identity, logging, names};
+use crate::{exit, fork, hooks, identity, logging, names};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -139,9 +139,7 @@ fn log_all(lines: &[String]) {
 fn watch(py: Python<'_>) -> PyResult<()> {
     static FORK: AtomicBool = AtomicBool::new(false);
     if !FORK.swap(true, Ordering::Relaxed) {
-        let hooks = PyDict::new(py);
-        hooks.set_item("after_in_child", wrap_pyfunction!(_after_fork, py)?)?;
-        py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+        fork::watch(py, wrap_pyfunction!(_after_fork, py)?.into_any())?;
     }
     exit::watch(py)
 }
@@ -251,6 +249,7 @@ fn follow_fork(py: Python<'_>) {
         _ => None,
     });
     let Some(old) = old.flatten() else { return };
+    fork::clear(py);
     logging::renew();
     let probes = old.session.probes();
     let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
@@ -485,12 +484,6 @@ pub fn _test_drain(py: Python<'_>) -> PyResult<usize> {
     Ok(py.detach(|| session.discard()))
 }
 
-/// From now on hits never switch their hooks off while their gate is empty (`wanted`), or do again. For benchmarks.
-#[pyfunction]
-pub fn _test_keep_armed(wanted: bool) {
-    hooks::keep_armed(wanted);
-}
-
 /// What became of uploads, by reason, and who this process is to the Agent.
 #[pyfunction]
 pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -504,4 +497,10 @@ pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         }
     }
     Ok(out)
+}
+
+/// From now on hits never switch their hooks off while their gate is empty (`wanted`), or do again. For benchmarks.
+#[pyfunction]
+pub fn _test_keep_armed(wanted: bool) {
+    hooks::keep_armed(wanted);
 }

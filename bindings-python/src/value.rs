@@ -5,6 +5,7 @@
 use crate::classes::{self, Builtin, Facts, Kind, Member, Scalar};
 use crate::label;
 use crate::names;
+use crate::numpy::{self, Elements};
 use crate::object::{self, Class, Owned, Ref};
 use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
@@ -116,14 +117,18 @@ pub fn plain_field<'f>(object: Ref<'f>, name: &str) -> Option<PyValue<'f>> {
 
 /// Reads a slot or C-level member; `None` if it is unset.
 fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
-    let place = object.pointer().cast::<u8>().wrapping_offset(member.offset);
+    read_place(object.pointer().cast::<u8>().wrapping_offset(member.offset), member.kind)
+}
+
+/// What is stored at a place in a live object, as `Py_T_…` says; `None` for null.
+fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
     macro_rules! read {
         ($kind:ty) => {
             // SAFETY: the member's class is the object's or an ancestor of it, and says that this type is at this offset.
             unsafe { place.cast::<$kind>().read_unaligned() }
         };
     }
-    let value = match member.kind {
+    let value = match kind {
         ffi::Py_T_OBJECT_EX | T_OBJECT => {
             let held = read!(*mut PyObject);
             // SAFETY: the object in the slot belongs to the instance.
@@ -170,7 +175,9 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Function => function_member(object, name),
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
-        Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) => attribute(object, name, hint),
+        Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) | Kind::NumpyArray => {
+            attribute(object, name, hint)
+        }
         Kind::Int | Kind::Str if classes::facts(class).info.labelled => enum_member(object, name),
         // Numbers, texts and containers have no members but what a subclass keeps in its instances.
         _ => match attribute(object, name, hint) {
@@ -321,6 +328,10 @@ fn deque_len(object: Ref<'_>) -> usize {
     usize::try_from(unsafe { shim::strobe_var_size(object.pointer()) }).unwrap_or(0)
 }
 
+fn numpy_element<'f>(elements: Elements, index: usize) -> Option<PyValue<'f>> {
+    read_place(elements.at(index)?, elements.kind)
+}
+
 fn set_len(object: Ref<'_>) -> usize {
     // SAFETY: a live set.
     usize::try_from(unsafe { shim::strobe_set_len(object.pointer()) }).unwrap_or(0)
@@ -464,6 +475,11 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         Kind::List => View::List(object.list().len()),
         Kind::Tuple => View::List(object.tuple().len()),
         Kind::Deque | Kind::Array => View::List(deque_len(object)),
+        Kind::NumpyScalar(kind) => match read_member(object, Member { offset: numpy::SCALAR_AT, kind, name: None }) {
+            Some(PyValue::Object(_)) | None => View::Object,
+            Some(number) => number.view(),
+        },
+        Kind::NumpyArray => Elements::of(object).map_or(View::Object, |elements| View::List(elements.len)),
         Kind::Range => match range_of(object) {
             Some((_, _, length)) => View::List(usize::try_from(length).unwrap_or(0)),
             None => View::Opaque,
@@ -661,6 +677,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::List => at(object.list()),
             Kind::Tuple | Kind::NamedTuple => at(object.tuple()),
             Kind::Array => array_element(object, index),
+            Kind::NumpyArray => Elements::of(object).and_then(|elements| numpy_element(elements, index)),
             Kind::Range => match range_of(object) {
                 Some(range) => match range_element(range, index) {
                     Some(value) => Some(PyValue::Int(value)),
@@ -697,6 +714,10 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Set => each_of_set(object, visit),
             Kind::Deque => each_of_deque(object, visit),
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
+            Kind::NumpyArray => match Elements::of(object) {
+                Some(elements) => each_made(elements.len, |index| numpy_element(elements, index), visit),
+                None => Walk::Complete,
+            },
             Kind::Range => match range_of(object) {
                 Some(range) => {
                     let len = usize::try_from(range.2).unwrap_or(0);
@@ -719,8 +740,8 @@ impl<'f> Value<'f> for PyValue<'f> {
         let exactly = object.is_exactly(&raw const ffi::PyDict_Type);
         let kind = if exactly { Kind::Dict } else { classes::facts(object.class()).kind };
         if kind == Kind::Dict {
-            let complete = object
-                .dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
+            let complete =
+                object.dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
             return if complete { Walk::Complete } else { Walk::Stopped };
         }
         match dict_of(object, kind) {

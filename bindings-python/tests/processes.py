@@ -10,7 +10,7 @@ from pathlib import Path
 
 import stroboscope
 
-seconds_to_wait = 30.0
+seconds_to_wait = 60.0
 preload = str(Path(stroboscope.__file__).parent / "_preload")
 
 

@@ -1,9 +1,9 @@
 """Runs vector files with real Python objects: `run_vectors.py FILE…` prints each failure and `N passed, N failed`.
 
 Values are built as a program would have them: classes with bases, fields in the instance, getters as properties that
-count, enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is needed.
-What an adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone and counted
-as skipped; `cargo run -p xtask -- vectors` runs it.
+count, enumerations, generators. They go through the adapters and the core that a probe's hit uses; no session is
+needed. What an adapter has no part in (definitions, locations, statuses, rates, pruning) is decided by the core alone
+and counted as skipped; `cargo run -p xtask -- vectors` runs it.
 """
 
 import collections
@@ -509,6 +509,9 @@ def told(value):  # noqa: PLR0911, PLR0912 - one case a kind
 def of_this_host(vector):
     if vector.get("host") not in (None, "python"):
         raise Skipped("for another host")
+    match vector.get("json"):
+        case {"index": [{"ref": name}, int()]} if str(vector["vars"].get(name)).startswith("{'$record'"):
+            raise Skipped("a dict is no record: its keys may be of any kind")
 
 
 def wrapped(vector):
@@ -525,9 +528,6 @@ def wrapped(vector):
 
 def evaluate(vector, kind):
     of_this_host(vector)
-    match vector.get("json"):
-        case {"index": [{"ref": name}, int()]} if str(vector["vars"].get(name)).startswith("{'$record'"):
-            raise Skipped("a dict is no record: its keys may be of any kind")
     world = World()
     variables = world.variables(vector.get("vars"))
     RAN.clear()

@@ -27,7 +27,7 @@ def program(folder: Path, text: str) -> Path:
 
 def watched(folder: Path, **environment: str) -> tuple[list[dict[str, Any]], Any]:
     at = ["--at", "forks.py:4", "--rate", "all", "--log", "{x}", "--json", "out.ndjson"]
-    result = strobe(folder, *at, "--", "forks.py", PYTHONWARNINGS="ignore", **environment)
+    result = strobe(folder, *at, "--", "forks.py", **environment)
     out = folder / "out.ndjson"
     return events(out.read_text()) if out.exists() else [], result
 
@@ -297,3 +297,31 @@ def test_a_stopped_session_does_not_come_back_in_a_child(tmp_path: Path) -> None
     started = time.monotonic()
     assert plain(tmp_path, sys.executable, script.name).stdout == "1\n"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+@pytest.mark.parametrize("flags", [[], ["-W", "error"], ["-W", "always"]])
+def test_a_fork_warns_of_threads_only_if_the_program_has_some(tmp_path: Path, threads: int, flags: list[str]) -> None:
+    program(
+        tmp_path,
+        f"""
+        import warnings
+        for _ in range({threads}):
+            threading.Thread(target=time.sleep, args=(1,)).start()
+        before = list(warnings.filters)
+        for _ in range(2):
+            child = os.fork()
+            if child == 0:
+                warnings.warn("seen", DeprecationWarning) if not sys.warnoptions else None
+                print(before == warnings.filters, flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+        print(before == warnings.filters)
+        """,
+    )
+    without = plain(tmp_path, sys.executable, *flags, "forks.py")
+    command = [sys.executable, *flags, "-m", "stroboscope", "run", "--at", "forks.py:4", "--", "forks.py"]
+    result = plain(tmp_path, *command)
+    assert (result.returncode, result.stdout) == (without.returncode, without.stdout) == (0, "True\n" * 3)
+    assert result.stderr.count("multi-threaded") == without.stderr.count("multi-threaded")
+    assert result.stderr.count("seen") == without.stderr.count("seen")

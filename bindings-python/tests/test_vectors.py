@@ -192,6 +192,7 @@ def cases_of(found, build, expect):
     cases = []
     for number, vector in enumerate(found):
         try:
+            run_vectors.of_this_host(vector)
             variables = build(vector)
         except run_vectors.Skipped:
             continue

@@ -311,6 +311,10 @@ impl Session {
         board.removed(id);
         drop(board);
         let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
+        for live in &diff.removed {
+            // At once, for the caller's own next hit; the worker takes the hooks away.
+            live.gate.switch_off();
+        }
         let found = !diff.removed.is_empty();
         self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
         found || known

@@ -274,7 +274,8 @@ fn a_failure_of_any_op_and_category_has_that_category_and_survives_the_record() 
         Op::Member { out: 0, of: stroboscope_core::expr::target::Arg::Temp(0), symbol: 3 },
         Op::Next { each: 0, test: stroboscope_core::expr::target::Arg::Temp(0) },
     ];
-    let program = Program { ops: ops.to_vec(), ..Program::default() };
+    let mut program = Program::default();
+    program.ops = ops.to_vec();
     let cases = [
         (0, Category::Undefined, Failure::Variable(3)),
         (1, Category::SideEffect, Failure::Opaque(stroboscope_core::expr::eval::Doing::Member(3))),

@@ -47,7 +47,24 @@
 //! An *end word* is the number of children that follow (24 bits) and above it the `REASON_…` why there are not more.
 //! `REASON_DEPTH` marks a container that was not opened.
 //!
-//! Limits, redaction and time are the writer's to keep: a value withheld is not in the record.
+//! # What a writer keeps to
+//!
+//! Limits, redaction and time are the writer's to keep: a value withheld is not in the record. The numbers are in
+//! [`BOUNDS`]; `core/schema/record.json` has them and [`CONSTANTS`] for other languages.
+//!
+//! * *Order of reasons*: a redacted name or key, then a redacted type, then time and size. So a secret is never reported
+//!   as `timeout`. A map's key is judged by its text (bytes as Latin-1) and written; only its value is withheld.
+//! * *Containers*: opened below the depth of the limits and below `MAX_LEVELS`, else `REASON_DEPTH` (in a message an empty
+//!   one has no reason). One that changed while it was read is written empty, with `REASON_CHANGED`. An object's
+//!   `REASON_FIELD_COUNT` is set when one more field is there than may be shown.
+//! * *Text*: cut to whole code points; a capture counts the host's units, a message code points. A message's own limits
+//!   are the `MESSAGE_…` bounds whatever the probe says; `MESSAGE_LENGTH` is for a text that stands alone.
+//! * *Time*: the coarse clock is read at every 64th value. What comes after the deadline is `REASON_TIMEOUT`, and so is a
+//!   container's reason that was not finished; the record has `FLAG_TIMEOUT`. Each point begins anew.
+//! * *Size*: beyond `SOFT_RECORD` bytes values are withheld as if the time were over, beyond `HARD_RECORD` no name or item
+//!   of a value is begun; the record has `FLAG_FULL`. A text takes at most a quarter of what is left, in units.
+//! * *Names*: `SECTION_NAMES` in a section, then the point ends with `REASON_FIELD_COUNT`.
+//! * *Failures* are made and encoded by the core, from the op and the category ([`crate::intake::Raised`]).
 
 use crate::capture::limits;
 

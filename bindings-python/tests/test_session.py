@@ -1,0 +1,387 @@
+"""What a program can ask of us: start, stop, probes, status, flush; settings, log lines, types."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import events, message, plain, strobe, write
+
+program = """
+    import json, logging, os, sys, threading, time, stroboscope
+
+    def work(x):
+        y = x + 1
+        return y  # here
+
+    where = {"typeName": "__main__", "methodName": "work"}
+    probe = {"id": "p", "type": "LOG_PROBE", "where": where, "template": "x is {x}"}
+"""
+
+
+def run(folder: Path, text: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = write(folder, "asks.py", program)
+    write(folder, "part.py", text)
+    script.write_text(script.read_text() + (folder / "part.py").read_text())
+    result = plain(folder, sys.executable, *flags, script.name, **environment)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def answer(folder: Path, text: str, *flags: str, **environment: str) -> Any:
+    result = run(folder, text, *flags, **environment)
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_a_status_says_all(tmp_path: Path) -> None:
+    (state,) = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson")
+        assert stroboscope.add_probe({**probe, "version": 3, "when": {"dsl": "x > 1"}}) == "p"
+        for x in range(4):
+            work(x)
+        stroboscope.flush()
+        print(json.dumps(stroboscope.status()))
+        """,
+    )
+    assert state.pop("nanoseconds_per_hit") > 0
+    assert state.pop("reason")
+    assert state.pop("file").endswith("/asks.py")
+    assert state == {
+        "id": "p",
+        "version": 3,
+        "state": "emitting",
+        "lines": [],
+        "type": "__main__",
+        "method": "work",
+        "hits": 4,
+        "rejected": 2,
+        "failed": 0,
+        "emitted": 2,
+        "dropped": {},
+        "disarmed": False,
+    }
+    assert [message(event) for event in events((tmp_path / "out.ndjson").read_text())] == ["x is 2", "x is 3"]
+
+
+def test_probes_come_and_go(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson")
+        found = [stroboscope.remove_probe("p")]
+        stroboscope.add_probe(probe)
+        work(1)
+        found += [stroboscope.remove_probe("p"), stroboscope.remove_probe("p"), stroboscope.status()]
+        work(2)
+        stroboscope.add_probe(json.dumps({**probe, "template": "again {x}"}))
+        work(3)
+        found.append(stroboscope.flush())
+        print(json.dumps(found))
+        """,
+    )
+    assert found == [False, True, False, [], True]
+    assert [message(event) for event in events((tmp_path / "out.ndjson").read_text())] == ["x is 1", "again 3"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "kind", "text"),
+    [
+        ("{", ValueError, ""),
+        ("[]", ValueError, "must be an object"),
+        ('{"type": "LOG_PROBE"}', ValueError, "id"),
+        (7, ValueError, "must be an object"),
+        (None, ValueError, "must be an object"),
+        ({"x": {1, 2}}, TypeError, "JSON"),
+    ],
+)
+def test_a_definition_without_an_id_raises(tmp_path: Path, definition: Any, kind: type, text: str) -> None:
+    found = answer(
+        tmp_path,
+        f"""
+        stroboscope.start()
+        try:
+            stroboscope.add_probe({definition!r})
+        except Exception as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+        """,
+    )
+    assert found[0] == kind.__name__
+    assert text in found[1]
+
+
+def test_a_bad_definition_gets_a_status_and_nothing_else(tmp_path: Path) -> None:
+    (state,) = answer(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe({**probe, "when": {"dsl": "1 +"}})
+        print(json.dumps(stroboscope.status()))
+        """,
+    )
+    assert state["state"] == "error"
+    assert "Invalid expression" in state["reason"]
+
+
+@pytest.mark.parametrize("call", ["add_probe(probe)", "remove_probe('p')", "status()", "flush()"])
+def test_before_the_start_there_is_nothing_to_ask(tmp_path: Path, call: str) -> None:
+    found = answer(
+        tmp_path,
+        f"""
+        try:
+            stroboscope.{call}
+        except RuntimeError as error:
+            print(json.dumps(str(error)))
+        assert stroboscope.stop()
+        """,
+    )
+    assert found == "stroboscope is not started"
+
+
+def test_a_second_start_is_refused(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        stroboscope.start()
+        try:
+            stroboscope.start()
+        except RuntimeError as error:
+            assert str(error) == "stroboscope is started already"
+        else:
+            raise SystemExit("no error")
+        """,
+    )
+
+
+def test_switched_off_by_the_environment_a_program_works_as_it_is(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        remarks = stroboscope.start()
+        id = stroboscope.add_probe(probe)
+        work(1)
+        found = [id, stroboscope.status(), stroboscope.flush(), stroboscope.remove_probe("p"), stroboscope.stop()]
+        print(json.dumps([remarks, found, [sys.monitoring.get_tool(tool) for tool in range(6)]]))
+        """,
+        STROBE_ENABLED="false",
+    )
+    assert found == [
+        ["off in this process: it is switched off (STROBE_ENABLED)"],
+        ["p", [], True, False, True],
+        [None] * 6,
+    ]
+
+
+def test_a_program_that_starts_us_itself_runs_under_the_command_too(tmp_path: Path) -> None:
+    write(tmp_path, "asks.py", program)
+    script = tmp_path / "asks.py"
+    script.write_text(
+        script.read_text() + "print(stroboscope.start(service='x'))\nstroboscope.add_probe(probe)\nwork(4)\n"
+    )
+    result = strobe(tmp_path, "--at", "asks.py:5", "--log", "y is {y}", "--", script.name)
+    assert (result.returncode, result.stdout.count("started already")) == (0, 1)
+    assert "y is 5" in result.stderr
+    assert "x is 4" in result.stderr
+
+
+# Settings and log lines.
+
+
+def test_settings_of_every_type(tmp_path: Path) -> None:
+    remarks = answer(
+        tmp_path,
+        """
+        from pathlib import Path
+        print(json.dumps(stroboscope.start(
+            ndjson=Path("out.ndjson"), terminal="never", rate_limits=False, upload_interval_seconds=0.5,
+            capture_timeout_ms=20, redacted_identifiers=["a", "b"], tags={"team": "tea"}, env=None, service="s",
+        )))
+        """,
+    )
+    assert remarks == []
+
+
+def test_what_cannot_be_used_is_told_once_and_logged_once(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        logging.basicConfig(filename="log.txt", format="%(name)s %(levelname)s %(message)s")
+        print(json.dumps(stroboscope.start(colour="red", upload_interval_seconds="soon", probe_file="absent.json")))
+        """,
+        DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT_MS="-1",
+    )
+    logged = (tmp_path / "log.txt").read_text().splitlines()
+    assert logged == [f"stroboscope WARNING {line}" for line in found]
+    for text in ("'colour' is unknown", "'soon' is not a number", "absent.json: there is no such file", "'-1' is not"):
+        assert sum(text in line for line in found) == 1, text
+
+
+def test_without_logging_nothing_is_printed(tmp_path: Path) -> None:
+    assert len(answer(tmp_path, "print(json.dumps(stroboscope.start(colour='red')))\n")) == 1
+
+
+def test_under_the_command_a_setting_that_cannot_be_used_is_a_line(tmp_path: Path) -> None:
+    write(tmp_path, "x.py", "x = 1\n")
+    result = strobe(tmp_path, "--at", "x.py:1", "--", "x.py", STROBE_CPU_BUDGET="much")
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("stroboscope:"))
+    assert "STROBE_CPU_BUDGET" in line
+
+
+def test_a_line_of_a_thread_of_ours_reaches_the_programs_logger_and_hits_no_probe(tmp_path: Path) -> None:
+    """The disk is full: the worker says so, without the GIL; a probe stands in the very handler that gets the line."""
+    found = answer(
+        tmp_path,
+        """
+        class Keep(logging.Handler):
+            lines = []
+            def emit(self, record):
+                self.lines.append(record.getMessage())
+        logging.getLogger("stroboscope").addHandler(Keep())
+        stroboscope.start(ndjson="/dev/full")
+        stroboscope.add_probe({**probe, "id": "h", "where": {"typeName": "__main__", "methodName": "Keep.emit"}})
+        stroboscope.add_probe(probe)
+        work(1)
+        end = time.monotonic() + 10
+        while not Keep.lines and time.monotonic() < end:
+            time.sleep(0.01)
+        print(json.dumps([Keep.lines, {state["id"]: state["hits"] for state in stroboscope.status()}]))
+        """,
+    )
+    (line,), hits = found
+    assert "/dev/full" in line
+    assert hits == {"h": 0, "p": 1}
+
+
+def test_a_logger_that_fails_or_waits_does_no_harm(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        class Fails(logging.Handler):
+            def emit(self, record):
+                raise ValueError
+        class Waits(logging.Handler):
+            def emit(self, record):
+                time.sleep(0.2)
+        logging.raiseExceptions = False
+        logging.getLogger("stroboscope").addHandler(Fails())
+        logging.getLogger("stroboscope").addHandler(Waits())
+        stroboscope.start(ndjson="/dev/full")
+        stroboscope.add_probe(probe)
+        work(1)
+        """,
+    )
+
+
+# What people see.
+
+
+def test_colours_only_on_a_terminal(tmp_path: Path) -> None:
+    import os
+    import pty
+
+    write(tmp_path, "x.py", "x = 1\nx = 2\n")
+    for no_color, colours in (("", True), ("1", False)):
+        main, side = pty.openpty()
+        command = [sys.executable, "-m", "stroboscope", "run", "--at", "x.py:2", "--log", "{x}", "--", "x.py"]
+        environment = {**os.environ, "NO_COLOR": no_color}
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=side, stderr=side, timeout=60, check=True)
+        os.close(side)
+        shown = os.read(main, 65536).decode()
+        os.close(main)
+        assert "x.py:2" in shown
+        assert ("\x1b[" in shown) == colours
+    piped = strobe(tmp_path, "--at", "x.py:2", "--log", "{x}", "--", "x.py")
+    assert "\x1b[" not in piped.stderr
+
+
+def test_times_are_local(tmp_path: Path) -> None:
+    write(tmp_path, "x.py", "x = 1\nx = 2\n")
+    shown = [
+        strobe(tmp_path, "--at", "x.py:2", "--log", "{x}", "--", "x.py", TZ=zone).stderr
+        for zone in ("UTC0", "Behind5:30")
+    ]
+    minutes = [int(text[:2]) * 60 + int(text[3:5]) for text in shown]
+    assert (minutes[0] - minutes[1]) % 1440 in (329, 330)
+
+
+shop = """
+    import sys
+
+    def price(word):
+        amount = len(word)
+        # nothing here
+        return amount
+
+    def never(word):
+        return word
+
+    for _ in range(120):
+        price("cup")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--at", "shop.py:9"], ["shop.py:9", "0 hits", "never reached"]),
+        (["--at", "shop.py:5"], ["120 hits", "line 5 has no code"]),
+        (["--at", "shop.py:4", "--when", "word == 'tea'"], ["120 hits", "120 with a false condition"]),
+        (["--at", "shop.py:90"], ["0 hits", "no executable code at line 90", "nearest lines with code"]),
+        (["--at", "shoe.py:4"], ["0 hits", "shoe.py"]),
+        (["--method", "__main__:prize"], ["0 hits", "no Python function `prize`"]),
+        (["--method", "absent:f"], ["0 hits", "absent"]),
+        (["--at", "shop.py:4", "--when", "weight > 1"], ["120 hits", "weight"]),
+    ],
+)
+def test_the_end_says_why_a_probe_never_fired(tmp_path: Path, arguments: list[str], texts: list[str]) -> None:
+    write(tmp_path, "shop.py", shop)
+    result = strobe(tmp_path, *arguments, "--log", "seen", "--", "shop.py")
+    assert result.returncode == 0
+    for text in texts:
+        assert text in result.stderr
+
+
+# Types.
+
+
+def test_the_stub_names_what_is_there(tmp_path: Path) -> None:
+    import ast
+    import inspect
+
+    from stroboscope import _native
+
+    stub = ast.parse((Path(_native.__file__).parent / "_native.pyi").read_text())
+    functions = {node.name: node for node in stub.body if isinstance(node, ast.FunctionDef)}
+    names = {name for name in dir(_native) if not name.startswith("__")}
+    hidden = {name for name in names - set(functions) if name.startswith("_test_")}
+    assert names - hidden == set(functions)
+    for name, node in functions.items():
+        real = inspect.signature(getattr(_native, name))
+        assert [argument.arg for argument in node.args.args] == list(real.parameters), name
+        without = sum(parameter.default is parameter.empty for parameter in real.parameters.values())
+        assert len(node.args.args) - len(node.args.defaults) == without, name
+
+
+def test_statuses_have_the_keys_of_their_type(tmp_path: Path) -> None:
+    from stroboscope.types import ProbeStatus
+
+    (state,) = answer(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe(probe)
+        print(json.dumps(stroboscope.status()))
+        """,
+    )
+    assert set(state) <= set(ProbeStatus.__annotations__)
+    assert set(ProbeStatus.__required_keys__) <= set(state)
+
+
+def test_the_package_imports_little(tmp_path: Path) -> None:
+    text = "import sys; before = set(sys.modules); import stroboscope; print(*sorted(set(sys.modules) - before))"
+    loaded = plain(tmp_path, sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {text}").stdout
+    assert not {"typing", "json", "logging", "warnings", "re"} & set(loaded.split()), loaded

@@ -1,0 +1,288 @@
+"""Events and statuses on their way to an Agent: the stand-in of `tests/agent`, over real sockets, from Python."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import clean_environment, plain, seconds_to_wait, write
+
+home = Path(__file__).parents[2] / "tests" / "agent"
+events_path, statuses_path = "/debugger/v2/input", "/debugger/v1/diagnostics"
+
+
+class Agent:
+    def __init__(self, folder: Path, script: str | dict[str, Any]) -> None:
+        if isinstance(script, dict):
+            file = folder / "script.json"
+            file.write_text(json.dumps(script))
+        else:
+            file = home / "scripts" / f"{script}.json"
+        ports, self.socket = folder / "ports", folder / "agent.sock"
+        command = [sys.executable, str(home / "agent.py"), "--script", str(file), "--port-file", str(ports)]
+        self.process = subprocess.Popen([*command, "--unix", str(self.socket)], env=clean_environment())
+        until = time.monotonic() + seconds_to_wait
+        while not ports.exists():
+            assert self.process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        self.port = json.loads(ports.read_text())["http"]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def ask(self, target: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{target}", timeout=seconds_to_wait) as answer:
+            return json.load(answer)
+
+    def events(self) -> list[dict[str, Any]]:
+        found = self.ask(f"/_requests?path={events_path}")
+        return [event for request in found if request["complete"] for event in json.loads(request["body"])]
+
+    def statuses(self) -> list[dict[str, Any]]:
+        found = []
+        for request in self.ask(f"/_requests?path={statuses_path}"):
+            body = request["body"]
+            if request["headers"]["content-type"].startswith("multipart/"):
+                body = body[body.index("\r\n\r\n") + 4 : body.rindex("\r\n--")]
+            found += json.loads(body)
+        return [status["debugger"]["diagnostics"] for status in found]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(seconds_to_wait)
+
+
+Start = Callable[[str | dict[str, Any]], Agent]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Start]:
+    started: list[Agent] = []
+
+    def start(script: str | dict[str, Any] = "well") -> Agent:
+        started.append(Agent(tmp_path, script))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+program = """
+    import os, signal, sys, time, json, stroboscope
+    from stroboscope import _native
+
+    def work(x):
+        return x
+
+    where = {"typeName": "__main__", "methodName": "work"}
+    probe = {"id": "p", "type": "LOG_PROBE", "where": where, "template": "x is {x}"}
+"""
+
+
+def run(folder: Path, text: str, **environment: str) -> Any:
+    script = write(folder, "uploads.py", program)
+    # Both parts are indented alike.
+    write(folder, "part.py", text)
+    script.write_text(script.read_text() + (folder / "part.py").read_text())
+    result = plain(folder, sys.executable, script.name, **environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout) if result.stdout else None
+
+
+once = """
+    remarks = stroboscope.start()
+    stroboscope.add_probe(probe)
+    work(7)
+    stroboscope.flush(5)
+    upload = _native._test_upload()
+    stroboscope.stop()
+    print(json.dumps([remarks, upload]))
+"""
+
+
+def messages(found: list[dict[str, Any]]) -> list[str]:
+    return [event["message"] for event in found]
+
+
+def test_events_and_statuses_arrive(tmp_path: Path, agent: Start) -> None:
+    here = agent("well")
+    about = {"DD_SERVICE": "shop", "DD_ENV": "test", "DD_VERSION": "1.2", "DD_TAGS": "team:tea"}
+    remarks, upload = run(tmp_path, once, DD_TRACE_AGENT_URL=here.url, **about)
+    assert remarks == []
+    assert upload["sent"] == 1
+    (event,) = here.events()
+    assert (event["message"], event["service"], event["ddsource"]) == ("x is 7", "shop", "dd_debugger")
+    tags = dict(tag.split(":", 1) for tag in event["process_tags"].split(","))
+    assert tags == {
+        "entrypoint.name": "uploads",
+        "entrypoint.type": "script",
+        "entrypoint.workdir": tmp_path.name.lower(),
+        "svc.user": "true",
+    }
+    states = [status["status"] for status in here.statuses()]
+    assert states == ["RECEIVED", "INSTALLED", "EMITTING"]
+    assert {status["runtimeId"] for status in here.statuses()} == {upload["runtime_id"]}
+    (request,) = here.ask(f"/_requests?path={events_path}")
+    tags = dict(tag.split(":", 1) for tag in request["tags"].split(","))
+    assert {"env": "test", "version": "1.2", "team": "tea", "runtime_id": upload["runtime_id"]}.items() <= tags.items()
+    assert request["headers"]["user-agent"].startswith("stroboscope-python/")
+
+
+def test_a_unix_socket(tmp_path: Path, agent: Start) -> None:
+    here = agent("well")
+    run(tmp_path, once, DD_TRACE_AGENT_URL=f"unix://{here.socket}")
+    assert messages(here.events()) == ["x is 7"]
+    assert {request["transport"] for request in here.ask(f"/_requests?path={events_path}")} == {"unix"}
+
+
+@pytest.mark.parametrize(
+    ("command", "service", "kind"),
+    [
+        (["uploads.py"], "uploads", "script"),
+        (["-m", "uploads"], "uploads", "module"),
+        (["-m", "pack"], "pack", "module"),
+        (["-c", "import uploads"], "python", "script"),
+    ],
+)
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_the_service_is_inferred(
+    tmp_path: Path, agent: Start, command: list[str], service: str, kind: str, preloaded: bool
+) -> None:
+    here = agent("well")
+    write(tmp_path, "uploads.py", program)
+    script = tmp_path / "uploads.py"
+    script.write_text(
+        script.read_text().replace('"__main__"', "__name__")
+        + "stroboscope.start()\nstroboscope.add_probe(probe)\nwork(1)\nstroboscope.flush(5)\n"
+    )
+    write(tmp_path, "pack/__init__.py", "")
+    write(tmp_path, "pack/__main__.py", "import uploads\n")
+    environment = {"DD_TRACE_AGENT_URL": here.url}
+    if preloaded:
+        import stroboscope
+
+        preload = str(Path(stroboscope.__file__).parent / "_preload")
+        environment |= {"PYTHONPATH": preload, "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true"}
+    result = plain(tmp_path, sys.executable, *command, **environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    (event,) = here.events()
+    assert event["service"] == service
+    assert f"svc.auto:{service}" in event["process_tags"]
+    assert f"entrypoint.type:{kind}" in event["process_tags"]
+
+
+def test_process_tags_can_be_switched_off(tmp_path: Path, agent: Start) -> None:
+    here = agent("well")
+    run(tmp_path, once, DD_TRACE_AGENT_URL=here.url, DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED="false")
+    (event,) = here.events()
+    assert not event.get("process_tags")
+
+
+def test_an_agent_that_answers_after_ten_seconds_delays_only_uploads(tmp_path: Path, agent: Start) -> None:
+    """Probes re-arm within 100 ms all the time, and nothing is dropped: the queue holds it."""
+    info = json.loads((home / "scripts/well.json").read_text())["paths"]["/info"]
+    here = agent({"paths": {"/info": info, events_path: [{"status": 202, "delay": 10}, {"status": 202}]}})
+    found = run(
+        tmp_path,
+        """
+        stroboscope.start(upload_interval_seconds=0.2, upload_timeout=20)
+        stroboscope.add_probe({**probe, "captureSnapshot": True, "sampling": {"snapshotsPerSecond": 20}})
+        work(-1)
+        emitted, late, number = [], 0.0, 0
+        end = time.monotonic() + 12
+        last = time.monotonic()
+        while time.monotonic() < end:
+            before = stroboscope.status()[0]["emitted"]
+            work(number)
+            number += 1
+            if stroboscope.status()[0]["emitted"] > before:
+                late = max(late, time.monotonic() - last)
+                last = time.monotonic()
+            time.sleep(0.001)
+        (state,) = stroboscope.status()
+        stroboscope.flush(20)
+        print(json.dumps([late, state["emitted"], state["dropped"], _native._test_upload()]))
+        """,
+        DD_TRACE_AGENT_URL=here.url,
+    )
+    late, emitted, dropped, upload = found
+    assert late < 0.05 + 0.1, "a token comes every 50 ms"
+    assert emitted >= 12 * 20 * 0.8
+    assert set(dropped) <= {"rateLimitProbe"}
+    assert upload["sent"] == emitted == len(here.events())
+    assert {upload[reason] for reason in upload if reason not in ("sent", "runtime_id")} == {0}
+
+
+@pytest.mark.parametrize("script", ["always-failing", "never", "garbage", "dies-in-mid-batch", "drips"])
+def test_whatever_the_agent_does_the_program_ends_in_time_and_losses_are_counted(
+    tmp_path: Path, agent: Start, script: str
+) -> None:
+    here = agent(script)
+    took, upload, flushed = run(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe(probe)
+        for number in range(100):
+            work(number)
+        flushed = stroboscope.flush(0.5)
+        started = time.monotonic()
+        from stroboscope import _native
+        counters = _native._test_upload
+        before = counters()
+        stroboscope.stop(1.0)
+        print(json.dumps([time.monotonic() - started, before, flushed]))
+        """,
+        DD_TRACE_AGENT_URL=here.url,
+    )
+    assert took < 1.5
+    assert flushed is False or upload["sent"] + sum(upload[name] for name in upload if name != "runtime_id") >= 100
+
+
+def test_no_agent_and_no_sink_is_nothing_to_complain_about(tmp_path: Path) -> None:
+    remarks, upload = run(tmp_path, once.replace("flush(5)", "flush(0.2)"), DD_TRACE_AGENT_PORT="1")
+    assert remarks == []
+    assert upload["sent"] == 0
+
+
+def test_a_child_uploads_its_own_events_with_its_own_id(tmp_path: Path, agent: Start) -> None:
+    here = agent("well")
+    mine = run(
+        tmp_path,
+        """
+        stroboscope.start(upload_interval_seconds=0.5)
+        stroboscope.add_probe(probe)
+        work("parent")
+        child = os.fork()
+        if child == 0:
+            work("child")
+            os._exit(0)
+        os.waitpid(child, 0)
+        mine = _native._test_upload()["runtime_id"]
+        stroboscope.stop()
+        print(json.dumps(mine))
+        """,
+        DD_TRACE_AGENT_URL=here.url,
+    )
+    assert sorted(messages(here.events())) == ["x is child", "x is parent"]
+    parents = {status["runtimeId"]: status.get("parentId") for status in here.statuses()}
+    assert parents.pop(mine) is None
+    assert list(parents.values()) == [mine]
+
+
+@pytest.mark.parametrize(
+    "end", ["", "sys.exit(3)", "raise SystemExit", "os._exit(3)", "os.kill(os.getpid(), 15)", "signal.raise_signal(1)"]
+)
+def test_what_was_captured_just_before_the_end_arrives(tmp_path: Path, agent: Start, end: str) -> None:
+    here = agent("well")
+    script = write(tmp_path, "ends.py", program)
+    script.write_text(script.read_text() + f"stroboscope.start()\nstroboscope.add_probe(probe)\nwork('last')\n{end}\n")
+    result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=here.url)
+    assert result.stderr == ""
+    assert messages(here.events()) == ["x is last"]
