@@ -156,7 +156,8 @@ fn when_the_time_is_over_values_become_stubs_and_secrets_stay_secrets() {
     let world = world(r#"{"a": {"$count": {"times": 90}}, "b": {"c": 1}, "password": "s"}"#);
     let clock = ManualClock::new(Duration::from_secs(1));
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(1_000_000_000), computed: false };
+    let cx =
+        WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(1_000_000_000), computed: false };
     let mut writer = Writer::new();
     writer.begin(&Header::default());
     writer.point(Point::Entry);
