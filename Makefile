@@ -17,6 +17,7 @@ help:
 	@echo 'make test-all     all of these, on all Pythons here'
 	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:json" or explore=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
+	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
 	@echo 'make gen          writes the generated files anew (settings page)'
 	@echo 'make clean        removes what was built, and the environments'
 
@@ -56,6 +57,11 @@ lint: | cargo
 	$(environments) --tools newest
 	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration
 	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration
+
+# Figures that go into bench/report.md; BENCH_FLAGS=--quick takes two minutes and keeps none.
+.PHONY: bench-python
+bench-python: | cargo
+	bench/python/all.sh $(BENCH_FLAGS)
 
 .PHONY: cargo
 cargo:

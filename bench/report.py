@@ -78,7 +78,7 @@ vendor whose protocol we speak. `make bench-python` makes the figures again; the
 * Where limits are lifted, a row counts only if every hit made an event, on both sides (1.00 event per hit).
 * Conceded to ddtrace: its telemetry is off, it uploads nothing while it is timed, its queues are emptied between
   blocks, its process limit of 100 snapshots a second is lifted, the stack is a few frames deep. Ours: the same, and the
-  CPU budget is off.
+  CPU budget is a whole core.
 * Up to CPython 3.14 we lose one row: while a probe on a method's exit is armed, exceptions elsewhere pay for each frame
   they unwind, and with ddtrace they do not."""
 

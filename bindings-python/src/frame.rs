@@ -231,7 +231,12 @@ impl<'f> Frame<'f> for PyFrame<'f> {
         for _ in 0..MAX_FRAMES / STEPS {
             // SAFETY: null, or a running frame of this thread; there is room for as many steps as are asked for.
             let count = unsafe {
-                shim::strobe_stack(&raw mut frame, index, steps.as_mut_ptr().cast(), c_int::try_from(STEPS).unwrap_or(0))
+                shim::strobe_stack(
+                    &raw mut frame,
+                    index,
+                    steps.as_mut_ptr().cast(),
+                    c_int::try_from(STEPS).unwrap_or(0),
+                )
             };
             for step in steps.iter().take(usize::try_from(count).unwrap_or(0)) {
                 // SAFETY: one of those just filled; code belongs to its frame, which runs.

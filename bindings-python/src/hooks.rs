@@ -154,7 +154,7 @@ pub fn site(code: Ref<'_>) -> Option<Rc<CodeSite>> {
 /// The probes of a code object, borrowed for a hit: the table is changed by holders of the GIL only, which a hit does not
 /// give away.
 #[inline]
-fn find<'a>(code: Ref<'a>) -> Option<&'a CodeSite> {
+fn find(code: Ref<'_>) -> Option<&CodeSite> {
     // SAFETY: not null, then an entry of the table, which is forgotten here before it leaves the table.
     if let Some(last) = unsafe { LAST.0.get().as_ref() }
         && last.code.borrow() == code
@@ -164,7 +164,7 @@ fn find<'a>(code: Ref<'a>) -> Option<&'a CodeSite> {
     find_other(code)
 }
 
-fn find_other<'a>(code: Ref<'a>) -> Option<&'a CodeSite> {
+fn find_other(code: Ref<'_>) -> Option<&CodeSite> {
     let found = TABLE.with(|table| table.as_ref()?.sites.get(&(code.pointer() as usize)).map(Rc::as_ptr)).flatten()?;
     LAST.0.set(found);
     // SAFETY: an entry of the table, which stays in it during the hit.

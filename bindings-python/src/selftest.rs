@@ -112,8 +112,7 @@ fn instances(objects: &Bound<'_, PyModule>) -> Option<()> {
         return None;
     }
     // SAFETY: two values are set, so positions 0 and 1 exist.
-    let order =
-        unsafe { [fields.place(0), fields.place(1)] };
+    let order = unsafe { [fields.place(0), fields.place(1)] };
     (order == [0, 1]).then_some(())
 }
 

@@ -223,7 +223,7 @@ impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
 /// A key that is captured as soon as it says what it is; what comes of it is whether its value is redacted.
 struct Key<'a, 'w, 'c, V> {
     walker: &'a mut Walker<'w, 'c>,
-    key: V,
+    value: V,
     level: u32,
 }
 
@@ -236,15 +236,15 @@ impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
             View::Bytes(bytes) => self.walker.out.keys.redacted(Text::Latin1(bytes), self.walker.cx.redaction),
             _ => false,
         };
-        self.walker.value(self.key, info, view, self.level);
+        self.walker.value(self.value, info, view, self.level);
         redacted
     }
 
     #[inline]
     fn text(self, info: TypeInfo, text: Text<'f>) -> bool {
         let redacted = self.walker.out.keys.redacted(text, self.walker.cx.redaction);
-        if self.walker.admits(self.key, info) {
-            self.walker.string(text, info.id, self.key, self.level);
+        if self.walker.admits(self.value, info) {
+            self.walker.string(text, info.id, self.value, self.level);
         }
         redacted
     }
@@ -655,7 +655,7 @@ impl Walker<'_, '_> {
 
     #[inline]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
-        let redacted = key.look(Key { walker: self, key, level });
+        let redacted = key.look(Key { walker: self, value: key, level });
         self.child(value, redacted, level);
     }
 

@@ -395,34 +395,35 @@ struct KeySlot {
     redacted: bool,
 }
 
+/// Up to eight bytes as a word.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(head), Some(tail)) => {
+            u64::from(u32::from_le_bytes(*head))
+                | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
+        }
+        _ => match *bytes {
+            [a] => u64::from(a),
+            [a, b] => u64::from(a) | u64::from(b) << 8,
+            [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+            _ => 0,
+        },
+    }
+}
+
 /// A key of at most [`KEY_BYTES`] bytes as words, zero behind its end; they stay in registers.
 #[inline]
 fn words_of(bytes: &[u8]) -> Option<[u64; KEY_BYTES / 8]> {
     if bytes.len() > KEY_BYTES {
         return None;
     }
-    /// Up to eight bytes.
-    #[inline]
-    fn short(bytes: &[u8]) -> u64 {
-        match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-            (Some(head), Some(tail)) => {
-                u64::from(u32::from_le_bytes(*head))
-                    | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
-            }
-            _ => match *bytes {
-                [a] => u64::from(a),
-                [a, b] => u64::from(a) | u64::from(b) << 8,
-                [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
-                _ => 0,
-            },
-        }
-    }
-    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return Some([short(bytes), 0, 0, 0]) };
+    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return Some([short_word(bytes), 0, 0, 0]) };
     let a = u64::from_le_bytes(*first);
-    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return Some([a, short(rest), 0, 0]) };
+    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return Some([a, short_word(rest), 0, 0]) };
     let b = u64::from_le_bytes(*second);
-    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return Some([a, b, short(rest), 0]) };
-    Some([a, b, u64::from_le_bytes(*third), short(rest)])
+    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return Some([a, b, short_word(rest), 0]) };
+    Some([a, b, u64::from_le_bytes(*third), short_word(rest)])
 }
 
 /// Set in the words of a text that is not ASCII.
