@@ -275,7 +275,7 @@ fn a_failure_of_any_op_and_category_has_that_category_and_survives_the_record() 
         Op::Next { each: 0, test: stroboscope_core::expr::target::Arg::Temp(0) },
     ];
     let mut program = Program::default();
-    program.ops = ops.to_vec();
+    program.ops.extend(ops);
     let cases = [
         (0, Category::Undefined, Failure::Variable(3)),
         (1, Category::SideEffect, Failure::Opaque(stroboscope_core::expr::eval::Doing::Member(3))),
