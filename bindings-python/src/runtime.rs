@@ -678,12 +678,15 @@ fn with_code(
     file: FileId,
     mut place: impl FnMut(&mut FileCode) -> PyResult<Outcome>,
 ) -> PyResult<Outcome> {
+    let mut tries = 0;
     loop {
         let before = discovery::changes(file);
         let mut code = discovery::functions(py, file, true);
         let outcome = place(&mut code);
         discovery::keep_read(file, code);
-        if outcome.is_err() || discovery::changes(file) == before {
+        tries += 1;
+        // Copies that start later are seen as they do; a program that compiles one file without end is not waited for.
+        if tries == 5 || outcome.is_err() || discovery::changes(file) == before {
             return outcome;
         }
     }

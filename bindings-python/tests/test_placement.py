@@ -14,15 +14,24 @@ import threading
 import time
 import types
 import zipfile
+from pathlib import Path
 
 import pytest
+
 from stroboscope import _native
 
 
 def add(probe_id="p", **fields):
     where = fields.pop("where")
-    definition = {"id": probe_id, "version": 1, "type": "LOG_PROBE", "language": "python", "where": where,
-                  "sampling": {"snapshotsPerSecond": 5000}, **fields}
+    definition = {
+        "id": probe_id,
+        "version": 1,
+        "type": "LOG_PROBE",
+        "language": "python",
+        "where": where,
+        "sampling": {"snapshotsPerSecond": 5000},
+        **fields,
+    }
     _native.add_probe(json.dumps(definition))
     return report(probe_id)
 
@@ -398,7 +407,7 @@ def test_compiled_by_hand(early):
 
 
 def test_frozen_modules_of_the_standard_library(started):
-    source = open(os.__file__).read().splitlines()
+    source = Path(os.__file__).read_text().splitlines()
     line = next(at for at, text in enumerate(source, 1) if text.startswith("def makedirs")) + 1
     while "head, tail" not in source[line - 1]:
         line += 1
@@ -414,6 +423,7 @@ def test_frozen_modules_of_the_standard_library(started):
 
 def test_the_standard_library_and_third_parties(started):
     import email.message
+
     import iniconfig
 
     assert on_method("email.message", "Message.add_header")["state"] == "installed"
@@ -472,7 +482,9 @@ def test_other_spellings_of_a_path(started, folder):
     name, source = write(folder, ALL)
     module = importlib.import_module(name)
     line = line_of(source, "plain")
-    for at, path in enumerate((f"build/x/{folder.name}/{name}.py", f"{folder.name}\\{name}.py", f"{folder}/{name}.py".upper())):
+    for at, path in enumerate(
+        (f"build/x/{folder.name}/{name}.py", f"{folder.name}\\{name}.py", f"{folder}/{name}.py".upper())
+    ):
         assert on_line(path, line, f"p{at}")["state"] == "installed", report(f"p{at}")
     module.plain(1)
     assert [hits(f"p{at}") for at in range(3)] == [1, 1, 1]
@@ -492,12 +504,16 @@ def add(where):
 
 
 def run(script, *arguments, **options):
-    done = subprocess.run([sys.executable, *arguments, str(script)], capture_output=True, text=True, timeout=60, **options)
+    done = subprocess.run(
+        [sys.executable, *arguments, str(script)], capture_output=True, text=True, timeout=60, check=False, **options
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("where", [{"typeName": "shop", "methodName": "f"}, {"typeName": "__main__", "methodName": "f"}])
+@pytest.mark.parametrize(
+    "where", [{"typeName": "shop", "methodName": "f"}, {"typeName": "__main__", "methodName": "f"}]
+)
 def test_a_script_is_known_by_its_own_name(folder, where):
     body = f"""
 def f():
@@ -543,7 +559,10 @@ STATEMENTS = {
     "for i in range(  # here\n        3):\n    f()": [(1, 1, 1)],
     "with (open('/dev/null') as one,  # here\n      open('/dev/null') as two):\n    f()": [(1, 1, 1)],
     "raise_ = (ValueError(  # here\n    'x') if a else\n    None)": [(1, 1, 1), (0, 0, 1)],
-    "match (a,  # here\n       b):\n    case (1, 1) if (a and\n                    b):\n        f()": [(1, 1, 1), (1, 0, 1)],
+    "match (a,  # here\n       b):\n    case (1, 1) if (a and\n                    b):\n        f()": [
+        (1, 1, 1),
+        (1, 0, 1),
+    ],
     "del (a,  # here\n     b)": [(1, 1, 1)],
     "x = f'''  # here\n{a if\nb else f()}\n'''": [(1, 1, 1), (1, 0, 1)],
 }
@@ -661,6 +680,33 @@ def test_a_disarmed_probe_comes_back(started, folder):
     assert 15 <= hits() <= 25
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_hits_of_a_forked_child_are_not_the_parents(folder):
+    body = """
+import os
+def f(x):
+    x += 1
+    return x
+seen = add({"sourceFile": "forks.py", "lines": [str(LINE)]})
+assert seen["state"] == "installed", seen
+child = os.fork()
+if not child:
+    for _ in range(3):
+        f(1)
+    _native._test_hooks()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+f(1)
+_native.flush(5.0)
+print(len(_native._test_events()))
+_native.stop(5.0)
+"""
+    text = SCRIPT.format(before="", body=body)
+    line = next(at for at, one in enumerate(text.splitlines(), 1) if "x += 1" in one)
+    (folder / "forks.py").write_text(text.replace("LINE", str(line)))
+    assert run(folder / "forks.py") == "1\n"
+
+
 # ---- others that watch -------------------------------------------------------------------------------------------
 
 
@@ -743,7 +789,8 @@ _native.stop(5.0)
     (folder / "shop.py").write_text(SCRIPT.format(before="", body=body))
     environment = {**os.environ, "COVERAGE_CORE": core, "COVERAGE_FILE": str(folder / "coverage")}
     assert run(folder / "shop.py", "-m", "coverage", "run", env=environment) == "1\n"
-    done = subprocess.run([sys.executable, "-m", "coverage", "report"], env=environment, capture_output=True, text=True)
+    report_it = [sys.executable, "-m", "coverage", "report"]
+    done = subprocess.run(report_it, env=environment, capture_output=True, text=True, check=True)
     assert "shop.py" in done.stdout and "100%" in done.stdout, done.stdout
 
 
@@ -820,8 +867,16 @@ def test_a_subinterpreter_is_refused_politely(started, folder):
     interpreters = pytest.importorskip("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
     module = probed(folder)
     other = interpreters.create()
-    text = "try:\n    import stroboscope\nexcept ImportError as error:\n    message = str(error)\nassert 'subinterp' in message"
-    problem = interpreters.run_string(other, f"import sys\nsys.path[:] = {sys.path!r}\n{text}")
+    text = f"""
+import sys
+sys.path[:] = {sys.path!r}
+try:
+    import stroboscope
+except ImportError as error:
+    message = str(error)
+assert "subinterp" in message
+"""
+    problem = interpreters.run_string(other, text)
     assert problem is None
     interpreters.destroy(other)
     check(module)
@@ -854,21 +909,26 @@ DURATION = [{"str": ""}, {"dsl": "@duration", "json": {"ref": "@duration"}}]
 
 
 def test_a_coroutine_lasts_over_its_suspension(started, folder):
-    name, _ = write(folder, """
+    name, _ = write(
+        folder,
+        """
         import asyncio
         async def slow(x):
             await asyncio.sleep(0.05)
             return x * 2
         async def main():
             return await asyncio.gather(slow(1), slow(2), slow(3))
-    """)
+    """,
+    )
     module = importlib.import_module(name)
     on_method(name, "slow", "return", template="{@return}", segments=RETURNED)
     on_method(name, "slow", "duration", template="{@duration}", segments=DURATION)
     assert asyncio.run(module.main()) == [2, 4, 6]
     seen = [event for event in events()]
     returned = [event["message"] for event in seen if event["debugger"]["snapshot"]["probe"]["id"] == "return"]
-    durations = [float(event["message"]) for event in seen if event["debugger"]["snapshot"]["probe"]["id"] == "duration"]
+    durations = [
+        float(event["message"]) for event in seen if event["debugger"]["snapshot"]["probe"]["id"] == "duration"
+    ]
     assert sorted(returned) == ["2", "4", "6"]
     assert len(durations) == 3 and all(duration >= 45 for duration in durations), durations
 
@@ -882,7 +942,9 @@ def test_each_activation_of_a_recursion_is_a_hit(started, folder):
 
 
 def test_generators_end_by_exhaustion_or_close(started, folder):
-    name, _ = write(folder, """
+    name, _ = write(
+        folder,
+        """
         def numbers(n):
             for i in range(n):
                 yield i
@@ -892,7 +954,8 @@ def test_generators_end_by_exhaustion_or_close(started, folder):
                 yield 1
             finally:
                 done = True
-    """)
+    """,
+    )
     module = importlib.import_module(name)
     on_method(name, "numbers", template="{@return}", segments=RETURNED)
     made = module.numbers(3)

@@ -11,6 +11,7 @@ import textwrap
 import typing
 
 import pytest
+
 from stroboscope import _native
 
 TOOL = 5
@@ -44,7 +45,10 @@ CASES = {
     "chained_comparison": ("x = 1 < f(2) < 3  # here", 1),
     "try_body": ("try:\n    f(1)  # here\nfinally:\n    f(2)", 1),
     "finally_normal": ("try:\n    f(1)\nfinally:\n    f(2)  # here", 1),
-    "finally_raised": ("try:\n    try:\n        1 / 0\n    finally:\n        f(2)  # here\nexcept ZeroDivisionError:\n    pass", 1),
+    "finally_raised": (
+        "try:\n    try:\n        1 / 0\n    finally:\n        f(2)  # here\nexcept ZeroDivisionError:\n    pass",
+        1,
+    ),
     "except_header": ("try:\n    1 / 0\nexcept ZeroDivisionError:  # here\n    f(1)", 1),
     "except_as": ("try:\n    1 / 0\nexcept ZeroDivisionError as error:  # here\n    f(error)", 1),
     "except_body": ("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    f(error)  # here", 1),
