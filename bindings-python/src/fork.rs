@@ -60,7 +60,8 @@ pub fn clear(py: Python<'_>) {
 }
 
 fn keep_back(py: Python<'_>) -> PyResult<()> {
-    let filter = ("ignore", py.None(), py.get_type::<PyDeprecationWarning>(), py.None(), 0).into_pyobject(py)?.into_any();
+    let filter =
+        ("ignore", py.None(), py.get_type::<PyDeprecationWarning>(), py.None(), 0).into_pyobject(py)?.into_any();
     filters(py)?.call_method1("insert", (0, &filter))?;
     FILTER.with(|kept| *kept = Some(filter.unbind()));
     Ok(())
