@@ -1,4 +1,4 @@
-"""Forked children: each has a session of its own; the parent's events stay the parent's; nobody waits for a lost lock."""
+"""Forked children: each has its own session; the parent's events stay the parent's; nobody waits for a lost lock."""
 
 import json
 import sys

@@ -152,7 +152,7 @@ def test_a_unix_socket(tmp_path: Path, agent: Start) -> None:
 )
 @pytest.mark.parametrize("preloaded", [False, True])
 def test_the_service_is_inferred(
-    tmp_path: Path, agent: Start, command: list[str], service: str, kind: str, preloaded: bool
+    tmp_path: Path, agent: Start, *, command: list[str], service: str, kind: str, preloaded: bool
 ) -> None:
     here = agent("well")
     write(tmp_path, "uploads.py", program)

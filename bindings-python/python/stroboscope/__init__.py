@@ -23,8 +23,8 @@ _by_preload = False  # the session was there before the program asked for it
 def start(**settings: Any) -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
-    Returns remarks: settings and probe files that could not be used, or why nothing is started. The same lines go to the
-    logger `stroboscope`.
+    Returns remarks: settings and probe files that could not be used, or why nothing is started. The same lines go to
+    the logger `stroboscope`.
     """
     if _by_preload:
         return ["started already, by the command or the environment; the settings given here are not used"]
@@ -38,21 +38,21 @@ def _start(settings: Mapping[str, Any], by: Literal["program", "preload", "comma
         # Threads of ours end before the interpreter does.
         atexit.register(stop)
     else:
-        global _by_preload
+        global _by_preload  # noqa: PLW0603 one session per process
         _by_preload = True
     return remarks
 
 
 def stop(timeout: float = 2.0) -> bool:
     """Delivers what was captured and stops. False if something could not be delivered in time."""
-    global _by_preload
+    global _by_preload  # noqa: PLW0603 one session per process
     _by_preload = False
     atexit.unregister(stop)
     return _native.stop(timeout)
 
 
 def add_probe(definition: Mapping[str, Any] | str) -> str:
-    """Puts a probe in force, given as a definition or its JSON text. Returns its id; `status()` says what became of it."""
+    """Puts a probe in force: a definition, or its JSON text. Returns its id; `status()` says what became of it."""
     if not isinstance(definition, str):
         import json
 
