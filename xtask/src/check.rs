@@ -90,8 +90,13 @@ const RESERVED: [Reserved; 3] = [
     },
     Reserved {
         words: &["thread::spawn", "thread::Builder"],
-        // The hands of the Python binding: the core's worker must not wait for the GIL.
-        files: &["core/src/worker.rs", "core/src/sender.rs", "bindings-python/src/runtime.rs"],
+        // In the Python binding the hands, since the core's worker must not wait for the GIL, and who waits for signals.
+        files: &[
+            "core/src/worker.rs",
+            "core/src/sender.rs",
+            "bindings-python/src/runtime.rs",
+            "bindings-python/src/signal.rs",
+        ],
         what: "starts a thread",
     },
 ];

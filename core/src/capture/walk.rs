@@ -5,7 +5,7 @@
 //! whatever a probe asks for, so that a cycle or a list in a list in a list ends as a `depth` stub. An explicit stack
 //! would need a host's enumeration to be resumable, which none offers without allocating.
 
-use super::limits::{Limits, MESSAGE, MESSAGE_LENGTH, SECTION_NAMES};
+use super::limits::{LABEL_BYTES, Limits, MESSAGE, MESSAGE_BYTES, MESSAGE_LENGTH, SECTION_NAMES, THROWABLE_LENGTH};
 use super::redact::Redaction;
 use crate::clock::Clock;
 use crate::expr::eval::Operand;
@@ -16,13 +16,6 @@ use crate::record::layout::{
 use crate::record::write::Writer;
 use crate::text::{CodePoints, Text};
 use std::ops::ControlFlow;
-
-/// Bytes of a message's byte string.
-const MESSAGE_BYTES: usize = 64;
-/// Units of an exception's message in `throwable`.
-const THROWABLE_LENGTH: u32 = 2048;
-/// Bytes of the text of a well-known scalar, a function's or enum member's name.
-const LABEL_BYTES: usize = 4096;
 
 /// When the time of a capture is over, in coarse nanoseconds.
 #[derive(Clone, Copy, Debug)]
