@@ -75,6 +75,8 @@ struct Index {
     watching: bool,
     /// True once all files of the collector's objects are in the index.
     looked: bool,
+    /// How often the collector's objects were looked at.
+    looks: u32,
 }
 
 static INDEX: Held<Option<Index>> = Held::new(None);
@@ -431,6 +433,11 @@ pub fn has_looked() -> bool {
     with(|index| index.watching && index.looked).unwrap_or(false)
 }
 
+/// How often the collector's objects were looked at.
+pub fn looks() -> u32 {
+    with(|index| index.looks).unwrap_or(0)
+}
+
 /// Counts the changes of a file's code.
 pub fn changes(file: FileId) -> u32 {
     with(|index| index.files.get(file).map(|file| file.changes)).flatten().unwrap_or(0)
@@ -524,6 +531,7 @@ pub fn search(py: Python<'_>, wanted: &HashSet<FileId>, missing: &[&str]) -> PyR
         }
         let (found, left) = (looks.found, looks.left);
         index.looked = left > 0;
+        index.looks += 1;
         found
     });
     let mut by_file: HashMap<FileId, Vec<Owned>> = HashMap::new();

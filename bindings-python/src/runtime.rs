@@ -1006,6 +1006,7 @@ pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         out.set_item("waiting", waiting)?;
         out.set_item("placed", placed)?;
         out.set_item("held_nanoseconds", held)?;
+        out.set_item("looks", discovery::looks())?;
     }
     out.set_item("panics", crate::guard::panics())?;
     Ok(out)
