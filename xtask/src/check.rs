@@ -33,6 +33,7 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/probe/location.rs",
             "core/src/host.rs",
             "bindings-python/src/runtime.rs",
+            "bindings-python/src/signal.rs",
             "bindings-python/src/discovery.rs",
             "bindings-python/src/statements.rs",
             "core/src/emit/status.rs",
@@ -91,7 +92,12 @@ const RESERVED: [Reserved; 3] = [
     Reserved {
         words: &["thread::spawn", "thread::Builder"],
         // The hands of the Python binding: the core's worker must not wait for the GIL.
-        files: &["core/src/worker.rs", "core/src/sender.rs", "bindings-python/src/runtime.rs"],
+        files: &[
+            "core/src/worker.rs",
+            "core/src/sender.rs",
+            "bindings-python/src/runtime.rs",
+            "bindings-python/src/signal.rs",
+        ],
         what: "starts a thread",
     },
 ];
