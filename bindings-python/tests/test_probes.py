@@ -8,10 +8,11 @@ import threading
 import time
 
 import pytest
+
 from stroboscope import _native
 
 SOURCE = textwrap.dedent(
-    '''
+    """
     LIMIT = 3
     class Cart:
         def __init__(self, items):
@@ -34,7 +35,7 @@ SOURCE = textwrap.dedent(
             yield i
         return "end"
     STARTED = True  # module
-    '''
+    """
 )
 
 
@@ -63,8 +64,15 @@ def shop(tmp_path, monkeypatch):
 
 def add(probe_id="p", **fields):
     where = fields.pop("where")
-    definition = {"id": probe_id, "version": 1, "type": "LOG_PROBE", "language": "python", "where": where,
-                  "sampling": {"snapshotsPerSecond": 5000}, **fields}
+    definition = {
+        "id": probe_id,
+        "version": 1,
+        "type": "LOG_PROBE",
+        "language": "python",
+        "where": where,
+        "sampling": {"snapshotsPerSecond": 5000},
+        **fields,
+    }
     _native.add_probe(json.dumps(definition))
 
 
@@ -91,8 +99,11 @@ def segment(name):
 
 def test_a_line_log(started, shop):
     module = importlib.import_module(shop)
-    add(where={"sourceFile": f"{shop}.py", "lines": [str(line_of("total"))]}, template="total {total}",
-        segments=[{"str": "total "}, segment("total")])
+    add(
+        where={"sourceFile": f"{shop}.py", "lines": [str(line_of("total"))]},
+        template="total {total}",
+        segments=[{"str": "total "}, segment("total")],
+    )
     seen = wait("installed")
     assert seen["lines"] == [line_of("total")]
     module.Cart([]).add("x", 4)
@@ -106,8 +117,11 @@ def test_a_line_log(started, shop):
 
 def test_a_snapshot_with_a_condition(started, shop):
     module = importlib.import_module(shop)
-    add(where={"sourceFile": f"{shop}.py", "lines": [str(line_of("append"))]}, captureSnapshot=True,
-        when={"dsl": "", "json": {"eq": [{"len": {"getmember": [{"ref": "self"}, "items"]}}, 2]}})
+    add(
+        where={"sourceFile": f"{shop}.py", "lines": [str(line_of("append"))]},
+        captureSnapshot=True,
+        when={"dsl": "", "json": {"eq": [{"len": {"getmember": [{"ref": "self"}, "items"]}}, 2]}},
+    )
     wait("installed")
     module.Cart([]).add("x", 5)
     (event,) = events()

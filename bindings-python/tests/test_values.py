@@ -12,6 +12,7 @@ import types
 import uuid
 
 import pytest
+
 from stroboscope import _native
 
 view = _native._test_view
@@ -50,17 +51,51 @@ class Both(Slotted):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, "null"), (True, "bool"), (7, "int"), (Level.LOW, "int"), (1 << 70, "big"), (1.5, "float"), (1j, "complex"),
-        (decimal.Decimal("1.10"), "decimal"), ("x", "str"), (b"x", "bytes"), (bytearray(b"x"), "bytes"),
-        (memoryview(b"x"), "bytes"), ([1], "list"), ((1,), "list"), (collections.deque([1]), "list"), (range(3), "list"),
-        (array.array("d", [1.0]), "list"), ({}.keys(), "list"), ({}.values(), "list"), ({1}, "set"), (frozenset(), "set"),
-        ({}, "map"), (types.MappingProxyType({}), "map"), (collections.OrderedDict(), "map"),
-        (collections.defaultdict(int), "map"), (collections.Counter("a"), "map"), (Point(1, 2), "named"),
-        (Colour.RED, "enum"), (ValueError("x"), "exception"), (len, "function"), (kind, "function"), (int, "function"),
-        (sys, "function"), ([].append, "function"), (Slotted, "function"), (iter([]), "iterator"),
-        ((x for x in []), "iterator"), (open(__file__), "iterator"), (zip(), "iterator"), (Slotted(), "object"),
-        (object(), "object"), (datetime.date(2024, 2, 3), "scalar"), (uuid.uuid4(), "scalar"),
-        (pathlib.Path("a"), "scalar"), (fractions.Fraction(1, 3), "scalar"),
+        (None, "null"),
+        (True, "bool"),
+        (7, "int"),
+        (Level.LOW, "int"),
+        (1 << 70, "big"),
+        (1.5, "float"),
+        (1j, "complex"),
+        (decimal.Decimal("1.10"), "decimal"),
+        ("x", "str"),
+        (b"x", "bytes"),
+        (bytearray(b"x"), "bytes"),
+        (memoryview(b"x"), "bytes"),
+        ([1], "list"),
+        ((1,), "list"),
+        (collections.deque([1]), "list"),
+        (range(3), "list"),
+        (array.array("d", [1.0]), "list"),
+        ({}.keys(), "list"),
+        ({}.values(), "list"),
+        ({1}, "set"),
+        (frozenset(), "set"),
+        ({}, "map"),
+        (types.MappingProxyType({}), "map"),
+        (collections.OrderedDict(), "map"),
+        (collections.defaultdict(int), "map"),
+        (collections.Counter("a"), "map"),
+        (Point(1, 2), "named"),
+        (Colour.RED, "enum"),
+        (ValueError("x"), "exception"),
+        (len, "function"),
+        (kind, "function"),
+        (int, "function"),
+        (sys, "function"),
+        ([].append, "function"),
+        (Slotted, "function"),
+        (iter([]), "iterator"),
+        ((x for x in []), "iterator"),
+        (sys.__stdin__, "iterator"),
+        (zip(), "iterator"),
+        (Slotted(), "object"),
+        (object(), "object"),
+        (datetime.date(2024, 2, 3), "scalar"),
+        (uuid.uuid4(), "scalar"),
+        (pathlib.Path("a"), "scalar"),
+        (fractions.Fraction(1, 3), "scalar"),
     ],
 )
 def test_kinds(value, expected):
@@ -258,7 +293,7 @@ def test_exceptions():
 
 
 def test_labels():
-    utc = datetime.timezone.utc
+    utc = datetime.UTC
     india = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 
     class Zone(datetime.tzinfo):
@@ -295,7 +330,11 @@ def test_labels():
 
 
 def test_type_names():
-    assert _native._test_type_names(True) == [("builtins.bool", "bool"), ("builtins.int", "int"), ("builtins.object", "object")]
+    assert _native._test_type_names(True) == [
+        ("builtins.bool", "bool"),
+        ("builtins.int", "int"),
+        ("builtins.object", "object"),
+    ]
     assert _native._test_type_names(None)[0] == ("builtins.NoneType", "NoneType")
     assert _native._test_type_names(Colour.RED)[0] == (f"{__name__}.Colour", "Colour")
     assert _native._test_type_names(collections.deque())[0] == ("collections.deque", "deque")
@@ -321,9 +360,30 @@ def test_nothing_of_the_program_runs():
         return run
 
     names = [
-        "__repr__", "__str__", "__len__", "__iter__", "__next__", "__getitem__", "__contains__", "__eq__", "__bool__",
-        "__getattr__", "__getattribute__", "__format__", "__call__", "__index__", "__int__", "__float__", "__dir__",
-        "__missing__", "__reversed__", "__del__", "__lt__", "__sizeof__", "__class_getitem__", "__instancecheck__",
+        "__repr__",
+        "__str__",
+        "__len__",
+        "__iter__",
+        "__next__",
+        "__getitem__",
+        "__contains__",
+        "__eq__",
+        "__bool__",
+        "__getattr__",
+        "__getattribute__",
+        "__format__",
+        "__call__",
+        "__index__",
+        "__int__",
+        "__float__",
+        "__dir__",
+        "__missing__",
+        "__reversed__",
+        "__del__",
+        "__lt__",
+        "__sizeof__",
+        "__class_getitem__",
+        "__instancecheck__",
     ]
     hooks = {name: trap(name) for name in names if name != "__del__"}
     hooks["computed"] = property(trap("computed"))
@@ -334,7 +394,20 @@ def test_nothing_of_the_program_runs():
         __instancecheck__ = trap("meta instancecheck")
         __subclasscheck__ = trap("meta subclasscheck")
 
-    makers = [object, dict, list, set, str, bytes, tuple, int, float, Exception, collections.OrderedDict, collections.deque]
+    makers = [
+        object,
+        dict,
+        list,
+        set,
+        str,
+        bytes,
+        tuple,
+        int,
+        float,
+        Exception,
+        collections.OrderedDict,
+        collections.deque,
+    ]
     for base in makers:
         namespace = {name: hook for name, hook in hooks.items() if not (name == "__dict__" and base is Exception)}
         hostile = Meta("Hostile", (base,), namespace)
