@@ -33,7 +33,6 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/probe/location.rs",
             "core/src/host.rs",
             "bindings-python/src/runtime.rs",
-            "bindings-python/src/signal.rs",
             "bindings-python/src/discovery.rs",
             "bindings-python/src/statements.rs",
             "core/src/emit/status.rs",
