@@ -1,9 +1,10 @@
 """Ours, through its public interface.
 
 The rates of the probes are lifted by their definitions, as for the peer; `BENCH_RATES=lifted` lifts the rate of the
-process too, and the CPU budget is a whole core: both would otherwise pause the probes that are measured. Between blocks
-the ring is emptied without rendering (`_native._test_drain`, from whose first call on the worker leaves the ring alone), as the
-peer's queue is. Where the background is part of the figure, `flush` is called instead and that hook never.
+process too, and the CPU budget is a whole core: both would otherwise pause the probes that are measured. Between
+blocks the ring is emptied without rendering (`_native._test_drain`, from whose first call on the worker leaves the
+ring alone), as the peer's queue is. Where the background is part of the figure, `flush` is called instead and that
+hook never.
 """
 
 import json
