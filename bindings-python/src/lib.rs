@@ -70,5 +70,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_upload, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_hooks, module)?)?;
+    module.add_function(wrap_pyfunction!(session::_test_panic, module)?)?;
     Ok(())
 }

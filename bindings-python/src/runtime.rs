@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use stroboscope_core::clock::{Clock, SystemClock};
+use stroboscope_core::fault;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Outcome, Runtime, Site, StackFrame, Ticket};
 use stroboscope_core::probe::location;
 use stroboscope_core::probe::model::Location;
@@ -388,6 +389,12 @@ fn again(py: Python<'_>) {
     install_all(py, &slots.flatten().unwrap_or_default());
 }
 
+/// Our own code panicked as it placed a hook.
+fn failed() -> Outcome {
+    let reason = "stopped: our own code failed as it placed the probe; the program was not affected";
+    Outcome::Refused { kind: "Panic", reason: reason.to_owned() }
+}
+
 fn refused(error: &PyErr) -> Outcome {
     Outcome::Refused { kind: "InternalError", reason: format!("CPython refused the hook: {error}") }
 }
@@ -444,8 +451,11 @@ fn install_all(py: Python<'_>, slots: &[u32]) {
         }
     }
     for (live, target) in lives.iter().zip(targets) {
-        let outcome = install(py, live, target).unwrap_or_else(|error| refused(&error));
-        settle(live.slot, outcome);
+        let placed = crate::guard::caught(|| {
+            fault::at(fault::Place::Hook);
+            install(py, live, target).unwrap_or_else(|error| refused(&error))
+        });
+        settle(live.slot, placed.unwrap_or_else(failed));
     }
     let held = SystemClock.monotonic() - began;
     HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));

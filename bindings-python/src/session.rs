@@ -20,6 +20,7 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::terminal::{self, Look, ProbeSummary};
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::status::State;
+use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::sender::{Sender, SenderCounters};
@@ -503,4 +504,12 @@ pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 pub fn _test_keep_armed(wanted: bool) {
     hooks::keep_armed(wanted);
+}
+
+/// Makes our own code panic once at a place, so that tests can show that the program goes on.
+#[pyfunction]
+pub fn _test_panic(place: &str) -> PyResult<()> {
+    let place = fault::Place::named(place).ok_or_else(|| PyValueError::new_err(format!("no place '{place}'")))?;
+    fault::ask(place);
+    Ok(())
 }

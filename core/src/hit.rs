@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::emit::ring::{QueuedBytes, RecordSender};
 use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
 use crate::expr::template::Segment;
+use crate::fault;
 use crate::host::{Frame, Name, Section};
 use crate::probe::model::{EvaluateAt, Kind, Log};
 use crate::record::names::{Interner, Tables};
@@ -115,6 +116,8 @@ pub struct HitContext {
     random: Random,
     returned: Name<'static>,
     exception: Name<'static>,
+    /// A test has asked for a panic.
+    faulty: bool,
 }
 
 impl HitContext {
@@ -134,6 +137,7 @@ impl HitContext {
             random: Random::new(),
             returned,
             exception,
+            faulty: false,
         }
     }
 
@@ -183,10 +187,20 @@ impl HitContext {
 
     /// Counts a hit, and starts its clock if it is one of those that are timed.
     #[inline]
-    fn count(&self, live: &LiveProbe) -> Option<(u64, u64)> {
+    fn count(&mut self, live: &LiveProbe) -> Option<(u64, u64)> {
         let hits = live.stats.hits.get();
         live.stats.hits.add_serial(1);
-        ProbeStats::sample_weight(hits).map(|weight| (weight, self.process.clock.monotonic()))
+        let weight = ProbeStats::sample_weight(hits)?;
+        self.faulty = fault::is_asked();
+        self.fault(fault::Place::Hit);
+        Some((weight, self.process.clock.monotonic()))
+    }
+
+    #[inline]
+    fn fault(&self, place: fault::Place) {
+        if self.faulty {
+            fault::at(place);
+        }
     }
 
     #[inline]
@@ -216,6 +230,7 @@ impl HitContext {
             }
         }
         let Kind::Log(log) = &live.probe.kind else { return Verdict::Keep };
+        self.fault(fault::Place::Message);
         self.begin(live, frame, duration);
         if self.message(live, log, &scope) {
             self.capture(live, log, &scope, point);
@@ -300,6 +315,7 @@ impl HitContext {
             return Decision::Skip(Verdict::Keep);
         }
         if let Some(condition) = &live.probe.when {
+            self.fault(fault::Place::Condition);
             let HitContext { process, scratch, .. } = self;
             let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
             match eval::holds(condition, &live.probe.symbols, scope, &mut budget) {
@@ -374,6 +390,7 @@ impl HitContext {
         scope: &Scope<'_, F, F::Value>,
         point: Point<F::Value>,
     ) {
+        self.fault(fault::Place::Capture);
         if log.snapshot {
             self.snapshot(log, scope, point);
         } else if !log.expressions.is_empty() {
@@ -476,6 +493,7 @@ impl HitContext {
 
     #[inline]
     fn send(&mut self, live: &LiveProbe) {
+        self.fault(fault::Place::Send);
         if self.writer.is_full() {
             live.stats.record_full.add_serial(1);
         }

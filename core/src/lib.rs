@@ -17,6 +17,7 @@ pub mod control;
 pub mod emit;
 pub mod error;
 pub mod expr;
+pub mod fault;
 pub mod hit;
 pub mod host;
 pub mod intake;

@@ -10,6 +10,7 @@ use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
 use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
 use crate::emit::status::PANIC;
+use crate::fault;
 use crate::host::{Install, Outcome, Runtime, Ticket};
 use crate::record::layout::HEADER;
 use crate::record::read::Reader;
@@ -190,6 +191,7 @@ impl Worker {
 
     /// One round.
     pub fn tick(&mut self) -> Next {
+        fault::at(fault::Place::Round);
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }

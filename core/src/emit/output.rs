@@ -12,6 +12,7 @@ use crate::emit::render;
 use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
 use crate::error::Error;
+use crate::fault;
 use crate::host::Runtime;
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
@@ -141,6 +142,7 @@ impl Output {
             evaluation_ms: self.shared.process.evaluation_ns / 1_000_000,
         };
         let made = catch_unwind(AssertUnwindSafe(|| {
+            fault::at(fault::Place::Render);
             let mut event = render::render(record, &context)?;
             Ok::<_, Error>(prune::prune(&mut event, prune::EVENT_BYTES).then_some(event))
         }));
