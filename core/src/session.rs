@@ -359,7 +359,8 @@ impl Session {
         answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false)
     }
 
-    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has left the process.
+    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything was handed over in time; what
+    /// the Agent then did not take is counted, as `stopped`.
     pub fn stop(&self, limit: Duration) -> bool {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         let (done, answer) = channel::bounded(1);

@@ -44,7 +44,10 @@ def _start(settings: Mapping[str, Any], by: Literal["program", "preload", "comma
 
 
 def stop(timeout: float = 2.0) -> bool:
-    """Delivers what was captured and stops. False if something could not be delivered in time."""
+    """Delivers what was captured and stops.
+
+    False if something could not be handed over in time. What an Agent then does not take is counted as `stopped`.
+    """
     global _by_preload  # noqa: PLW0603 one session per process
     _by_preload = False
     atexit.unregister(stop)
