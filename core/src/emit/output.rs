@@ -13,12 +13,13 @@ use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
 use crate::error::Error;
 use crate::fault;
-use crate::host::Runtime;
+use crate::host::{FrameText, Runtime, StackFrame};
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
 use crate::stats::Drop;
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,9 @@ impl Identity {
     }
 }
 
+/// Frames whose description is kept.
+const FRAMES_KEPT: usize = 4096;
+
 /// A record that waits for the Agent.
 struct Waiting {
     record: Vec<u8>,
@@ -72,6 +76,9 @@ pub(crate) struct Output {
     oldest: u64,
     /// Batches leave as soon as the sender takes them.
     hurried: bool,
+    /// Frames described so far, by code and position: a number of a code stands for the same code as long as the session
+    /// lasts.
+    frames: RefCell<HashMap<(u32, u32), FrameText>>,
 }
 
 impl Output {
@@ -98,6 +105,7 @@ impl Output {
             batch_size: batch_size.clamp(1, MAX_COUNT),
             oldest: 0,
             hurried: false,
+            frames: RefCell::default(),
         }
     }
 
@@ -131,6 +139,15 @@ impl Output {
         }
     }
 
+    /// A frame in words. The same few places come back with every event, so they are kept.
+    fn describe_frame(&self, frame: StackFrame) -> FrameText {
+        let mut known = self.frames.borrow_mut();
+        if known.len() >= FRAMES_KEPT {
+            known.clear();
+        }
+        known.entry((frame.code, frame.position)).or_insert_with(|| self.runtime.describe_frame(frame)).clone()
+    }
+
     /// The event of a record, small enough for the intake. What cannot be made is counted.
     fn render(&self, record: &[u8], live: &LiveProbe) -> Option<Event> {
         let context = RenderContext {
@@ -138,7 +155,7 @@ impl Output {
             language: self.shared.language,
             tables: &self.shared.process.tables,
             live,
-            describe_frame: &|frame| self.runtime.describe_frame(frame),
+            describe_frame: &|frame| self.describe_frame(frame),
             evaluation_ms: self.shared.process.evaluation_ns / 1_000_000,
         };
         let made = catch_unwind(AssertUnwindSafe(|| {
