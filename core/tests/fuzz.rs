@@ -14,6 +14,7 @@ use stroboscope_core::host::{Capabilities, Language};
 use stroboscope_core::probe::{compile, wire};
 use stroboscope_toys::json::Json;
 use stroboscope_toys::kinds::Case;
+use stroboscope_toys::random::Dice;
 use stroboscope_toys::runner;
 use stroboscope_toys::value::{Dialect, World};
 
@@ -22,26 +23,10 @@ fn rounds(default: usize) -> usize {
     option_env!("STROBE_FUZZ_ROUNDS").and_then(|rounds| rounds.parse().ok()).unwrap_or(default)
 }
 
-/// A small generator of numbers (SplitMix64): the same seed gives the same inputs everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % limit.max(1) as u64).unwrap()
-    }
-
-    fn range(&mut self, of: &[u8]) -> std::ops::Range<usize> {
-        let start = self.below(of.len() + 1);
-        start..start + self.below((of.len() - start).min(24) + 1)
-    }
+/// A stretch of the bytes, often empty.
+fn stretch(dice: &mut Dice, of: &[u8]) -> std::ops::Range<usize> {
+    let start = dice.below(of.len() + 1);
+    start..start + dice.below((of.len() - start).min(24) + 1)
 }
 
 /// What is likely to matter to a reader.
@@ -99,7 +84,7 @@ fn mutate(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[dice.below(seeds.len())].clone();
     // Mostly one change, so that many inputs stay readable.
     for _ in 0..=dice.below(4).saturating_sub(1) {
-        let range = dice.range(&bytes);
+        let range = stretch(dice, &bytes);
         match dice.below(6) {
             0 if !bytes.is_empty() => {
                 let at = dice.below(bytes.len());
@@ -112,7 +97,7 @@ fn mutate(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
             }
             3 => {
                 let other = &seeds[dice.below(seeds.len())];
-                let piece = other[dice.range(other)].to_vec();
+                let piece = other[stretch(dice, other)].to_vec();
                 bytes.splice(range, piece);
             }
             _ => {
@@ -142,7 +127,7 @@ const DEFINITIONS: &str = include_str!("../../tests/vectors/definitions.json");
 #[test]
 fn json_expressions() {
     let seeds = seeds(EXPRESSIONS, &["json"]);
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds(60_000) {
         let bytes = mutate(&mut dice, &seeds);
@@ -167,7 +152,7 @@ fn json_expressions() {
 #[test]
 fn text_expressions() {
     let seeds = seeds(EXPRESSIONS, &["dsl", "text"]);
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds(60_000) {
         let bytes = mutate(&mut dice, &seeds);
@@ -193,7 +178,7 @@ fn templates() {
     for seed in &mut seeds {
         *seed = [b"a {{ ".as_slice(), b"{", seed, b"}", b" }} b {c}"].concat();
     }
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds(10_000) {
         let bytes = mutate(&mut dice, &seeds);
@@ -218,7 +203,7 @@ fn evaluation_in_both_hosts() {
         "big": {"$int": "12345678901234567890123"}, "f": {"$function": "shop.f"}, "u": {"$undefined": true},
         "err": {"$exception": {"class": "ValueError", "message": "bad"}}, "@return": 7, "@duration": 1.5}"#;
     let vars = Json::read(vars).unwrap();
-    let mut dice = Dice(4);
+    let mut dice = Dice::new(4);
     let mut agreed = [0, 0];
     for _ in 0..rounds(10_000) {
         let bytes = mutate(&mut dice, &seeds);
@@ -252,7 +237,7 @@ fn probe_files() {
         disarm: true,
         capture_timeout_ms: 100,
     };
-    let mut dice = Dice(5);
+    let mut dice = Dice::new(5);
     let (mut whole, mut refused, mut compiled) = (0, 0, 0);
     for _ in 0..rounds(10_000) {
         let bytes = mutate(&mut dice, &seeds);
@@ -276,7 +261,7 @@ fn probe_files() {
 
 #[test]
 fn encoded_failures() {
-    let mut dice = Dice(6);
+    let mut dice = Dice::new(6);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds(50_000) {
         let mut bytes = vec![1 + dice.below(28) as u8];

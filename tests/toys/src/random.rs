@@ -5,10 +5,17 @@ use crate::kinds::Case;
 use crate::runner::{self, Vector};
 
 /// A small generator of numbers (SplitMix64), so that a seed means the same everywhere and for ever.
-struct Dice(u64);
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    /// A generator that begins with this seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -16,7 +23,8 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    /// A number below a limit; 0 if there is none.
+    pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.roll() % (limit.max(1) as u64)).unwrap_or(0)
     }
 
@@ -298,7 +306,7 @@ const TRIES: usize = 3;
 
 /// A file of `count` random vectors, for any host or only of what Python has.
 pub fn file(seed: u64, count: usize, python: bool) -> Result<String, String> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut lines = Vec::new();
     for number in 0..count {
         let id = format!("rnd-{seed}-{number}");
