@@ -10,8 +10,8 @@ use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::{Clock, ManualClock};
 use stroboscope_core::config::Settings;
 use stroboscope_core::emit::language::Profile;
-use stroboscope_core::emit::render::Values;
-use stroboscope_core::emit::{event, ring};
+use stroboscope_core::emit::ring;
+use stroboscope_core::emit::values::value_alone;
 use stroboscope_core::error::ErrorKind;
 use stroboscope_core::expr::eval::{Category, Failure, Kind, Limit};
 use stroboscope_core::expr::target::{Op, Program};
@@ -73,15 +73,13 @@ fn at_once(world: &World, slot: u32, process: &Process) -> Vec<u8> {
 
 /// The captured values of a record, and why its point is incomplete.
 fn values(record: &[u8], tables: &Tables) -> (Vec<Value>, u8) {
-    let values = Values { tables, profile: Profile::of(Language::Other("toy")) };
     let (_, mut reader) = Reader::new(record).unwrap();
     let (mut came, mut why) = (Vec::new(), 0);
     while let Some(item) = reader.item().unwrap() {
         match item {
             Item::Named(_) => {
-                let mut json = event::Json::default();
-                values.value(&mut json, &mut reader, None, 0, 0).unwrap();
-                came.push(serde_json::from_slice(&json.out).unwrap());
+                let json = value_alone(&mut reader, tables, Profile::of(Language::Other("toy"))).unwrap();
+                came.push(serde_json::from_slice(&json).unwrap());
             }
             Item::EndPoint(reason) => why = reason,
             Item::Stack { count, raw } => {

@@ -8,8 +8,8 @@ use stroboscope_core::capture::redact::{BUILT_IN, Redaction};
 use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::language::Profile;
-use stroboscope_core::emit::render::{Parts, Values};
-use stroboscope_core::emit::{event, message};
+use stroboscope_core::emit::message;
+use stroboscope_core::emit::values::value_alone;
 use stroboscope_core::expr::template::Template;
 use stroboscope_core::host::{Frame, Language, Section};
 use stroboscope_core::record::layout;
@@ -61,15 +61,13 @@ fn captured_record(world: &World) -> Vec<u8> {
 /// Reads a record as the worker does; whatever comes, it must not panic or take for ever.
 fn read_all(record: &[u8], tables: &Tables) -> Result<(), String> {
     let (_, reader) = Reader::new(record).map_err(|error| error.to_string())?;
-    Parts::of(reader.clone()).map_err(|error| error.to_string())?;
     let mut items = reader;
     while let Some(item) = items.item().map_err(|error| error.to_string())? {
         if let Item::Named(_) | Item::Template(_) | Item::Throwable(_) = item {
-            let values = Values { tables, profile: Profile::of(Language::Python) };
-            let mut json = event::Json::default();
-            values.value(&mut json, &mut items.clone(), None, 0, 0).map_err(|error| error.to_string())?;
-            std::str::from_utf8(&json.out).map_err(|error| error.to_string())?;
-            let mut out = message::Capped::new(8192);
+            let json = value_alone(&mut items.clone(), tables, Profile::of(Language::Python));
+            std::str::from_utf8(&json.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+            let mut text = String::new();
+            let mut out = message::Capped::new(&mut text, 8192);
             message::value(&mut items.clone(), tables, &mut out, 0).map_err(|error| error.to_string())?;
             items.skip().map_err(|error| error.to_string())?;
         } else if let Item::Stack { count, raw } = item {
@@ -166,15 +164,13 @@ fn when_the_time_is_over_values_become_stubs_and_secrets_stay_secrets() {
     assert!(writer.has_timed_out());
     let record = writer.finish().to_vec();
     let tables = Tables::new(Arc::new(redaction));
-    let values = Values { tables: &tables, profile: Profile::of(Language::Other("toy")) };
     let (header, mut reader) = Reader::new(&record).unwrap();
     assert!(header.timed_out);
     let mut came = Vec::new();
     while let Some(item) = reader.item().unwrap() {
         if let Item::Named(_) = item {
-            let mut json = event::Json::default();
-            values.value(&mut json, &mut reader, None, 0, 0).unwrap();
-            came.push(serde_json::from_slice::<serde_json::Value>(&json.out).unwrap());
+            let json = value_alone(&mut reader, &tables, Profile::of(Language::Other("toy"))).unwrap();
+            came.push(serde_json::from_slice::<serde_json::Value>(&json).unwrap());
         }
     }
     let [list, map, secret] = came.as_slice() else { panic!("{came:?}") };

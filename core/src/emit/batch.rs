@@ -67,22 +67,36 @@ impl Batcher {
         Batcher { kind, interval, limit, most: MAX_COUNT, body: Vec::new(), count: 0, due: 0, eager: false }
     }
 
-    /// Says whether an element of this size still fits into the open batch. If not, take the batch first. An element
-    /// larger than a whole batch fits into an empty one.
-    pub fn fits(&self, size: usize) -> bool {
-        // One byte for the comma, one for the closing bracket.
-        self.count == 0 || (self.count < self.most && self.body.len() + size + 2 <= self.limit)
-    }
-
     /// Adds an element, a whole JSON object. Gives back the batch that had to be closed to make room for it.
     pub fn push(&mut self, json: &[u8], now: u64) -> Option<Batch> {
-        let closed = if self.fits(json.len()) { None } else { self.take() };
+        self.push_with(now, |body| {
+            body.extend_from_slice(json);
+            true
+        })
+    }
+
+    /// Adds the element that `write` writes at the end of the body; `write` answers false if it wrote nothing. Gives back
+    /// the batch that had to be closed to make room for it.
+    pub fn push_with(&mut self, now: u64, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Batch> {
+        let end = self.body.len();
+        self.body.push(if self.count == 0 { b'[' } else { b',' });
+        if !write(&mut self.body) {
+            self.body.truncate(end);
+            return None;
+        }
+        let mut closed = None;
+        if self.count > 0 && (self.count >= self.most || self.body.len() + 1 > self.limit) {
+            let mut next = self.body.split_off(end);
+            if let Some(comma) = next.first_mut() {
+                *comma = b'[';
+            }
+            closed = self.take();
+            self.body = next;
+        }
         if self.count == 0 {
             self.due = if self.eager { now } else { now.saturating_add(self.interval) };
             self.eager = false;
         }
-        self.body.push(if self.count == 0 { b'[' } else { b',' });
-        self.body.extend_from_slice(json);
         self.count += 1;
         closed
     }
@@ -169,7 +183,6 @@ mod tests {
         assert!(!batcher.is_due(0));
         assert_eq!(batcher.push(b"{}", 0), None);
         assert!(batcher.is_due(0));
-        assert!(!batcher.fits(2));
         assert_eq!(batcher.push(b"{}", 0).unwrap().count, 1000);
         assert_eq!(batcher.len(), 1);
     }

@@ -2,7 +2,7 @@
 //! walk of a hit, on the worker, asked by [`super::render`].
 
 use super::number;
-use crate::expr::print::float_text;
+use crate::expr::print::push_float;
 use crate::host::Language;
 use crate::text::Text;
 
@@ -13,11 +13,11 @@ pub struct Profile {
     /// `false` and `true`.
     pub booleans: [&'static str; 2],
     /// A double.
-    pub float: fn(f64) -> String,
+    pub float: fn(f64, &mut String),
     /// Text of an exact decimal, before and after.
     pub decimal: [&'static str; 2],
     /// What stands around a string that needs no escapes.
-    pub quote: &'static str,
+    pub quote: Option<u8>,
     /// A string.
     pub string: fn(Text<'_>) -> String,
     /// Bytes.
@@ -84,9 +84,9 @@ static NEUTRAL: Profile = Profile {
         "",
     ],
     booleans: ["false", "true"],
-    float: float_text,
+    float: |value, out| push_float(out, value),
     decimal: ["", ""],
-    quote: "",
+    quote: None,
     string: bare,
     bytes: hex,
     getters: false,
@@ -127,7 +127,7 @@ static PYTHON: Profile = Profile {
     booleans: ["False", "True"],
     float: number::python_float,
     decimal: ["Decimal('", "')"],
-    quote: "'",
+    quote: Some(b'\''),
     string: python_string,
     bytes: python_bytes,
     getters: false,
@@ -168,7 +168,7 @@ static JAVASCRIPT: Profile = Profile {
     booleans: ["false", "true"],
     float: number::javascript_float,
     decimal: ["", ""],
-    quote: "",
+    quote: None,
     string: bare,
     bytes: utf8,
     getters: true,
@@ -209,7 +209,7 @@ static JAVA: Profile = Profile {
     booleans: ["false", "true"],
     float: number::java_float,
     decimal: ["", ""],
-    quote: "",
+    quote: None,
     string: bare,
     bytes: hex,
     getters: false,

@@ -27,16 +27,17 @@ pub struct FailureText {
 
 /// Text that stops growing at a number of code points.
 #[derive(Debug)]
-pub struct Capped {
-    text: String,
+pub struct Capped<'t> {
+    text: &'t mut String,
     left: usize,
     cut: bool,
 }
 
-impl Capped {
-    /// Empty text that takes so many code points.
-    pub fn new(limit: usize) -> Self {
-        Capped { text: String::new(), left: limit, cut: false }
+impl<'t> Capped<'t> {
+    /// Text that takes so many code points, in the place of what `text` holds.
+    pub fn new(text: &'t mut String, limit: usize) -> Self {
+        text.clear();
+        Capped { text, left: limit, cut: false }
     }
 
     /// Appends a character, if there is room.
@@ -51,6 +52,11 @@ impl Capped {
 
     /// Appends text, as far as there is room.
     pub fn push_str(&mut self, text: &str) {
+        // A text has at most one code point a byte.
+        if text.len() <= self.left && !self.cut {
+            self.left -= if text.is_ascii() { text.len() } else { text.chars().count() };
+            return self.text.push_str(text);
+        }
         for letter in text.chars() {
             if self.cut {
                 return;
@@ -59,12 +65,11 @@ impl Capped {
         }
     }
 
-    /// The text, with `…` if it was cut.
-    pub fn finish(mut self) -> String {
+    /// Ends the text, with `…` if it was cut.
+    pub fn finish(self) {
         if self.cut {
             self.text.push('…');
         }
-        self.text
     }
 }
 
@@ -85,15 +90,14 @@ pub fn render<'a>(
     tables: &Tables,
     find: impl Fn(u16) -> Option<Recorded<'a>>,
     until_missing: bool,
-    limit: usize,
-) -> Result<String> {
-    let mut out = Capped::new(limit);
+    out: &mut Capped<'_>,
+) -> Result<()> {
     for (index, segment) in template.segments.iter().enumerate() {
         let Segment::Literal(text) = segment else {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             match find(index) {
-                Some(Recorded::Value(at)) => value(&mut reader.from(at), tables, &mut out, 0)?,
-                Some(Recorded::Failed(failure)) => push_failure(failure, &mut out),
+                Some(Recorded::Value(at)) => value(&mut reader.from(at), tables, out, 0)?,
+                Some(Recorded::Failed(failure)) => push_failure(failure, out),
                 None if until_missing => break,
                 None => out.push_str("{timeout}"),
             }
@@ -101,10 +105,10 @@ pub fn render<'a>(
         };
         out.push_str(text);
     }
-    Ok(out.finish())
+    Ok(())
 }
 
-fn push_failure(failure: &FailureText, out: &mut Capped) {
+fn push_failure(failure: &FailureText, out: &mut Capped<'_>) {
     if failure.redacted {
         return out.push_str("{redacted}");
     }
@@ -131,7 +135,7 @@ pub(super) fn unknown(what: &str, id: u32) -> Error {
 }
 
 /// Renders the next value of a record; `level` 0 is the top.
-pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: u32) -> Result<()> {
+pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
     reader.check_depth(level)?;
     let node = reader.value()?;
     let class = type_name(tables, node.type_name)?;
@@ -140,7 +144,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: 
         Content::Undefined => out.push_str("undefined"),
         Content::Null => out.push_str("null"),
         Content::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
-        Content::Int(int) => out.push_str(&int.to_string()),
+        Content::Int(int) => out.push_str(itoa::Buffer::new().format(int)),
         Content::Big { negative, width, bits, dropped, digits } => {
             out.push_str(&number::integer_text(negative, width, bits, dropped, digits).text);
         }
@@ -223,10 +227,10 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: 
 
 fn list<'r>(
     reader: &mut Reader<'r>,
-    out: &mut Capped,
+    out: &mut Capped<'_>,
     [open, close]: [&str; 2],
     children: crate::record::read::Children,
-    mut child: impl FnMut(&mut Reader<'r>, &mut Capped) -> Result<()>,
+    mut child: impl FnMut(&mut Reader<'r>, &mut Capped<'_>) -> Result<()>,
 ) -> Result<()> {
     out.push_str(open);
     for index in 0..children.count {
@@ -247,7 +251,7 @@ fn list<'r>(
 }
 
 /// `: message`, unless it is empty.
-fn exception_message(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped, level: u32) -> Result<()> {
+fn exception_message(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
     let mut ahead = reader.clone();
     match ahead.value()?.content {
         Content::Null => {}
@@ -272,7 +276,11 @@ fn exception_message(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped,
 }
 
 /// Appends text as it is; answers its number of code points.
-fn push_text(text: Text<'_>, out: &mut Capped) -> usize {
+fn push_text(text: Text<'_>, out: &mut Capped<'_>) -> usize {
+    if let Some(plain) = ascii(text) {
+        out.push_str(plain);
+        return plain.len();
+    }
     let mut count = 0;
     for point in text.code_points() {
         count += 1;
@@ -281,7 +289,16 @@ fn push_text(text: Text<'_>, out: &mut Capped) -> usize {
     count
 }
 
-fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped) {
+/// The text itself if it is ASCII and stored so.
+fn ascii(text: Text<'_>) -> Option<&str> {
+    match text {
+        Text::Utf8(text) => text.is_ascii().then_some(text),
+        Text::Latin1(bytes) if bytes.is_ascii() => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped<'_>) {
     out.push('"');
     let mut escaped = String::new();
     let mut count = 0;
@@ -302,7 +319,9 @@ fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped) {
 
 /// The plain text of one value, which begins at `at`: a decoration's tag, a metric's.
 pub fn plain_text(reader: &Reader<'_>, at: usize, tables: &Tables, limit: usize) -> Result<String> {
-    let mut out = Capped::new(limit);
+    let mut text = String::new();
+    let mut out = Capped::new(&mut text, limit);
     value(&mut reader.from(at), tables, &mut out, 0)?;
-    Ok(out.finish())
+    out.finish();
+    Ok(text)
 }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod event;
+pub mod json;
 pub mod language;
 pub mod message;
 pub mod number;
@@ -11,3 +12,4 @@ pub mod prune;
 pub mod render;
 pub mod ring;
 pub mod status;
+pub mod values;

@@ -13,95 +13,161 @@ pub struct Digits {
 }
 
 /// The shortest digits that read back as the same double, and the power of ten of the first: `0.25` is `25`, `-1`.
-fn shortest(value: f64) -> (String, i32) {
-    let text = format!("{:e}", value.abs());
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    (mantissa.chars().filter(char::is_ascii_digit).collect(), exponent.parse().unwrap_or(0))
+struct Shortest {
+    buffer: [u8; 24],
+    length: usize,
+    exponent: i32,
+}
+
+impl Shortest {
+    /// Of a finite double, without its sign.
+    fn of(value: f64) -> Self {
+        let mut text = zmij::Buffer::new();
+        let text = text.format_finite(value.abs());
+        let (mantissa, power) = text.split_once('e').unwrap_or((text, "0"));
+        let mut digits = Shortest { buffer: [b'0'; 24], length: 0, exponent: power.parse().unwrap_or(0) - 1 };
+        let mut before_point = true;
+        // The length without the zeros at its end.
+        let mut significant = 0;
+        for byte in mantissa.bytes() {
+            if byte == b'.' {
+                before_point = false;
+                continue;
+            }
+            let leading = digits.length == 0 && byte == b'0';
+            digits.exponent += i32::from(before_point) - i32::from(leading);
+            if leading && before_point {
+                continue;
+            }
+            if let (false, Some(place)) = (leading, digits.buffer.get_mut(digits.length)) {
+                *place = byte;
+                digits.length += 1;
+                significant = if byte == b'0' { significant } else { digits.length };
+            }
+        }
+        if significant == 0 {
+            return Shortest { buffer: [b'0'; 24], length: 1, exponent: 0 };
+        }
+        digits.length = significant;
+        digits
+    }
+
+    fn digits(&self) -> &str {
+        self.buffer.get(..self.length).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or("0")
+    }
 }
 
 /// Digits with a point at a place counted from the first digit, and at least one digit after it if `fraction`.
-fn plain(digits: &str, exponent: i32, fraction: bool) -> String {
+fn plain(digits: &str, exponent: i32, fraction: bool, out: &mut String) {
+    let zeros = |out: &mut String, count: usize| out.extend(std::iter::repeat_n('0', count));
     let point = exponent + 1;
     if point <= 0 {
-        return format!("0.{}{digits}", "0".repeat(point.unsigned_abs() as usize));
+        out.push_str("0.");
+        zeros(out, point.unsigned_abs() as usize);
+        return out.push_str(digits);
     }
     let point = point.unsigned_abs() as usize;
     if let Some((whole, rest)) = digits.split_at_checked(point).filter(|(_, rest)| !rest.is_empty()) {
-        return format!("{whole}.{rest}");
+        out.push_str(whole);
+        out.push('.');
+        return out.push_str(rest);
     }
-    format!("{digits}{}{}", "0".repeat(point - digits.len()), if fraction { ".0" } else { "" })
+    out.push_str(digits);
+    zeros(out, point.saturating_sub(digits.len()));
+    if fraction {
+        out.push_str(".0");
+    }
 }
 
 /// `d.ddd`, with `.0` for a single digit if `fraction`.
-fn mantissa(digits: &str, fraction: bool) -> String {
+fn mantissa(digits: &str, fraction: bool, out: &mut String) {
     let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
+    out.push_str(first);
     match (rest, fraction) {
-        ("", true) => format!("{first}.0"),
-        ("", false) => first.to_owned(),
-        _ => format!("{first}.{rest}"),
+        ("", true) => out.push_str(".0"),
+        ("", false) => {}
+        _ => {
+            out.push('.');
+            out.push_str(rest);
+        }
     }
 }
 
-fn signed(value: f64, text: &str) -> String {
-    format!("{}{text}", if value.is_sign_negative() { "-" } else { "" })
-}
-
-fn special(value: f64, nan: &str, infinity: &str) -> Option<String> {
+/// Writes the sign, and the whole text if it is not a number of digits.
+fn special(value: f64, nan: &str, infinity: &str, out: &mut String) -> bool {
     if value.is_nan() {
-        return Some(nan.to_owned());
+        out.push_str(nan);
+        return true;
     }
-    value.is_infinite().then(|| signed(value, infinity))
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    if value.is_infinite() {
+        out.push_str(infinity);
+    }
+    value.is_infinite()
 }
 
 /// A double as Python's `repr`.
-pub fn python_float(value: f64) -> String {
-    python(value, true)
+pub fn python_float(value: f64, out: &mut String) {
+    python(value, true, out);
 }
 
-fn python(value: f64, fraction: bool) -> String {
-    if let Some(text) = special(value, "nan", "inf") {
-        return text;
+fn python(value: f64, fraction: bool, out: &mut String) {
+    if special(value, "nan", "inf", out) {
+        return;
     }
-    let (digits, exponent) = shortest(value);
+    let shortest = Shortest::of(value);
+    let (digits, exponent) = (shortest.digits(), shortest.exponent);
     if (-4..16).contains(&exponent) {
-        return signed(value, &plain(&digits, exponent, fraction));
+        return plain(digits, exponent, fraction, out);
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    signed(value, &format!("{}e{sign}{:02}", mantissa(&digits, false), exponent.unsigned_abs()))
+    mantissa(digits, false, out);
+    out.push_str(if exponent < 0 { "e-" } else { "e+" });
+    out.push_str(&format!("{:02}", exponent.unsigned_abs()));
 }
 
 /// A complex number as Python's `repr`.
 pub fn python_complex(real: f64, imaginary: f64) -> String {
-    let imaginary_text = python(imaginary, false);
+    let mut imaginary_text = String::new();
+    python(imaginary, false, &mut imaginary_text);
     if real == 0.0 && real.is_sign_positive() {
         return format!("{imaginary_text}j");
     }
-    let sign = if imaginary_text.starts_with('-') { "" } else { "+" };
-    format!("({}{sign}{imaginary_text}j)", python(real, false))
+    let mut text = String::from("(");
+    python(real, false, &mut text);
+    if !imaginary_text.starts_with('-') {
+        text.push('+');
+    }
+    text + &imaginary_text + "j)"
 }
 
 /// A double as JavaScript's `String(x)`, but with the sign of zero.
-pub fn javascript_float(value: f64) -> String {
-    if let Some(text) = special(value, "NaN", "Infinity") {
-        return text;
+pub fn javascript_float(value: f64, out: &mut String) {
+    if special(value, "NaN", "Infinity", out) {
+        return;
     }
-    let (digits, exponent) = shortest(value);
+    let shortest = Shortest::of(value);
+    let (digits, exponent) = (shortest.digits(), shortest.exponent);
     if value == 0.0 || (-6..21).contains(&exponent) {
-        return signed(value, &plain(&digits, exponent, false));
+        return plain(digits, exponent, false, out);
     }
-    signed(value, &format!("{}e{exponent:+}", mantissa(&digits, false)))
+    mantissa(digits, false, out);
+    out.push_str(&format!("e{exponent:+}"));
 }
 
 /// A double as Java's `Double.toString`.
-pub fn java_float(value: f64) -> String {
-    if let Some(text) = special(value, "NaN", "Infinity") {
-        return text;
+pub fn java_float(value: f64, out: &mut String) {
+    if special(value, "NaN", "Infinity", out) {
+        return;
     }
-    let (digits, exponent) = shortest(value);
+    let shortest = Shortest::of(value);
+    let (digits, exponent) = (shortest.digits(), shortest.exponent);
     if value == 0.0 || (-3..7).contains(&exponent) {
-        return signed(value, &plain(&digits, exponent, true));
+        return plain(digits, exponent, true, out);
     }
-    signed(value, &format!("{}E{exponent}", mantissa(&digits, true)))
+    mantissa(digits, true, out);
+    out.push_str(&format!("E{exponent}"));
 }
 
 /// The magnitude of digits of `width` bits each, least significant first.
@@ -152,17 +218,19 @@ pub fn decimal_text(negative: bool, exponent: i64, dropped: u32, words: &[u8]) -
     let sign = if negative { "-" } else { "" };
     let length = digits.len() as i128 + i128::from(dropped) * 19;
     let first = i128::from(exponent) + length - 1;
+    let mut text = String::from(sign);
     if dropped > 0 {
-        let shown = digits.get(..HUGE_DIGITS as usize).unwrap_or(digits);
-        let text = format!("{sign}{}…E{first:+}", mantissa(shown, false));
+        mantissa(digits.get(..HUGE_DIGITS as usize).unwrap_or(digits), false, &mut text);
+        text.push_str(&format!("…E{first:+}"));
         return Digits { text, cut_from: u64::try_from(length).ok() };
     }
-    let text = if exponent <= 0 && first >= -6 {
-        plain(digits, i32::try_from(first).unwrap_or(0), false)
+    if exponent <= 0 && first >= -6 {
+        plain(digits, i32::try_from(first).unwrap_or(0), false, &mut text);
     } else {
-        format!("{}E{first:+}", mantissa(digits, false))
-    };
-    Digits { text: format!("{sign}{text}"), cut_from: None }
+        mantissa(digits, false, &mut text);
+        text.push_str(&format!("E{first:+}"));
+    }
+    Digits { text, cut_from: None }
 }
 
 #[cfg(test)]
@@ -172,7 +240,14 @@ mod tests {
 
     #[test]
     fn doubles_read_as_in_each_language() {
-        let all = |value| [float_text(value), python_float(value), javascript_float(value), java_float(value)];
+        let text = |write: fn(f64, &mut String), value| {
+            let mut out = String::new();
+            write(value, &mut out);
+            out
+        };
+        let all = |value| {
+            [float_text(value), text(python_float, value), text(javascript_float, value), text(java_float, value)]
+        };
         assert_eq!(all(5.0), ["5.0", "5.0", "5", "5.0"]);
         assert_eq!(all(-0.0), ["-0.0", "-0.0", "-0", "-0.0"]);
         assert_eq!(all(0.1), ["0.1"; 4]);
@@ -188,6 +263,33 @@ mod tests {
         assert_eq!(all(f64::NAN), ["NaN", "nan", "NaN", "NaN"]);
         assert_eq!(all(5e-324), ["5e-324", "5e-324", "5e-324", "5.0E-324"]);
         assert_eq!(all(0.001), ["0.001"; 4]);
+    }
+
+    #[test]
+    fn digits_are_the_shortest_that_read_back() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+        for round in 0..200_000_u64 {
+            bits = bits.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(round);
+            // Random doubles, and some of few digits.
+            let value = if round % 2 == 0 { f64::from_bits(bits) } else { (bits >> 44) as f64 / 1000.0 };
+            if !value.is_finite() {
+                continue;
+            }
+            let shortest = Shortest::of(value);
+            let text = format!("{:e}", value.abs());
+            let (mantissa, exponent) = text.split_once('e').unwrap();
+            let mantissa = mantissa.replace('.', "");
+            assert_eq!((shortest.digits().len(), shortest.exponent), (mantissa.len(), exponent.parse().unwrap()));
+            // Of two that are as near, the standard library takes the upper one, the languages the even one.
+            if shortest.digits() != mantissa {
+                assert!(shortest.digits().ends_with(['0', '2', '4', '6', '8']), "{value:e}");
+                let text = format!("{}e{}", shortest.digits(), shortest.exponent + 1 - mantissa.len() as i32);
+                assert_eq!(text.parse(), Ok(value.abs()));
+            }
+        }
+        let mut text = String::new();
+        python_float(70_858_121_846_382.625, &mut text);
+        assert_eq!(text, "70858121846382.62");
     }
 
     #[test]

@@ -6,20 +6,20 @@
 
 use crate::control::{EventView, Sink, StatusView};
 use crate::emit::batch::{Batch, Batcher, MAX_BYTES, MAX_COUNT};
-use crate::emit::event::{Event, RenderContext};
+use crate::emit::event::RenderContext;
+use crate::emit::language::Profile;
 use crate::emit::prune;
-use crate::emit::render;
+use crate::emit::render::Renderer;
 use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
-use crate::error::Error;
+use crate::error::Result;
 use crate::fault;
-use crate::host::{FrameText, Runtime, StackFrame};
+use crate::host::Runtime;
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
 use crate::stats::Drop;
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +47,8 @@ impl Identity {
     }
 }
 
-/// Frames whose description is kept.
-const FRAMES_KEPT: usize = 4096;
+/// Bytes that are kept for the next event that sinks look at.
+const SHOWN_KEPT: usize = 64 * 1024;
 
 /// A record that waits for the Agent.
 struct Waiting {
@@ -76,9 +76,9 @@ pub(crate) struct Output {
     oldest: u64,
     /// Batches leave as soon as the sender takes them.
     hurried: bool,
-    /// Frames described so far, by code and position: a number of a code stands for the same code as long as the session
-    /// lasts.
-    frames: RefCell<HashMap<(u32, u32), FrameText>>,
+    renderer: Renderer,
+    /// The event that sinks look at.
+    shown: Vec<u8>,
 }
 
 impl Output {
@@ -91,6 +91,7 @@ impl Output {
     ) -> Self {
         let interval = shared.settings.upload_interval;
         let batch_size = shared.settings.upload_batch_size;
+        let renderer = Renderer::new(Profile::of(shared.language));
         Output {
             shared,
             runtime,
@@ -105,16 +106,15 @@ impl Output {
             batch_size: batch_size.clamp(1, MAX_COUNT),
             oldest: 0,
             hurried: false,
-            frames: RefCell::default(),
+            renderer,
+            shown: Vec::new(),
         }
     }
 
     /// Takes a record. Sinks see its event at once; for the Agent it waits.
     pub(crate) fn accept(&mut self, record: Vec<u8>, live: Arc<LiveProbe>, now: u64) {
-        if !self.sinks.is_empty()
-            && let Some(event) = self.render(&record, &live)
-        {
-            self.show(&event, &live);
+        if !self.sinks.is_empty() {
+            self.show(&record, &live);
         }
         if self.sender.is_none() {
             self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
@@ -126,57 +126,18 @@ impl Output {
         self.waiting.push_back(Waiting { record, live });
     }
 
-    fn show(&mut self, event: &Event, live: &LiveProbe) {
-        let view = EventView {
-            json: &event.json,
-            message: &event.message,
-            probe: &live.probe.id,
-            site: &event.site,
-            time: event.time,
-        };
-        for sink in &mut self.sinks {
-            sink.event(&view);
-        }
-    }
-
-    /// A frame in words. The same few places come back with every event, so they are kept.
-    fn describe_frame(&self, frame: StackFrame) -> FrameText {
-        let mut known = self.frames.borrow_mut();
-        if known.len() >= FRAMES_KEPT {
-            known.clear();
-        }
-        known.entry((frame.code, frame.position)).or_insert_with(|| self.runtime.describe_frame(frame)).clone()
-    }
-
-    /// The event of a record, small enough for the intake. What cannot be made is counted.
-    fn render(&self, record: &[u8], live: &LiveProbe) -> Option<Event> {
-        let context = RenderContext {
-            identity: &self.identity,
-            language: self.shared.language,
-            tables: &self.shared.process.tables,
-            live,
-            describe_frame: &|frame| self.describe_frame(frame),
-            evaluation_ms: self.shared.process.evaluation_ns / 1_000_000,
-        };
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            fault::at(fault::Place::Render);
-            let mut event = render::render(record, &context)?;
-            Ok::<_, Error>(prune::prune(&mut event, prune::EVENT_BYTES).then_some(event))
-        }));
-        match made {
-            Ok(Ok(Some(event))) => return Some(event),
-            Ok(Ok(None)) => live.stats.dropped(Drop::PayloadTooLarge).add(1),
-            Ok(Err(error)) => {
-                live.stats.dropped(Drop::Internal).add(1);
-                log::error!(target: "stroboscope", "an event of probe {} is lost: {error}", live.probe.id);
+    fn show(&mut self, record: &[u8], live: &LiveProbe) {
+        let mut json = std::mem::take(&mut self.shown);
+        json.clear();
+        let sinks = &mut self.sinks;
+        let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
+        render(&mut self.renderer, record, live, &seen, &mut json, |event| {
+            for sink in sinks {
+                sink.event(event);
             }
-            // A record that our own code cannot digest stops its probe, and only that.
-            Err(_) => {
-                live.stats.dropped(Drop::Internal).add(1);
-                live.panicked();
-            }
-        }
-        None
+        });
+        self.shown = json;
+        self.shown.shrink_to(SHOWN_KEPT);
     }
 
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
@@ -244,11 +205,12 @@ impl Output {
     fn next_batch(&mut self, now: u64) -> Option<Batch> {
         while let Some(Waiting { record, live }) = self.waiting.pop_front() {
             self.oldest = now;
-            let event = self.render(&record, &live);
+            let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
+            let renderer = &mut self.renderer;
+            let full = self.events.push_with(now, |body| render(renderer, &record, &live, &seen, body, |_| {}));
             self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-            let Some(event) = event else { continue };
-            if let Some(full) = self.events.push(&event.json, now) {
-                return Some(full);
+            if full.is_some() {
+                return full;
             }
             if self.events.len() >= self.batch_size {
                 break;
@@ -301,4 +263,66 @@ impl Output {
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
     }
+}
+
+/// What rendering needs of a process.
+struct Seen<'a> {
+    shared: &'a Shared,
+    runtime: &'a dyn Runtime,
+    identity: &'a Identity,
+}
+
+/// Writes the event of a record at the end of `out`, small enough for the intake, and lends it to `look`. False: it could
+/// not be made, which is counted, and `out` is as it was.
+fn render(
+    renderer: &mut Renderer,
+    record: &[u8],
+    live: &LiveProbe,
+    seen: &Seen<'_>,
+    out: &mut Vec<u8>,
+    look: impl FnOnce(&EventView<'_>),
+) -> bool {
+    let context = RenderContext {
+        identity: seen.identity,
+        language: seen.shared.language,
+        tables: &seen.shared.process.tables,
+        live,
+        describe_frame: &|frame| seen.runtime.describe_frame(frame),
+        evaluation_ms: seen.shared.process.evaluation_ns / 1_000_000,
+    };
+    let start = out.len();
+    let made = catch_unwind(AssertUnwindSafe(|| -> Result<bool> {
+        fault::at(fault::Place::Render);
+        let outline = renderer.write(record, &context, out)?;
+        if out.len() - start <= prune::EVENT_BYTES {
+            let (message, site, time) = (outline.message, outline.site, outline.time);
+            let json = out.get(start..).unwrap_or_default();
+            look(&EventView { json, message, probe: &live.probe.id, site, time });
+            return Ok(true);
+        }
+        out.truncate(start);
+        let mut event = renderer.event(record, &context)?;
+        if !prune::prune(&mut event, prune::EVENT_BYTES) {
+            return Ok(false);
+        }
+        out.extend_from_slice(&event.json);
+        let (json, message, site, time) = (&event.json, &event.message, &event.site, event.time);
+        look(&EventView { json, message, probe: &live.probe.id, site, time });
+        Ok(true)
+    }));
+    match made {
+        Ok(Ok(true)) => return true,
+        Ok(Ok(false)) => live.stats.dropped(Drop::PayloadTooLarge).add(1),
+        Ok(Err(error)) => {
+            live.stats.dropped(Drop::Internal).add(1);
+            log::error!(target: "stroboscope", "an event of probe {} is lost: {error}", live.probe.id);
+        }
+        // A record that our own code cannot digest stops its probe, and only that.
+        Err(_) => {
+            live.stats.dropped(Drop::Internal).add(1);
+            live.panicked();
+        }
+    }
+    out.truncate(start);
+    false
 }

@@ -2,7 +2,8 @@
 //! `{"pruned":true}`, those first that tell least. It stands on the walk of a hit, on the worker: [`super::render`]
 //! before, `batch.rs` after. The places come from the serialiser; the text is never read again.
 
-use super::event::{Event, Span, SpanKind, escape};
+use super::event::{Event, Span, SpanKind};
+use super::json::escape;
 use std::collections::BinaryHeap;
 
 /// Bytes of the largest event: the backend's cap less what it adds before it measures.

@@ -1,13 +1,15 @@
 //! Turns a record into the event of the intake (*Signals and upload* 1, 2, 5). It stands on the walk of a hit, on the
-//! worker: [`crate::record::read`] before, [`super::prune`] after. The record is read twice: once whole, so that a bad one
-//! yields an error and no half event; then while writing.
+//! worker: [`crate::record::read`] before, [`super::values`] for what was captured, [`super::prune`] after.
+//!
+//! A record is read once, in its own order, and its event written straight to where it goes; of a bad record nothing
+//! stays there. What the events of one place have in common is written once and kept: a [`Renderer`] lasts as long as
+//! its session.
 
-use super::event::{Event, Json, SpanKind, is_plain};
-
-pub use super::event::RenderContext;
+use super::event::{Event, SpanKind};
+use super::json::Json;
 use super::language::{Names, Profile};
-use super::message::{self, FailureText, Recorded, unknown};
-use super::number::{self, Digits};
+use super::message::{self, FailureText, Recorded};
+use super::values::{Spellings, Values, text_of};
 use crate::capture::limits::MESSAGE_LENGTH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Expression;
@@ -16,145 +18,306 @@ use crate::expr::template::Segment;
 use crate::host::{FrameText, Site, StackFrame};
 use crate::probe::model::{Kind, Location, Probe};
 use crate::record::layout as lay;
-use crate::record::names::Tables;
-use crate::record::read::{Children, Content, FrameRef, Item, NameRef, Reader, RecordHeader, Stored};
+use crate::record::read::{Content, FrameRef, Item, NameRef, Reader, RecordHeader};
 use crate::record::write::{Place, Point};
-use std::borrow::Cow;
+use crate::registry::LiveProbe;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
-/// Where the parts of a record begin.
-#[derive(Debug, Default)]
-pub struct Parts<'r> {
-    /// Template values: segment, place.
-    templates: Vec<(u32, usize)>,
-    /// Failures, in the order of evaluation.
-    failures: Vec<(Place, &'r [u8])>,
-    /// Where the capture points begin.
-    points: Option<usize>,
-    /// Where the stack's frames begin, how many, whether raw.
-    stack: Option<(usize, u32, bool)>,
+pub use super::event::RenderContext;
+
+/// Probes whose envelope is kept.
+const ENVELOPES_KEPT: usize = 1024;
+/// Frames that are kept.
+const FRAMES_KEPT: usize = 4096;
+/// Bytes of whole stacks that are kept.
+const STACKS_KEPT: usize = 256 * 1024;
+
+/// What events of one probe at one place have in common, as JSON.
+struct Envelope {
+    probe: Arc<Probe>,
+    site: Option<Arc<Site>>,
+    /// The site, for people.
+    place: String,
+    /// From the begin to the time.
+    begin: Vec<u8>,
+    /// From the message or duration to the thread's id.
+    logger: Vec<u8>,
+    /// The probe with its location.
+    definition: Vec<u8>,
 }
 
-impl<'r> Parts<'r> {
-    /// Reads a whole record.
-    pub fn of(mut reader: Reader<'r>) -> Result<Self> {
-        let mut parts = Parts::default();
-        let mut in_point = false;
-        loop {
-            let at = reader.at();
-            let Some(item) = reader.item()? else { return Ok(parts) };
-            match item {
-                Item::Template(segment) => {
-                    parts.templates.push((segment, reader.at()));
-                    reader.skip()?;
-                }
-                Item::Failure(place, failure) => parts.failures.push((place, failure)),
-                Item::Point(_) => {
-                    parts.points.get_or_insert(at);
-                    in_point = true;
-                }
-                Item::EndPoint(_) => in_point = false,
-                Item::Named(_) | Item::Throwable(_) => reader.skip()?,
-                Item::Section(_) => {}
-                Item::Stack { count, raw } => {
-                    if !in_point {
-                        parts.stack = Some((reader.at(), count, raw));
-                    }
-                    for _ in 0..count {
-                        reader.frame(raw)?;
-                    }
-                }
-            }
+impl Envelope {
+    fn of(live: &LiveProbe, site: Option<Arc<Site>>, cx: &RenderContext<'_>, profile: &Profile) -> Self {
+        let probe = &*live.probe;
+        let unknown = Site::default();
+        let at = site.as_deref().unwrap_or(&unknown);
+        let [mut begin, mut logger, mut definition] = [const { Vec::new() }; 3];
+        let mut json = Json::new(&mut begin);
+        json.raw(b"{");
+        json.text(",\"ddsource\":", "dd_debugger");
+        json.text(",\"service\":", &cx.identity.service);
+        if !cx.identity.hostname.is_empty() {
+            json.text(",\"hostname\":", &cx.identity.hostname);
+        }
+        json.raw(b",\"timestamp\":");
+        let mut json = Json::new(&mut logger);
+        // The comma that is due after the message.
+        json.raw(b",");
+        if !cx.identity.process_tags.is_empty() {
+            json.raw(b"\"process_tags\":");
+            json.string(&cx.identity.process_tags);
+            json.raw(b",");
+        }
+        if !probe.tags.is_empty() {
+            json.raw(b"\"ddtags\":");
+            json.string(&probe.tags.join(","));
+            json.raw(b",");
+        }
+        json.raw(b"\"logger\":{\"name\":");
+        json.string(match profile.names {
+            Names::File => &at.file,
+            Names::GivenFile => given_file(probe, at),
+            Names::Class => &at.type_name,
+        });
+        json.text(",\"method\":", &at.function);
+        json.raw(b",\"version\":2,\"thread_id\":");
+        let mut json = Json::new(&mut definition);
+        json.raw(b",\"probe\":{");
+        json.text(",\"id\":", &probe.id);
+        json.number(",\"version\":", probe.version);
+        location(&mut json, profile, at, probe);
+        json.raw(b"}");
+        Envelope { probe: Arc::clone(&live.probe), place: at.to_string(), site, begin, logger, definition }
+    }
+
+    fn is_of(&self, live: &LiveProbe, site: Option<&Arc<Site>>) -> bool {
+        Arc::ptr_eq(&self.probe, &live.probe) && self.site.as_ref().map(Arc::as_ptr) == site.map(Arc::as_ptr)
+    }
+}
+
+/// Frames and whole stacks as JSON, by the host's numbers: a number of a code stands for the same code as long as the
+/// session lasts.
+#[derive(Default)]
+struct Stacks {
+    frames: HashMap<(u32, u32), Box<[u8]>>,
+    /// By the bytes of the record.
+    whole: HashMap<Box<[u8]>, Box<[u8]>>,
+    bytes: usize,
+}
+
+/// What is said of an event beside its JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<'r> {
+    /// The message, as in the JSON.
+    pub message: &'r str,
+    /// Where it was hit, for people.
+    pub site: &'r str,
+    /// When it was hit, in milliseconds since the epoch.
+    pub time: u64,
+    /// True for an evaluation-error event.
+    pub error: bool,
+    /// True if the record was cut at its largest size.
+    pub full: bool,
+}
+
+/// Renders the records of one session.
+pub struct Renderer {
+    spellings: Spellings,
+    envelopes: HashMap<u32, Envelope>,
+    stacks: Stacks,
+    /// The thread of the event before, and how it stands in JSON.
+    thread: (u32, Vec<u8>),
+    message: String,
+}
+
+/// Where things stand in an event that may have to be pruned.
+#[derive(Default)]
+struct Places {
+    message: (usize, usize),
+    frames: Vec<(usize, usize)>,
+}
+
+/// What stands in a record before its points.
+struct Preamble<'r> {
+    /// Template values: segment, place.
+    templates: SmallVec<[(u32, usize); 8]>,
+    /// Failures, in the order of evaluation.
+    failures: SmallVec<[(Place, FailureText); 1]>,
+    /// The item after all of them.
+    next: Option<Item<'r>>,
+}
+
+/// Renders one record, with the places that [`super::prune`] needs.
+pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
+    Renderer::new(Profile::of(cx.language)).event(record, cx)
+}
+
+impl Renderer {
+    /// One that has seen nothing yet.
+    pub fn new(profile: &'static Profile) -> Self {
+        Renderer {
+            spellings: Spellings::new(profile),
+            envelopes: HashMap::new(),
+            stacks: Stacks::default(),
+            thread: (lay::NO_TYPE, Vec::new()),
+            message: String::new(),
         }
     }
 
-    /// Where the value of a template's segment begins.
-    pub fn value(&self, segment: u16) -> Option<usize> {
-        self.templates.iter().find(|(index, _)| *index == u32::from(segment)).map(|(_, at)| *at)
+    /// Writes the event of a record at the end of `out`. An error leaves `out` as it was.
+    pub fn write(&mut self, record: &[u8], cx: &RenderContext<'_>, out: &mut Vec<u8>) -> Result<Outline<'_>> {
+        let start = out.len();
+        let written = self.write_to(record, cx, &mut Json::new(out), &mut Places::default());
+        let header = match written {
+            Ok(header) => header,
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
+        };
+        let site = self.envelopes.get(&cx.live.slot).map_or("", |envelope| &envelope.place);
+        let time = header.wall / 1_000_000;
+        Ok(Outline { message: &self.message, site, time, error: header.error, full: header.full })
+    }
+
+    /// The event of a record, with the places that [`super::prune`] needs.
+    pub fn event(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
+        let (mut text, mut places) = (Vec::new(), Places::default());
+        let mut json = Json::with_spans(&mut text);
+        let header = self.write_to(record, cx, &mut json, &mut places)?;
+        let spans = json.into_spans();
+        Ok(Event {
+            json: text,
+            message: self.message.clone(),
+            site: cx.live.site().unwrap_or_default().to_string(),
+            time: header.wall / 1_000_000,
+            spans,
+            message_at: places.message,
+            frames: places.frames,
+            error: header.error,
+            full: header.full,
+        })
+    }
+
+    fn write_to(
+        &mut self,
+        record: &[u8],
+        cx: &RenderContext<'_>,
+        json: &mut Json<'_>,
+        places: &mut Places,
+    ) -> Result<RecordHeader> {
+        let (header, mut reader) = Reader::new(record)?;
+        let Preamble { templates, mut failures, next } = preamble(&mut reader, cx)?;
+        self.message_of(&header, &reader, &templates, &failures, cx)?;
+
+        let profile = self.spellings.profile();
+        let Renderer { spellings, envelopes, stacks, thread, message } = self;
+        let envelope = envelope_of(envelopes, cx, profile);
+        let mut digits = itoa::Buffer::new();
+        let timestamp = digits.format(header.wall / 1_000_000).as_bytes();
+        let duration = header.duration.filter(|_| cx.live.probe.is_method());
+        json.raw(&envelope.begin);
+        json.raw(timestamp);
+        json.raw(b",\"type\":\"snapshot\",\"message\":");
+        let from = json.out.len();
+        json.string(message);
+        places.message = (from, json.out.len());
+        if let Some(duration) = duration {
+            json.number(",\"duration\":", duration);
+        }
+        json.raw(&envelope.logger);
+        json.integer(header.thread);
+        json.raw(thread_name(thread, header.thread_name, cx, profile));
+        trace(json, &header);
+        json.raw(b",\"debugger\":{\"snapshot\":{\"id\":\"");
+        json.raw(&uuid(header.event_id));
+        json.raw(b"\",\"timestamp\":");
+        json.raw(timestamp);
+        json.text(",\"language\":", cx.language.wire_name());
+        json.raw(b",\"type\":\"snapshot\"");
+        if let Some(duration) = duration {
+            json.number(",\"duration\":", duration);
+        }
+        json.raw(&envelope.definition);
+
+        let mut body = Body { values: Values { tables: cx.tables, spellings }, stacks, cx, frames: &mut places.frames };
+        body.write(json, &mut reader, next, &header, &mut failures)?;
+        json.raw(b",\"evaluationErrors\":[");
+        for (_, failure) in &failures {
+            json.next(",{\"expr\":");
+            json.string(&failure.expr);
+            json.text(",\"message\":", &failure.message);
+            json.raw(b"}");
+        }
+        json.raw(b"]}}}");
+        Ok(header)
+    }
+
+    /// The template's text; where there is none, or the condition failed, the first error's.
+    fn message_of(
+        &mut self,
+        header: &RecordHeader,
+        reader: &Reader<'_>,
+        templates: &[(u32, usize)],
+        failures: &[(Place, FailureText)],
+        cx: &RenderContext<'_>,
+    ) -> Result<()> {
+        let mut out = message::Capped::new(&mut self.message, MESSAGE_LENGTH);
+        let of_template = failures.iter().all(|(place, _)| matches!(place, Place::Segment(_) | Place::Expression(_)));
+        if let (Kind::Log(log), true) = (&cx.live.probe.kind, of_template) {
+            let find = |segment: u16| {
+                let value = templates.iter().find(|(index, _)| *index == u32::from(segment));
+                let failed = || failures.iter().find(|(place, _)| *place == Place::Segment(segment));
+                value
+                    .map(|&(_, at)| Recorded::Value(at))
+                    .or_else(|| failed().map(|(_, failure)| Recorded::Failed(failure)))
+            };
+            message::render(&log.template, reader, cx.tables, find, header.error, &mut out)?;
+        } else if let Some((_, first)) = failures.first() {
+            out.push_str(&first.message);
+        }
+        out.finish();
+        Ok(())
     }
 }
 
-/// Renders a record.
-pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
-    let (header, reader) = Reader::new(record)?;
-    let parts = Parts::of(reader.clone())?;
-    let profile = Profile::of(cx.language);
-    let probe = &*cx.live.probe;
-    let site = cx.live.site().unwrap_or_default();
-    let mut failures = Vec::with_capacity(parts.failures.len());
-    for (place, failure) in &parts.failures {
-        failures.push((*place, describe(*place, failure, cx)?));
+fn envelope_of<'e>(
+    envelopes: &'e mut HashMap<u32, Envelope>,
+    cx: &RenderContext<'_>,
+    profile: &Profile,
+) -> &'e Envelope {
+    if envelopes.len() >= ENVELOPES_KEPT && !envelopes.contains_key(&cx.live.slot) {
+        envelopes.clear();
     }
-    let message = message_of(&header, &reader, &parts, &failures, cx)?;
-    let mut json = Json::default();
-    let timestamp = header.wall / 1_000_000;
-    let duration = header.duration.filter(|_| probe.is_method());
+    let site = cx.live.site();
+    let make = |site| Envelope::of(cx.live, site, cx, profile);
+    match envelopes.entry(cx.live.slot) {
+        Entry::Vacant(place) => place.insert(make(site)),
+        Entry::Occupied(mut place) => {
+            if !place.get().is_of(cx.live, site.as_ref()) {
+                place.insert(make(site));
+            }
+            place.into_mut()
+        }
+    }
+}
 
-    json.raw("{");
-    json.text("ddsource", "dd_debugger");
-    json.text("service", &cx.identity.service);
-    if !cx.identity.hostname.is_empty() {
-        json.text("hostname", &cx.identity.hostname);
+/// Reads what stands before the points.
+fn preamble<'r>(reader: &mut Reader<'r>, cx: &RenderContext<'_>) -> Result<Preamble<'r>> {
+    let (mut templates, mut failures) = (SmallVec::new(), SmallVec::new());
+    loop {
+        match reader.item()? {
+            Some(Item::Template(segment)) => {
+                templates.push((segment, reader.at()));
+                reader.skip()?;
+            }
+            Some(Item::Failure(place, failure)) => failures.push((place, describe(place, failure, cx)?)),
+            next => return Ok(Preamble { templates, failures, next }),
+        }
     }
-    json.number("timestamp", timestamp);
-    json.text("type", "snapshot");
-    json.key("message");
-    let message_from = json.out.len();
-    json.string(&message);
-    let message_at = (message_from, json.out.len());
-    if let Some(duration) = duration {
-        json.number("duration", duration);
-    }
-    if !cx.identity.process_tags.is_empty() {
-        json.text("process_tags", &cx.identity.process_tags);
-    }
-    if !probe.tags.is_empty() {
-        json.text("ddtags", &probe.tags.join(","));
-    }
-    logger(&mut json, &header, profile, &site, cx);
-    trace(&mut json, &header);
-
-    json.raw(",\"debugger\":{\"snapshot\":{");
-    json.text("id", &uuid(header.event_id));
-    json.number("timestamp", timestamp);
-    json.text("language", cx.language.wire_name());
-    json.text("type", "snapshot");
-    if let Some(duration) = duration {
-        json.number("duration", duration);
-    }
-    json.key("probe");
-    json.raw("{");
-    json.text("id", &probe.id);
-    json.number("version", probe.version);
-    location(&mut json, profile, &site, probe);
-    json.raw("}");
-    json.key("stack");
-    let (at, count, raw) = parts.stack.unwrap_or((0, 0, false));
-    let frames = stack(&mut json, &mut reader.from(at), count, raw, None, cx)?;
-    if let Some(at) = parts.points.filter(|_| !header.error) {
-        json.key("captures");
-        captures(&mut json, &mut reader.from(at), profile, cx)?;
-    }
-    json.key("evaluationErrors");
-    json.raw("[");
-    for (_, failure) in &failures {
-        json.comma();
-        json.raw("{");
-        json.text("expr", &failure.expr);
-        json.text("message", &failure.message);
-        json.raw("}");
-    }
-    json.raw("]}}}");
-    Ok(Event {
-        json: json.out,
-        message,
-        site: site.to_string(),
-        time: timestamp,
-        spans: json.spans,
-        message_at,
-        frames,
-        error: header.error,
-        full: header.full,
-    })
 }
 
 /// Puts an encoded failure into words.
@@ -198,49 +361,22 @@ fn expression(probe: &Probe, place: Place) -> Option<&Expression> {
     }
 }
 
-/// The template's text; where there is none, or the condition failed, the first error's.
-fn message_of(
-    header: &RecordHeader,
-    reader: &Reader<'_>,
-    parts: &Parts<'_>,
-    failures: &[(Place, FailureText)],
-    cx: &RenderContext<'_>,
-) -> Result<String> {
-    let of_template = failures.iter().all(|(place, _)| matches!(place, Place::Segment(_) | Place::Expression(_)));
-    if let (Kind::Log(log), true) = (&cx.live.probe.kind, of_template) {
-        let find = |segment| {
-            let value = parts.value(segment).map(Recorded::Value);
-            let failed = || failures.iter().find(|(place, _)| *place == Place::Segment(segment));
-            value.or_else(|| failed().map(|(_, failure)| Recorded::Failed(failure)))
-        };
-        return message::render(&log.template, reader, cx.tables, find, header.error, MESSAGE_LENGTH);
+fn thread_name<'t>(known: &'t mut (u32, Vec<u8>), id: u32, cx: &RenderContext<'_>, profile: &Profile) -> &'t [u8] {
+    let (known_id, text) = known;
+    if *known_id != id || text.is_empty() {
+        *known_id = id;
+        text.clear();
+        let name = cx.tables.name(id).unwrap_or_default();
+        let mut json = Json::new(text);
+        json.raw(b",\"thread_name\":");
+        if profile.pid {
+            json.string(&format!("{name};pid:{}", std::process::id()));
+        } else {
+            json.string(name);
+        }
+        json.raw(b"}");
     }
-    let mut out = message::Capped::new(MESSAGE_LENGTH);
-    if let Some((_, first)) = failures.first() {
-        out.push_str(&first.message);
-    }
-    Ok(out.finish())
-}
-
-fn logger(json: &mut Json, header: &RecordHeader, profile: &Profile, site: &Site, cx: &RenderContext<'_>) {
-    let name = match profile.names {
-        Names::File => site.file.as_str(),
-        Names::GivenFile => given_file(&cx.live.probe, site),
-        Names::Class => site.type_name.as_str(),
-    };
-    json.key("logger");
-    json.raw("{");
-    json.text("name", name);
-    json.text("method", &site.function);
-    json.number("version", 2);
-    json.number("thread_id", header.thread);
-    let thread = cx.tables.name(header.thread_name).unwrap_or_default();
-    if profile.pid {
-        json.text("thread_name", &format!("{thread};pid:{}", std::process::id()));
-    } else {
-        json.text("thread_name", thread);
-    }
-    json.raw("}");
+    text
 }
 
 fn given_file<'a>(probe: &'a Probe, site: &'a Site) -> &'a str {
@@ -250,389 +386,315 @@ fn given_file<'a>(probe: &'a Probe, site: &'a Site) -> &'a str {
     }
 }
 
-fn trace(json: &mut Json, header: &RecordHeader) {
+fn trace(json: &mut Json<'_>, header: &RecordHeader) {
     if header.trace_id == 0 && header.span_id == 0 {
         return;
     }
-    json.key("dd");
-    json.raw("{");
+    json.raw(b",\"dd\":{\"trace_id\":\"");
     match u64::try_from(header.trace_id) {
-        Ok(id) => json.text("trace_id", &id.to_string()),
-        Err(_) => json.text("trace_id", &format!("{:032x}", header.trace_id)),
+        Ok(id) => json.integer(id),
+        Err(_) => json.raw(format!("{:032x}", header.trace_id).as_bytes()),
     }
-    json.text("span_id", &header.span_id.to_string());
-    json.raw("}");
+    json.raw(b"\",\"span_id\":\"");
+    json.integer(header.span_id);
+    json.raw(b"\"}");
 }
 
 /// Random bits as a UUID of version 4.
-pub fn uuid(mut bits: [u8; 16]) -> String {
+pub fn uuid(mut bits: [u8; 16]) -> [u8; 36] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
     bits[6] = bits[6] & 0x0F | 0x40;
     bits[8] = bits[8] & 0x3F | 0x80;
-    let bits = u128::from_be_bytes(bits);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        bits >> 96,
-        bits >> 80 & 0xFFFF,
-        bits >> 64 & 0xFFFF,
-        bits >> 48 & 0xFFFF,
-        bits & 0xFFFF_FFFF_FFFF
-    )
+    let mut text = [b'-'; 36];
+    let mut places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+    for byte in bits {
+        for digit in [byte >> 4, byte & 0xF] {
+            if let (Some((_, place)), Some(&digit)) = (places.next(), DIGITS.get(usize::from(digit))) {
+                *place = digit;
+            }
+        }
+    }
+    text
 }
 
-fn location(json: &mut Json, profile: &Profile, site: &Site, probe: &Probe) {
-    json.key("location");
-    json.raw("{");
+fn location(json: &mut Json<'_>, profile: &Profile, site: &Site, probe: &Probe) {
+    json.raw(b",\"location\":{");
     if probe.is_method() || profile.names == Names::Class {
-        json.text("type", &site.type_name);
-        json.text("method", &site.method);
+        json.text(",\"type\":", &site.type_name);
+        json.text(",\"method\":", &site.method);
     }
     if !probe.is_method() {
-        json.text("file", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
-        json.key("lines");
-        json.raw("[");
+        json.text(",\"file\":", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
+        json.raw(b",\"lines\":[");
         for line in &site.lines {
-            json.comma();
-            json.string(&line.to_string());
+            json.next(",\"");
+            json.integer(*line);
+            json.raw(b"\"");
         }
-        json.raw("]");
+        json.raw(b"]");
     }
-    json.raw("}");
+    json.raw(b"}");
 }
 
-/// Writes the frames of a stack and answers where each stands. With a level they are spans of their own.
-fn stack(
-    json: &mut Json,
-    reader: &mut Reader<'_>,
-    count: u32,
-    raw: bool,
-    level: Option<u32>,
-    cx: &RenderContext<'_>,
-) -> Result<Vec<(usize, usize)>> {
-    let mut places = Vec::new();
-    json.raw("[");
-    for _ in 0..count {
-        let frame = match reader.frame(raw)? {
-            FrameRef::Host(StackFrame { code, position }) => (cx.describe_frame)(StackFrame { code, position }),
-            FrameRef::Raw { file, function, line, column } => FrameText {
-                file: text_of(cx.tables, file)?.to_owned(),
-                function: text_of(cx.tables, function)?.to_owned(),
-                line,
-                column,
-            },
-        };
-        json.comma();
-        let span = level.map(|level| json.begin(SpanKind::Frame, None, level));
-        let start = json.out.len();
-        json.raw("{");
-        if !frame.file.is_empty() {
-            json.text("fileName", &frame.file);
-        }
-        json.text("function", &frame.function);
-        json.number("lineNumber", frame.line);
-        if frame.column > 0 {
-            json.number("columnNumber", frame.column);
-        }
-        json.raw("}");
-        places.push((start, json.out.len()));
-        if let Some(span) = span {
-            json.end(span);
-        }
-    }
-    json.raw("]");
-    Ok(places)
+const SECTIONS: [&str; 4] = [",\"arguments\":{", ",\"locals\":{", ",\"staticFields\":{", ",\"captureExpressions\":{"];
+
+/// What follows the probe in an event: its captures and its stack.
+struct Body<'a> {
+    values: Values<'a>,
+    stacks: &'a mut Stacks,
+    cx: &'a RenderContext<'a>,
+    /// Where each frame of the stack stands, if spans are kept.
+    frames: &'a mut Vec<(usize, usize)>,
 }
 
-fn text_of<'a>(tables: &'a Tables, name: NameRef<'a>) -> Result<&'a str> {
-    match name {
-        NameRef::Implied => Ok(""),
-        NameRef::Text(text) => Ok(text),
-        NameRef::Id(id) => tables.name(id).ok_or_else(|| unknown("name", id)),
-    }
-}
-
-/// A name as a key: a dot would be taken for nesting.
-fn key_of<'a>(tables: &'a Tables, name: NameRef<'a>) -> Result<Cow<'a, str>> {
-    let name = text_of(tables, name)?;
-    Ok(if name.contains('.') { name.replace('.', "_").into() } else { name.into() })
-}
-
-const SECTIONS: [&str; 4] = ["arguments", "locals", "staticFields", "captureExpressions"];
-
-fn captures(json: &mut Json, reader: &mut Reader<'_>, profile: &Profile, cx: &RenderContext<'_>) -> Result<()> {
-    let values = Values { tables: cx.tables, profile };
-    // The section that is open, and the level of what stands in the point.
-    let mut section: Option<usize> = None;
-    let mut level = 5;
-    let close = |json: &mut Json, section: &mut Option<usize>| {
-        if let Some(open) = section.take() {
-            json.raw("}");
-            json.end(open);
-        }
-    };
-    // How many braces the open point closes with; lines stand in an object of their own.
-    let mut closing = "";
-    json.raw("{");
-    while let Some(item) = reader.item()? {
-        match item {
-            Item::Point(point) => {
-                close(json, &mut section);
-                json.raw(closing);
-                level = if matches!(point, Point::Line(_)) { 6 } else { 5 };
-                closing = match point {
-                    Point::Entry => {
-                        json.key("entry");
-                        "}"
-                    }
-                    Point::Return => {
-                        json.key("return");
-                        "}"
-                    }
-                    Point::Line(line) => {
-                        json.key("lines");
-                        json.raw("{");
-                        json.name(&line.to_string());
-                        "}}"
-                    }
-                };
-                json.raw("{");
-            }
-            Item::Section(code) => {
-                close(json, &mut section);
-                json.name(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
-                section = Some(json.begin(SpanKind::Section, None, level));
-                json.raw("{");
-            }
-            Item::Named(name) => {
-                json.name(&key_of(cx.tables, name)?);
-                values.value(json, reader, section, level + 1, 0)?;
-            }
-            Item::Throwable(class) => {
-                close(json, &mut section);
-                json.key("throwable");
-                throwable(json, reader, class, &values, level, cx)?;
-            }
-            Item::EndPoint(reason) => {
-                close(json, &mut section);
-                if let Some(reason) = lay::reason_text(reason) {
-                    json.text("notCapturedReason", reason);
-                }
-                json.raw(closing);
-                closing = "";
-            }
-            // Points are over: the stack comes, which is written elsewhere.
-            Item::Stack { .. } | Item::Template(_) | Item::Failure(..) => break,
-        }
-    }
-    close(json, &mut section);
-    json.raw(closing);
-    json.raw("}");
-    Ok(())
-}
-
-fn throwable(
-    json: &mut Json,
-    reader: &mut Reader<'_>,
-    class: NameRef<'_>,
-    values: &Values<'_>,
-    level: u32,
-    cx: &RenderContext<'_>,
-) -> Result<()> {
-    json.raw("{");
-    json.text("type", &values.type_name(class, lay::EXCEPTION)?);
-    let mut message = String::new();
-    match reader.clone().value()?.content {
-        Content::Str { text, .. } => text.with(|text| text.push_to(&mut message)),
-        Content::Withheld { reason: lay::REASON_REDACTED_TYPE | lay::REASON_REDACTED_IDENT, .. } => {
-            message.push_str("{redacted}");
-        }
-        _ => {}
-    }
-    reader.skip()?;
-    json.text("message", &message);
-    json.key("stacktrace");
-    let mut ahead = reader.clone();
-    if let Some(Item::Stack { count, raw }) = ahead.item()? {
-        stack(json, &mut ahead, count, raw, Some(level + 1), cx)?;
-        *reader = ahead;
-    } else {
-        json.raw("[]");
-    }
-    json.raw("}");
-    Ok(())
-}
-
-/// Writes values as JSON.
-pub struct Values<'a> {
-    /// The session's names and types.
-    pub tables: &'a Tables,
-    /// The language's spellings.
-    pub profile: &'a Profile,
-}
-
-impl Values<'_> {
-    fn type_name<'t>(&'t self, name: NameRef<'t>, tag: u8) -> Result<Cow<'t, str>> {
-        match name {
-            NameRef::Implied => Ok(self.profile.type_names.get(usize::from(tag)).copied().unwrap_or_default().into()),
-            NameRef::Text(text) => Ok(text.into()),
-            NameRef::Id(id) => self.tables.type_name(id).map(Cow::from).ok_or_else(|| unknown("type", id)),
-        }
-    }
-
-    /// Writes the next value of a record (2.1). `level` is that of its object in the event, `depth` its nesting.
-    pub fn value(
-        &self,
-        json: &mut Json,
-        reader: &mut Reader<'_>,
-        parent: Option<usize>,
-        level: u32,
-        depth: u32,
+impl Body<'_> {
+    /// Writes captures and stack, in the order of the record, and collects the failures of capture expressions.
+    fn write<'r>(
+        &mut self,
+        json: &mut Json<'_>,
+        reader: &mut Reader<'r>,
+        mut next: Option<Item<'r>>,
+        header: &RecordHeader,
+        failures: &mut SmallVec<[(Place, FailureText); 1]>,
     ) -> Result<()> {
-        reader.check_depth(depth)?;
-        let node = reader.value()?;
-        let span = json.begin(SpanKind::Value, parent, level);
-        json.raw("{");
-        let tag = if let Content::Withheld { kind, .. } = node.content { kind } else { node.tag };
-        let class = self.type_name(node.type_name, tag)?;
-        if !class.is_empty() {
-            json.text("type", &class);
+        if let Some(Item::Point(_)) = next {
+            if header.error {
+                next = skip_points(reader)?;
+            } else {
+                json.raw(b",\"captures\":{");
+                next = self.captures(json, reader, next)?;
+                json.raw(b"}");
+            }
         }
-        let scalar = |json: &mut Json, text: &str| json.text("value", text);
-        match node.content {
-            Content::Undefined | Content::Computed => {}
-            Content::Null => {
-                json.key("isNull");
-                json.raw("true");
+        while let Some(Item::Failure(place, failure)) = next {
+            failures.push((place, describe(place, failure, self.cx)?));
+            next = reader.item()?;
+        }
+        json.raw(b",\"stack\":");
+        if let Some(Item::Stack { count, raw }) = next {
+            let frames = self.stack(json, reader, count, raw, None)?;
+            *self.frames = frames;
+            next = reader.item()?;
+        } else {
+            json.raw(b"[]");
+        }
+        match next {
+            None => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::BadRecord, "bad record: an item stands where none may be")),
+        }
+    }
+
+    /// Writes the points and answers the item after them.
+    fn captures<'r>(
+        &mut self,
+        json: &mut Json<'_>,
+        reader: &mut Reader<'r>,
+        mut next: Option<Item<'r>>,
+    ) -> Result<Option<Item<'r>>> {
+        // The section that is open, whether it has a name yet, and the level of what stands in the point.
+        let mut section: Option<usize> = None;
+        let (mut first, mut level) = (true, 5);
+        let close = |json: &mut Json<'_>, section: &mut Option<usize>| {
+            if let Some(open) = section.take() {
+                json.raw(b"}");
+                json.end(open);
             }
-            Content::Bool(truth) => scalar(json, self.profile.booleans[usize::from(truth)]),
-            Content::Int(int) => {
-                json.key("value");
-                json.out.push(b'"');
-                json.integer(int.into());
-                json.out.push(b'"');
-            }
-            Content::Float(float) => scalar(json, &(self.profile.float)(float)),
-            Content::Complex(real, imaginary) => scalar(json, &number::python_complex(real, imaginary)),
-            Content::Big { negative, width, bits, dropped, digits } => {
-                let digits = number::integer_text(negative, width, bits, dropped, digits);
-                scalar(json, &digits.text);
-                cut(json, digits.cut_from);
-            }
-            Content::Decimal { negative, exponent, dropped, words } => {
-                let Digits { text, cut_from } = number::decimal_text(negative, exponent, dropped, words);
-                let [before, after] = self.profile.decimal;
-                scalar(json, &format!("{before}{text}{after}"));
-                cut(json, cut_from);
-            }
-            Content::Str { text, size } => match text {
-                // Almost every string: nothing in it is escaped, in the language or in JSON.
-                Stored::Utf8(plain) if is_plain(plain.as_bytes()) => {
-                    json.key("value");
-                    json.plain(self.profile.quote, plain.as_bytes());
-                    cut(json, (size > plain.len() as u64).then_some(size));
-                }
-                Stored::Latin1(plain) if is_plain(plain) => {
-                    json.key("value");
-                    json.plain(self.profile.quote, plain);
-                    cut(json, (size > plain.len() as u64).then_some(size));
-                }
-                _ => {
-                    scalar(json, &text.with(|text| (self.profile.string)(text)));
-                    cut(json, (size > text.units() as u64).then_some(size));
-                }
-            },
-            Content::Bytes { bytes, size } => {
-                scalar(json, &(self.profile.bytes)(bytes));
-                cut(json, (size > bytes.len() as u64).then_some(size));
-            }
-            Content::List { size, children } | Content::Set { size, children } => {
-                let elements = |json: &mut Json, reader: &mut Reader<'_>| {
-                    json.comma();
-                    self.value(json, reader, Some(span), level + 1, depth + 1)
-                };
-                container(json, reader, span, "elements[", children, elements)?;
-                json.number("size", size);
-            }
-            Content::Map { size, children } => {
-                let entries = |json: &mut Json, reader: &mut Reader<'_>| {
-                    json.comma();
-                    json.raw("[");
-                    self.value(json, reader, Some(span), level + 1, depth + 1)?;
-                    json.raw(",");
-                    self.value(json, reader, Some(span), level + 1, depth + 1)?;
-                    json.raw("]");
-                    Ok(())
-                };
-                container(json, reader, span, "entries[", children, entries)?;
-                json.number("size", size);
-            }
-            Content::Object(children) => {
-                let fields = |json: &mut Json, reader: &mut Reader<'_>| {
-                    let name = reader.name()?;
-                    if !self.profile.getters && reader.next_tag()? == lay::COMPUTED {
-                        return reader.skip();
+        };
+        // How many braces the open point closes with; lines stand in an object of their own.
+        let mut closing: &[u8] = b"";
+        while let Some(item) = next {
+            match item {
+                Item::Point(point) => {
+                    close(json, &mut section);
+                    json.raw(closing);
+                    level = if matches!(point, Point::Line(_)) { 6 } else { 5 };
+                    closing = if matches!(point, Point::Line(_)) { b"}}" } else { b"}" };
+                    match point {
+                        Point::Entry => json.next(",\"entry\":{"),
+                        Point::Return => json.next(",\"return\":{"),
+                        Point::Line(line) => {
+                            json.next(",\"lines\":{\"");
+                            json.integer(line);
+                            json.raw(b"\":{");
+                        }
                     }
-                    json.name(&key_of(self.tables, name)?);
-                    // The object `fields` is a level of its own.
-                    self.value(json, reader, Some(span), level + 2, depth + 1)
-                };
-                container(json, reader, span, "fields{", children, fields)?;
+                }
+                Item::Section(code) => {
+                    close(json, &mut section);
+                    let key = SECTIONS.get(usize::from(code)).copied().unwrap_or_default();
+                    let (name, bracket) = key.split_at(key.len().saturating_sub(1));
+                    json.next(name);
+                    section = Some(json.begin(SpanKind::Section, None, level));
+                    json.raw(bracket.as_bytes());
+                    first = true;
+                }
+                Item::Named(name) => {
+                    self.values.key(json, name, first)?;
+                    first = false;
+                    self.values.value(json, reader, section, level + 1, 0)?;
+                }
+                Item::Throwable(class) => {
+                    close(json, &mut section);
+                    json.next(",\"throwable\":");
+                    self.throwable(json, reader, class, level)?;
+                }
+                Item::EndPoint(reason) => {
+                    close(json, &mut section);
+                    if let Some(reason) = lay::reason_text(reason) {
+                        json.text(",\"notCapturedReason\":", reason);
+                    }
+                    json.raw(closing);
+                    closing = b"";
+                }
+                Item::Stack { .. } | Item::Template(_) | Item::Failure(..) => break,
             }
-            // Templates only; in a capture an exception is an object.
-            Content::Exception => {
-                reader.skip()?;
-                json.key("fields");
-                json.raw("{}");
-            }
-            Content::Iterator("") | Content::Opaque => {
-                json.key("fields");
-                json.raw("{}");
-            }
-            Content::Enum(text) | Content::Function(text) | Content::Iterator(text) | Content::Scalar(text) => {
-                scalar(json, text);
-            }
-            Content::Withheld { reason, text, .. } => {
-                json.incomplete(span, reason == lay::REASON_DEPTH);
-                json.text("notCapturedReason", lay::reason_text(reason).unwrap_or(text));
-            }
+            next = reader.item()?;
         }
-        json.raw("}");
-        json.end(span);
+        close(json, &mut section);
+        json.raw(closing);
+        Ok(next)
+    }
+
+    fn throwable(
+        &mut self,
+        json: &mut Json<'_>,
+        reader: &mut Reader<'_>,
+        class: NameRef<'_>,
+        level: u32,
+    ) -> Result<()> {
+        self.values.open(json, class, lay::EXCEPTION)?;
+        let mut message = String::new();
+        match reader.clone().value()?.content {
+            Content::Str { text, .. } => text.with(|text| text.push_to(&mut message)),
+            Content::Withheld { reason: lay::REASON_REDACTED_TYPE | lay::REASON_REDACTED_IDENT, .. } => {
+                message.push_str("{redacted}");
+            }
+            _ => {}
+        }
+        reader.skip()?;
+        json.text(",\"message\":", &message);
+        json.raw(b",\"stacktrace\":");
+        let mut ahead = reader.clone();
+        if let Some(Item::Stack { count, raw }) = ahead.item()? {
+            self.stack(json, &mut ahead, count, raw, Some(level + 1))?;
+            *reader = ahead;
+        } else {
+            json.raw(b"[]");
+        }
+        json.raw(b"}");
         Ok(())
     }
-}
 
-/// Marks a scalar as cut, with its true length.
-fn cut(json: &mut Json, from: Option<u64>) {
-    if let Some(size) = from {
-        json.key("truncated");
-        json.raw("true");
-        json.number("size", size);
-    }
-}
-
-/// Writes the children of a container and why there are not more. `key` ends with the bracket.
-fn container<'r>(
-    json: &mut Json,
-    reader: &mut Reader<'r>,
-    span: usize,
-    key: &'static str,
-    children: Children,
-    mut child: impl FnMut(&mut Json, &mut Reader<'r>) -> Result<()>,
-) -> Result<()> {
-    let (name, bracket) = key.split_at(key.len() - 1);
-    if children.reason != lay::REASON_DEPTH {
-        json.key(name);
-        json.raw(bracket);
-        for _ in 0..children.count {
-            child(json, reader)?;
+    /// Writes the frames of a stack and answers where each stands. With a level they are spans of their own.
+    fn stack(
+        &mut self,
+        json: &mut Json<'_>,
+        reader: &mut Reader<'_>,
+        count: u32,
+        raw: bool,
+        level: Option<u32>,
+    ) -> Result<Vec<(usize, usize)>> {
+        if raw || json.keeps_spans() {
+            return self.frame_by_frame(json, reader, count, raw, level);
         }
-        json.raw(if bracket == "[" { "]" } else { "}" });
-    } else if children.count > 0 {
-        return Err(Error::new(ErrorKind::BadRecord, "bad record: an unopened container has children"));
+        let key = reader.frames(count)?;
+        if let Some(known) = self.stacks.whole.get(key) {
+            json.raw(known);
+            return Ok(Vec::new());
+        }
+        let start = json.out.len();
+        self.frame_by_frame(json, &mut reader.before(key), count, raw, level)?;
+        self.stacks.keep(key, json.out.get(start..).unwrap_or_default());
+        Ok(Vec::new())
     }
-    if let Some(reason) = lay::reason_text(children.reason) {
-        json.incomplete(span, children.reason == lay::REASON_DEPTH);
-        json.text("notCapturedReason", reason);
+
+    fn frame_by_frame(
+        &mut self,
+        json: &mut Json<'_>,
+        reader: &mut Reader<'_>,
+        count: u32,
+        raw: bool,
+        level: Option<u32>,
+    ) -> Result<Vec<(usize, usize)>> {
+        let mut places = Vec::new();
+        json.raw(b"[");
+        for index in 0..count {
+            if index > 0 {
+                json.raw(b",");
+            }
+            let span = level.map(|level| json.begin(SpanKind::Frame, None, level));
+            let start = json.out.len();
+            match reader.frame(raw)? {
+                FrameRef::Host(place) => json.raw(self.stacks.frame(place, self.cx)),
+                FrameRef::Raw { file, function, line, column } => {
+                    let tables = self.cx.tables;
+                    frame(json, text_of(tables, file)?, text_of(tables, function)?, line, column);
+                }
+            }
+            if json.keeps_spans() {
+                places.push((start, json.out.len()));
+            }
+            if let Some(span) = span {
+                json.end(span);
+            }
+        }
+        json.raw(b"]");
+        Ok(places)
     }
-    Ok(())
+}
+
+impl Stacks {
+    fn frame(&mut self, place: StackFrame, cx: &RenderContext<'_>) -> &[u8] {
+        if self.frames.len() >= FRAMES_KEPT {
+            self.frames.clear();
+        }
+        self.frames.entry((place.code, place.position)).or_insert_with(|| {
+            let FrameText { file, function, line, column } = (cx.describe_frame)(place);
+            let mut text = Vec::new();
+            frame(&mut Json::new(&mut text), &file, &function, line, column);
+            text.into()
+        })
+    }
+
+    fn keep(&mut self, key: &[u8], text: &[u8]) {
+        let bytes = key.len() + text.len();
+        if self.bytes + bytes > STACKS_KEPT {
+            self.whole.clear();
+            self.bytes = 0;
+        }
+        self.whole.insert(key.into(), text.into());
+        self.bytes += bytes;
+    }
+}
+
+fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32) {
+    json.raw(b"{");
+    if !file.is_empty() {
+        json.text(",\"fileName\":", file);
+    }
+    json.text(",\"function\":", function);
+    json.number(",\"lineNumber\":", line);
+    if column > 0 {
+        json.number(",\"columnNumber\":", column);
+    }
+    json.raw(b"}");
+}
+
+/// Passes the points of an error event, which shows none.
+fn skip_points<'r>(reader: &mut Reader<'r>) -> Result<Option<Item<'r>>> {
+    let mut in_point = true;
+    loop {
+        match reader.item()? {
+            Some(Item::Named(_) | Item::Throwable(_)) => reader.skip()?,
+            Some(Item::Stack { count, raw }) if in_point => {
+                for _ in 0..count {
+                    reader.frame(raw)?;
+                }
+            }
+            Some(Item::Point(_)) => in_point = true,
+            Some(Item::EndPoint(_)) => in_point = false,
+            Some(Item::Section(_)) => {}
+            next => return Ok(next),
+        }
+    }
 }

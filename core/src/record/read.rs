@@ -222,9 +222,11 @@ pub struct Node<'r> {
 #[derive(Clone, Debug)]
 pub struct Reader<'r> {
     bytes: &'r [u8],
-    at: usize,
+    /// What was not read yet: the end of `bytes`.
+    rest: &'r [u8],
 }
 
+#[cold]
 fn bad(what: &str, at: usize) -> Error {
     Error::new(ErrorKind::BadRecord, format!("bad record: {what} at byte {at}"))
 }
@@ -235,7 +237,7 @@ impl<'r> Reader<'r> {
         if bytes.len() < lay::HEADER || bytes.len() > lay::MAX_RECORD {
             return Err(Error::new(ErrorKind::BadRecord, format!("bad record: {} bytes", bytes.len())));
         }
-        let mut head = Reader { bytes, at: 0 };
+        let mut head = Reader { bytes, rest: bytes };
         if head.u32()? != lay::MAGIC {
             return Err(bad("wrong magic", lay::AT_MAGIC));
         }
@@ -269,23 +271,24 @@ impl<'r> Reader<'r> {
             full: flags & lay::FLAG_FULL != 0,
             timed_out: flags & lay::FLAG_TIMEOUT != 0,
         };
-        Ok((header, Reader { bytes, at: lay::HEADER }))
+        Ok((header, head))
     }
 
     /// A cursor before the value that begins at `at`, a place that [`Reader::at`] gave.
     #[must_use]
     pub fn from(&self, at: usize) -> Self {
-        Reader { bytes: self.bytes, at }
+        Reader { bytes: self.bytes, rest: self.bytes.get(at..).unwrap_or_default() }
     }
 
     /// Where the cursor stands.
+    #[inline]
     pub fn at(&self) -> usize {
-        self.at
+        self.bytes.len() - self.rest.len()
     }
 
     /// The next item; `None` at the end.
     pub fn item(&mut self) -> Result<Option<Item<'r>>> {
-        let at = self.at;
+        let at = self.at();
         let word = self.u32()?;
         let argument = lay::argument_of(word);
         Ok(Some(match lay::tag_of(word) {
@@ -310,7 +313,7 @@ impl<'r> Reader<'r> {
             lay::ITEM_END_POINT => Item::EndPoint(argument as u8),
             lay::ITEM_STACK => Item::Stack { count: argument, raw: false },
             lay::ITEM_RAW_STACK => Item::Stack { count: argument, raw: true },
-            lay::ITEM_END if self.at == self.bytes.len() => return Ok(None),
+            lay::ITEM_END if self.rest.is_empty() => return Ok(None),
             _ => return Err(bad("unknown item", at)),
         }))
     }
@@ -323,9 +326,20 @@ impl<'r> Reader<'r> {
         Ok(FrameRef::Raw { file: self.name()?, function: self.name()?, line: self.u32()?, column: self.u32()? })
     }
 
+    /// The bytes of so many frames that are not raw, as a key for the whole stack.
+    pub fn frames(&mut self, count: u32) -> Result<&'r [u8]> {
+        self.times(count, 8)
+    }
+
+    /// A cursor before bytes that were just taken.
+    #[must_use]
+    pub fn before(&self, taken: &[u8]) -> Self {
+        self.from(self.at() - taken.len())
+    }
+
     /// The name of a field, inside an object.
     pub fn name(&mut self) -> Result<NameRef<'r>> {
-        let at = self.at;
+        let at = self.at();
         let word = self.u32()?;
         if lay::tag_of(word) != lay::ITEM_NAMED {
             return Err(bad("a name is missing", at));
@@ -335,16 +349,27 @@ impl<'r> Reader<'r> {
 
     /// The next value, without its children.
     pub fn value(&mut self) -> Result<Node<'r>> {
-        let at = self.at;
+        let (tag, type_name) = self.head()?;
+        Ok(Node { tag, type_name, content: self.content(tag)? })
+    }
+
+    /// The tag and the type of the next value; its content is read next, by the method for the tag or by
+    /// [`Reader::content`].
+    #[inline]
+    pub fn head(&mut self) -> Result<(u8, NameRef<'r>)> {
         let word = self.u32()?;
-        let tag = lay::tag_of(word);
-        let type_name = self.name_of(lay::argument_of(word))?;
-        let content = match tag {
+        Ok((lay::tag_of(word), self.name_of(lay::argument_of(word))?))
+    }
+
+    /// The content of a value whose tag was read.
+    pub fn content(&mut self, tag: u8) -> Result<Content<'r>> {
+        let at = self.at();
+        Ok(match tag {
             lay::UNDEFINED => Content::Undefined,
             lay::NULL => Content::Null,
             lay::FALSE => Content::Bool(false),
             lay::TRUE => Content::Bool(true),
-            lay::INT => Content::Int(i64::from_le_bytes(self.array()?)),
+            lay::INT => Content::Int(self.int()?),
             lay::BIG => {
                 let [negative, width] = self.array()?;
                 if !(1..=32).contains(&width) {
@@ -353,35 +378,25 @@ impl<'r> Reader<'r> {
                 let (bits, dropped, count) = (self.u64()?, self.u32()?, self.u32()?);
                 Content::Big { negative: negative != 0, width, bits, dropped, digits: self.times(count, 4)? }
             }
-            lay::FLOAT => Content::Float(f64::from_le_bytes(self.array()?)),
-            lay::COMPLEX => Content::Complex(f64::from_le_bytes(self.array()?), f64::from_le_bytes(self.array()?)),
+            lay::FLOAT => Content::Float(self.float()?),
+            lay::COMPLEX => Content::Complex(self.float()?, self.float()?),
             lay::DECIMAL => {
                 let [negative] = self.array()?;
-                let exponent = i64::from_le_bytes(self.array()?);
+                let exponent = self.int()?;
                 let (dropped, count) = (self.u32()?, self.u32()?);
                 Content::Decimal { negative: negative != 0, exponent, dropped, words: self.times(count, 8)? }
             }
             lay::STR_UTF8..=lay::STR_UTF16 => {
-                let size = self.u64()?;
-                let length = self.u32()? as usize;
-                let bytes = self.take(length)?;
-                let text = match tag {
-                    lay::STR_UTF8 => Stored::Utf8(utf8(bytes, at)?),
-                    lay::STR_LATIN1 => Stored::Latin1(bytes),
-                    lay::STR_UCS2 => Stored::Ucs2(bytes),
-                    lay::STR_UCS4 => Stored::Ucs4(bytes),
-                    _ => Stored::Utf16(bytes),
-                };
-                Content::Str { text, size }
+                let (bytes, size) = self.cut_bytes()?;
+                Content::Str { text: stored(tag, bytes, at)?, size }
             }
             lay::BYTES => {
-                let size = self.u64()?;
-                let length = self.u32()? as usize;
-                Content::Bytes { bytes: self.take(length)?, size }
+                let (bytes, size) = self.cut_bytes()?;
+                Content::Bytes { bytes, size }
             }
-            lay::LIST => Content::List { size: self.u64()?, children: self.children()? },
-            lay::SET => Content::Set { size: self.u64()?, children: self.children()? },
-            lay::MAP => Content::Map { size: self.u64()?, children: self.children()? },
+            lay::LIST => Content::List { size: self.size()?, children: self.children()? },
+            lay::SET => Content::Set { size: self.size()?, children: self.children()? },
+            lay::MAP => Content::Map { size: self.size()?, children: self.children()? },
             lay::OBJECT => Content::Object(self.children()?),
             lay::EXCEPTION => Content::Exception,
             lay::ENUM => Content::Enum(self.label()?),
@@ -396,8 +411,41 @@ impl<'r> Reader<'r> {
                 Content::Withheld { reason, kind, text }
             }
             _ => return Err(bad("unknown value", at)),
-        };
-        Ok(Node { tag, type_name, content })
+        })
+    }
+
+    /// The content of an `INT`.
+    #[inline]
+    pub fn int(&mut self) -> Result<i64> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// The content of a `FLOAT`.
+    #[inline]
+    pub fn float(&mut self) -> Result<f64> {
+        Ok(f64::from_le_bytes(self.array()?))
+    }
+
+    /// The content of a string or of `BYTES`: what was kept, and the true length. A string is still unchecked: see
+    /// [`stored`].
+    #[inline]
+    pub fn cut_bytes(&mut self) -> Result<(&'r [u8], u64)> {
+        let size = self.u64()?;
+        let length = self.u32()? as usize;
+        Ok((self.take(length)?, size))
+    }
+
+    /// The size of a list, a set or a map.
+    #[inline]
+    pub fn size(&mut self) -> Result<u64> {
+        self.u64()
+    }
+
+    /// The end word of a container.
+    #[inline]
+    pub fn children(&mut self) -> Result<Children> {
+        let word = self.u32()?;
+        Ok(Children { count: word & 0xFF_FFFF, reason: (word >> 24) as u8 })
     }
 
     /// The tag of the next value.
@@ -435,14 +483,10 @@ impl<'r> Reader<'r> {
 
     /// Whoever goes down into children calls this: a record may claim any nesting.
     pub fn check_depth(&self, depth: u32) -> Result<()> {
-        if depth > MAX_DEPTH { Err(bad("nested too deeply", self.at)) } else { Ok(()) }
+        if depth > MAX_DEPTH { Err(bad("nested too deeply", self.at())) } else { Ok(()) }
     }
 
-    fn children(&mut self) -> Result<Children> {
-        let word = self.u32()?;
-        Ok(Children { count: word & 0xFF_FFFF, reason: (word >> 24) as u8 })
-    }
-
+    #[inline]
     fn name_of(&mut self, argument: u32) -> Result<NameRef<'r>> {
         Ok(match argument {
             lay::NO_TYPE => NameRef::Implied,
@@ -452,13 +496,13 @@ impl<'r> Reader<'r> {
     }
 
     fn inline(&mut self) -> Result<&'r str> {
-        let at = self.at;
+        let at = self.at();
         let length = u16::from_le_bytes(self.array()?);
         utf8(self.take(usize::from(length))?, at)
     }
 
     fn label(&mut self) -> Result<&'r str> {
-        let at = self.at;
+        let at = self.at();
         let length = self.u32()? as usize;
         utf8(self.take(length)?, at)
     }
@@ -467,25 +511,40 @@ impl<'r> Reader<'r> {
         self.take((count as usize).saturating_mul(each))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'r [u8]> {
-        let end = self.at.checked_add(length);
-        let bytes = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(|| bad("cut off", self.at))?;
-        self.at += length;
+        let Some((bytes, rest)) = self.rest.split_at_checked(length) else { return Err(bad("cut off", self.at())) };
+        self.rest = rest;
         Ok(bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let at = self.at;
-        self.take(N)?.try_into().map_err(|_| bad("cut off", at))
+        let Some((bytes, rest)) = self.rest.split_first_chunk() else { return Err(bad("cut off", self.at())) };
+        self.rest = rest;
+        Ok(*bytes)
     }
 
+    #[inline]
     fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
+    #[inline]
     fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
+}
+
+/// The text of a string of a tag, which begins at `at`.
+pub fn stored(tag: u8, bytes: &[u8], at: usize) -> Result<Stored<'_>> {
+    Ok(match tag {
+        lay::STR_UTF8 => Stored::Utf8(utf8(bytes, at)?),
+        lay::STR_LATIN1 => Stored::Latin1(bytes),
+        lay::STR_UCS2 => Stored::Ucs2(bytes),
+        lay::STR_UCS4 => Stored::Ucs4(bytes),
+        _ => Stored::Utf16(bytes),
+    })
 }
 
 fn utf8(bytes: &[u8], at: usize) -> Result<&str> {

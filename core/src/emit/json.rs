@@ -1,0 +1,188 @@
+//! JSON text being written, with the places in it that pruning may take if they are asked for. It stands on the walk of a
+//! hit, on the worker, below [`super::render`] and [`super::values`].
+
+use super::event::{Span, SpanKind};
+
+/// JSON text being written at the end of a buffer.
+#[derive(Debug)]
+pub struct Json<'o> {
+    /// The text.
+    pub out: &'o mut Vec<u8>,
+    /// The spans met so far. Almost no event is pruned, so most are written without.
+    spans: Option<Vec<Span>>,
+}
+
+impl<'o> Json<'o> {
+    /// Text without spans.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Json { out, spans: None }
+    }
+
+    /// Text with spans. Their places count from the buffer's begin, so that should be empty.
+    pub fn with_spans(out: &'o mut Vec<u8>) -> Self {
+        Json { out, spans: Some(Vec::new()) }
+    }
+
+    /// True if spans are kept.
+    #[inline]
+    pub fn keeps_spans(&self) -> bool {
+        self.spans.is_some()
+    }
+
+    /// The spans.
+    pub fn into_spans(self) -> Vec<Span> {
+        self.spans.unwrap_or_default()
+    }
+
+    /// Appends text as it is.
+    #[inline]
+    pub fn raw(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
+    /// Appends text that begins with a comma, or without the comma if something has just been opened.
+    #[inline]
+    pub fn next(&mut self, text: &'static str) {
+        let text = text.as_bytes();
+        if matches!(self.out.last(), None | Some(b'{' | b'[')) {
+            self.out.extend_from_slice(text.get(1..).unwrap_or_default());
+        } else {
+            self.out.extend_from_slice(text);
+        }
+    }
+
+    /// Appends a string.
+    pub fn string(&mut self, text: &str) {
+        self.out.push(b'"');
+        if is_plain(text.as_bytes()) {
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            escape(text, self.out);
+        }
+        self.out.push(b'"');
+    }
+
+    /// Appends a name as a key, after a comma if one is due.
+    pub fn name(&mut self, name: &str) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[')) {
+            self.out.push(b',');
+        }
+        self.string(name);
+        self.out.push(b':');
+    }
+
+    /// Appends the digits of a number.
+    #[inline]
+    pub fn integer(&mut self, number: impl itoa::Integer) {
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Appends a key, written `,"key":`, and a string.
+    #[inline]
+    pub fn text(&mut self, key: &'static str, text: &str) {
+        self.next(key);
+        self.string(text);
+    }
+
+    /// Appends a key, written `,"key":`, and a number.
+    #[inline]
+    pub fn number(&mut self, key: &'static str, number: impl itoa::Integer) {
+        self.next(key);
+        self.integer(number);
+    }
+
+    /// Begins a span; it ends by [`Json::end`].
+    #[inline]
+    pub fn begin(&mut self, kind: SpanKind, parent: Option<usize>, level: u32) -> usize {
+        let Some(spans) = &mut self.spans else { return 0 };
+        let start = self.out.len();
+        spans.push(Span { start, end: start, parent, level, depth: false, incomplete: false, kind });
+        spans.len() - 1
+    }
+
+    /// Marks a span as incomplete.
+    #[inline]
+    pub fn incomplete(&mut self, span: usize, depth: bool) {
+        if let Some(span) = self.spans.as_mut().and_then(|spans| spans.get_mut(span)) {
+            span.incomplete = true;
+            span.depth |= depth;
+        }
+    }
+
+    /// Ends a span here.
+    #[inline]
+    pub fn end(&mut self, span: usize) {
+        let end = self.out.len();
+        if let Some(span) = self.spans.as_mut().and_then(|spans| spans.get_mut(span)) {
+            span.end = end;
+        }
+    }
+}
+
+/// True if a text is the same inside a JSON string and inside a quoted string of any language.
+#[inline]
+pub fn is_plain(text: &[u8]) -> bool {
+    // Without an early end the compiler looks at many bytes at once.
+    let plain = |byte: &u8| (b' '..=b'~').contains(byte) & (*byte != b'"') & (*byte != b'\\') & (*byte != b'\'');
+    let (chunks, rest) = text.as_chunks::<16>();
+    chunks.iter().all(|chunk| chunk.iter().fold(true, |all, byte| all & plain(byte)))
+        && rest.iter().fold(true, |all, byte| all & plain(byte))
+}
+
+/// Appends text as the inside of a JSON string.
+pub fn escape(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..0x20 => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(bytes.get(from..at).unwrap_or_default());
+        from = at + 1;
+        if short == 0 {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(&[b'\\', short]);
+        }
+    }
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Json, is_plain};
+
+    #[test]
+    fn strings_are_escaped_and_commas_stand_between() {
+        let mut out = Vec::new();
+        let mut json = Json::new(&mut out);
+        json.raw(b"{");
+        json.text(",\"a\":", "plain");
+        json.name("b\"\n\u{1}");
+        json.string("é\\");
+        json.number(",\"c\":", -5_i64);
+        json.raw(b"}");
+        let text = r#"{"a":"plain","b\"\n\u0001":"é\\","c":-5}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
+
+    #[test]
+    fn one_byte_anywhere_makes_a_text_not_plain() {
+        for length in 0..40 {
+            let mut text = vec![b'x'; length];
+            assert!(is_plain(&text));
+            for at in 0..length {
+                for byte in [b'"', b'\'', b'\\', 0x1F, 0x7F, 0x80, 0xFF] {
+                    text[at] = byte;
+                    assert!(!is_plain(&text), "{byte} at {at} of {length}");
+                }
+                text[at] = b'~';
+            }
+        }
+    }
+}
