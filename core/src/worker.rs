@@ -13,7 +13,7 @@ use crate::emit::status::PANIC;
 use crate::fault;
 use crate::host::{Install, Outcome, Runtime, Ticket};
 use crate::record::layout::HEADER;
-use crate::record::read::Reader;
+use crate::record::read;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
 use crate::stats::Drop;
@@ -411,8 +411,7 @@ impl Worker {
         for ring in &mut self.rings {
             while let Some(record) = ring.pop() {
                 self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-                let slot = Reader::new(&record).map(|(header, _)| header.probe);
-                if let Some(control) = slot.ok().and_then(|slot| self.controls.get(&slot)) {
+                if let Some(control) = read::probe_of(&record).and_then(|slot| self.controls.get(&slot)) {
                     control.live.stats.dropped(Drop::Stopped).add(1);
                 }
             }
@@ -421,8 +420,7 @@ impl Worker {
 
     /// Hands a record to the outputs and lets its probe's status say that it emits.
     fn accept(&mut self, record: Vec<u8>, now: u64) {
-        let slot = Reader::new(&record).map(|(header, _)| header.probe);
-        let control = slot.ok().and_then(|slot| self.controls.get_mut(&slot));
+        let control = read::probe_of(&record).and_then(|slot| self.controls.get_mut(&slot));
         let Some(control) = control else {
             // Its probe was removed in the meantime.
             self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));

@@ -11,14 +11,16 @@ use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::event::{Event, RenderContext};
+use stroboscope_core::emit::language::Profile;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::prune::prune;
-use stroboscope_core::emit::render::render;
+use stroboscope_core::emit::render::{Renderer, render};
 use stroboscope_core::expr::eval::{Failure, Operand};
 use stroboscope_core::expr::template::{RawSegment, Template};
 use stroboscope_core::expr::{Expression, Symbols};
 use stroboscope_core::host::{Child, Frame, FrameText, Language, Name, Section, Site, StackFrame, Symbol, ThreadInfo};
 use stroboscope_core::probe::model::{CaptureExpression, EvaluateAt, Kind, Location, Log, Probe};
+use stroboscope_core::record::layout;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::record::write::{Header, Place, Point, Writer};
 use stroboscope_core::registry::LiveProbe;
@@ -152,12 +154,33 @@ impl Fixture {
             evaluation_ms: 50,
         };
         let record = writer.finish().to_vec();
-        render(&record, &cx).unwrap()
+        let event = render(&record, &cx).unwrap();
+        same_without_places(&record, &cx, &event);
+        event
     }
 
     fn value(&self, name: &str) -> Handle<'_> {
         Handle { world: &self.world, id: self.world.var(name).unwrap() }
     }
+}
+
+/// Written straight to where it goes, by a renderer that has seen nothing and again by one that has seen all, an event is
+/// the same; of a record that is cut nothing stays there.
+fn same_without_places(record: &[u8], cx: &RenderContext<'_>, event: &Event) {
+    let mut renderer = Renderer::new(Profile::of(cx.language));
+    let mut out = b"[".to_vec();
+    for _ in 0..2 {
+        let start = out.len();
+        let outline = renderer.write(record, cx, &mut out).unwrap();
+        assert_eq!((outline.message, outline.site, outline.time), (&*event.message, &*event.site, event.time));
+        assert_eq!(std::str::from_utf8(&out[start..]), std::str::from_utf8(&event.json));
+    }
+    let whole = out.clone();
+    let mut cut = record[..record.len() - 1].to_vec();
+    let length = cut.len() as u32;
+    cut[layout::AT_LENGTH..layout::AT_LENGTH + 4].copy_from_slice(&length.to_le_bytes());
+    assert!(renderer.write(&cut, cx, &mut out).is_err());
+    assert_eq!(out, whole);
 }
 
 fn read(event: &Event) -> Json {

@@ -3,6 +3,40 @@
 
 use super::event::{Span, SpanKind};
 
+/// Bytes that are copied in one go where that is quicker than to look how many are wanted.
+pub const WIDTH: usize = 32;
+
+/// A piece of JSON text that is written again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Fragment {
+    /// The text, if it is no longer than this.
+    short: [u8; WIDTH],
+    length: usize,
+    /// The text, if it is longer.
+    long: Box<[u8]>,
+}
+
+impl Fragment {
+    /// What `write` writes.
+    pub fn of(write: impl FnOnce(&mut Json<'_>)) -> Self {
+        let mut text = Vec::new();
+        write(&mut Json::new(&mut text));
+        let length = text.len();
+        if length > WIDTH {
+            return Fragment { short: [0; WIDTH], length, long: text.into() };
+        }
+        let mut short = [0; WIDTH];
+        short.iter_mut().zip(&text).for_each(|(to, from)| *to = *from);
+        Fragment { short, length, long: Box::default() }
+    }
+
+    /// True if nothing was written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
 /// JSON text being written at the end of a buffer.
 #[derive(Debug)]
 pub struct Json<'o> {
@@ -38,6 +72,23 @@ impl<'o> Json<'o> {
     #[inline]
     pub fn raw(&mut self, text: &[u8]) {
         self.out.extend_from_slice(text);
+    }
+
+    /// Appends a fragment.
+    #[inline]
+    pub fn fragment(&mut self, fragment: &Fragment) {
+        if fragment.length > WIDTH {
+            return self.out.extend_from_slice(&fragment.long);
+        }
+        self.first_of(&fragment.short, fragment.length);
+    }
+
+    /// Appends the first bytes of some.
+    #[inline]
+    pub fn first_of(&mut self, bytes: &[u8; WIDTH], length: usize) {
+        let end = self.out.len() + length;
+        self.out.extend_from_slice(bytes);
+        self.out.truncate(end);
     }
 
     /// Appends text that begins with a comma, or without the comma if something has just been opened.
@@ -123,10 +174,22 @@ impl<'o> Json<'o> {
 #[inline]
 pub fn is_plain(text: &[u8]) -> bool {
     // Without an early end the compiler looks at many bytes at once.
-    let plain = |byte: &u8| (b' '..=b'~').contains(byte) & (*byte != b'"') & (*byte != b'\\') & (*byte != b'\'');
+    let plain = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & is_plain_byte(*byte));
     let (chunks, rest) = text.as_chunks::<16>();
-    chunks.iter().all(|chunk| chunk.iter().fold(true, |all, byte| all & plain(byte)))
-        && rest.iter().fold(true, |all, byte| all & plain(byte))
+    chunks.iter().all(|chunk| plain(chunk)) && plain(rest)
+}
+
+#[inline]
+#[allow(clippy::needless_bitwise_bool, reason = "without branches many bytes are looked at at once")]
+fn is_plain_byte(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\') & (byte != b'\'')
+}
+
+/// The same for the first bytes of some.
+#[inline]
+#[allow(clippy::needless_bitwise_bool, reason = "as above")]
+pub fn begins_plain(bytes: &[u8; WIDTH], length: usize) -> bool {
+    bytes.iter().enumerate().fold(true, |all, (at, byte)| all & (is_plain_byte(*byte) | (at >= length)))
 }
 
 /// Appends text as the inside of a JSON string.
@@ -155,7 +218,7 @@ pub fn escape(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Json, is_plain};
+    use super::{Fragment, Json, WIDTH, begins_plain, is_plain};
 
     #[test]
     fn strings_are_escaped_and_commas_stand_between() {
@@ -172,6 +235,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fragment_is_written_as_it_was_whatever_its_length() {
+        for length in 0..3 * WIDTH {
+            let fragment = Fragment::of(|json| json.raw(&vec![b'x'; length]));
+            let mut out = b"<".to_vec();
+            let mut json = Json::new(&mut out);
+            json.fragment(&fragment);
+            json.raw(b">");
+            assert_eq!(out, [b"<", &*vec![b'x'; length], b">"].concat());
+            assert_eq!(fragment.is_empty(), length == 0);
+        }
+    }
+
+    #[test]
     fn one_byte_anywhere_makes_a_text_not_plain() {
         for length in 0..40 {
             let mut text = vec![b'x'; length];
@@ -180,6 +256,10 @@ mod tests {
                 for byte in [b'"', b'\'', b'\\', 0x1F, 0x7F, 0x80, 0xFF] {
                     text[at] = byte;
                     assert!(!is_plain(&text), "{byte} at {at} of {length}");
+                    if let Some(first) = text.first_chunk() {
+                        assert!(!begins_plain(first, at + 1) || at >= WIDTH, "{byte} at {at} of {length}");
+                        assert!(begins_plain(first, at.min(WIDTH)), "{byte} at {at} of {length}");
+                    }
                 }
                 text[at] = b'~';
             }

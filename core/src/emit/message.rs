@@ -138,8 +138,8 @@ pub(super) fn unknown(what: &str, id: u32) -> Error {
 pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
     reader.check_depth(level)?;
     let node = reader.value()?;
-    let class = type_name(tables, node.type_name)?;
-    let class_or = |kind: &'static str| if class.is_empty() { kind.to_owned() } else { class.to_owned() };
+    let class_or =
+        |kind: &'static str| type_name(tables, node.type_name).map(|class| if class.is_empty() { kind } else { class });
     match node.content {
         Content::Undefined => out.push_str("undefined"),
         Content::Null => out.push_str("null"),
@@ -178,7 +178,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
             })?;
         }
         Content::Object(children) => {
-            out.push_str(&class_or("object"));
+            out.push_str(class_or("object")?);
             list(reader, out, ["{", "}"], children, |reader, out| {
                 match reader.name()? {
                     NameRef::Text(name) => out.push_str(name),
@@ -190,11 +190,11 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
             })?;
         }
         Content::Exception => {
-            out.push_str(&class_or("exception"));
+            out.push_str(class_or("exception")?);
             exception_message(reader, tables, out, level)?;
         }
         Content::Enum(member) => {
-            out.push_str(&class_or("enum"));
+            out.push_str(class_or("enum")?);
             out.push('.');
             out.push_str(member);
         }
@@ -207,7 +207,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
         Content::Scalar(text) => out.push_str(text),
         Content::Opaque => {
             out.push('<');
-            out.push_str(&class_or("opaque"));
+            out.push_str(class_or("opaque")?);
             out.push('>');
         }
         Content::Computed => out.push_str("{computed}"),

@@ -3,6 +3,7 @@
 
 use crate::record::layout::{HUGE_BITS, HUGE_DIGITS};
 use num_bigint::{BigInt, BigUint, Sign};
+use std::fmt::Write;
 
 /// A number's text, and its true length in digits or bits if it had to be cut.
 pub struct Digits {
@@ -124,7 +125,8 @@ fn python(value: f64, fraction: bool, out: &mut String) {
     }
     mantissa(digits, false, out);
     out.push_str(if exponent < 0 { "e-" } else { "e+" });
-    out.push_str(&format!("{:02}", exponent.unsigned_abs()));
+    // Writing to a string cannot fail, here and below.
+    let _ = write!(out, "{:02}", exponent.unsigned_abs());
 }
 
 /// A complex number as Python's `repr`.
@@ -153,7 +155,7 @@ pub fn javascript_float(value: f64, out: &mut String) {
         return plain(digits, exponent, false, out);
     }
     mantissa(digits, false, out);
-    out.push_str(&format!("e{exponent:+}"));
+    let _ = write!(out, "e{exponent:+}");
 }
 
 /// A double as Java's `Double.toString`.
@@ -167,7 +169,7 @@ pub fn java_float(value: f64, out: &mut String) {
         return plain(digits, exponent, true, out);
     }
     mantissa(digits, true, out);
-    out.push_str(&format!("E{exponent}"));
+    let _ = write!(out, "E{exponent}");
 }
 
 /// The magnitude of digits of `width` bits each, least significant first.
@@ -221,14 +223,14 @@ pub fn decimal_text(negative: bool, exponent: i64, dropped: u32, words: &[u8]) -
     let mut text = String::from(sign);
     if dropped > 0 {
         mantissa(digits.get(..HUGE_DIGITS as usize).unwrap_or(digits), false, &mut text);
-        text.push_str(&format!("…E{first:+}"));
+        let _ = write!(text, "…E{first:+}");
         return Digits { text, cut_from: u64::try_from(length).ok() };
     }
     if exponent <= 0 && first >= -6 {
         plain(digits, i32::try_from(first).unwrap_or(0), false, &mut text);
     } else {
         mantissa(digits, false, &mut text);
-        text.push_str(&format!("E{first:+}"));
+        let _ = write!(text, "E{first:+}");
     }
     Digits { text, cut_from: None }
 }
@@ -288,7 +290,7 @@ mod tests {
             }
         }
         let mut text = String::new();
-        python_float(70_858_121_846_382.625, &mut text);
+        python_float("70858121846382.625".parse().unwrap(), &mut text);
         assert_eq!(text, "70858121846382.62");
     }
 

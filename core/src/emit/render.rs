@@ -22,8 +22,8 @@ use crate::record::read::{Content, FrameRef, Item, NameRef, Reader, RecordHeader
 use crate::record::write::{Place, Point};
 use crate::registry::LiveProbe;
 use smallvec::SmallVec;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use super::event::RenderContext;
@@ -126,7 +126,7 @@ pub struct Outline<'r> {
 /// Renders the records of one session.
 pub struct Renderer {
     spellings: Spellings,
-    envelopes: HashMap<u32, Envelope>,
+    envelopes: BTreeMap<u32, Envelope>,
     stacks: Stacks,
     /// The thread of the event before, and how it stands in JSON.
     thread: (u32, Vec<u8>),
@@ -160,7 +160,7 @@ impl Renderer {
     pub fn new(profile: &'static Profile) -> Self {
         Renderer {
             spellings: Spellings::new(profile),
-            envelopes: HashMap::new(),
+            envelopes: BTreeMap::new(),
             stacks: Stacks::default(),
             thread: (lay::NO_TYPE, Vec::new()),
             message: String::new(),
@@ -285,7 +285,7 @@ impl Renderer {
 }
 
 fn envelope_of<'e>(
-    envelopes: &'e mut HashMap<u32, Envelope>,
+    envelopes: &'e mut BTreeMap<u32, Envelope>,
     cx: &RenderContext<'_>,
     profile: &Profile,
 ) -> &'e Envelope {
@@ -403,15 +403,15 @@ fn trace(json: &mut Json<'_>, header: &RecordHeader) {
 /// Random bits as a UUID of version 4.
 pub fn uuid(mut bits: [u8; 16]) -> [u8; 36] {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    /// Where each byte's two digits stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     bits[6] = bits[6] & 0x0F | 0x40;
     bits[8] = bits[8] & 0x3F | 0x80;
     let mut text = [b'-'; 36];
-    let mut places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    for byte in bits {
-        for digit in [byte >> 4, byte & 0xF] {
-            if let (Some((_, place)), Some(&digit)) = (places.next(), DIGITS.get(usize::from(digit))) {
-                *place = digit;
-            }
+    for (byte, at) in bits.into_iter().zip(PLACES) {
+        if let Some([high, low]) = text.get_mut(at..at + 2) {
+            *high = DIGITS[usize::from(byte >> 4)];
+            *low = DIGITS[usize::from(byte & 0xF)];
         }
     }
     text
@@ -480,7 +480,7 @@ impl Body<'_> {
         }
         match next {
             None => Ok(()),
-            Some(_) => Err(Error::new(ErrorKind::BadRecord, "bad record: an item stands where none may be")),
+            Some(_) => Err(misplaced()),
         }
     }
 
@@ -500,13 +500,11 @@ impl Body<'_> {
                 json.end(open);
             }
         };
-        // How many braces the open point closes with; lines stand in an object of their own.
+        // How many braces the open point closes with, none between points; lines stand in an object of their own.
         let mut closing: &[u8] = b"";
         while let Some(item) = next {
             match item {
-                Item::Point(point) => {
-                    close(json, &mut section);
-                    json.raw(closing);
+                Item::Point(point) if closing.is_empty() => {
                     level = if matches!(point, Point::Line(_)) { 6 } else { 5 };
                     closing = if matches!(point, Point::Line(_)) { b"}}" } else { b"}" };
                     match point {
@@ -519,7 +517,7 @@ impl Body<'_> {
                         }
                     }
                 }
-                Item::Section(code) => {
+                Item::Section(code) if !closing.is_empty() => {
                     close(json, &mut section);
                     let key = SECTIONS.get(usize::from(code)).copied().unwrap_or_default();
                     let (name, bracket) = key.split_at(key.len().saturating_sub(1));
@@ -528,17 +526,17 @@ impl Body<'_> {
                     json.raw(bracket.as_bytes());
                     first = true;
                 }
-                Item::Named(name) => {
+                Item::Named(name) if section.is_some() => {
                     self.values.key(json, name, first)?;
                     first = false;
                     self.values.value(json, reader, section, level + 1, 0)?;
                 }
-                Item::Throwable(class) => {
+                Item::Throwable(class) if !closing.is_empty() => {
                     close(json, &mut section);
                     json.next(",\"throwable\":");
                     self.throwable(json, reader, class, level)?;
                 }
-                Item::EndPoint(reason) => {
+                Item::EndPoint(reason) if !closing.is_empty() => {
                     close(json, &mut section);
                     if let Some(reason) = lay::reason_text(reason) {
                         json.text(",\"notCapturedReason\":", reason);
@@ -546,13 +544,12 @@ impl Body<'_> {
                     json.raw(closing);
                     closing = b"";
                 }
-                Item::Stack { .. } | Item::Template(_) | Item::Failure(..) => break,
+                Item::Stack { .. } | Item::Failure(..) if closing.is_empty() => break,
+                _ => return Err(misplaced()),
             }
             next = reader.item()?;
         }
-        close(json, &mut section);
-        json.raw(closing);
-        Ok(next)
+        if closing.is_empty() { Ok(next) } else { Err(misplaced()) }
     }
 
     fn throwable(
@@ -562,7 +559,7 @@ impl Body<'_> {
         class: NameRef<'_>,
         level: u32,
     ) -> Result<()> {
-        self.values.open(json, class, lay::EXCEPTION)?;
+        self.values.open(json, class)?;
         let mut message = String::new();
         match reader.clone().value()?.content {
             Content::Str { text, .. } => text.with(|text| text.push_to(&mut message)),
@@ -665,6 +662,11 @@ impl Stacks {
         self.whole.insert(key.into(), text.into());
         self.bytes += bytes;
     }
+}
+
+#[cold]
+fn misplaced() -> Error {
+    Error::new(ErrorKind::BadRecord, "bad record: an item stands where it may not")
 }
 
 fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32) {

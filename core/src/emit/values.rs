@@ -3,32 +3,60 @@
 //! so names and types are spelled once a session and the common kinds of values are read without a detour.
 
 use super::event::SpanKind;
-use super::json::{Json, is_plain};
+use super::json::{self, Fragment, Json, WIDTH, begins_plain, is_plain};
 use super::language::Profile;
 use super::message::unknown;
 use super::number::{self, Digits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::layout as lay;
-use crate::record::names::{MAX_ENTRIES, Tables};
+use crate::record::names::Tables;
 use crate::record::read::{self, Children, Content, NameRef, Reader};
 
 /// What stands in JSON for the names and types of a session's tables, by number; empty: not spelled yet.
 pub struct Spellings {
     profile: &'static Profile,
-    /// `,"name":`
-    keys: Vec<Box<[u8]>>,
-    /// `{"type":"Name"`, or `{` where the type has no name.
-    types: Vec<Box<[u8]>>,
-    /// The same for the language's own types, by tag.
-    kinds: Vec<Box<[u8]>>,
+    /// `"name":`
+    keys: Vec<Fragment>,
+    types: Vec<TypeText>,
+    /// The language's own types, by tag.
+    kinds: [TypeText; KINDS],
     /// A number's text.
     scratch: String,
+}
+
+/// Tags of values.
+const KINDS: usize = lay::WITHHELD as usize + 1;
+
+/// How a value of a type begins.
+#[derive(Default)]
+struct TypeText {
+    /// `{"type":"Name"`, or `{` where the type has no name.
+    open: Fragment,
+    /// The same and `,"value":"`.
+    scalar: Fragment,
+}
+
+impl TypeText {
+    #[cold]
+    fn of(name: &str) -> Self {
+        let open = |json: &mut Json<'_>| {
+            json.raw(b"{");
+            if !name.is_empty() {
+                json.text(",\"type\":", name);
+            }
+        };
+        let scalar = Fragment::of(|json| {
+            open(json);
+            json.next(",\"value\":\"");
+        });
+        TypeText { open: Fragment::of(open), scalar }
+    }
 }
 
 impl Spellings {
     /// Those of a language, nothing spelled.
     pub fn new(profile: &'static Profile) -> Self {
-        let kinds = profile.type_names.iter().map(|name| spelled_type(name)).collect();
+        let kinds = std::array::from_fn(|tag| TypeText::of(profile.type_names.get(tag).copied().unwrap_or_default()));
         Spellings { profile, keys: Vec::new(), types: Vec::new(), kinds, scratch: String::new() }
     }
 
@@ -38,62 +66,46 @@ impl Spellings {
     }
 
     #[inline]
-    fn key(&mut self, id: u32, tables: &Tables) -> Result<&[u8]> {
-        spelling(&mut self.keys, id, || Ok(spelled_key(tables.name(id).ok_or_else(|| unknown("name", id))?)))
+    fn key(&mut self, id: u32, tables: &Tables) -> Result<&Fragment> {
+        if self.keys.get(id as usize).is_none_or(Fragment::is_empty) {
+            let name = tables.name(id).ok_or_else(|| unknown("name", id))?;
+            add_spelling(&mut self.keys, id, spelled_key(name));
+        }
+        self.keys.get(id as usize).ok_or_else(|| unknown("name", id))
     }
 
     #[inline]
-    fn type_of(&mut self, id: u32, tables: &Tables) -> Result<&[u8]> {
-        spelling(&mut self.types, id, || Ok(spelled_type(tables.type_name(id).ok_or_else(|| unknown("type", id))?)))
+    fn type_of(&mut self, id: u32, tables: &Tables) -> Result<&TypeText> {
+        if self.types.get(id as usize).is_none_or(|text| text.open.is_empty()) {
+            let name = tables.type_name(id).ok_or_else(|| unknown("type", id))?;
+            add_spelling(&mut self.types, id, TypeText::of(name));
+        }
+        self.types.get(id as usize).ok_or_else(|| unknown("type", id))
     }
 }
 
-#[inline]
-fn spelling(known: &mut Vec<Box<[u8]>>, id: u32, spell: impl FnOnce() -> Result<Box<[u8]>>) -> Result<&[u8]> {
-    let index = id as usize;
-    if known.get(index).is_none_or(|text| text.is_empty()) {
-        add_spelling(known, index, spell()?);
-    }
-    Ok(known.get(index).map_or(&[], |text| text))
-}
-
+/// Keeps a spelling. Whoever spells has found the number in a table, so it is below the table's length.
 #[cold]
-fn add_spelling(known: &mut Vec<Box<[u8]>>, index: usize, text: Box<[u8]>) {
-    // Whoever spells has found the number in a table, so it is below the table's length.
-    debug_assert!(index < MAX_ENTRIES as usize);
+fn add_spelling<T: Default>(known: &mut Vec<T>, id: u32, text: T) {
+    let index = id as usize;
     if known.len() <= index {
-        known.resize_with(index + 1, Box::default);
+        known.resize_with(index + 1, T::default);
     }
     if let Some(place) = known.get_mut(index) {
         *place = text;
     }
 }
 
-fn spelled(write: impl FnOnce(&mut Json<'_>)) -> Box<[u8]> {
-    let mut out = Vec::new();
-    write(&mut Json::new(&mut out));
-    out.into()
-}
-
 /// A name as a key: a dot would be taken for nesting.
-fn spelled_key(name: &str) -> Box<[u8]> {
-    spelled(|json| {
-        json.raw(b",");
+#[cold]
+fn spelled_key(name: &str) -> Fragment {
+    Fragment::of(|json| {
         if name.contains('.') {
-            json.string(&name.replace('.', "_"))
+            json.string(&name.replace('.', "_"));
         } else {
-            json.string(name)
+            json.string(name);
         }
         json.raw(b":");
-    })
-}
-
-fn spelled_type(name: &str) -> Box<[u8]> {
-    spelled(|json| {
-        json.raw(b"{");
-        if !name.is_empty() {
-            json.text(",\"type\":", name);
-        }
     })
 }
 
@@ -124,26 +136,45 @@ pub(super) struct Values<'a> {
 
 impl Values<'_> {
     /// Writes a name as a key, after a comma unless it is the `first`.
-    #[inline]
     pub fn key(&mut self, json: &mut Json<'_>, name: NameRef<'_>, first: bool) -> Result<()> {
-        let skip = usize::from(first);
-        if let NameRef::Id(id) = name {
-            json.raw(self.spellings.key(id, self.tables)?.get(skip..).unwrap_or_default());
-            return Ok(());
+        if !first {
+            json.raw(b",");
         }
-        json.raw(spelled_key(text_of(self.tables, name)?).get(skip..).unwrap_or_default());
+        match name {
+            NameRef::Id(id) => json.fragment(self.spellings.key(id, self.tables)?),
+            name => json.fragment(&spelled_key(text_of(self.tables, name)?)),
+        }
         Ok(())
     }
 
-    /// Writes the bracket and the type of a value or a throwable.
+    /// How a value begins, by its type's argument, the type's inline text, and its tag.
     #[inline]
-    pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>, tag: u8) -> Result<()> {
-        match class {
-            NameRef::Implied => json.raw(self.spellings.kinds.get(usize::from(tag)).map_or(b"{", |text| text)),
-            NameRef::Id(id) => json.raw(self.spellings.type_of(id, self.tables)?),
-            NameRef::Text(text) => json.raw(&spelled_type(text)),
+    fn begin(
+        &mut self,
+        json: &mut Json<'_>,
+        (argument, text, tag): (u32, &str, u8),
+        part: impl Fn(&TypeText) -> &Fragment,
+    ) -> Result<()> {
+        match argument {
+            lay::NO_TYPE => {
+                // A tag may be any byte where it says what was withheld; the last kind has no name.
+                let kind = usize::from(tag).min(KINDS - 1);
+                json.fragment(part(&self.spellings.kinds[kind]));
+            }
+            lay::INLINE => json.fragment(part(&TypeText::of(text))),
+            id => json.fragment(part(self.spellings.type_of(id, self.tables)?)),
         }
         Ok(())
+    }
+
+    /// Writes the bracket and the type of a throwable.
+    pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>) -> Result<()> {
+        let (argument, text) = match class {
+            NameRef::Implied => (lay::NO_TYPE, ""),
+            NameRef::Text(text) => (lay::INLINE, text),
+            NameRef::Id(id) => (id, ""),
+        };
+        self.begin(json, (argument, text, lay::EXCEPTION), |text| &text.open)
     }
 
     /// Writes the next value of a record (2.1). `level` is that of its object in the event, `depth` its nesting.
@@ -156,31 +187,39 @@ impl Values<'_> {
         depth: u32,
     ) -> Result<()> {
         reader.check_depth(depth)?;
-        let (tag, class) = reader.head()?;
+        let word = reader.head()?;
+        let (tag, argument) = (lay::tag_of(word), lay::argument_of(word));
+        let class = (argument, reader.inline_of(argument)?, tag);
         let span = json.begin(SpanKind::Value, parent, level);
-        if tag != lay::WITHHELD {
-            self.open(json, class, tag)?;
-        }
         match tag {
             lay::INT => {
-                json.next(",\"value\":\"");
+                self.begin(json, class, |text| &text.scalar)?;
                 json.integer(reader.int()?);
                 json.raw(b"\"");
             }
-            lay::STR_UTF8..=lay::STR_UTF16 => self.text(json, reader, tag)?,
+            lay::STR_UTF8..=lay::STR_UTF16 => {
+                self.begin(json, class, |text| &text.scalar)?;
+                self.text(json, reader, tag)?;
+            }
             lay::FLOAT => {
+                self.begin(json, class, |text| &text.scalar)?;
                 let text = &mut self.spellings.scratch;
                 text.clear();
                 (self.spellings.profile.float)(reader.float()?, text);
-                json.next(",\"value\":\"");
                 json.raw(text.as_bytes());
                 json.raw(b"\"");
             }
-            lay::NULL => json.next(",\"isNull\":true"),
+            lay::NULL => {
+                self.begin(json, class, |text| &text.open)?;
+                json.next(",\"isNull\":true");
+            }
             lay::FALSE | lay::TRUE => {
-                json.text(",\"value\":", self.spellings.profile.booleans[usize::from(tag == lay::TRUE)]);
+                self.begin(json, class, |text| &text.scalar)?;
+                json.raw(self.spellings.profile.booleans[usize::from(tag == lay::TRUE)].as_bytes());
+                json.raw(b"\"");
             }
             lay::LIST | lay::SET => {
+                self.begin(json, class, |text| &text.open)?;
                 let (size, children) = (reader.size()?, reader.children()?);
                 if opened(json, children, ",\"elements\":[")? {
                     for index in 0..children.count {
@@ -195,6 +234,7 @@ impl Values<'_> {
                 json.number(",\"size\":", size);
             }
             lay::MAP => {
+                self.begin(json, class, |text| &text.open)?;
                 let (size, children) = (reader.size()?, reader.children()?);
                 if opened(json, children, ",\"entries\":[")? {
                     for index in 0..children.count {
@@ -210,16 +250,23 @@ impl Values<'_> {
                 json.number(",\"size\":", size);
             }
             lay::OBJECT => {
+                self.begin(json, class, |text| &text.open)?;
                 let children = reader.children()?;
                 if opened(json, children, ",\"fields\":{")? {
                     let mut first = true;
                     for _ in 0..children.count {
-                        let name = reader.name()?;
+                        let argument = reader.name_argument()?;
+                        let text = reader.inline_of(argument)?;
                         if !self.spellings.profile.getters && reader.next_tag()? == lay::COMPUTED {
                             reader.skip()?;
                             continue;
                         }
-                        self.key(json, name, first)?;
+                        if argument < lay::INLINE {
+                            json.raw(if first { b"" } else { b"," });
+                            json.fragment(self.spellings.key(argument, self.tables)?);
+                        } else {
+                            self.key(json, read::name_ref(argument, text), first)?;
+                        }
                         first = false;
                         // The object `fields` is a level of its own.
                         self.value(json, reader, Some(span), level + 2, depth + 1)?;
@@ -229,7 +276,10 @@ impl Values<'_> {
                 incomplete(json, span, children);
             }
             lay::WITHHELD => self.withheld(json, reader, class, span)?,
-            _ => self.rare(json, reader, tag)?,
+            _ => {
+                self.begin(json, class, |text| &text.open)?;
+                self.rare(json, reader, tag)?;
+            }
         }
         json.raw(b"}");
         json.end(span);
@@ -240,19 +290,33 @@ impl Values<'_> {
     #[inline]
     fn text(&self, json: &mut Json<'_>, reader: &mut Reader<'_>, tag: u8) -> Result<()> {
         let at = reader.at();
-        let (bytes, size) = reader.cut_bytes()?;
-        let profile = self.spellings.profile;
-        json.next(",\"value\":\"");
-        if tag <= lay::STR_LATIN1 && is_plain(bytes) {
-            json.out.extend(profile.quote);
-            json.raw(bytes);
-            json.out.extend(profile.quote);
+        let (bytes, ahead, size) = reader.cut_bytes_ahead()?;
+        let (length, quote) = (bytes.len(), self.spellings.profile.quote);
+        let plain = if tag > lay::STR_LATIN1 {
+            false
+        } else if let (true, Some(wide)) = (length <= WIDTH, ahead.first_chunk()) {
+            let plain = begins_plain(wide, length);
+            if plain {
+                json.out.extend(quote);
+                json.first_of(wide, length);
+            }
+            plain
+        } else {
+            let plain = is_plain(bytes);
+            if plain {
+                json.out.extend(quote);
+                json.raw(bytes);
+            }
+            plain
+        };
+        if plain {
+            json.out.extend(quote);
             json.raw(b"\"");
-            cut(json, (size > bytes.len() as u64).then_some(size));
+            cut(json, (size > length as u64).then_some(size));
             return Ok(());
         }
         let text = read::stored(tag, bytes, at)?;
-        super::json::escape(&text.with(|text| (profile.string)(text)), json.out);
+        json::escape(&text.with(|text| (self.spellings.profile.string)(text)), json.out);
         json.raw(b"\"");
         cut(json, (size > text.units() as u64).then_some(size));
         Ok(())
@@ -263,11 +327,11 @@ impl Values<'_> {
         &mut self,
         json: &mut Json<'_>,
         reader: &mut Reader<'_>,
-        class: NameRef<'_>,
+        (argument, text_of_type, _): (u32, &str, u8),
         span: usize,
     ) -> Result<()> {
         let Content::Withheld { reason, kind, text } = reader.content(lay::WITHHELD)? else { return Ok(()) };
-        self.open(json, class, kind)?;
+        self.begin(json, (argument, text_of_type, kind), |text| &text.open)?;
         json.incomplete(span, reason == lay::REASON_DEPTH);
         json.text(",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
         Ok(())

@@ -231,6 +231,11 @@ fn bad(what: &str, at: usize) -> Error {
     Error::new(ErrorKind::BadRecord, format!("bad record: {what} at byte {at}"))
 }
 
+/// The slot of the probe that a record belongs to. The rest of the record is not looked at.
+pub fn probe_of(record: &[u8]) -> Option<u32> {
+    record.get(lay::AT_PROBE..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
 impl<'r> Reader<'r> {
     /// Checks the header and stands before the first item.
     pub fn new(bytes: &'r [u8]) -> Result<(RecordHeader, Self)> {
@@ -339,26 +344,39 @@ impl<'r> Reader<'r> {
 
     /// The name of a field, inside an object.
     pub fn name(&mut self) -> Result<NameRef<'r>> {
-        let at = self.at();
+        let argument = self.name_argument()?;
+        self.name_of(argument)
+    }
+
+    /// The same as the argument of its word; if that says so, [`Reader::inline_of`] has the text.
+    #[inline]
+    pub fn name_argument(&mut self) -> Result<u32> {
         let word = self.u32()?;
         if lay::tag_of(word) != lay::ITEM_NAMED {
-            return Err(bad("a name is missing", at));
+            return Err(bad("a name is missing", self.at() - 4));
         }
-        self.name_of(lay::argument_of(word))
+        Ok(lay::argument_of(word))
     }
 
     /// The next value, without its children.
     pub fn value(&mut self) -> Result<Node<'r>> {
-        let (tag, type_name) = self.head()?;
+        let word = self.head()?;
+        let (tag, argument) = (lay::tag_of(word), lay::argument_of(word));
+        let type_name = name_ref(argument, self.inline_of(argument)?);
         Ok(Node { tag, type_name, content: self.content(tag)? })
     }
 
-    /// The tag and the type of the next value; its content is read next, by the method for the tag or by
-    /// [`Reader::content`].
+    /// The word of the next value. If its argument says so, [`Reader::inline_of`] has the type's name; the content is
+    /// read next, by the method for the tag or by [`Reader::content`].
     #[inline]
-    pub fn head(&mut self) -> Result<(u8, NameRef<'r>)> {
-        let word = self.u32()?;
-        Ok((lay::tag_of(word), self.name_of(lay::argument_of(word))?))
+    pub fn head(&mut self) -> Result<u32> {
+        self.u32()
+    }
+
+    /// The text of a name or type that stands inline; empty if the argument is none that says so.
+    #[inline]
+    pub fn inline_of(&mut self, argument: u32) -> Result<&'r str> {
+        if argument == lay::INLINE { self.inline() } else { Ok("") }
     }
 
     /// The content of a value whose tag was read.
@@ -435,6 +453,15 @@ impl<'r> Reader<'r> {
         Ok((self.take(length)?, size))
     }
 
+    /// The same, and all that is left of the record from the first byte on: short texts are copied by width.
+    #[inline]
+    pub fn cut_bytes_ahead(&mut self) -> Result<(&'r [u8], &'r [u8], u64)> {
+        let size = self.u64()?;
+        let length = self.u32()? as usize;
+        let ahead = self.rest;
+        Ok((self.take(length)?, ahead, size))
+    }
+
     /// The size of a list, a set or a map.
     #[inline]
     pub fn size(&mut self) -> Result<u64> {
@@ -449,6 +476,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The tag of the next value.
+    #[inline]
     pub fn next_tag(&self) -> Result<u8> {
         Ok(lay::tag_of(self.clone().u32()?))
     }
@@ -460,18 +488,24 @@ impl<'r> Reader<'r> {
 
     fn skip_at(&mut self, depth: u32) -> Result<()> {
         self.check_depth(depth)?;
-        let (values, pairs, fields) = match self.value()?.content {
-            Content::List { children, .. } | Content::Set { children, .. } => (children.count, 0, 0),
-            Content::Map { children, .. } => (0, children.count, 0),
-            Content::Object(children) => (0, 0, children.count),
-            Content::Exception => (1, 0, 0),
-            _ => (0, 0, 0),
+        let word = self.head()?;
+        self.inline_of(lay::argument_of(word))?;
+        let (values, fields) = match lay::tag_of(word) {
+            lay::NULL | lay::FALSE | lay::TRUE => (0, 0),
+            lay::INT | lay::FLOAT => {
+                self.u64()?;
+                (0, 0)
+            }
+            tag => match self.content(tag)? {
+                Content::List { children, .. } | Content::Set { children, .. } => (children.count, 0),
+                // Of a map each child is a pair; 24 bits cannot overflow by it.
+                Content::Map { children, .. } => (children.count * 2, 0),
+                Content::Object(children) => (0, children.count),
+                Content::Exception => (1, 0),
+                _ => (0, 0),
+            },
         };
         for _ in 0..values {
-            self.skip_at(depth + 1)?;
-        }
-        for _ in 0..pairs {
-            self.skip_at(depth + 1)?;
             self.skip_at(depth + 1)?;
         }
         for _ in 0..fields {
@@ -486,15 +520,11 @@ impl<'r> Reader<'r> {
         if depth > MAX_DEPTH { Err(bad("nested too deeply", self.at())) } else { Ok(()) }
     }
 
-    #[inline]
     fn name_of(&mut self, argument: u32) -> Result<NameRef<'r>> {
-        Ok(match argument {
-            lay::NO_TYPE => NameRef::Implied,
-            lay::INLINE => NameRef::Text(self.inline()?),
-            id => NameRef::Id(id),
-        })
+        Ok(name_ref(argument, self.inline_of(argument)?))
     }
 
+    #[cold]
     fn inline(&mut self) -> Result<&'r str> {
         let at = self.at();
         let length = u16::from_le_bytes(self.array()?);
@@ -533,6 +563,15 @@ impl<'r> Reader<'r> {
     #[inline]
     fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+}
+
+/// What an argument stands for, with the text that stands inline.
+pub fn name_ref(argument: u32, text: &str) -> NameRef<'_> {
+    match argument {
+        lay::NO_TYPE => NameRef::Implied,
+        lay::INLINE => NameRef::Text(text),
+        id => NameRef::Id(id),
     }
 }
 
