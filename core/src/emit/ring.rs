@@ -1,6 +1,7 @@
 //! Records on their way from a hit to the worker: one single-producer ring per hit context. Before: [`crate::hit`];
 //! after: [`crate::worker`]. A hit that finds too little room drops before it captures.
 
+use crate::record::layout::{AT_LENGTH, HEADER};
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
@@ -72,15 +73,22 @@ impl RecordSender {
 
     /// Queues a record. `false`: it could not be queued.
     pub fn push(&mut self, record: &[u8]) -> bool {
-        let Ok(length) = u32::try_from(record.len()) else { return false };
-        let needed = record.len() + 4;
-        if self.ring.slots() < needed && !self.grow(needed) {
+        // The reader goes by what the record itself says of its length, which stands in its header.
+        if record.len() < HEADER || length_of(record) != Some(record.len()) {
             return false;
         }
         // Counted first, so that the worker never takes away more than is there.
-        self.queued.add(needed);
-        // Whoever reads takes a whole record, so the length may be visible before the bytes.
-        self.ring.push_entire_slice(&length.to_le_bytes()).is_ok() && self.ring.push_entire_slice(record).is_ok()
+        self.queued.add(record.len());
+        let queued = self.ring.push_entire_slice(record).is_ok() || self.push_into_next(record);
+        if !queued {
+            self.queued.sub(record.len());
+        }
+        queued
+    }
+
+    #[cold]
+    fn push_into_next(&mut self, record: &[u8]) -> bool {
+        self.grow(record.len()) && self.ring.push_entire_slice(record).is_ok()
     }
 
     #[cold]
@@ -125,30 +133,31 @@ impl RecordReceiver {
 
     /// Bytes a record stands for in the queue.
     pub fn queue_bytes(record: &[u8]) -> usize {
-        record.len() + 4
+        record.len()
     }
 }
 
+/// What a record says of its length.
+#[inline]
+fn length_of(record: &[u8]) -> Option<usize> {
+    record.get(AT_LENGTH..)?.first_chunk().map(|length| u32::from_le_bytes(*length) as usize)
+}
+
 fn pop_from(ring: &mut Consumer<u8>) -> Option<Vec<u8>> {
-    let available = ring.slots();
-    let mut header = [0; 4];
+    let mut start = [0; HEADER];
     {
-        let chunk = ring.read_chunk(4).ok()?;
+        let chunk = ring.read_chunk(HEADER).ok()?;
         let (first, second) = chunk.as_slices();
-        for (to, from) in header.iter_mut().zip(first.iter().chain(second)) {
+        for (to, from) in start.iter_mut().zip(first.iter().chain(second)) {
             *to = *from;
         }
-        // Not committed: the length stays until its record is whole.
+        // Not committed: it is taken with its record. A record is queued whole, so what begins is there to its end.
     }
-    let length = u32::from_le_bytes(header) as usize;
-    if available < length + 4 {
-        return None;
-    }
-    let chunk = ring.read_chunk(length + 4).ok()?;
+    let chunk = ring.read_chunk(length_of(&start)?).ok()?;
     let (first, second) = chunk.as_slices();
-    let mut record = Vec::with_capacity(length);
-    record.extend_from_slice(first.get(4..).unwrap_or_default());
-    record.extend_from_slice(second.get(4usize.saturating_sub(first.len())..).unwrap_or_default());
+    let mut record = Vec::with_capacity(chunk.len());
+    record.extend_from_slice(first);
+    record.extend_from_slice(second);
     chunk.commit_all();
     Some(record)
 }
@@ -157,21 +166,28 @@ fn pop_from(ring: &mut Consumer<u8>) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// A record of so many bytes.
+    fn record(length: usize, fill: u8) -> Vec<u8> {
+        let mut record = vec![fill; length];
+        record[AT_LENGTH..AT_LENGTH + 4].copy_from_slice(&(length as u32).to_le_bytes());
+        record
+    }
+
     #[test]
     fn records_come_out_whole_and_in_order_over_many_rings() {
         let queued = Arc::new(QueuedBytes::default());
         let (mut sender, mut receiver) = channel(Arc::clone(&queued));
-        let sizes = [0, 1, 65_000, 600, 1_000_000, 3, 70_000];
+        let sizes = [HEADER, 105, 65_000, 600, 1_000_000, 107, 70_000];
         for round in 0..3u8 {
             for size in sizes {
-                assert!(sender.push(&vec![round; size]));
+                assert!(sender.push(&record(size, round)));
             }
         }
         for round in 0..3u8 {
             for size in sizes {
-                let record = receiver.pop().unwrap();
-                assert_eq!((record.len(), record.iter().all(|&byte| byte == round)), (size, true));
-                queued.sub(RecordReceiver::queue_bytes(&record));
+                let popped = receiver.pop().unwrap();
+                assert_eq!(popped, record(size, round));
+                queued.sub(RecordReceiver::queue_bytes(&popped));
             }
         }
         assert_eq!((receiver.pop(), queued.get()), (None, 0));
@@ -187,7 +203,7 @@ mod tests {
         let (mut sender, mut receiver) = channel(Arc::clone(&queued));
         let mut pushed = 0;
         while !sender.is_full() {
-            assert!(sender.push(&vec![7; 100_000]));
+            assert!(sender.push(&record(100_000, 7)));
             pushed += 1;
         }
         assert!(queued.get() <= QUEUE_BYTES + 100_000, "{}", queued.get());
@@ -202,9 +218,20 @@ mod tests {
     fn a_record_split_over_the_end_of_the_ring_is_put_together() {
         let (mut sender, mut receiver) = channel(Arc::default());
         for round in 0..1000_u32 {
-            let record: Vec<u8> = (0..997_u32).map(|i| (i + round) as u8).collect();
-            assert!(sender.push(&record));
-            assert_eq!(receiver.pop().unwrap(), record);
+            let mut sent: Vec<u8> = (0..997_u32).map(|i| (i + round) as u8).collect();
+            sent[AT_LENGTH..AT_LENGTH + 4].copy_from_slice(&997_u32.to_le_bytes());
+            assert!(sender.push(&sent));
+            assert_eq!(receiver.pop().unwrap(), sent);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_a_record_are_not_queued() {
+        let queued = Arc::new(QueuedBytes::default());
+        let (mut sender, mut receiver) = channel(Arc::clone(&queued));
+        for bytes in [vec![], vec![0; 11], record(HEADER - 1, 0), vec![0; 200], record(200, 0).split_off(1)] {
+            assert!(!sender.push(&bytes));
+        }
+        assert_eq!((receiver.pop(), queued.get()), (None, 0));
     }
 }
