@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include(include.trim())
         .opt_level(2)
         .flag("-fno-strict-aliasing")
+        .flag_if_supported("-fvisibility=hidden")
         .flag_if_supported("-Wno-unused-parameter")
         .flag_if_supported("-Wno-unused-variable") // datetime.h defines a pointer that only its users need
         .compile("stroboscope_shim");

@@ -199,16 +199,6 @@ pub fn extra_index() -> isize {
     if INDIRECT.load(Ordering::Relaxed) { -1 } else { EXTRA.load(Ordering::Relaxed) }
 }
 
-/// As [`number`], with what [`shim::strobe_stack`] has read already.
-#[inline]
-pub fn number_with(code: Ref<'_>, extra: *mut c_void) -> Option<u32> {
-    let packed = extra as usize;
-    if packed == 0 {
-        return number(code);
-    }
-    (packed & 1 == 0).then_some(((packed - 2) / 2) as u32)
-}
-
 /// The number of code, kept in the code object itself: a new object at an old address has none.
 /// `None` for code of ours, which no stack shows.
 #[inline]

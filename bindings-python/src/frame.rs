@@ -4,7 +4,7 @@
 use crate::code;
 use crate::names;
 use crate::object::{Owned, Ref};
-use crate::shim::{self, RawFrame, Step};
+use crate::shim::{self, Place, RawFrame};
 use crate::value::{self, Hint, PyValue};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, Th
 const MAX_FRAMES: usize = 512;
 
 /// Frames that are read in one go.
-const STEPS: usize = 16;
+const PLACES: usize = 16;
 
 /// One place for a variable in frames of a code object.
 pub struct Slot {
@@ -227,29 +227,28 @@ impl<'f> Frame<'f> for PyFrame<'f> {
     fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
         let mut frame = self.frame;
         let index = code::extra_index();
-        let mut steps = [const { MaybeUninit::<Step>::uninit() }; STEPS];
-        for _ in 0..MAX_FRAMES / STEPS {
-            // SAFETY: null, or a running frame of this thread; there is room for as many steps as are asked for.
-            let count = unsafe {
-                shim::strobe_stack(
-                    &raw mut frame,
-                    index,
-                    steps.as_mut_ptr().cast(),
-                    c_int::try_from(STEPS).unwrap_or(0),
-                )
-            };
-            for step in steps.iter().take(usize::try_from(count).unwrap_or(0)) {
-                // SAFETY: one of those just filled; code belongs to its frame, which runs.
-                let (step, code) = unsafe { (step.assume_init(), Ref::new(step.assume_init().code)) };
-                if let Some(code) = code.and_then(|code| code::number_with(code, step.extra)) {
-                    let position = u32::try_from(step.position).unwrap_or(0);
-                    if visit(StackFrame { code, position }).is_break() {
-                        return;
-                    }
+        let mut places = [const { MaybeUninit::<Place>::uninit() }; PLACES];
+        let mut left = MAX_FRAMES;
+        while !frame.is_null() && left > 0 {
+            let most = c_int::try_from(PLACES).unwrap_or(0);
+            // SAFETY: a running frame of this thread; there is room for as many places as are asked for.
+            let count = unsafe { shim::strobe_stack(&raw mut frame, index, places.as_mut_ptr().cast(), most) };
+            let count = usize::try_from(count).unwrap_or(0);
+            for place in places.iter().take(count) {
+                // SAFETY: one of those just filled.
+                let Place { code, position } = unsafe { place.assume_init() };
+                if visit(StackFrame { code, position }).is_break() {
+                    return;
                 }
             }
-            if frame.is_null() {
-                return;
+            left = left.saturating_sub(count);
+            if count < PLACES && !frame.is_null() {
+                if first_seen(frame).is_some_and(|seen| visit(seen).is_break()) {
+                    return;
+                }
+                left = left.saturating_sub(1);
+                // SAFETY: a running frame of this thread.
+                frame = unsafe { shim::strobe_outer_frame(frame) };
             }
         }
     }
@@ -294,6 +293,16 @@ impl<'f> Frame<'f> for PyFrame<'f> {
         let id = unsafe { PyThread_get_thread_ident() };
         names::thread(id, || thread_name(id))
     }
+}
+
+/// A frame whose code is looked at for the first time, or each time where what hangs on code cannot be read in C. `None`
+/// for code of ours.
+#[cold]
+fn first_seen(frame: *mut RawFrame) -> Option<StackFrame> {
+    // SAFETY: asked of running frames of this thread only; the code belongs to its frame.
+    let (code, position) = unsafe { (Ref::new(shim::strobe_frame_code(frame))?, shim::strobe_frame_position(frame)) };
+    let code = code::number(code)?;
+    Some(StackFrame { code, position: u32::try_from(position).unwrap_or(0) })
 }
 
 /// Names that Python itself puts into a module.

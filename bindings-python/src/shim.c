@@ -45,7 +45,7 @@ static Frame *complete(Frame *frame)
     return frame;
 }
 
-Frame *strobe_top_frame(void)
+static inline Frame *top_frame(void)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     PyThreadState *thread = PyThreadState_GetUnchecked();
@@ -55,6 +55,8 @@ Frame *strobe_top_frame(void)
     return thread && thread->cframe ? complete(thread->cframe->current_frame) : NULL;
 #endif
 }
+
+Frame *strobe_top_frame(void) { return top_frame(); }
 
 /* 0 where the system does not tell. */
 int strobe_is_main_thread(void)
@@ -66,7 +68,7 @@ int strobe_is_main_thread(void)
 #endif
 }
 
-PyCodeObject *strobe_frame_code(Frame *frame)
+static inline PyCodeObject *code_of(Frame *frame)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     return _PyFrame_GetCode(frame);
@@ -74,6 +76,7 @@ PyCodeObject *strobe_frame_code(Frame *frame)
     return frame->f_code;
 #endif
 }
+PyCodeObject *strobe_frame_code(Frame *frame) { return code_of(frame); }
 
 /* In code units. */
 int strobe_frame_position(Frame *frame) { return (int)_PyInterpreterFrame_LASTI(frame); }
@@ -86,39 +89,44 @@ typedef struct {
     Py_ssize_t size;
     void *extras[1];
 } CodeExtra;
-static void *code_extra(PyCodeObject *code, Py_ssize_t index)
+static inline uintptr_t code_extra(PyCodeObject *code, Py_ssize_t index)
 {
     CodeExtra *extra = code->co_extra;
-    return extra && index < extra->size ? extra->extras[index] : NULL;
+    return extra && index < extra->size ? (uintptr_t)extra->extras[index] : 0;
 }
-void *strobe_code_extra(PyCodeObject *code, Py_ssize_t index) { return code_extra(code, index); }
+void *strobe_code_extra(PyCodeObject *code, Py_ssize_t index) { return (void *)code_extra(code, index); }
 
 typedef struct {
-    PyObject *code;
-    void *extra;
-    int position; /* in code units */
-} Step;
-/* Some frames of the stack, from a frame outwards: how many, and where to go on (NULL at its end). */
-int strobe_stack(Frame **from, Py_ssize_t index, Step *out, int most)
+    uint32_t code;
+    uint32_t position; /* in code units */
+} Place;
+/* Some frames of the stack, from a frame outwards: how many, and where to go on: NULL at its end, else, if there are fewer
+ * than asked for, a frame whose code has no number yet (see code.rs for how it is kept). Code of ours is left out. */
+int strobe_stack(Frame **from, Py_ssize_t index, Place *out, int most)
 {
     int count = 0;
     Frame *frame = *from;
     while (frame && count < most) {
-        PyCodeObject *code = strobe_frame_code(frame);
-        out[count].code = (PyObject *)code;
-        out[count].extra = index < 0 ? NULL : code_extra(code, index);
-        out[count++].position = (int)_PyInterpreterFrame_LASTI(frame);
+        uintptr_t packed = index < 0 ? 0 : code_extra(code_of(frame), index);
+        if (!packed)
+            break;
+        if (!(packed & 1)) {
+            int position = (int)_PyInterpreterFrame_LASTI(frame);
+            out[count].code = (uint32_t)((packed - 2) / 2);
+            out[count++].position = position < 0 ? 0 : (uint32_t)position;
+        }
         frame = complete(frame->previous);
     }
     *from = frame;
     return count;
 }
+Frame *strobe_outer_frame(Frame *frame) { return complete(frame->previous); }
 
 /* The innermost frame, if it runs this code, and where its slots begin (NULL where they are not plain pointers). */
 Frame *strobe_top_of(PyCodeObject *code, PyObject ***slots)
 {
-    Frame *frame = strobe_top_frame();
-    if (!frame || strobe_frame_code(frame) != code)
+    Frame *frame = top_frame();
+    if (!frame || code_of(frame) != code)
         return NULL;
 #if PY_VERSION_HEX < 0x030E0000
     *slots = frame->localsplus;

@@ -13,15 +13,13 @@ pub struct RawFrame {
     _opaque: [u8; 0],
 }
 
-/// A frame of a stack. Filled by [`strobe_stack`].
+/// A frame of a stack, as records hold it. Filled by [`strobe_stack`].
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Step {
-    pub code: *mut PyObject,
-    /// What hangs on the code for us.
-    pub extra: *mut c_void,
+pub struct Place {
+    pub code: u32,
     /// In code units.
-    pub position: c_int,
+    pub position: u32,
 }
 
 /// Where the fields of an instance are. Filled by [`strobe_fields`].
@@ -99,8 +97,11 @@ unsafe extern "C" {
     pub fn strobe_top_of(code: *mut PyObject, slots: *mut *const *mut PyObject) -> *mut RawFrame;
     pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
-    /// Fills at most `most` steps; `from` becomes the frame to go on at, null at the end. An `index` below 0 reads no extra.
-    pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Step, most: c_int) -> c_int;
+    /// Fills at most `most` places. `from` becomes the frame to go on at, null at the end; if there are fewer, the code of
+    /// that frame has no number yet. An `index` below 0 finds none.
+    pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Place, most: c_int) -> c_int;
+    /// The frame around one; null for none.
+    pub fn strobe_outer_frame(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
     pub fn strobe_frame_globals(frame: *mut RawFrame) -> *mut PyObject;
     pub fn strobe_frame_mapping(frame: *mut RawFrame) -> *mut PyObject;
