@@ -121,22 +121,32 @@ impl<'f> Ref<'f> {
         self.is_exactly(&raw const ffi::PyUnicode_Type)
     }
 
+    /// The text of a compact ASCII string, as most are; `None` for any other.
+    ///
+    /// # Safety
+    /// The object is a `str` or of a subclass of it.
+    #[inline]
+    pub unsafe fn ascii(self) -> Option<&'f str> {
+        // SAFETY: a live `str`; compact ASCII stands right behind the head, immutable while the string lives.
+        unsafe {
+            let head = self.pointer().cast::<ffi::PyASCIIObject>();
+            if (*head).compact() == 0 || (*head).ascii() == 0 {
+                return None;
+            }
+            let length = usize::try_from((*head).length).unwrap_or(0);
+            Some(std::str::from_utf8_unchecked(std::slice::from_raw_parts(head.add(1).cast(), length)))
+        }
+    }
+
     /// The text of a `str` or of a subclass of it.
     #[inline]
     pub fn text(self) -> Option<Text<'f>> {
         if !self.class().has(ffi::Py_TPFLAGS_UNICODE_SUBCLASS) {
             return None;
         }
-        // SAFETY: a live `str`; compact ASCII stands right behind the head, immutable while the string lives.
-        unsafe {
-            let head = self.pointer().cast::<ffi::PyASCIIObject>();
-            if (*head).compact() != 0 && (*head).ascii() != 0 {
-                let length = usize::try_from((*head).length).unwrap_or(0);
-                return Some(Text::Utf8(std::str::from_utf8_unchecked(std::slice::from_raw_parts(
-                    head.add(1).cast(),
-                    length,
-                ))));
-            }
+        // SAFETY: a live `str`.
+        if let Some(text) = unsafe { self.ascii() } {
+            return Some(Text::Utf8(text));
         }
         let (mut data, mut length) = (std::ptr::null(), 0);
         // SAFETY: a live `str`; both outputs are ours.

@@ -143,7 +143,7 @@ pub enum Walk {
 
 /// Who is told what a value is ([`Value::look`]): one call, of any one method. Values of a class that is
 /// [`TypeInfo::labelled`] are told by [`Look::view`].
-#[allow(missing_docs, reason = "each but the first stands for the view of its name")]
+#[allow(missing_docs, reason = "each without a comment stands for the view of its name")]
 pub trait Look<'f>: Sized {
     /// What comes of it.
     type Out;
@@ -170,6 +170,11 @@ pub trait Look<'f>: Sized {
     #[inline]
     fn text(self, info: TypeInfo, value: Text<'f>) -> Self::Out {
         self.view(info, View::Str(value))
+    }
+    /// A text that the host knows to be ASCII.
+    #[inline]
+    fn ascii(self, info: TypeInfo, value: &'f str) -> Self::Out {
+        self.text(info, Text::Utf8(value))
     }
     #[inline]
     fn list(self, info: TypeInfo, len: usize) -> Self::Out {

@@ -13,7 +13,7 @@ use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, T
 use crate::record::layout::{
     self as lay, DECIMAL_WORDS, HARD_RECORD, HUGE_BITS, HUGE_DIGITS, INLINE, MAX_LEVELS, NO_TYPE, SOFT_RECORD, word,
 };
-use crate::record::write::Writer;
+use crate::record::write::{SHORT, Short, Writer};
 use crate::text::{CodePoints, Text};
 use std::ops::ControlFlow;
 
@@ -45,8 +45,17 @@ pub fn message<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, segment
     if out.buf.len() > HARD_RECORD {
         return out.mark(lay::FLAG_FULL);
     }
-    out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)), []);
+    out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)));
     Walker { out, cx, limits: MESSAGE, message: true }.operand(value, 0);
+}
+
+/// As [`message`], of a value of the host.
+pub fn message_value<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, segment: u16, value: V) {
+    if out.buf.len() > HARD_RECORD {
+        return out.mark(lay::FLAG_FULL);
+    }
+    out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)));
+    Walker { out, cx, limits: MESSAGE, message: true }.child(value, false, 0);
 }
 
 /// Writes all variables of a section.
@@ -80,7 +89,7 @@ pub fn operand<'f, V: Value<'f>>(
     limits: &Limits,
 ) -> ControlFlow<()> {
     admit(out)?;
-    out.put(word(lay::ITEM_NAMED, INLINE), []);
+    out.put(word(lay::ITEM_NAMED, INLINE));
     out.inline(Text::Utf8(name));
     Walker { out, cx, limits: *limits, message: false }.operand(value, 0);
     ControlFlow::Continue(())
@@ -89,9 +98,10 @@ pub fn operand<'f, V: Value<'f>>(
 /// Writes a `timeout` stub for a capture expression that was not evaluated because the time was over.
 pub fn not_reached(out: &mut Writer, name: &str) -> ControlFlow<()> {
     admit(out)?;
-    out.put(word(lay::ITEM_NAMED, INLINE), []);
+    out.put(word(lay::ITEM_NAMED, INLINE));
     out.inline(Text::Utf8(name));
-    out.put(word(lay::WITHHELD, NO_TYPE), [lay::REASON_TIMEOUT, lay::WITHHELD]);
+    out.put(word(lay::WITHHELD, NO_TYPE));
+    out.buf.put([lay::REASON_TIMEOUT, lay::WITHHELD]);
     ControlFlow::Continue(())
 }
 
@@ -103,8 +113,8 @@ pub fn throwable<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame
     walker.head(lay::ITEM_THROWABLE, info.id, Some(exception));
     match exception.message() {
         _ if info.redacted => walker.withheld(NO_TYPE, None::<F::Value>, lay::REASON_REDACTED_TYPE),
-        Some(message) => walker.child(message, false, 0),
-        None => walker.out.put(word(lay::NULL, NO_TYPE), []),
+        Some(message) => walker.rare_child(message, 0),
+        None => walker.out.put(word(lay::NULL, NO_TYPE)),
     }
     let mut frames = out.open_frames();
     frame.traceback(exception, |frame| frames.push(frame));
@@ -126,6 +136,9 @@ fn admit(out: &mut Writer) -> ControlFlow<()> {
     out.names += 1;
     ControlFlow::Continue(())
 }
+
+/// Up to this size a short text is less than a quarter of what is left.
+const ROOMY: usize = SOFT_RECORD - 4 * SHORT;
 
 struct Walker<'w, 'c> {
     out: &'w mut Writer,
@@ -152,32 +165,37 @@ struct Captured<'a, 'w, 'c, V> {
 impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
     type Out = ();
 
+    #[inline(never)]
     fn view(self, info: TypeInfo, view: View<'f>) {
         self.walker.value(self.value, info, view, self.level);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn null(self, info: TypeInfo) {
         if self.walker.admits(self.value, info) {
             self.walker.head(lay::NULL, info.id, Some(self.value));
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn bool(self, info: TypeInfo, value: bool) {
         if self.walker.admits(self.value, info) {
             self.walker.head(if value { lay::TRUE } else { lay::FALSE }, info.id, Some(self.value));
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn int(self, info: TypeInfo, value: i64) {
         if self.walker.admits(self.value, info) {
             self.walker.fixed(lay::INT, info.id, self.value, value.cast_unsigned());
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn float(self, info: TypeInfo, value: f64) {
         if self.walker.admits(self.value, info) {
             self.walker.fixed(lay::FLOAT, info.id, self.value, value.to_bits());
@@ -188,6 +206,14 @@ impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
     fn text(self, info: TypeInfo, value: Text<'f>) {
         if self.walker.admits(self.value, info) {
             self.walker.string(value, info.id, self.value, self.level);
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
+    fn ascii(self, info: TypeInfo, value: &'f str) {
+        if self.walker.admits(self.value, info) {
+            self.walker.ascii(value, info.id, self.value, self.level);
         }
     }
 
@@ -223,6 +249,7 @@ struct Key<'a, 'w, 'c, V> {
 impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
     type Out = bool;
 
+    #[inline(never)]
     fn view(self, info: TypeInfo, view: View<'f>) -> bool {
         let redacted = match view {
             View::Str(text) => self.walker.out.keys.redacted(text, self.walker.cx.redaction),
@@ -241,6 +268,17 @@ impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
         }
         redacted
     }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
+    fn ascii(self, info: TypeInfo, text: &'f str) -> bool {
+        let Some(short) = Short::of(text.as_bytes()) else { return self.text(info, Text::Utf8(text)) };
+        let redacted = self.walker.out.keys.short(short, text, self.walker.cx.redaction);
+        if self.walker.admits(self.value, info) {
+            self.walker.short(short, text, info.id, self.value, self.level);
+        }
+        redacted
+    }
 }
 
 impl Walker<'_, '_> {
@@ -249,11 +287,11 @@ impl Walker<'_, '_> {
     fn name(&mut self, name: Name<'_>) -> bool {
         match name {
             Name::Known { id, redacted } => {
-                self.out.put(word(lay::ITEM_NAMED, id), []);
+                self.out.put(word(lay::ITEM_NAMED, id));
                 redacted
             }
             Name::Text(text) => {
-                self.out.put(word(lay::ITEM_NAMED, INLINE), []);
+                self.out.put(word(lay::ITEM_NAMED, INLINE));
                 self.out.inline(text);
                 self.out.keys.redacted(text, self.cx.redaction)
             }
@@ -261,15 +299,30 @@ impl Walker<'_, '_> {
     }
 
     /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "most values are small: a call would cost as much as what it does")]
     fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
         if redacted {
-            return self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
+            return self.withheld_name(value);
         }
         value.look(Captured { walker: self, value, level });
     }
 
+    #[cold]
+    #[inline(never)]
+    fn withheld_name<'f, V: Value<'f>>(&mut self, value: V) {
+        self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
+    }
+
+    /// As [`Self::child`], where values are rare.
+    #[inline(never)]
+    fn rare_child<'f, V: Value<'f>>(&mut self, value: V, level: u32) {
+        self.child(value, false, level);
+    }
+
     /// True if the value is to be written; if not, what stands in its place is written.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn admits<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo) -> bool {
         if info.redacted {
             self.withheld(info.id, Some(value), lay::REASON_REDACTED_TYPE);
@@ -282,6 +335,7 @@ impl Walker<'_, '_> {
         true
     }
 
+    #[inline(never)]
     fn value<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) {
         if !self.admits(value, info) {
             return;
@@ -314,7 +368,7 @@ impl Walker<'_, '_> {
             }
             View::Complex(real, imaginary) => {
                 self.fixed(lay::COMPLEX, id, value, real.to_bits());
-                self.out.buf.extend_from_slice(&imaginary.to_le_bytes());
+                self.out.buf.put(imaginary.to_le_bytes());
             }
             View::Decimal(digits) => {
                 self.head(lay::DECIMAL, id, Some(value));
@@ -325,15 +379,15 @@ impl Walker<'_, '_> {
                 let limit = if self.message { MESSAGE_BYTES } else { self.limits.length as usize };
                 let kept = bytes.get(..limit).unwrap_or(bytes);
                 self.sized(bytes.len(), kept.len());
-                self.out.buf.extend_from_slice(kept);
+                self.out.buf.extend(kept);
             }
             // In a message it is the list that expressions see.
             View::Named(len) if self.message => self.list(lay::LIST, value, id, len, level),
             View::Exception if self.message => {
                 self.head(lay::EXCEPTION, id, Some(value));
                 match value.message() {
-                    Some(message) => self.child(message, false, level),
-                    None => self.out.put(word(lay::NULL, NO_TYPE), []),
+                    Some(message) => self.rare_child(message, level),
+                    None => self.out.put(word(lay::NULL, NO_TYPE)),
                 }
             }
             View::Named(_) | View::Exception => self.object(value, id, level),
@@ -347,20 +401,33 @@ impl Walker<'_, '_> {
     }
 
     /// True if nothing more is to be read: the time is over or the record full.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn is_over(&mut self) -> bool {
         self.out.nodes = self.out.nodes.wrapping_add(1);
         if self.out.nodes.is_multiple_of(64) {
             self.look_at_clock();
         }
-        if self.out.buf.len() > SOFT_RECORD {
-            self.out.mark(lay::FLAG_FULL);
-            return true;
-        }
-        self.out.timed_out
+        self.is_stopped() && self.over()
+    }
+
+    /// As [`Self::is_over`], and no value is counted.
+    #[inline]
+    fn is_stopped(&self) -> bool {
+        self.out.buf.len() >= self.out.stop
     }
 
     #[cold]
+    #[inline(never)]
+    fn over(&mut self) -> bool {
+        if self.out.buf.len() > SOFT_RECORD {
+            self.out.mark(lay::FLAG_FULL);
+        }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
     fn look_at_clock(&mut self) {
         let now = self.cx.clock.coarse();
         let deadline = match self.cx.deadline {
@@ -368,7 +435,7 @@ impl Walker<'_, '_> {
             Deadline::After(time) => *self.out.deadline.get_or_insert(now.saturating_add(time)),
         };
         if now >= deadline {
-            self.out.timed_out = true;
+            self.out.stop = 0;
             self.out.mark(lay::FLAG_TIMEOUT);
         }
     }
@@ -376,7 +443,7 @@ impl Walker<'_, '_> {
     /// The word of a value, with the type's text if it has no number.
     #[inline]
     fn head<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: Option<V>) {
-        self.out.put(word(tag, id), []);
+        self.out.put(word(tag, id));
         if id == INLINE {
             self.inline_type(value);
         }
@@ -396,11 +463,12 @@ impl Walker<'_, '_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn fixed<'f, V: Value<'f>>(&mut self, tag: u8, id: u32, value: V, payload: u64) {
         if id == INLINE {
             self.head(tag, id, Some(value));
-            self.out.buf.extend_from_slice(&payload.to_le_bytes());
+            self.out.buf.put(payload.to_le_bytes());
         } else {
             self.out.put_scalar(word(tag, id), payload);
         }
@@ -417,39 +485,65 @@ impl Walker<'_, '_> {
         }
     }
 
-    #[inline]
+    /// A text that the host knows to be ASCII.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
+    fn ascii<'f, V: Value<'f>>(&mut self, text: &str, id: u32, value: V, level: u32) {
+        match Short::of(text.as_bytes()) {
+            Some(short) => self.short(short, text, id, value, level),
+            None => self.long(text, id, value, level),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
+    fn short<'f, V: Value<'f>>(&mut self, short: Short, text: &str, id: u32, value: V, level: u32) {
+        // No limit of a message is so low.
+        if id == INLINE || short.len() > self.limits.length as usize || self.out.buf.len() > ROOMY {
+            return self.long(text, id, value, level);
+        }
+        self.out.put_short(word(lay::STR_UTF8, id), short);
+    }
+
+    /// As [`Self::ascii`], of any length.
+    #[inline(never)]
+    fn long<'f, V: Value<'f>>(&mut self, text: &str, id: u32, value: V, level: u32) {
+        let kept = text.get(..self.most(level)).unwrap_or(text);
+        self.sized_head(lay::STR_UTF8, id, value, text.len(), kept.len() as u32);
+        self.out.buf.extend(kept.as_bytes());
+    }
+
+    #[inline(never)]
     fn string<'f, V: Value<'f>>(&mut self, text: Text<'_>, id: u32, value: V, level: u32) {
         let (kept, total) = cut(text, self.most(level), self.message);
         if let Text::Utf8(kept) = kept {
             self.sized_head(lay::STR_UTF8, id, value, total, kept.len() as u32);
-            self.out.buf.extend_from_slice(kept.as_bytes());
+            self.out.buf.extend(kept.as_bytes());
             return;
         }
         self.head(string_tag(text), id, Some(value));
         self.units(kept, total);
     }
 
+    #[cold]
+    #[inline(never)]
     fn withheld<'f, V: Value<'f>>(&mut self, id: u32, value: Option<V>, reason: u8) {
         // A type with a number has its name from there, and the value is not looked at.
         let tag = value.filter(|_| id == NO_TYPE).map_or(lay::WITHHELD, |value| tag_of(value.view()));
         self.head(lay::WITHHELD, id, value);
-        self.out.buf.extend_from_slice(&[reason, tag]);
+        self.out.buf.put([reason, tag]);
     }
 
     #[inline]
     fn sized(&mut self, total: usize, kept: usize) {
-        self.out.buf.extend_from_slice(&(total as u64).to_le_bytes());
-        self.out.buf.extend_from_slice(&(kept as u32).to_le_bytes());
+        self.out.buf.put((total as u64).to_le_bytes());
+        self.out.buf.put((kept as u32).to_le_bytes());
     }
 
     /// Units of a text that are kept.
     #[inline]
     fn most(&self, level: u32) -> usize {
-        let limit = match (self.message, level) {
-            (false, _) => self.limits.length as usize,
-            (true, 0) => MESSAGE_LENGTH,
-            (true, _) => MESSAGE.length as usize,
-        };
+        let limit = if self.message && level == 0 { MESSAGE_LENGTH } else { self.limits.length as usize };
         // A probe may ask for more than a record holds.
         limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4)
     }
@@ -469,10 +563,10 @@ impl Walker<'_, '_> {
         self.sized(total, bytes);
         let buf = &mut self.out.buf;
         match kept {
-            Text::Utf8(text) => buf.extend_from_slice(text.as_bytes()),
-            Text::Latin1(units) => buf.extend_from_slice(units),
-            Text::Ucs2(units) | Text::Utf16(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
-            Text::Ucs4(units) => buf.extend(units.iter().flat_map(|unit| unit.to_le_bytes())),
+            Text::Utf8(text) => buf.extend(text.as_bytes()),
+            Text::Latin1(units) => buf.extend(units),
+            Text::Ucs2(units) | Text::Utf16(units) => buf.numbers(units.iter().map(|unit| unit.to_le_bytes())),
+            Text::Ucs4(units) => buf.numbers(units.iter().map(|unit| unit.to_le_bytes())),
         }
     }
 
@@ -492,11 +586,11 @@ impl Walker<'_, '_> {
         }
         let kept = digits.get(dropped..).unwrap_or_default();
         let buf = &mut self.out.buf;
-        buf.extend_from_slice(&[u8::from(big.negative), width as u8]);
-        buf.extend_from_slice(&bits.to_le_bytes());
-        buf.extend_from_slice(&(dropped as u32).to_le_bytes());
-        buf.extend_from_slice(&(kept.len() as u32).to_le_bytes());
-        buf.extend(kept.iter().flat_map(|digit| digit.to_le_bytes()));
+        buf.put([u8::from(big.negative), width as u8]);
+        buf.put(bits.to_le_bytes());
+        buf.put((dropped as u32).to_le_bytes());
+        buf.put((kept.len() as u32).to_le_bytes());
+        buf.numbers(kept.iter().map(|digit| digit.to_le_bytes()));
     }
 
     fn decimal(&mut self, decimal: DecimalDigits<'_>) {
@@ -504,11 +598,11 @@ impl Walker<'_, '_> {
         let dropped = used.saturating_sub(DECIMAL_WORDS);
         let kept = decimal.words.get(dropped..used).unwrap_or_default();
         let buf = &mut self.out.buf;
-        buf.push(u8::from(decimal.negative));
-        buf.extend_from_slice(&decimal.exponent.to_le_bytes());
-        buf.extend_from_slice(&(dropped as u32).to_le_bytes());
-        buf.extend_from_slice(&(kept.len() as u32).to_le_bytes());
-        buf.extend(kept.iter().flat_map(|word| word.to_le_bytes()));
+        buf.put([u8::from(decimal.negative)]);
+        buf.put(decimal.exponent.to_le_bytes());
+        buf.put((dropped as u32).to_le_bytes());
+        buf.put((kept.len() as u32).to_le_bytes());
+        buf.numbers(kept.iter().map(|word| word.to_le_bytes()));
     }
 
     fn label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
@@ -537,8 +631,8 @@ impl Walker<'_, '_> {
             end -= 1;
         }
         let label = label.get(..end).unwrap_or_default();
-        self.out.buf.extend_from_slice(&(label.len() as u32).to_le_bytes());
-        self.out.buf.extend_from_slice(label.as_bytes());
+        self.out.buf.put((label.len() as u32).to_le_bytes());
+        self.out.buf.extend(label.as_bytes());
         // A host may have put a long text there once.
         self.out.label.shrink_to(64 * 1024);
     }
@@ -566,7 +660,7 @@ impl Walker<'_, '_> {
     #[inline]
     fn close(&mut self, open: &Open) {
         let end = open.count | u32::from(open.reason) << 24;
-        self.out.patch(open.at, &end.to_le_bytes());
+        self.out.buf.patch(open.at, end.to_le_bytes());
     }
 
     /// A container that changed under our eyes is given empty: what was read may never have been there together.
@@ -583,6 +677,7 @@ impl Walker<'_, '_> {
         len == 0 && !self.message && self.opens(level) && Self::has_fields(value)
     }
 
+    #[inline(never)]
     fn list<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32, len: usize, level: u32) {
         if self.only_fields(value, len, level) {
             return self.object(value, id, level);
@@ -595,7 +690,7 @@ impl Walker<'_, '_> {
             let mut walk = Walk::Complete;
             if max > 0 {
                 walk = value.elements(|element| {
-                    if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                    if self.is_stopped() {
                         open.reason = lay::REASON_TIMEOUT;
                         return ControlFlow::Break(());
                     }
@@ -609,6 +704,7 @@ impl Walker<'_, '_> {
         self.close(&open);
     }
 
+    #[inline(never)]
     fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
         if self.only_fields(value, len, level) {
             return self.object(value, id, level);
@@ -621,7 +717,7 @@ impl Walker<'_, '_> {
             let mut walk = Walk::Complete;
             if max > 0 {
                 walk = value.entries(|key, value| {
-                    if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+                    if self.is_stopped() {
                         open.reason = lay::REASON_TIMEOUT;
                         return ControlFlow::Break(());
                     }
@@ -646,16 +742,18 @@ impl Walker<'_, '_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
         let redacted = key.look(Key { walker: self, value: key, level });
         self.child(value, redacted, level);
     }
 
+    #[inline(never)]
     fn object<'f, V: Value<'f>>(&mut self, value: V, id: u32, level: u32) {
         if id == INLINE {
             self.head(lay::OBJECT, id, Some(value));
-            self.out.buf.extend_from_slice(&[0; 4]);
+            self.out.buf.put([0; 4]);
         } else {
             self.out.put_counted(word(lay::OBJECT, id), 0);
         }
@@ -674,7 +772,7 @@ impl Walker<'_, '_> {
                 open.reason = lay::REASON_FIELD_COUNT;
                 return ControlFlow::Break(());
             }
-            if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+            if self.is_stopped() {
                 open.reason = lay::REASON_TIMEOUT;
                 return ControlFlow::Break(());
             }
@@ -687,7 +785,7 @@ impl Walker<'_, '_> {
                     self.withheld(NO_TYPE, None::<V>, lay::REASON_TEXT);
                     self.out.inline(Text::Utf8(reason));
                 }
-                Child::Computed | Child::Absent => self.out.put(word(lay::COMPUTED, NO_TYPE), []),
+                Child::Computed | Child::Absent => self.out.put(word(lay::COMPUTED, NO_TYPE)),
             }
             ControlFlow::Continue(())
         });
@@ -712,25 +810,25 @@ impl Walker<'_, '_> {
     /// A value of the host, or one that an expression made.
     fn operand<'f, V: Value<'f>>(&mut self, operand: &Operand<'f, V>, level: u32) {
         if let Operand::Host(value) = operand {
-            return self.child(*value, false, level);
+            return self.rare_child(*value, level);
         }
         if self.is_over() {
             return self.withheld(NO_TYPE, None::<V>, lay::REASON_TIMEOUT);
         }
         match operand {
-            Operand::Host(value) => self.child(*value, false, level),
-            Operand::Null => self.out.put(word(lay::NULL, NO_TYPE), []),
-            Operand::Bool(truth) => self.out.put(word(if *truth { lay::TRUE } else { lay::FALSE }, NO_TYPE), []),
-            Operand::Int(int) => self.out.put(word(lay::INT, NO_TYPE), int.to_le_bytes()),
-            Operand::Float(float) => self.out.put(word(lay::FLOAT, NO_TYPE), float.to_le_bytes()),
+            Operand::Host(value) => self.rare_child(*value, level),
+            Operand::Null => self.out.put(word(lay::NULL, NO_TYPE)),
+            Operand::Bool(truth) => self.out.put(word(if *truth { lay::TRUE } else { lay::FALSE }, NO_TYPE)),
+            Operand::Int(int) => self.out.put_scalar(word(lay::INT, NO_TYPE), int.cast_unsigned()),
+            Operand::Float(float) => self.out.put_scalar(word(lay::FLOAT, NO_TYPE), float.to_bits()),
             Operand::Big(big) => {
-                self.out.put(word(lay::BIG, NO_TYPE), []);
+                self.out.put(word(lay::BIG, NO_TYPE));
                 let negative = big.sign() == num_bigint::Sign::Minus;
                 let digits: smallvec::SmallVec<[u32; 64]> = big.iter_u32_digits().collect();
                 self.big(BigDigits { negative, digits: &digits, bits: 32 });
             }
             Operand::Text(text) => {
-                self.out.put(word(string_tag(*text), NO_TYPE), []);
+                self.out.put(word(string_tag(*text), NO_TYPE));
                 self.text(*text, level);
             }
             Operand::List(items) => {
@@ -743,7 +841,7 @@ impl Walker<'_, '_> {
             Operand::Set(items) => {
                 self.made(lay::SET, items.len(), level, |walker, index| {
                     if let Some(item) = items.get(index) {
-                        walker.child(*item, false, level + 1);
+                        walker.rare_child(*item, level + 1);
                     }
                 });
             }
@@ -759,7 +857,7 @@ impl Walker<'_, '_> {
 
     /// A container that an expression made.
     fn made(&mut self, tag: u8, len: usize, level: u32, mut child: impl FnMut(&mut Self, usize)) {
-        self.out.put(word(tag, NO_TYPE), []);
+        self.out.put(word(tag, NO_TYPE));
         let mut open = self.open(len);
         let max = self.limits.elements;
         if !self.opens(level) {
@@ -767,7 +865,7 @@ impl Walker<'_, '_> {
             return self.close(&open);
         }
         for index in 0..len.min(max as usize) {
-            if self.out.timed_out || self.out.buf.len() > SOFT_RECORD {
+            if self.is_stopped() {
                 open.reason = lay::REASON_TIMEOUT;
                 break;
             }

@@ -4,7 +4,8 @@
 //! The order of calls is that of the record: [`Writer::begin`], template values and failures, points with their sections
 //! and named values, the stack, [`Writer::finish`]. Nothing is allocated once the scratch has grown to its working size.
 
-use super::layout::{self as lay, HEADER, MAX_INLINE, word};
+use super::buffer::Buffer;
+use super::layout::{self as lay, HEADER, MAX_INLINE, SOFT_RECORD, word};
 use crate::capture::limits::STACK_FRAMES;
 use crate::capture::redact::Redaction;
 use crate::host::{Frame, Section, StackFrame, ThreadInfo};
@@ -95,7 +96,7 @@ impl Place {
 /// The scratch of a hit context. One hit at a time.
 #[derive(Debug)]
 pub struct Writer {
-    pub(crate) buf: Vec<u8>,
+    pub(crate) buf: Buffer,
     /// Verdicts on map keys.
     pub(crate) keys: KeyCache,
     /// Text of a scalar, on its way into the record.
@@ -104,14 +105,22 @@ pub struct Writer {
     pub(crate) nodes: u32,
     /// When the time of this point is over, if that is known by now.
     pub(crate) deadline: Option<u64>,
-    /// The time of this point is over.
-    pub(crate) timed_out: bool,
+    /// The size at which nothing more of this point is read: 0 once its time is over.
+    pub(crate) stop: usize,
     /// Why the open point is incomplete.
     pub(crate) point_reason: u8,
     /// Names in the open section.
     pub(crate) names: usize,
+    /// A failure, on its way into the record.
+    failure: Vec<u8>,
     flags: u32,
 }
+
+/// The largest size at which values are still read, plus one.
+const STOP: usize = SOFT_RECORD + 1;
+
+/// Memory that is kept from record to record.
+const KEPT: usize = 4 * lay::MAX_RECORD;
 
 impl Default for Writer {
     fn default() -> Self {
@@ -123,14 +132,15 @@ impl Writer {
     /// An empty scratch.
     pub fn new() -> Self {
         Writer {
-            buf: Vec::with_capacity(16 * 1024),
+            buf: Buffer::new(16 * 1024),
             keys: KeyCache::new(),
             label: String::with_capacity(256),
             nodes: 0,
             deadline: None,
-            timed_out: false,
+            stop: STOP,
             point_reason: lay::REASON_NONE,
             names: 0,
+            failure: Vec::new(),
             flags: 0,
         }
     }
@@ -138,42 +148,42 @@ impl Writer {
     /// Begins a record; whatever was in the scratch is gone.
     #[inline]
     pub fn begin(&mut self, header: &Header) {
-        self.buf.clear();
-        // One large record must not hold its memory for ever.
-        if self.buf.capacity() > 4 * lay::MAX_RECORD {
-            self.buf.shrink_to(4 * lay::MAX_RECORD);
-        }
+        self.buf.clear(KEPT);
         self.nodes = 0;
-        self.deadline = None;
-        self.timed_out = false;
-        self.point_reason = lay::REASON_NONE;
+        self.reset_point();
         self.flags = if header.duration.is_some() { lay::FLAG_DURATION } else { 0 };
-        self.buf.extend_from_slice(&[0; HEADER]);
-        let Some(bytes) = self.buf.first_chunk_mut::<HEADER>() else { return };
-        let mut set = |at: usize, value: &[u8]| {
-            if let Some(place) = bytes.get_mut(at..at + value.len()) {
-                place.copy_from_slice(value);
-            }
-        };
-        set(lay::AT_MAGIC, &lay::MAGIC.to_le_bytes());
-        set(lay::AT_LAYOUT, &lay::LAYOUT_HASH.to_le_bytes());
-        set(lay::AT_PROBE, &header.probe.to_le_bytes());
-        set(lay::AT_REVISION, &header.revision.to_le_bytes());
-        set(lay::AT_WALL, &header.wall.to_le_bytes());
-        set(lay::AT_MONOTONIC, &header.monotonic.to_le_bytes());
-        set(lay::AT_EVENT, &header.event_id);
-        set(lay::AT_THREAD, &header.thread.id.to_le_bytes());
-        set(lay::AT_TRACE_HIGH, &((header.trace_id >> 64) as u64).to_le_bytes());
-        set(lay::AT_TRACE_LOW, &(header.trace_id as u64).to_le_bytes());
-        set(lay::AT_SPAN, &header.span_id.to_le_bytes());
-        set(lay::AT_DURATION, &header.duration.unwrap_or(0).to_le_bytes());
-        set(lay::AT_THREAD_NAME, &header.thread.name.to_le_bytes());
+        self.buf.write::<HEADER>(HEADER, |bytes| {
+            // All bytes of the header; the length and the flags come at the end.
+            set(bytes, lay::AT_MAGIC, lay::MAGIC.to_le_bytes());
+            set(bytes, lay::AT_LAYOUT, lay::LAYOUT_HASH.to_le_bytes());
+            set(bytes, lay::AT_LENGTH, [0; 4]);
+            set(bytes, lay::AT_PROBE, header.probe.to_le_bytes());
+            set(bytes, lay::AT_REVISION, header.revision.to_le_bytes());
+            set(bytes, lay::AT_WALL, header.wall.to_le_bytes());
+            set(bytes, lay::AT_MONOTONIC, header.monotonic.to_le_bytes());
+            set(bytes, lay::AT_EVENT, header.event_id);
+            set(bytes, lay::AT_THREAD, header.thread.id.to_le_bytes());
+            set(bytes, lay::AT_TRACE_HIGH, ((header.trace_id >> 64) as u64).to_le_bytes());
+            set(bytes, lay::AT_TRACE_LOW, (header.trace_id as u64).to_le_bytes());
+            set(bytes, lay::AT_SPAN, header.span_id.to_le_bytes());
+            set(bytes, lay::AT_DURATION, header.duration.unwrap_or(0).to_le_bytes());
+            set(bytes, lay::AT_THREAD_NAME, header.thread.name.to_le_bytes());
+            set(bytes, lay::AT_FLAGS, [0; 4]);
+        });
+    }
+
+    /// Time and limits are counted anew.
+    #[inline]
+    fn reset_point(&mut self) {
+        self.deadline = None;
+        self.stop = STOP;
+        self.point_reason = lay::REASON_NONE;
     }
 
     /// Sets the duration of a method once it is known.
     pub fn set_duration(&mut self, nanoseconds: u64) {
         self.flags |= lay::FLAG_DURATION;
-        self.patch(lay::AT_DURATION, &nanoseconds.to_le_bytes());
+        self.buf.patch(lay::AT_DURATION, nanoseconds.to_le_bytes());
     }
 
     /// Makes this an evaluation-error event: it carries no captures, whatever is written after.
@@ -200,13 +210,13 @@ impl Writer {
         if self.buf.len() > lay::HARD_RECORD {
             return self.mark(lay::FLAG_FULL);
         }
-        self.put(word(lay::ITEM_FAILURE, place.argument()), [0; 4]);
-        let start = self.buf.len();
-        encode(&mut self.buf);
+        self.failure.clear();
+        encode(&mut self.failure);
         // A failure is small; a longer one would be a mistake of ours and must not break the record's bound.
-        self.buf.truncate(start + MAX_INLINE);
-        let length = (self.buf.len() - start) as u32;
-        self.patch(start - 4, &length.to_le_bytes());
+        self.failure.truncate(MAX_INLINE);
+        let length = self.failure.len() as u32;
+        self.put_counted(word(lay::ITEM_FAILURE, place.argument()), length);
+        self.buf.extend(&self.failure);
     }
 
     /// Opens a capture point. Its time is counted afresh.
@@ -216,10 +226,8 @@ impl Writer {
             Point::Return => (lay::POINT_RETURN, 0),
             Point::Line(line) => (lay::POINT_LINE, line),
         };
-        self.deadline = None;
-        self.timed_out = false;
-        self.point_reason = lay::REASON_NONE;
-        self.put(word(lay::ITEM_POINT, u32::from(kind)), line.to_le_bytes());
+        self.reset_point();
+        self.put_counted(word(lay::ITEM_POINT, u32::from(kind)), line);
     }
 
     /// Opens a section of the open point. An empty section shows as `{}`; one never opened does not show.
@@ -238,12 +246,12 @@ impl Writer {
 
     fn section_code(&mut self, code: u8) {
         self.names = 0;
-        self.put(word(lay::ITEM_SECTION, u32::from(code)), []);
+        self.put(word(lay::ITEM_SECTION, u32::from(code)));
     }
 
     /// Ends the open point.
     pub fn end_point(&mut self) {
-        self.put(word(lay::ITEM_END_POINT, u32::from(self.point_reason)), []);
+        self.put(word(lay::ITEM_END_POINT, u32::from(self.point_reason)));
     }
 
     /// Writes the hit's stack.
@@ -258,80 +266,74 @@ impl Writer {
     #[inline]
     pub(crate) fn open_frames(&mut self) -> Frames<'_> {
         let start = self.buf.len();
-        self.put(word(lay::ITEM_STACK, 0), []);
+        self.put(word(lay::ITEM_STACK, 0));
         Frames { out: self, start, count: 0 }
     }
 
     /// Sets a half-written record aside: between entry and return of a method other hits use the scratch.
     pub fn suspend(&mut self) -> Suspended {
-        Suspended { bytes: self.buf.as_slice().into(), flags: self.flags }
+        Suspended { bytes: self.buf.bytes().into(), flags: self.flags }
     }
 
     /// Goes on with a record set aside.
     pub fn resume(&mut self, record: &Suspended) {
-        self.buf.clear();
-        self.buf.extend_from_slice(&record.bytes);
+        self.buf.clear(KEPT);
+        self.buf.extend(&record.bytes);
         self.flags = record.flags;
         self.nodes = 0;
-        self.deadline = None;
-        self.timed_out = false;
-        self.point_reason = lay::REASON_NONE;
+        self.reset_point();
     }
 
     /// Ends the record and lends its bytes.
     #[inline]
     pub fn finish(&mut self) -> &[u8] {
-        self.put(word(lay::ITEM_END, 0), []);
-        let length = self.buf.len() as u32;
-        self.patch(lay::AT_LENGTH, &length.to_le_bytes());
-        let flags = self.flags;
-        self.patch(lay::AT_FLAGS, &flags.to_le_bytes());
-        &self.buf
+        self.put(word(lay::ITEM_END, 0));
+        self.buf.patch(lay::AT_LENGTH, (self.buf.len() as u32).to_le_bytes());
+        self.buf.patch(lay::AT_FLAGS, self.flags.to_le_bytes());
+        self.buf.bytes()
     }
 
+    /// A word alone.
     #[inline]
-    pub(crate) fn put<const N: usize>(&mut self, word: u32, payload: [u8; N]) {
-        self.buf.extend_from_slice(&word.to_le_bytes());
-        if N > 0 {
-            self.buf.extend_from_slice(&payload);
-        }
+    pub(crate) fn put(&mut self, word: u32) {
+        self.buf.put(word.to_le_bytes());
     }
 
-    /// As [`Writer::put`] with two numbers more. They are put together as one number and not as an array: bytes that are
-    /// written one by one and read back as a whole make the processor wait.
+    /// A word and two numbers more. They are put together as one number and not as an array: bytes that are written one
+    /// by one and read back as a whole make the processor wait.
     #[inline]
     pub(crate) fn put_sized(&mut self, word: u32, size: u64, last: u32) {
-        let whole = u128::from(word) | u128::from(size) << 32 | u128::from(last) << 96;
-        self.buf.extend_from_slice(&whole.to_le_bytes());
+        self.buf.put(sized(word, size, last));
     }
 
-    /// As [`Writer::put`] with a scalar of eight bytes.
+    /// A word and a scalar of eight bytes.
     #[inline]
     pub(crate) fn put_scalar(&mut self, word: u32, scalar: u64) {
-        let end = self.buf.len() + 12;
-        let whole = u128::from(word) | u128::from(scalar) << 32;
-        self.buf.extend_from_slice(&whole.to_le_bytes());
-        self.buf.truncate(end);
+        self.buf.write(12, move |piece: &mut [u8; 16]| *piece = sized(word, scalar, 0));
     }
 
-    /// As [`Writer::put`] with one number more.
+    /// A word and a number more.
     #[inline]
     pub(crate) fn put_counted(&mut self, word: u32, count: u32) {
-        let whole = u64::from(word) | u64::from(count) << 32;
-        self.buf.extend_from_slice(&whole.to_le_bytes());
+        self.buf.put(pair(word, count));
     }
 
-    #[inline]
-    pub(crate) fn patch(&mut self, at: usize, value: &[u8]) {
-        if let Some(place) = self.buf.get_mut(at..at + value.len()) {
-            place.copy_from_slice(value);
-        }
+    /// The word of a string, with its size, and its text, which is short.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the text stays in registers")]
+    pub(crate) fn put_short(&mut self, word: u32, text: Short) {
+        let Short { first, second, length } = text;
+        self.buf.write(16 + length, move |piece: &mut [u8; 16 + SHORT]| {
+            set(piece, 0, sized(word, length as u64, length as u32));
+            set(piece, 16, first.to_le_bytes());
+            set(piece, 24, second.to_le_bytes());
+        });
     }
 
     /// Text that stands inline, as UTF-8, cut to [`MAX_INLINE`] bytes.
     pub(crate) fn inline(&mut self, text: Text<'_>) {
         let start = self.buf.len();
-        self.buf.extend_from_slice(&[0; 2]);
+        self.buf.put([0; 2]);
         for point in text.code_points() {
             let letter = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
             let mut utf8 = [0; 4];
@@ -339,10 +341,10 @@ impl Writer {
             if self.buf.len() - start - 2 + utf8.len() > MAX_INLINE {
                 break;
             }
-            self.buf.extend_from_slice(utf8);
+            self.buf.extend(utf8);
         }
         let length = (self.buf.len() - start - 2) as u16;
-        self.patch(start, &length.to_le_bytes());
+        self.buf.patch(start, length.to_le_bytes());
     }
 }
 
@@ -361,14 +363,13 @@ impl Frames<'_> {
             return ControlFlow::Break(());
         }
         self.count += 1;
-        let whole = u64::from(frame.code) | u64::from(frame.position) << 32;
-        self.out.buf.extend_from_slice(&whole.to_le_bytes());
+        self.out.put_counted(frame.code, frame.position);
         ControlFlow::Continue(())
     }
 
     #[inline]
     pub(crate) fn close(self) {
-        self.out.patch(self.start, &word(lay::ITEM_STACK, self.count as u32).to_le_bytes());
+        self.out.buf.patch(self.start, word(lay::ITEM_STACK, self.count as u32).to_le_bytes());
     }
 }
 
@@ -379,12 +380,61 @@ pub struct Suspended {
     flags: u32,
 }
 
+/// Bytes of a text that is short.
+pub(crate) const SHORT: usize = 16;
+
+/// A short text as two words, zero behind its end: they stay in registers from the look at its verdict to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    first: u64,
+    second: u64,
+    length: usize,
+}
+
+impl Short {
+    /// `None`: it is not short.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see the type")]
+    pub(crate) fn of(bytes: &[u8]) -> Option<Short> {
+        let length = bytes.len();
+        let at = |index: usize| 8 * index as u32;
+        let (first, second) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            _ if length > SHORT => return None,
+            // The two halves may overlap: what stands in both counts once.
+            (Some(head), Some(tail)) => {
+                (u64::from_le_bytes(*head), u64::from_le_bytes(*tail).checked_shr(at(SHORT - length)).unwrap_or(0))
+            }
+            _ => match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
+                (Some(head), Some(tail), _) => {
+                    let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+                    (u64::from(head) | u64::from(tail) << at((length - 4) & 3), 0)
+                }
+                (_, _, [one, .., last]) => {
+                    let middle = bytes.get(length / 2).copied().unwrap_or(0);
+                    let tail = u64::from(middle) << at((length / 2) & 3) | u64::from(*last) << at((length - 1) & 3);
+                    (u64::from(*one) | tail, 0)
+                }
+                (_, _, [one]) => (u64::from(*one), 0),
+                _ => (0, 0),
+            },
+        };
+        Some(Short { first, second, length })
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.length
+    }
+}
+
 const KEY_SLOTS: usize = 4096;
+/// Bytes of the longest key whose verdict is kept.
 const KEY_BYTES: usize = 32;
 
 /// The redaction verdicts of map keys, which are never interned: a fixed number of slots, each verified by the full key.
 pub(crate) struct KeyCache {
-    slots: Box<[KeySlot]>,
+    slots: Box<[KeySlot; KEY_SLOTS]>,
 }
 
 #[derive(Clone, Copy)]
@@ -395,48 +445,30 @@ struct KeySlot {
     redacted: bool,
 }
 
-/// Up to eight bytes as a word.
-#[inline]
-fn short_word(bytes: &[u8]) -> u64 {
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (Some(head), Some(tail)) => {
-            u64::from(u32::from_le_bytes(*head))
-                | u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4).min(4))
-        }
-        _ => match *bytes {
-            [a] => u64::from(a),
-            [a, b] => u64::from(a) | u64::from(b) << 8,
-            [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
-            _ => 0,
-        },
-    }
-}
+const NO_KEY: KeySlot = KeySlot { words: [0; KEY_BYTES / 8], length: 0, redacted: false };
 
-/// A key of at most [`KEY_BYTES`] bytes as words, zero behind its end; they stay in registers.
-#[inline]
+/// A key as words, zero behind its end; `None` if it is long.
 fn words_of(bytes: &[u8]) -> Option<[u64; KEY_BYTES / 8]> {
-    if bytes.len() > KEY_BYTES {
-        return None;
-    }
-    let Some((first, rest)) = bytes.split_first_chunk::<8>() else { return Some([short_word(bytes), 0, 0, 0]) };
-    let a = u64::from_le_bytes(*first);
-    let Some((second, rest)) = rest.split_first_chunk::<8>() else { return Some([a, short_word(rest), 0, 0]) };
-    let b = u64::from_le_bytes(*second);
-    let Some((third, rest)) = rest.split_first_chunk::<8>() else { return Some([a, b, short_word(rest), 0]) };
-    Some([a, b, u64::from_le_bytes(*third), short_word(rest)])
+    let (head, tail) = bytes.split_at_checked(SHORT).unwrap_or((bytes, &[]));
+    let (head, tail) = (Short::of(head)?, Short::of(tail)?);
+    Some([head.first, head.second, tail.first, tail.second])
 }
 
-/// Set in the words of a text that is not ASCII.
-const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
+/// The place of a key.
+#[inline]
+fn slot_of([a, b, c, d]: [u64; KEY_BYTES / 8], length: usize) -> usize {
+    let mixed = a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47) ^ length as u64;
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % KEY_SLOTS
+}
 
 impl KeyCache {
     fn new() -> Self {
-        let empty = KeySlot { words: [0; KEY_BYTES / 8], length: 0, redacted: false };
-        KeyCache { slots: vec![empty; KEY_SLOTS].into_boxed_slice() }
+        // Not made on the stack, which may be small.
+        let slots = vec![NO_KEY; KEY_SLOTS].into_boxed_slice().try_into();
+        KeyCache { slots: slots.unwrap_or_else(|_| Box::new([NO_KEY; KEY_SLOTS])) }
     }
 
     /// The verdict on a key.
-    #[inline]
     pub(crate) fn redacted(&mut self, key: Text<'_>, redaction: &Redaction) -> bool {
         let bytes = match key {
             Text::Utf8(text) => text.as_bytes(),
@@ -444,23 +476,53 @@ impl KeyCache {
             _ => return redaction.name_text(key),
         };
         // Long keys are rare; beyond ASCII the same bytes are different texts in the two storages.
-        let Some(words) = words_of(bytes) else { return redaction.name_text(key) };
-        let [a, b, c, d] = words;
-        if (a | b | c | d) & NOT_ASCII != 0 {
-            return redaction.name_text(key);
+        let Some(words) = words_of(bytes).filter(|_| bytes.is_ascii()) else { return redaction.name_text(key) };
+        let length = bytes.len() as u8 + 1;
+        let slot = &mut self.slots[slot_of(words, bytes.len())];
+        if slot.words != words || slot.length != length {
+            *slot = KeySlot { words, length, redacted: redaction.name_text(key) };
         }
-        let mixed = (a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47) ^ bytes.len() as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let Some(slot) = self.slots.get_mut((mixed >> 40) as usize % KEY_SLOTS) else {
-            return redaction.name_text(key);
-        };
-        let [ka, kb, kc, kd] = slot.words;
-        let differs = (ka ^ a) | (kb ^ b) | (kc ^ c) | (kd ^ d);
-        if usize::from(slot.length) == bytes.len() + 1 && differs == 0 {
+        slot.redacted
+    }
+
+    /// As [`Self::redacted`], of a key in ASCII that is short.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the key stays in registers")]
+    pub(crate) fn short(&mut self, short: Short, key: &str, redaction: &Redaction) -> bool {
+        let Short { first, second, length } = short;
+        let slot = &self.slots[slot_of([first, second, 0, 0], length)];
+        // Words behind a short key's end are zero, and its length is that of no longer one.
+        if slot.words[0] == first && slot.words[1] == second && usize::from(slot.length) == length + 1 {
             return slot.redacted;
         }
-        *slot = KeySlot { words, length: bytes.len() as u8 + 1, redacted: redaction.name_text(key) };
-        slot.redacted
+        self.first_seen(key, redaction)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_seen(&mut self, key: &str, redaction: &Redaction) -> bool {
+        self.redacted(Text::Utf8(key), redaction)
+    }
+}
+
+/// A word and two numbers.
+#[inline]
+fn sized(word: u32, size: u64, last: u32) -> [u8; 16] {
+    (u128::from(word) | u128::from(size) << 32 | u128::from(last) << 96).to_le_bytes()
+}
+
+/// Two numbers.
+#[inline]
+fn pair(first: u32, second: u32) -> [u8; 8] {
+    (u64::from(first) | u64::from(second) << 32).to_le_bytes()
+}
+
+/// Puts a part at its place.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the place is a constant, so that nothing is left to be checked")]
+fn set<const N: usize, const PART: usize>(piece: &mut [u8; N], at: usize, part: [u8; PART]) {
+    if let Some(place) = piece.get_mut(at..at + PART) {
+        place.copy_from_slice(&part);
     }
 }
 
@@ -472,7 +534,7 @@ impl std::fmt::Debug for KeyCache {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEY_BYTES, KeyCache, words_of};
+    use super::{KEY_BYTES, KeyCache, SHORT, Short, Writer, words_of};
     use crate::capture::redact::Redaction;
     use crate::text::Text;
     use std::collections::HashMap;
@@ -494,12 +556,35 @@ mod tests {
     }
 
     #[test]
+    fn words_are_the_text() {
+        let text: Vec<u8> = (1..=SHORT as u8).collect();
+        for length in 0..=SHORT {
+            let mut writer = Writer::new();
+            writer.put_short(7, Short::of(&text[..length]).unwrap());
+            let mut expected = vec![7, 0, 0, 0, length as u8, 0, 0, 0, 0, 0, 0, 0, length as u8, 0, 0, 0];
+            expected.extend(&text[..length]);
+            assert_eq!(writer.buf.bytes(), expected);
+        }
+        assert_eq!(Short::of(&[1; SHORT + 1]), None);
+    }
+
+    #[test]
     fn a_million_keys_get_the_verdict_of_the_rules() {
         let redaction = Redaction::default();
         let mut cache = KeyCache::new();
         for n in 0..1_000_000_u32 {
-            let key = if n % 7 == 0 { "pass_word".to_owned() } else { format!("k{n}") };
-            assert_eq!(cache.redacted(Text::Utf8(&key), &redaction), n % 7 == 0, "{key}");
+            let redacted = n % 7 == 0;
+            let key = match n % 14 {
+                0 => "pass_word".to_owned(),
+                7 => "__X-Forwarded.For__".to_lowercase(),
+                _ => format!("k{n}"),
+            };
+            let expected = redaction.name(&key);
+            assert!(expected == redacted || n % 14 == 7, "{key}");
+            assert_eq!(cache.redacted(Text::Utf8(&key), &redaction), expected, "{key}");
+            if let Some(short) = Short::of(key.as_bytes()) {
+                assert_eq!(cache.short(short, &key, &redaction), expected, "{key}");
+            }
         }
     }
 }
