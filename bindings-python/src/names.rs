@@ -172,8 +172,14 @@ pub fn thread(id: u64, find: impl FnOnce() -> Option<u32>) -> ThreadInfo {
         if asked > 0 && (info.name != ThreadInfo::UNNAMED || asked >= MOST_ASKED) {
             return info;
         }
-        let info = ThreadInfo { id, name: find().unwrap_or(ThreadInfo::UNNAMED) };
+        let info = ThreadInfo { id, name: named(find) };
         kept.set((session, asked + 1, info));
         info
     })
+}
+
+#[cold]
+#[inline(never)]
+fn named(find: impl FnOnce() -> Option<u32>) -> u32 {
+    find().unwrap_or(ThreadInfo::UNNAMED)
 }

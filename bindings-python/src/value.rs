@@ -437,7 +437,6 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
 }
 
 /// What most values are is told here, the rest by [`other_view`].
-#[inline]
 fn view(object: Ref<'_>, facts: Facts) -> View<'_> {
     match facts.kind {
         // SAFETY: a live int.
@@ -498,6 +497,14 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         Kind::Iterator => View::Iterator,
         Kind::Opaque => View::Opaque,
         Kind::Scalar(_) => View::Scalar,
+    }
+}
+
+#[inline(never)]
+fn other_text<'f, L: Look<'f>>(object: Ref<'f>, info: TypeInfo, look: L) -> L::Out {
+    match object.text() {
+        Some(text) => look.text(info, text),
+        None => look.view(info, View::Opaque),
     }
 }
 
@@ -583,7 +590,20 @@ impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
     fn view(self) -> View<'f> {
         match self {
-            PyValue::Object(object) => view(object, classes::facts(object.class())),
+            PyValue::Object(object) => {
+                // The plainest are told by their address alone.
+                if object.is_exactly(&raw const ffi::PyLong_Type) {
+                    // SAFETY: a live int.
+                    return match unsafe { object::small_int(object.pointer()) } {
+                        Some(value) => View::Int(value),
+                        None => view_int(object),
+                    };
+                }
+                if object.is_exactly(&raw const ffi::PyList_Type) {
+                    return View::List(object.list().len());
+                }
+                view(object, classes::facts(object.class()))
+            }
             PyValue::Bool(value) => View::Bool(value != 0),
             PyValue::Int(value) => View::Int(value),
             PyValue::Wide(digits) => View::Big(BigDigits { negative: false, digits, bits: 32 }),
@@ -592,7 +612,8 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "who looks is told by a branch, and not by a value in memory")]
     fn look<L: Look<'f>>(self, look: L) -> L::Out {
         let PyValue::Object(object) = self else { return look.view(self.type_info(), self.view()) };
         if object.is_exactly(&raw const ffi::PyLong_Type) {
@@ -605,9 +626,10 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
         if object.is_exactly(&raw const ffi::PyUnicode_Type) {
             let info = classes::builtin(object, Builtin::Str);
-            return match object.text() {
-                Some(text) => look.text(info, text),
-                None => look.view(info, View::Opaque),
+            // SAFETY: a live `str`.
+            return match unsafe { object.ascii() } {
+                Some(text) => look.ascii(info, text),
+                None => other_text(object, info, look),
             };
         }
         if object.is_exactly(&raw const ffi::PyDict_Type) {
@@ -632,10 +654,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             return look.view(info, view(object, facts));
         }
         match facts.kind {
-            Kind::Str => match object.text() {
-                Some(text) => look.text(info, text),
-                None => look.view(info, View::Opaque),
-            },
+            Kind::Str => other_text(object, info, look),
             Kind::Dict => look.map(info, object.dict_len()),
             Kind::List => look.list(info, object.list().len()),
             Kind::Tuple => look.list(info, object.tuple().len()),
