@@ -366,6 +366,10 @@ impl HitContext {
         let walk = walk_context(process);
         for (index, segment) in log.template.segments.iter().enumerate() {
             let Segment::Expression(expression) = segment else { continue };
+            if let Some(value) = eval::read(expression, &live.probe.symbols, scope, &budget) {
+                walk::message_value(writer, &walk, index as u16, value);
+                continue;
+            }
             match eval::evaluate(expression, &live.probe.symbols, scope, &mut budget) {
                 Ok(operand) => walk::message(writer, &walk, index as u16, &operand),
                 Err(failure) => {

@@ -81,6 +81,17 @@ pub enum Measured {
     Float(f64),
 }
 
+/// The value of an expression that only reads one, if it is there. Otherwise [`evaluate`] says what it is.
+#[inline]
+pub fn read<'f, F: Frame<'f>>(
+    expression: &'f Expression,
+    symbols: &'f [String],
+    scope: &Scope<'_, F, F::Value>,
+    budget: &Budget<'_>,
+) -> Option<F::Value> {
+    quick::read(expression, symbols, scope, budget)
+}
+
 /// Evaluates an expression.
 #[inline]
 pub fn evaluate<'f, F: Frame<'f>>(
@@ -89,8 +100,8 @@ pub fn evaluate<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &mut Budget<'_>,
 ) -> Result<Operand<'f, F::Value>, Failure> {
-    if let Some(operand) = quick::operand(expression, symbols, scope, budget) {
-        return Ok(operand);
+    if let Some(value) = quick::read(expression, symbols, scope, budget) {
+        return Ok(Operand::Host(value));
     }
     run(expression, symbols, scope, budget)
 }

@@ -6,7 +6,7 @@
 
 use super::super::Expression;
 use super::super::target::{Arg, Comparison, Constant, Op, Program};
-use super::{Budget, Operand, Scope};
+use super::{Budget, Scope};
 use crate::host::{Child, Frame, Symbol, Value, View};
 use crate::text::Text;
 use std::cmp::Ordering;
@@ -118,17 +118,17 @@ fn one_test<'o>(ops: &'o [Op], constants: &[Constant]) -> Option<(Test, u32, &'o
 
 /// The value of an expression that is only read.
 #[inline]
-pub(super) fn operand<'f, F: Frame<'f>>(
+pub(super) fn read<'f, F: Frame<'f>>(
     expression: &'f Expression,
     symbols: &'f [String],
     scope: &Scope<'_, F, F::Value>,
     budget: &Budget<'_>,
-) -> Option<Operand<'f, F::Value>> {
+) -> Option<F::Value> {
     let Quick::Read(path) = &expression.quick else { return None };
     if expression.redacted.is_some() || budget.types() {
         return None;
     }
-    value(*path, symbols, scope).map(Operand::Host)
+    value(*path, symbols, scope)
 }
 
 /// The verdict of tests.
