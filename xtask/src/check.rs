@@ -60,6 +60,7 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/emit/output.rs",
             "core/src/emit/render.rs",
             "core/src/emit/message.rs",
+            "core/src/emit/values.rs",
             "core/src/emit/prune.rs",
             "core/src/control/terminal.rs",
             "core/src/control/ndjson.rs",
