@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import fnmatch
+import functools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 import xml.etree.ElementTree as xml
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "exploration"
+WHOLE = "(the whole process)"
 
 
 @dataclass(frozen=True)
@@ -44,23 +50,75 @@ PROGRAMS = {
     ),
 }
 
-# Module: the tests that exercise it. `python -m test` runs them.
-STDLIB = {
-    "json": ["test_json"],
-    "collections": ["test_collections", "test_userdict", "test_userlist"],
-    "textwrap": ["test_textwrap"],
-    "dataclasses": ["test_dataclasses"],
-    "argparse": ["test_argparse"],
-    "asyncio": ["test_asyncio.test_tasks", "test_asyncio.test_futures", "test_asyncio.test_locks"],
-    "contextlib": ["test_contextlib", "test_contextlib_async"],
-    "difflib": ["test_difflib"],
-    "enum": ["test_enum"],
-    "functools": ["test_functools"],
-    "heapq": ["test_heapq"],
-    "statistics": ["test_statistics"],
-    "typing": ["test_typing"],
-    "unittest": ["test_unittest"],
-}
+# Those of the standard library's tests that come first: the likeliest to see a tool like ours.
+FIRST = """
+sys_settrace sys_setprofile monitoring trace pdb bdb inspect dis code frame generators coroutines asyncgen exceptions
+traceback gc weakref threading thread fork1 subprocess multiprocessing concurrent_futures signal faulthandler importlib
+runpy zipimport capi descr dict typing dataclasses unittest doctest logging socket ssl http sqlite3 decimal re pickle
+copy tracemalloc interpreters
+""".split()  # noqa: SIM905
+
+# Lines of the modules that a test imports, probed besides those of the test itself and of what it is named after. Each
+# child process of a test places them all anew.
+IMPORTED_LINES = 6000
+
+# Run by the Python under test: the sources that a test of the standard library is about, nearest first.
+SOURCES = """
+import ast, importlib.util, pathlib, re, sys
+
+def source(name):
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if found is None:
+        return None
+    state = getattr(found, "loader_state", None)
+    origin = getattr(state, "filename", None) if found.origin == "frozen" else found.origin
+    return pathlib.Path(origin) if origin and origin.endswith(".py") else None
+
+def whole(name):
+    file = source(name)
+    if file is None:
+        return []
+    return sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+
+test = sys.argv[1]
+own = source("test." + test)
+files = [own] if own.name != "__init__.py" else sorted(own.parent.rglob("*.py"))
+print("own", *files, sep="\\n")
+for part in test.split("."):
+    bare = part.removeprefix("test_").rstrip("0123456789")
+    for name in (bare, "_" + bare, "_py" + bare, bare.split("_")[0]):
+        print("about", *(whole(name) if name not in ("test", "") else []), sep="\\n")
+names = []
+for file in files:
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except SyntaxError:
+        continue
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(node.module + "." + alias.name for alias in node.names)]
+for name in dict.fromkeys(names):
+    # What runs the tests is not looked at, unless a test is about it.
+    if name.split(".")[0] not in ("unittest", "test", "__future__") and (file := source(name)):
+        print("imported", file, sep="\\n")
+"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests that can be run."""
+
+    command: list[str]
+    folder: Path
+    files: list[Path]  # the sources that are probed
+    python: Path
+    report_option: str
+    stem: Path  # what its files begin with
 
 
 @dataclass
@@ -69,9 +127,9 @@ class Outcome:
 
     tests: dict[str, str]
     seconds: float
+    ended: str = ""  # how the process ended
     events: int = 0
-    fired: int = 0
-    complaints: list[str] = field(default_factory=list)
+    fired: set[str] = field(default_factory=set)
 
 
 def lines_with_code(file: Path) -> list[int]:
@@ -107,7 +165,7 @@ def probes_on_every_line(files: list[Path], into: Path) -> tuple[int, int]:
             if number % 3 == 0:
                 probe |= {"template": "seen", "captureSnapshot": True}
             elif number % 3 == 1:
-                probe |= {"template": "self is {self} and args are {args}"}
+                probe |= {"template": "self is {self} and args are {args}", "sampling": {"snapshotsPerSecond": 5}}
             else:
                 when = {"dsl": "isDefined(self) && len(self.name) > 3 || isDefined(value)"}
                 probe |= {"template": "condition held", "when": when, "sampling": {"snapshotsPerSecond": 2}}
@@ -116,18 +174,45 @@ def probes_on_every_line(files: list[Path], into: Path) -> tuple[int, int]:
     return len(probes), total
 
 
-def isolated(command: list[str]) -> list[str]:
-    """The command in a network with loopback only, where that is allowed."""
+@functools.cache
+def loopback_only() -> tuple[str, ...]:
+    """What a command begins with that runs it in a network with loopback only; nothing where that is not allowed."""
     if shutil.which("unshare") is None:
-        return command
+        return ()
     bring_up = 'ip link set lo up 2>/dev/null || ifconfig lo up 2>/dev/null; exec "$@"'
-    whole = ["unshare", "-rn", "sh", "-c", bring_up, "sh"]
+    whole = ("unshare", "-rn", "sh", "-c", bring_up, "sh")
     allowed = subprocess.run([*whole, "true"], capture_output=True, check=False).returncode == 0
-    return [*whole, *command] if allowed else command
+    return whole if allowed else ()
 
 
-def run_suite(command: list[str], folder: Path, report: Path, probes: Path | None, python: Path) -> Outcome:
+def execute(command: list[str], folder: Path, environment: dict[str, str], log: Path, limit: float) -> str:
+    """Runs a command to its end, with all that it left behind. Says how it ended."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*loopback_only(), *command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(limit)
+            ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            ended = f"timed out after {limit:.0f} s"
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if b"Fatal Python error" in log.read_bytes():
+        ended += ", with a fatal error"
+    return ended
+
+
+def run_suite(suite: Suite, label: str, probes: Path | None, limit: float) -> Outcome:
     """Runs a suite, with or without probes, and reads what it reported."""
+    report = suite.stem.with_name(f"{suite.stem.name}.{label}.xml")
     report.unlink(missing_ok=True)
     events = report.with_suffix(".ndjson")
     events.unlink(missing_ok=True)
@@ -136,60 +221,46 @@ def run_suite(command: list[str], folder: Path, report: Path, probes: Path | Non
         # The preload and not the command: nothing may be printed, since tests compare what their children print.
         where = "import stroboscope, pathlib; print(pathlib.Path(stroboscope.__file__).with_name('_preload'))"
         environment |= {
-            "PYTHONPATH": subprocess.check_output([python, "-c", where], text=True).strip(),
+            "PYTHONPATH": subprocess.check_output([suite.python, "-c", where], text=True).strip(),
             "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true",
             "DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE": str(probes),
             "STROBE_NDJSON": str(events),
             "STROBE_TERMINAL": "never",
             "STROBE_CPU_BUDGET": "100",
         }
-    command = [str(python), *command]
     started = time.monotonic()
     log = report.with_suffix(".log")
-    with log.open("wb") as out:
-        ended = subprocess.run(
-            isolated(command),
-            cwd=folder,
-            env=environment,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=3600,
-        )
-    seconds = time.monotonic() - started
-    outcome = Outcome(read_report(report), seconds)
-    if not outcome.tests:
-        outcome.complaints.append(f"no test was reported (exit code {ended.returncode}); see {log}")
-    text = log.read_text(errors="replace")
-    if "Fatal Python error" in text or ended.returncode < 0:
-        outcome.complaints.append(f"the interpreter died (exit code {ended.returncode}); see {log}")
+    command = [str(suite.python), *suite.command, f"{suite.report_option}={report}"]
+    ended = execute(command, suite.folder, environment, log, limit)
+    outcome = Outcome(read_report(report), time.monotonic() - started, ended)
+    # Tests that are skipped whole report none. Of others the end of the process counts as one result more.
+    outcome.tests[WHOLE] = ended
     if events.exists():
         with events.open("rb") as lines:
-            ids = [re.search(rb'"probe":\{"id":"([^"]*)"', line) for line in lines]
-        outcome.events = len(ids)
-        outcome.fired = len({found[1] for found in ids if found})
+            for line in lines:
+                found = re.search(rb'"probe":\{"id":"([^"]*)"', line)
+                outcome.events += 1
+                outcome.fired |= {found[1].decode()} if found else set()
+        events.unlink()
     return outcome
 
 
 def read_report(report: Path) -> dict[str, str]:
     """Test names and how they ended, from a JUnit report."""
-    if not report.exists():
+    if not report.exists() or not report.stat().st_size:
         return {}
     ends = {}
     for case in xml.parse(report).getroot().iter("testcase"):
-        name = f"{case.get('classname')}::{case.get('name')}"
+        name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
         bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
         # A name may occur more than once; then its ends are kept in order.
-        ends[name] = ends.get(name, "") + (bad[0] if bad else "passed") + " "
+        ends[name] = ", ".join([*([ends[name]] if name in ends else []), bad[0] if bad else "passed"])
     return ends
 
 
-def foreign(name: str, environment: Path) -> tuple[list[str], Path, list[Path], Path]:
-    """Fetches a program from PyPI with its tests. Gives its pytest command, folder, files and interpreter."""
+def foreign(name: str, environment: Path, minor: str) -> Suite:
+    """Fetches a program from PyPI with its tests."""
     program = PROGRAMS[name]
-    minor = subprocess.check_output(
-        [environment / "bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
-    ).strip()
     home = WORK / f"{name}-{minor}"
     python = home / "venv/bin/python"
     source = home / f"{name}-{program.version}"
@@ -209,71 +280,220 @@ def foreign(name: str, environment: Path) -> tuple[list[str], Path, list[Path], 
     subprocess.run([*wheel, wheels[-1]], check=True)
     package = next((home / "venv/lib").glob(f"python*/site-packages/{program.package}"))
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *program.options, *program.tests]
-    return command, source, sorted(package.rglob("*.py")), python
+    return Suite(command, source, sorted(package.rglob("*.py")), python, "--junitxml", WORK / f"{name}-{minor}")
 
 
-def standard(module: str, environment: Path) -> tuple[list[str], Path, list[Path], Path]:
-    """The tests of a module of the standard library."""
+def standard(test: str, environment: Path, minor: str) -> Suite:
+    """A file of the standard library's own tests."""
     python = environment / "bin/python"
-    where = f"import {module}; print({module}.__file__)"
-    file = Path(subprocess.check_output([python, "-c", where], text=True).strip())
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    return ["-m", "test", "-q", *STDLIB[module]], WORK, files, python
+    own, about, imported = [], [], []
+    kinds = {"own": own, "about": about, "imported": imported}
+    into = own
+    for line in subprocess.check_output([python, "-c", SOURCES, test], text=True).splitlines():
+        into = kinds.get(line, into)
+        if line not in kinds and Path(line) not in own + about + imported:
+            into.append(Path(line))
+    room = IMPORTED_LINES
+    for file in imported:
+        room -= len(lines_with_code(file))
+        if room >= 0:
+            about.append(file)
+    command = ["-m", "test", "-q", "--randseed=1", f"test.{test}" if "." in test else test]
+    return Suite(command, WORK, own + about, python, "--junit-xml", WORK / f"stdlib-{test}-{minor}")
 
 
-def explore(name: str, environment: Path) -> bool:
-    """Runs a suite twice and prints how they differ. True if they do not."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    is_standard = name.startswith("stdlib:")
-    command, folder, files, python = (
-        standard(name.removeprefix("stdlib:"), environment) if is_standard else foreign(name, environment)
-    )
-    stem = WORK / name.replace(":", "-")
-    probes = stem.with_suffix(".probes.json")
-    count, lines = probes_on_every_line(files, probes)
-    print(f"{name}: {count} probes on {lines} lines of {len(files)} files", flush=True)
-    runs = {}
-    for label, with_probes in (("plain", None), ("probed", probes)):
-        report = stem.with_name(f"{stem.name}.{label}.xml")
-        option = f"--junit-xml={report}" if is_standard else f"--junitxml={report}"
-        runs[label] = run_suite([*command, option], folder, report, with_probes, python)
-    plain, probed = runs["plain"], runs["probed"]
+def tests_of_standard_library(environment: Path) -> list[str]:
+    """All files of the standard library's own tests, those first that are the likeliest to see us."""
+    listed = subprocess.check_output([environment / "bin/python", "-m", "test", "--list-tests"], text=True, cwd=WORK)
+    tests = [line.removeprefix("test.") for line in listed.split()]
+
+    def place(test: str) -> int:
+        bare = test.split(".", maxsplit=1)[0].removeprefix("test_")
+        exact = (at for at, first in enumerate(FIRST) if bare == first)
+        begins = (at for at, first in enumerate(FIRST) if bare.startswith(first + "_") or bare == first + "lib")
+        return next(exact, next(begins, len(FIRST)))
+
+    return sorted(tests, key=place)
+
+
+def listed_reason(listed: list[dict], test: str) -> str | None:
+    """Why a test is expected to end otherwise, if it is."""
+    for entry in listed:
+        if any(fnmatch.fnmatchcase(test, pattern) for pattern in entry["tests"]):
+            return entry["reason"]
+    return None
+
+
+def compare(suite: Suite, limit: float) -> dict:
+    """Runs a suite without and with probes. What differs is run again both ways, to tell what is unsteady by itself."""
+    probes = suite.stem.with_name(f"{suite.stem.name}.probes.json")
+    count, lines = probes_on_every_line(suite.files, probes)
+    plain = run_suite(suite, "plain", None, limit)
+    # Ten times as long and a minute is slow; more is a failure, and said to be one.
+    patience = min(limit, 60 + 10 * plain.seconds)
+    probed = run_suite(suite, "probed", probes, patience)
+
+    def ends(outcome: Outcome, test: str) -> str:
+        return outcome.tests.get(test, "not run")
+
+    def whole_only(outcome: Outcome) -> bool:
+        return len(outcome.tests) == 1
+
+    if whole_only(plain) or whole_only(probed):
+        tests = {WHOLE} if plain.tests != probed.tests else set()
+    else:
+        tests = {test for test in plain.tests.keys() | probed.tests.keys() if ends(plain, test) != ends(probed, test)}
     differ = []
-    for test in sorted(plain.tests.keys() | probed.tests.keys()):
-        before, after = (run.tests.get(test, "not run").strip() for run in (plain, probed))
-        if before != after:
-            differ.append(f"  {test}: {before} without, {after} with")
-    complaints = [f"  without: {text}" for text in plain.complaints] + [f"  with: {text}" for text in probed.complaints]
-    print("\n".join(complaints + differ[:50]), end="\n" if complaints or differ else "")
-    print(
-        f"{name}: {len(probed.tests)} tests, {len(differ)} differ; {count} probes, {lines} lines, "
-        f"{probed.fired} fired, {probed.events} events; {plain.seconds:.1f} s without, {probed.seconds:.1f} s with",
-        flush=True,
+    if tests:
+        plain_again = run_suite(suite, "plain-again", None, limit)
+        probed_again = run_suite(suite, "probed-again", probes, patience)
+        for test in sorted(tests):
+            without = (ends(plain, test), ends(plain_again, test))
+            with_probes = (ends(probed, test), ends(probed_again, test))
+            # The same result was seen both with and without: it comes and goes by itself.
+            steady = not set(without) & set(with_probes)
+            differ.append({"test": test, "without": without, "with": with_probes, "steady": steady})
+    return {
+        "tests": len(plain.tests) - 1,
+        "ended": [plain.ended, probed.ended],
+        "skipped": sum("skipped" in end for end in plain.tests.values()),
+        "failed_without": sorted(t for t, e in plain.tests.items() if t != WHOLE and ("fail" in e or "error" in e)),
+        "differ": differ,
+        "probes": count,
+        "lines": lines,
+        "files": [str(file) for file in suite.files],
+        "fired": len(probed.fired),
+        "events": probed.events,
+        "seconds": [round(plain.seconds, 1), round(probed.seconds, 1)],
+    }
+
+
+def judge(name: str, result: dict, listed: list[dict]) -> dict[str, list[dict]]:
+    """The differences of a suite by what they are."""
+    kinds: dict[str, list[dict]] = {"differ": [], "listed": [], "unsteady": []}
+    for difference in result["differ"]:
+        test = difference["test"] if difference["test"] != WHOLE else f"{name} {WHOLE}"
+        reason = listed_reason(listed, test)
+        kind = "listed" if reason else "differ" if difference["steady"] else "unsteady"
+        kinds[kind].append(difference | {"test": test, "reason": reason})
+    # The end of a process is one result more: it says nothing new of a process that failed for the tests beside it.
+    for kind, found in kinds.items():
+        if any(kinds[other] for other in kinds) and len(result["differ"]) > 1:
+            kinds[kind] = [
+                one for one in found if not (one["test"].endswith(WHOLE) and all("exit code" in e for e in one["with"]))
+            ]
+    return kinds
+
+
+def row(name: str, result: dict, kinds: dict[str, list[dict]]) -> str:
+    """One line about a suite."""
+    numbers = ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items() if found or kind == "differ")
+    return (
+        f"{name}: {result['tests']} tests ({result['skipped']} skipped), {numbers}; {result['probes']} probes on "
+        f"{result['lines']} lines of {len(result['files'])} files, {result['fired']} fired, {result['events']} events; "
+        f"{result['seconds'][0]} s without, {result['seconds'][1]} s with"
     )
-    if probed.events == 0:
-        print(f"  with: no event was seen; see {stem}.probed.log")
-        return False
-    return not (complaints or differ)
+
+
+def details(kinds: dict[str, list[dict]]) -> str:
+    """The tests that ended otherwise, one a line."""
+    lines = []
+    for kind, found in kinds.items():
+        for one in found[:50]:
+            without, with_probes = (" and ".join(dict.fromkeys(one[key])) for key in ("without", "with"))
+            because = f" ({one['reason']})" if one["reason"] else ""
+            lines.append(f"  {kind}: {one['test']}: {without} without, {with_probes} with{because}\n")
+    return "".join(lines)
+
+
+def table(report: dict[str, dict], listed: list[dict]) -> str:
+    """All that a report holds, added up, with every difference named."""
+    sums = dict.fromkeys(("tests", "skipped", "fired", "events"), 0)
+    kinds_of_all: dict[str, list[dict]] = {"differ": [], "listed": [], "unsteady": []}
+    for name, result in report.items():
+        for key in sums:
+            sums[key] += result[key]
+        for kind, found in judge(name, result, listed).items():
+            kinds_of_all[kind] += found
+    files = {file for result in report.values() for file in result["files"]}
+    lines = sum(len(lines_with_code(Path(file))) for file in files if Path(file).exists())
+    without, with_probes = (sum(result["seconds"][at] for result in report.values()) for at in (0, 1))
+    return (
+        f"{details(kinds_of_all)}"
+        f"{len(report)} suites, {sums['tests']} tests ({sums['skipped']} skipped); {lines} lines of {len(files)} files "
+        f"probed, {sums['fired']} probes fired, {sums['events']} events; "
+        f"{without:.0f} s without, {with_probes:.0f} s with\n"
+        f"{len(kinds_of_all['differ'])} differ, {len(kinds_of_all['listed'])} differ and are listed with a reason, "
+        f"{len(kinds_of_all['unsteady'])} differed once and not again"
+    )
+
+
+def read_results(file: Path) -> dict[str, dict]:
+    """The suites of a report; the last result of each counts."""
+    if not file.exists():
+        return {}
+    entries = (json.loads(line) for line in file.read_text().splitlines())
+    return {entry["suite"]: entry for entry in entries}
+
+
+def as_in_a_terminal() -> None:
+    """Undoes what a shell does to commands in the background: their children would ignore Ctrl-C, which tests send."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def main() -> int:
+    as_in_a_terminal()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--environment", type=Path, help="an environment with the wheel, such as .venv-3.13")
-    parser.add_argument("--all", action="store_true")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("name", nargs="*")
+    parser.add_argument("--environment", type=Path, required=True, help="one with the wheel, such as .venv-3.13")
+    parser.add_argument("--all", action="store_true", help="every suite")
+    parser.add_argument("--stdlib", action="store_true", help="every suite of the standard library")
+    parser.add_argument("--list", action="store_true", help="only print the names")
+    parser.add_argument("--report", type=Path, help="one JSON object a suite is added to this file")
+    parser.add_argument("--resume", action="store_true", help="leave out the suites that are in the report")
+    parser.add_argument("--table", action="store_true", help="run nothing, only print what the report holds")
+    parser.add_argument("--limit", type=float, default=1200, help="seconds that one run of a suite may take")
+    parser.add_argument("name", nargs="*", help="attrs, flask, requests, stdlib:test_json …")
     options = parser.parse_args()
-    names = [*PROGRAMS, *(f"stdlib:{module}" for module in STDLIB)]
+    environment = options.environment.absolute()
+    WORK.mkdir(parents=True, exist_ok=True)
+    which = "import sys; print('%d.%d' % sys.version_info[:2])"
+    minor = subprocess.check_output([environment / "bin/python", "-c", which], text=True).strip()
+    file = options.report or WORK / f"report-{minor}.jsonl"
+    listed = tomllib.loads(Path(__file__).with_name("exceptions.toml").read_text())["exception"]
+    if options.table:
+        print(table(read_results(file), listed))
+        return 0
+    standards = [f"stdlib:{test}" for test in tests_of_standard_library(environment)]
+    names = [*PROGRAMS, *standards]
+    chosen = names if options.all else standards if options.stdlib else options.name
+    unknown = [name for name in chosen if name not in names]
     if options.list:
         print("\n".join(names))
         return 0
-    chosen = names if options.all else options.name
-    unknown = [name for name in chosen if name not in names]
-    if not chosen or unknown or options.environment is None:
-        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "an --environment and a name, --all or --list")
-    # Not a list comprehension that stops early: every suite is run, whatever became of those before.
-    results = [explore(name, options.environment.absolute()) for name in chosen]
-    return 0 if all(results) else 1
+    if not chosen or unknown:
+        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "a name, --stdlib, --all, --table or --list")
+    if options.resume:
+        done = read_results(file)
+        chosen = [name for name in chosen if name not in done]
+    results = {}
+    for number, name in enumerate(chosen, 1):
+        test = name.removeprefix("stdlib:")
+        suite = (standard if test != name else foreign)(test, environment, minor)
+        results[name] = compare(suite, options.limit)
+        with file.open("a") as out:
+            out.write(json.dumps({"suite": name, "python": minor, **results[name]}) + "\n")
+        kinds = judge(name, results[name], listed)
+        print(f"[{number}/{len(chosen)}] {row(name, results[name], kinds)}\n{details(kinds)}", end="", flush=True)
+    print(table(results, listed))
+    bad = [name for name in results if judge(name, results[name], listed)["differ"]]
+    silent = [name for name, result in results.items() if result["tests"] and not result["events"]]
+    if silent:
+        print(f"no event was seen of: {', '.join(silent)}")
+    if bad:
+        print(f"differ: {', '.join(bad)}; the logs are beside {WORK}")
+    return 1 if bad or len(silent) == len(results) else 0
 
 
 if __name__ == "__main__":
