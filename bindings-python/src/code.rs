@@ -248,7 +248,10 @@ fn keep(code: Ref<'_>, index: isize) -> usize {
         PyUnstable_Code_GetExtra(code.pointer(), index, &raw mut extra);
         shim::strobe_code_extra(code.pointer(), index)
     };
-    if direct != extra {
+    if direct == extra {
+        // SAFETY: a live code object, whose layout is the one that was just seen to be right; the GIL is held.
+        unsafe { shim::strobe_code_extra_trim(code.pointer(), index) };
+    } else {
         INDIRECT.store(true, Ordering::Relaxed);
     }
     packed

@@ -385,13 +385,18 @@ unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObjec
     }))
 }
 
+/// An event that only has to be set; see `Events` in runtime.rs.
+unsafe extern "C" fn on_shared(_: *mut PyObject, _: *mut *mut PyObject, _: isize) -> *mut PyObject {
+    answer(&Guarded::Done(Answer::Disable))
+}
+
 const MODULE: stroboscope_core::text::Text<'static> = stroboscope_core::text::Text::Utf8("<module>");
 
 type Callback = unsafe extern "C" fn(*mut PyObject, *mut *mut PyObject, isize) -> *mut PyObject;
 
 /// A callback as a Python object.
 fn function<'py>(py: Python<'py>, name: &'static CStr, callback: Callback) -> PyResult<Bound<'py, PyAny>> {
-    // The definition lives for ever: CPython keeps a pointer to it. A session makes five of them.
+    // The definition lives for ever: CPython keeps a pointer to it. A session makes six of them.
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: callback },
@@ -402,13 +407,14 @@ fn function<'py>(py: Python<'py>, name: &'static CStr, callback: Callback) -> Py
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyCFunction_NewEx(definition, ptr::null_mut(), ptr::null_mut())) }
 }
 
-/// The callbacks with the names of their events: of probes, and of discovery.
-pub fn callbacks(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAny>); 5]> {
+/// The callbacks with the names of their events: of probes, of discovery, and of both.
+pub fn callbacks(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAny>); 6]> {
     Ok([
         ("INSTRUCTION", function(py, c"stroboscope_line", on_instruction)?),
         ("PY_START", function(py, c"stroboscope_entry", on_start)?),
         ("PY_RETURN", function(py, c"stroboscope_return", on_return)?),
         ("PY_UNWIND", function(py, c"stroboscope_unwind", on_unwind)?),
         ("DISCOVERY", function(py, c"stroboscope_discovery", on_discovery)?),
+        ("SHARED", function(py, c"stroboscope_shared", on_shared)?),
     ])
 }

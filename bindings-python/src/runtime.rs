@@ -100,6 +100,13 @@ struct Events {
     start: u32,
     end: u32,
     unwind: u32,
+    /// What both tools have set everywhere, though neither needs it; 0 if there is one tool only.
+    ///
+    /// CPython notes which tools want an instruction only once two tools have an event in common, and loses what a tool
+    /// had set on instructions before. A debugger's `set_trace` makes that happen: it asks for the instructions of a
+    /// function, then for the start of all functions, which discovery wants too. With two tools everywhere from the
+    /// beginning nothing is lost, of the debugger or of us. Few functions resume, and each place tells us once.
+    shared: u32,
 }
 
 static HANDS: Held<Option<Hands>> = Held::new(None);
@@ -160,10 +167,13 @@ impl PyRuntime {
         let discovery = HANDS.with(|hands| {
             let hands = hands.as_mut()?;
             hands.session = Some(session);
-            Some((hands.discovery?, hands.set_events.clone_ref(py), hands.events.start))
+            Some((hands.discovery?, hands.probes, hands.set_events.clone_ref(py), hands.events))
         });
-        if let Some((tool, set_events, start)) = discovery.flatten() {
-            set_events.call1(py, (tool, start))?;
+        if let Some((tool, probes, set_events, events)) = discovery.flatten() {
+            set_events.call1(py, (tool, events.start | events.shared))?;
+            if events.shared != 0 {
+                set_events.call1(py, (probes, events.shared))?;
+            }
         }
         Ok(())
     }
@@ -283,10 +293,15 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
     let discovery = tools.get(1).copied();
     let numbers = monitoring.getattr("events")?;
     let number = |name: &str| numbers.getattr(name)?.extract::<u32>();
+    let shared = if discovery.is_some() { number("PY_RESUME")? } else { 0 };
     for (name, callback) in hooks::callbacks(py)? {
         let (tool, event) = match (name, discovery) {
             ("DISCOVERY", Some(tool)) => (tool, number("PY_START")?),
-            ("DISCOVERY", None) => continue,
+            ("SHARED", Some(tool)) => {
+                monitoring.call_method1("register_callback", (tool, number("PY_RESUME")?, &callback))?;
+                (probes, number("PY_RESUME")?)
+            }
+            ("DISCOVERY" | "SHARED", None) => continue,
             _ => (probes, number(name)?),
         };
         monitoring.call_method1("register_callback", (tool, event, callback))?;
@@ -301,6 +316,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
             start: number("PY_START")?,
             end: number("PY_RETURN")?,
             unwind: number("PY_UNWIND")?,
+            shared,
         },
         opcodes: Arc::new(Opcodes::read(py)?),
         session: None,
@@ -315,7 +331,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
 fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
     monitoring.call_method1("set_events", (tool, 0))?;
     let numbers = monitoring.getattr("events")?;
-    for name in ["INSTRUCTION", "PY_START", "PY_RETURN", "PY_UNWIND"] {
+    for name in ["INSTRUCTION", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
         monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()))?;
     }
     monitoring.call_method1("free_tool_id", (tool,))?;
@@ -950,7 +966,8 @@ fn watch_unwind(py: Python<'_>) -> PyResult<()> {
             return None;
         }
         hands.watches_unwind = wanted;
-        Some((hands.set_events.clone_ref(py), hands.probes, if wanted { hands.events.unwind } else { 0 }))
+        let unwind = if wanted { hands.events.unwind } else { 0 };
+        Some((hands.set_events.clone_ref(py), hands.probes, hands.events.shared | unwind))
     });
     match change.flatten() {
         Some((set_events, tool, events)) => set_events.call1(py, (tool, events)).map(drop),

@@ -95,6 +95,14 @@ static inline uintptr_t code_extra(PyCodeObject *code, Py_ssize_t index)
     return extra && index < extra->size ? (uintptr_t)extra->extras[index] : 0;
 }
 void *strobe_code_extra(PyCodeObject *code, Py_ssize_t index) { return (void *)code_extra(code, index); }
+/* CPython makes room for all tools when one of them hangs something on code, and calls each tool's free function for its
+ * place, also for one that was never filled: the places after ours go as if they had not been made. */
+void strobe_code_extra_trim(PyCodeObject *code, Py_ssize_t index)
+{
+    CodeExtra *extra = code->co_extra;
+    while (extra && extra->size > index + 1 && !extra->extras[extra->size - 1])
+        extra->size--;
+}
 
 typedef struct {
     uint32_t code;

@@ -103,6 +103,7 @@ unsafe extern "C" {
     /// The frame around one; null for none.
     pub fn strobe_outer_frame(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
+    pub fn strobe_code_extra_trim(code: *mut PyObject, index: Py_ssize_t);
     pub fn strobe_frame_globals(frame: *mut RawFrame) -> *mut PyObject;
     pub fn strobe_frame_mapping(frame: *mut RawFrame) -> *mut PyObject;
     pub fn strobe_frame_slot(frame: *mut RawFrame, index: c_int) -> *mut PyObject;

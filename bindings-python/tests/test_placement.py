@@ -15,6 +15,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import processes
 import pytest
 
 from stroboscope import _native
@@ -770,6 +771,78 @@ def test_beside_bdb(started, folder):
         sys.settrace(before)
     assert Debugger.lines == 1
     check(module, 1)
+
+
+def same_beside_us(folder, source, mark):
+    """Runs a script without us and with a probe on its marked line, which must print the same: that, and the events."""
+    script = processes.write(folder, "beside.py", source)
+    without = processes.plain(folder, sys.executable, script.name)
+    place = f"beside.py:{processes.line_of(script, f'# {mark}')}"
+    with_us = processes.strobe(
+        folder, "--at", place, "--capture", "--rate", "all", "--json", "seen", "--", sys.executable, script.name
+    )
+    assert (with_us.returncode, with_us.stdout) == (without.returncode, without.stdout), with_us.stderr
+    return without.stdout, processes.events((folder / "seen").read_text())
+
+
+def test_beside_set_trace(folder):
+    printed, seen = same_beside_us(
+        folder,
+        """
+        import io, pdb, sys
+
+        def debugger():
+            orders = io.StringIO("step\\ncontinue\\n")
+            return pdb.Pdb(stdin=orders, stdout=sys.stdout, nosigint=True, readrc=False)
+
+        def stopped(x):
+            debugger().set_trace()
+            x += 1
+            x += 1
+            return x  # probe
+
+        def elsewhere(x):
+            debugger().set_trace()
+            x += 1
+            return x
+
+        stopped(1), elsewhere(1), stopped(1)
+        """,
+        "probe",
+    )
+    assert printed.count("stopped()") == 4 and printed.count("elsewhere()") == 2
+    assert len(seen) == 2
+
+
+def test_beside_another_that_hangs_something_on_code(folder):
+    printed, seen = same_beside_us(
+        folder,
+        """
+        import ctypes, gc
+
+        freed = []
+        free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(freed.append)
+        api = ctypes.pythonapi
+        api.PyUnstable_Eval_RequestCodeExtraIndex.restype = ctypes.c_ssize_t
+        index = api.PyUnstable_Eval_RequestCodeExtraIndex(free)
+
+        def reached():
+            return 1  # probe
+
+        space = {"reached": reached}
+        exec("def through(): return reached()\\ndef marked(): pass", space)
+        hang = api.PyUnstable_Code_SetExtra
+        hang.argtypes = ctypes.py_object, ctypes.c_ssize_t, ctypes.c_void_p
+        hang(space["marked"].__code__, index, 7)
+        space["through"]()
+        space.clear()
+        gc.collect()
+        print(freed)
+        """,
+        "probe",
+    )
+    assert printed == "[7]\n"
+    assert [frame["function"] for frame in seen[0]["debugger"]["snapshot"]["stack"]][1] == "through"
 
 
 @pytest.mark.parametrize("core", ["ctrace", "sysmon"])

@@ -53,10 +53,13 @@ PROGRAMS = {
 # Those of the standard library's tests that come first: the likeliest to see a tool like ours.
 FIRST = """
 sys_settrace sys_setprofile monitoring trace pdb bdb inspect dis code frame generators coroutines asyncgen exceptions
-traceback gc weakref threading thread fork1 subprocess multiprocessing concurrent_futures signal faulthandler importlib
+traceback gc weakref threading thread fork1 subprocess multiprocessing_fork signal faulthandler importlib
 runpy zipimport capi descr dict typing dataclasses unittest doctest logging socket ssl http sqlite3 decimal re pickle
 copy tracemalloc interpreters
 """.split()  # noqa: SIM905
+
+# Those that start so many processes that they take as long as all others: last.
+LAST = ("multiprocessing_forkserver", "multiprocessing_spawn", "multiprocessing_main_handling", "concurrent_futures")
 
 # Lines of the modules that a test imports, probed besides those of the test itself and of what it is named after. Each
 # child process of a test places them all anew.
@@ -309,6 +312,8 @@ def tests_of_standard_library(environment: Path) -> list[str]:
 
     def place(test: str) -> int:
         bare = test.split(".", maxsplit=1)[0].removeprefix("test_")
+        if bare in LAST:
+            return len(FIRST) + 1
         exact = (at for at, first in enumerate(FIRST) if bare == first)
         begins = (at for at, first in enumerate(FIRST) if bare.startswith(first + "_") or bare == first + "lib")
         return next(exact, next(begins, len(FIRST)))
