@@ -4,7 +4,7 @@ environments := bindings-python/tools/environments.sh
 which ?= ends
 
 .DEFAULT_GOAL := help
-explore ?= attrs stdlib:collections stdlib:contextlib
+explore ?= attrs $(addprefix stdlib:test_,code collections contextlib pdb sys_settrace)
 
 .PHONY: explore help demo test test-rust test-python test-all test-random lint gen clean
 
@@ -15,7 +15,7 @@ help:
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here'
-	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:json" or explore=--all'
+	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
 	@echo 'make gen          writes the generated files anew (settings page)'

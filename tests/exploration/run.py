@@ -256,6 +256,8 @@ def read_report(report: Path) -> dict[str, str]:
     for case in xml.parse(report).getroot().iter("testcase"):
         name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
         bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        if not name:  # `python -m test` reports a test so that failed in a subtest
+            name, bad = "(tests that failed in a subtest)", ["failure"]
         # A name may occur more than once; then its ends are kept in order.
         ends[name] = ", ".join([*([ends[name]] if name in ends else []), bad[0] if bad else "passed"])
     return ends
@@ -329,6 +331,11 @@ def listed_reason(listed: list[dict], test: str) -> str | None:
     return None
 
 
+def crashed(ends: tuple[str, ...]) -> bool:
+    """True if the interpreter died."""
+    return any("signal" in end or "fatal" in end for end in ends)
+
+
 def compare(suite: Suite, limit: float) -> dict:
     """Runs a suite without and with probes. What differs is run again both ways, to tell what is unsteady by itself."""
     probes = suite.stem.with_name(f"{suite.stem.name}.probes.json")
@@ -355,8 +362,8 @@ def compare(suite: Suite, limit: float) -> dict:
         for test in sorted(tests):
             without = (ends(plain, test), ends(plain_again, test))
             with_probes = (ends(probed, test), ends(probed_again, test))
-            # The same result was seen both with and without: it comes and goes by itself.
-            steady = not set(without) & set(with_probes)
+            # The same result was seen both with and without: it comes and goes by itself. A crash is one however rare.
+            steady = not set(without) & set(with_probes) or (crashed(with_probes) and not crashed(without))
             differ.append({"test": test, "without": without, "with": with_probes, "steady": steady})
     return {
         "tests": len(plain.tests) - 1,
@@ -401,19 +408,22 @@ def row(name: str, result: dict, kinds: dict[str, list[dict]]) -> str:
 
 
 def details(kinds: dict[str, list[dict]]) -> str:
-    """The tests that ended otherwise, one a line."""
+    """The tests that ended otherwise, one a line; of those that are listed, one reason a line."""
     lines = []
-    for kind, found in kinds.items():
-        for one in found[:50]:
+    for kind in ("differ", "unsteady"):
+        for one in kinds[kind]:
             without, with_probes = (" and ".join(dict.fromkeys(one[key])) for key in ("without", "with"))
-            because = f" ({one['reason']})" if one["reason"] else ""
-            lines.append(f"  {kind}: {one['test']}: {without} without, {with_probes} with{because}\n")
+            lines.append(f"  {kind}: {one['test']}: {without} without, {with_probes} with\n")
+    for reason in dict.fromkeys(one["reason"] for one in kinds["listed"]):
+        tests = [one["test"] for one in kinds["listed"] if one["reason"] == reason]
+        lines.append(f"  listed: {reason}: {len(tests)} tests: {' '.join(tests)}\n")
     return "".join(lines)
 
 
 def table(report: dict[str, dict], listed: list[dict]) -> str:
     """All that a report holds, added up, with every difference named."""
     sums = dict.fromkeys(("tests", "skipped", "fired", "events"), 0)
+    bad_without = [test for result in report.values() for test in result["failed_without"]]
     kinds_of_all: dict[str, list[dict]] = {"differ": [], "listed": [], "unsteady": []}
     for name, result in report.items():
         for key in sums:
@@ -425,8 +435,8 @@ def table(report: dict[str, dict], listed: list[dict]) -> str:
     without, with_probes = (sum(result["seconds"][at] for result in report.values()) for at in (0, 1))
     return (
         f"{details(kinds_of_all)}"
-        f"{len(report)} suites, {sums['tests']} tests ({sums['skipped']} skipped); {lines} lines of {len(files)} files "
-        f"probed, {sums['fired']} probes fired, {sums['events']} events; "
+        f"{len(report)} suites, {sums['tests']} tests ({sums['skipped']} skipped, {len(bad_without)} fail both ways); "
+        f"{lines} lines of {len(files)} files probed, {sums['fired']} probes fired, {sums['events']} events; "
         f"{without:.0f} s without, {with_probes:.0f} s with\n"
         f"{len(kinds_of_all['differ'])} differ, {len(kinds_of_all['listed'])} differ and are listed with a reason, "
         f"{len(kinds_of_all['unsteady'])} differed once and not again"
