@@ -72,7 +72,7 @@ import ast, importlib.util, pathlib, re, sys
 def source(name):
     try:
         found = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # importing its package failed, or was refused: a whole package of tests may be skipped so
         return None
     if found is None:
         return None
@@ -87,8 +87,8 @@ def whole(name):
     return sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
 
 test = sys.argv[1]
-own = source("test." + test)
-files = [own] if own.name != "__init__.py" else sorted(own.parent.rglob("*.py"))
+own = source("test").parent.joinpath(*test.split("."))
+files = sorted(own.rglob("*.py")) if own.is_dir() else [own.with_suffix(".py")]
 print("own", *files, sep="\\n")
 for part in test.split("."):
     bare = part.removeprefix("test_").rstrip("0123456789")
