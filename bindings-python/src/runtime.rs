@@ -197,7 +197,10 @@ impl PyRuntime {
     }
 
     /// Ends the hands and leaves `sys.monitoring` as it was. The caller has ended the hits and stopped the session.
-    pub fn stop(&self, py: Python<'_>) -> PyResult<()> {
+    ///
+    /// Where the process ends too, callbacks that are never called again stay: to take one out tells the audit hooks of the
+    /// program, which is code of its own.
+    pub fn stop(&self, py: Python<'_>, goes_on: bool) -> PyResult<()> {
         self.wish(Wish::End);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -205,11 +208,14 @@ impl PyRuntime {
             py.detach(|| drop(thread.join()));
         }
         let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
+        discovery::forget();
+        if !goes_on {
+            return Ok(());
+        }
         let monitoring = py.import("sys")?.getattr("monitoring")?;
         for tool in [Some(hands.probes), hands.discovery].into_iter().flatten() {
             free_tool(&monitoring, tool)?;
         }
-        discovery::forget();
         Ok(())
     }
 

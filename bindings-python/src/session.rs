@@ -277,11 +277,11 @@ fn follow_fork(py: Python<'_>) {
 #[pyo3(signature = (timeout = 2.0))]
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     let limit = limit(timeout)?;
-    end(py, limit).map(|ended| ended.is_none_or(|(delivered, _)| delivered))
+    end(py, limit, true).map(|ended| ended.is_none_or(|(delivered, _)| delivered))
 }
 
-/// Stops; `None` if there was nothing to be stopped.
-fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Ended)>> {
+/// Stops; `None` if there was nothing to be stopped. `goes_on`: the process does not end with the session.
+fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool, Ended)>> {
     follow_fork(py);
     let before = NOW.with(|now| std::mem::replace(now, Now::Idle));
     let Some(Now::On(running)) = before else { return Ok(None) };
@@ -292,7 +292,7 @@ fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Ended)>> {
     py.detach(|| watch.stop());
     logging::drain(py);
     logging::wake_with(None);
-    runtime.stop(py)?;
+    runtime.stop(py, goes_on)?;
     names::use_tables(None);
     silenced?;
     Ok(Some((delivered, Ended { session, wanted, counters })))
@@ -301,7 +301,7 @@ fn end(py: Python<'_>, limit: Duration) -> PyResult<Option<(bool, Ended)>> {
 /// Ends under the command: whether anything fired here, and the lines that tell what each probe did.
 #[pyfunction]
 pub fn finish(py: Python<'_>) -> PyResult<(bool, Vec<String>)> {
-    let Some((_, ended)) = end(py, DELIVERY)? else { return Ok((false, Vec::new())) };
+    let Some((_, ended)) = end(py, DELIVERY, false)? else { return Ok((false, Vec::new())) };
     let reports = ended.session.status();
     let fired = reports.iter().any(|report| report.hits > 0);
     Ok((fired, sum_up(&reports, &ended.wanted, &ended.counters)))

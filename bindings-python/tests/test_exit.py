@@ -17,6 +17,7 @@ ends = {
     "text": "sys.exit('a reason')",
     "exception": "raise ValueError('boom')",
     "exception in an exit handler": "atexit.register(lambda: 1 / 0)",
+    "audited": "sys.addaudithook(lambda event, _: event.startswith('sys.') and print(event))",
     "os._exit": "sys.stdout.flush(); os._exit(9)",
     "os._exit by name": "sys.stdout.flush(); from posix import _exit; _exit(status=9)",
     "os.abort": "sys.stdout.flush(); signal.signal(signal.SIGABRT, lambda *_: os._exit(5)); signal.raise_signal(6)",
