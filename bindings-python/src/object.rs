@@ -77,6 +77,18 @@ pub unsafe fn small_int(object: *mut PyObject) -> Option<i64> {
     (tag < ONE_DIGIT).then(|| (1 - (tag & 3) as i64) * i64::from(digit))
 }
 
+/// The head of a `str`; `shim.c` checks it when it is compiled, the self-test its bits when the module starts.
+#[repr(C)]
+struct TextHead {
+    base: PyObject,
+    length: isize,
+    hash: isize,
+    state: u32,
+}
+
+/// The bits of a `str` whose ASCII text stands right behind its head.
+const COMPACT_ASCII: u32 = 0b11 << 5;
+
 impl<'f> Ref<'f> {
     /// Borrows an object; `None` for null.
     ///
@@ -129,8 +141,8 @@ impl<'f> Ref<'f> {
     pub unsafe fn ascii(self) -> Option<&'f str> {
         // SAFETY: a live `str`; compact ASCII stands right behind the head, immutable while the string lives.
         unsafe {
-            let head = self.pointer().cast::<ffi::PyASCIIObject>();
-            if (*head).compact() == 0 || (*head).ascii() == 0 {
+            let head = self.pointer().cast::<TextHead>();
+            if (*head).state & COMPACT_ASCII != COMPACT_ASCII {
                 return None;
             }
             let length = usize::try_from((*head).length).unwrap_or(0);

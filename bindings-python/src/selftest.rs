@@ -10,7 +10,8 @@ use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use std::ops::ControlFlow;
-use stroboscope_core::host::{Value, View};
+use stroboscope_core::host::{Child, Value, View};
+use stroboscope_core::text::Text;
 
 /// Known objects, each with what the public way says of it.
 const OBJECTS: &std::ffi::CStr = c_str!(
@@ -33,7 +34,7 @@ proxy = types.MappingProxyType({'p': 1})
 decimal = _decimal.Decimal('-12345678901234567890123.45')
 zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 big = -(1 << 70)
-text = 'h\u00e9\u4e16\U0001f600'
+texts = 'plain', 'h\u00e9', 'h\u00e9\u4e16\U0001f600'
 "
 );
 
@@ -63,6 +64,20 @@ fn keys(object: &Bound<'_, PyAny>) -> Option<Vec<String>> {
     PyValue::Object(borrow(object)?).entries(|key, _| {
         if let View::Str(text) = key.view() {
             found.push(text.to_text());
+        }
+        ControlFlow::Continue(())
+    });
+    Some(found)
+}
+
+/// The fields that are integers, in order.
+fn values(object: &Bound<'_, PyAny>) -> Option<Vec<i64>> {
+    let mut found = Vec::new();
+    PyValue::Object(borrow(object)?).fields(|_, field| {
+        if let Child::Present(field) = field
+            && let View::Int(number) = field.view()
+        {
+            found.push(number);
         }
         ControlFlow::Continue(())
     });
@@ -108,12 +123,7 @@ fn instances(objects: &Bound<'_, PyModule>) -> Option<()> {
     let mut fields = shim::Fields::empty();
     // SAFETY: a live object; the output is ours.
     let kind = unsafe { shim::strobe_fields(borrow(&inline)?.pointer(), &raw mut fields) };
-    if kind != shim::FIELDS_INLINE || fields.count != 2 {
-        return None;
-    }
-    // SAFETY: two values are set, so positions 0 and 1 exist.
-    let order = unsafe { [fields.place(0), fields.place(1)] };
-    (order == [0, 1]).then_some(())
+    (kind == shim::FIELDS_INLINE && fields.count == 2 && values(&inline)? == [1, 2]).then_some(())
 }
 
 fn scalars(objects: &Bound<'_, PyModule>) -> Option<()> {
@@ -122,8 +132,11 @@ fn scalars(objects: &Bound<'_, PyModule>) -> Option<()> {
     // SAFETY: asks for a constant of the build.
     let bits = unsafe { shim::strobe_digit_bits() };
     (negative && bits == 30 && digits == [0, 0, 1 << 10]).then_some(())?;
-    let text = of(objects, "text").ok()?;
-    (borrow(&text)?.text()?.to_text() == "hé世😀").then_some(())
+    let texts = of(objects, "texts").ok()?;
+    // SAFETY: elements of a live tuple.
+    let texts = borrow(&texts)?.tuple().iter().map(|&text| unsafe { Ref::new(text) }?.text());
+    let texts: Option<Vec<String>> = texts.map(|text| text.map(Text::to_text)).collect();
+    (texts? == ["plain", "hé", "hé世😀"]).then_some(())
 }
 
 /// Reads the frame of a function that is running: its code, a local, a cell.
@@ -154,7 +167,7 @@ fn read_frame(py: Python<'_>) -> (String, Vec<Option<i64>>, u32) {
         };
         let slots = (0..shim::strobe_code_slots(code.pointer())).map(slot).collect();
         let name =
-            crate::code::name(code).and_then(Ref::text).map(stroboscope_core::text::Text::to_text).unwrap_or_default();
+            crate::code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
         let position = u32::try_from(shim::strobe_frame_position(frame)).unwrap_or(0);
         let line = crate::code::number(code).map_or(0, |number| crate::code::describe(number, position).line);
         (name, slots, line)

@@ -489,6 +489,11 @@ int strobe_decimal(PyObject *object, int *flags, int64_t *exponent, size_t *leng
 
 /* ---- text and bytes ----------------------------------------------------------------------------------------- */
 
+/* object.rs reads compact ASCII itself. */
+_Static_assert(offsetof(PyASCIIObject, length) == sizeof(PyObject), "the length first");
+_Static_assert(offsetof(PyASCIIObject, state) == sizeof(PyObject) + sizeof(Py_ssize_t) + sizeof(Py_hash_t), "the state behind the hash");
+_Static_assert(sizeof(PyASCIIObject) == sizeof(PyObject) + 3 * sizeof(Py_ssize_t), "then the text");
+
 /* The kind is the width of a code point; 0 stands for ASCII. */
 int strobe_text(PyObject *object, const void **data, Py_ssize_t *length)
 {
