@@ -111,6 +111,106 @@ pub fn line_table(code: Ref<'_>) -> (&[u8], u32) {
     (table.and_then(Ref::bytes).unwrap_or(&[]), u32::try_from(first).unwrap_or(0))
 }
 
+/// The exception table of code.
+pub fn exception_table(code: Ref<'_>) -> &[u8] {
+    // SAFETY: asked of live code objects only; the table belongs to the code.
+    unsafe { Ref::new(shim::strobe_code_exceptions(code.pointer())) }.and_then(Ref::bytes).unwrap_or(&[])
+}
+
+/// The names that code uses, by their positions.
+pub fn names(code: Ref<'_>) -> &[*mut PyObject] {
+    // SAFETY: a live code object; its names belong to it.
+    unsafe { Ref::new(shim::strobe_code_names(code.pointer())) }.map_or(&[][..], Ref::tuple)
+}
+
+/// The instructions of code as they stood when they were copied, specialised and instrumented by whatever tools there are;
+/// [`crate::statements::Opcodes::plain`] turns them back. To ask CPython for `co_code` takes ten times as long, with the GIL
+/// held, and leaves the answer with the code for ever.
+pub struct Instructions {
+    /// Pairs of an opcode and an argument.
+    pub units: Vec<u8>,
+    /// The opcodes that line events have replaced, each `line_step` after the other; empty if there are none.
+    pub lines: Vec<u8>,
+    /// See `lines`.
+    pub line_step: usize,
+    /// The opcodes that instruction events have replaced; empty if there are none.
+    pub each: Vec<u8>,
+}
+
+impl Instructions {
+    /// Copies them.
+    pub fn copy(code: Ref<'_>) -> Self {
+        let mut found = shim::Units::empty();
+        // SAFETY: a live code object; the output is ours.
+        unsafe { shim::strobe_code_units(code.pointer(), &raw mut found) };
+        let count = usize::try_from(found.count).unwrap_or(0);
+        let line_step = usize::try_from(found.line_step).unwrap_or(0);
+        // SAFETY: null, or so many bytes of the code object or of what it owns, which nobody changes with the GIL held here.
+        let bytes = |from: *const u8, length: usize| match from.is_null() {
+            true => Vec::new(),
+            false => unsafe { std::slice::from_raw_parts(from, length) }.to_vec(),
+        };
+        Instructions {
+            units: bytes(found.units, count * 2),
+            lines: bytes(found.lines, count * line_step),
+            line_step,
+            each: bytes(found.each, count),
+        }
+    }
+}
+
+/// CPython 3.12 takes pairs of instructions apart when it first looks whether a tool watches them: a loop of loads and
+/// stores then takes some per cent longer for ever, watched or not. [`join`] puts them together again.
+#[cfg(not(Py_3_13))]
+mod pairs {
+    use super::{Instructions, Ref, shim};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// True once joining was seen to do what CPython does.
+    static KNOWN: AtomicBool = AtomicBool::new(false);
+
+    /// Tries it on code that never ran. Without an agreement nothing is joined.
+    pub fn try_out(fresh: Ref<'_>) {
+        let whole = Instructions::copy(fresh).units;
+        let mut parts = whole.clone();
+        let mut at = 0;
+        while let Some(opcode) = parts.get_mut(at * 2) {
+            let base = shim::strobe_opcode_base(i32::from(*opcode));
+            *opcode = u8::try_from(base).unwrap_or(0);
+            at += 1 + usize::try_from(shim::strobe_opcode_caches(base)).unwrap_or(0);
+        }
+        let count = isize::try_from(parts.len() / 2).unwrap_or(0);
+        let taken_apart = parts != whole;
+        let units = shim::Units { count, ..shim::Units::empty() };
+        // SAFETY: so many pairs of bytes, which are ours.
+        unsafe { shim::strobe_units_join(parts.as_mut_ptr(), &raw const units) };
+        KNOWN.store(taken_apart && parts == whole, Ordering::Relaxed);
+    }
+
+    /// Joins what was taken apart.
+    pub fn join(code: Ref<'_>) {
+        if KNOWN.load(Ordering::Relaxed) {
+            // SAFETY: a live code object, with the GIL held. What is written is what CPython wrote there as it made the
+            // code; a frame that stands in the middle of a pair goes on with the second half, which stays what it is.
+            unsafe { shim::strobe_code_join(code.pointer()) };
+        }
+    }
+}
+
+/// Later versions make the pairs when they compile, and leave them.
+#[cfg(Py_3_13)]
+mod pairs {
+    use super::Ref;
+
+    pub fn try_out(_: Ref<'_>) {}
+    pub fn join(_: Ref<'_>) {}
+}
+
+/// True if this CPython takes instructions apart that [`join`] can join.
+pub const JOINS: bool = cfg!(not(Py_3_13));
+
+pub use pairs::{join, try_out as try_joining};
+
 /// True for a code object.
 pub fn is_code(object: Ref<'_>) -> bool {
     object.is_exactly(&raw const ffi::PyCode_Type)

@@ -4,7 +4,7 @@
 //!
 //! The index holds names. Code is kept only of the program's own files, and of others while a probe is in them.
 
-use crate::code;
+use crate::code::{self, Instructions};
 use crate::logical::LogicalLines;
 use crate::names::Held;
 use crate::object::{Owned, Ref};
@@ -15,11 +15,12 @@ use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::{HashMap, HashSet};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::path::Path;
+use std::sync::Arc;
 use stroboscope_core::clock::{Clock, SystemClock};
 use stroboscope_core::probe::location::{
-    Candidate, Choice, Function, FunctionKind, SourcePath, Statement, choose as choose_file,
+    Candidate, Choice, Function, FunctionKind, SourcePath, Statement, choose as choose_file, is_method,
 };
 use stroboscope_core::text::Text;
 
@@ -62,9 +63,11 @@ fn without_gil<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
 #[derive(Default)]
 struct Index {
     files: Vec<File>,
-    /// What the core decides on; parallel to `files`.
-    candidates: Vec<Candidate>,
+    /// What the core decides on; parallel to `files`. Shared, so that it can be gone through without the GIL.
+    candidates: Arc<Vec<Candidate>>,
     by_name: HashMap<String, usize>,
+    /// By absolute path, normalised: one file may have been named in several ways.
+    by_path: HashMap<String, Vec<usize>>,
     /// Modules that started while we watched, and their files.
     modules: HashMap<String, usize>,
     /// The standard library's folders.
@@ -77,6 +80,8 @@ struct Index {
     looked: bool,
     /// How often the collector's objects were looked at.
     looks: u32,
+    /// The number of files whose functions are kept read.
+    kept: usize,
 }
 
 static INDEX: Held<Option<Index>> = Held::new(None);
@@ -84,12 +89,8 @@ static INDEX: Held<Option<Index>> = Held::new(None);
 /// A file in the index.
 pub type FileId = usize;
 
-/// A function of a file, for the core and for the hook.
+/// A function of a file, for the hook.
 pub struct PyFunction {
-    /// What the core decides on. Its statements are there once it is read.
-    pub plain: Function,
-    /// The qualified name.
-    pub qualified: String,
     /// The code.
     pub code: Owned,
     /// Where its statements begin, and what else the hook needs; `None` before it was read.
@@ -107,9 +108,14 @@ pub struct Read {
     pub instructions: usize,
 }
 
-/// The functions of a file.
+/// The functions of a file, outermost first within each copy.
+#[derive(Default)]
 pub struct FileCode {
-    /// Outermost first within each copy.
+    /// What the core decides on. The statements of a function are there once it is read.
+    pub plain: Vec<Function>,
+    /// The qualified names; parallel to `plain`.
+    pub qualified: Vec<String>,
+    /// The code; parallel to `plain`.
     pub functions: Vec<PyFunction>,
     lines: Option<LogicalLines>,
     changes: u32,
@@ -135,7 +141,8 @@ pub fn begin(py: Python<'_>, watching: bool) -> PyResult<()> {
     let standard = os.rfind('/').map(|slash| os[..=slash].to_owned());
     let index = Index { standard: standard.into_iter().collect(), watching, ..Index::default() };
     drop(INDEX.with(|slot| slot.replace(index)));
-    walk_modules(py)
+    walk_modules(py);
+    Ok(())
 }
 
 /// Lets go of everything.
@@ -169,9 +176,17 @@ impl Index {
             changes: 0,
             read: None,
         });
-        self.candidates.push(candidate);
+        Arc::make_mut(&mut self.candidates).push(candidate);
         self.by_name.insert(name.to_owned(), id);
+        self.by_path.entry(SourcePath::new(name).text()).or_default().push(id);
         Some(id)
+    }
+
+    /// The files that a probe names by their whole path: nothing else can mean it better.
+    fn exactly(&self, source_file: &str) -> Option<Vec<FileId>> {
+        let path = SourcePath::new(source_file).text();
+        let files = self.by_path.get(&path).filter(|_| path.starts_with('/'))?;
+        files.iter().any(|&file| self.files[file].loaded).then(|| files.clone())
     }
 
     /// Adds outermost code. What is pushed out goes to `old`, to be dropped outside of the borrow.
@@ -200,9 +215,8 @@ impl FileNames {
         let folder = current_folder();
         let mut names = FileNames { folder, frozen: HashMap::new() };
         // Frozen parts of the standard library do not name their files; their modules do.
-        let Ok(modules) = py.import("sys").and_then(|sys| sys.getattr("modules")) else { return names };
-        let Some(modules) = borrow(&modules) else { return names };
-        modules.dict_entries(|name, module| {
+        let Some(modules) = sys(py, c"modules") else { return names };
+        modules.borrow().dict_entries(|name, module| {
             if let (Some(name), Some(file)) = (name.text(), file_of(module)) {
                 names.frozen.insert(name.to_text(), file);
             }
@@ -248,12 +262,12 @@ fn is_source(file: &str) -> bool {
 }
 
 /// Puts the files of all modules into the index.
-fn walk_modules(py: Python<'_>) -> PyResult<()> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    let Some(modules) = borrow(&modules) else { return Ok(()) };
+fn walk_modules(py: Python<'_>) {
+    let modules = sys(py, c"modules");
+    let Some(modules) = modules.as_ref().map(Owned::borrow) else { return };
     let stale = with(|index| !index.watching || index.walked == 0 || index.walked > modules.dict_len());
     if stale != Some(true) {
-        return Ok(());
+        return;
     }
     let key = Owned::text(Text::Utf8("__file__"));
     let mut found: Vec<String> = Vec::new();
@@ -272,7 +286,6 @@ fn walk_modules(py: Python<'_>) -> PyResult<()> {
         }
         index.walked = count;
     });
-    Ok(())
 }
 
 /// A file that begins to run.
@@ -320,50 +333,79 @@ pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
     started.flatten()
 }
 
-/// The files below the folders of `sys.path` that a path, or what is left of it as leading folders are dropped, leads to.
-/// The file system is asked without the GIL.
-fn on_path(py: Python<'_>, file: &str, whole: bool) -> PyResult<Vec<String>> {
-    let mut folders: Vec<String> = Vec::new();
-    let path = py.import("sys")?.getattr("path")?;
-    for &folder in borrow(&path).map_or(&[][..], Ref::list) {
-        // SAFETY: an element of a live list.
-        folders.extend(unsafe { Ref::new(folder) }.and_then(Ref::text).map(Text::to_text));
-    }
-    Ok(without_gil(py, || {
-        let current = current_folder();
-        let most = if whole { 1 } else { 20 };
-        let suffixes: Vec<String> = SourcePath::new(file).suffixes().take(most).collect();
-        let below = |folder: &String| {
-            let folder = absolute(folder.trim_end_matches('/').to_owned(), current.as_deref());
-            suffixes.iter().map(move |suffix| format!("{}/{suffix}", folder.trim_end_matches('/'))).collect::<Vec<_>>()
-        };
-        let files = folders.iter().take(100).flat_map(below);
-        files.filter(|file| is_source(file) && Path::new(file).is_file()).collect()
-    }))
+/// What `sys` has under a name.
+fn sys(_: Python<'_>, name: &CStr) -> Option<Owned> {
+    // SAFETY: the GIL is held, as the token shows; a borrowed reference or null, kept before anything else happens.
+    unsafe { Ref::new(pyo3::ffi::PySys_GetObject(name.as_ptr())) }.map(Owned::keep)
+}
+
+/// The folders of `sys.path`.
+fn folders(py: Python<'_>) -> Vec<String> {
+    let path = sys(py, c"path");
+    // SAFETY: an element of a live list.
+    let text = |&folder: &*mut PyObject| unsafe { Ref::new(folder) }.and_then(Ref::text).map(Text::to_text);
+    path.as_ref().map_or(&[][..], |path| path.borrow().list()).iter().take(100).filter_map(text).collect()
+}
+
+/// The files below folders that a path, or what is left of it as leading folders are dropped, leads to. Asks the file
+/// system, so the GIL should not be held.
+fn on_path(folders: &[String], file: &str, whole: bool) -> Vec<String> {
+    let current = current_folder();
+    let most = if whole { 1 } else { 20 };
+    let suffixes: Vec<String> = SourcePath::new(file).suffixes().take(most).collect();
+    let below = |folder: &String| {
+        let folder = absolute(folder.trim_end_matches('/').to_owned(), current.as_deref());
+        suffixes.iter().map(move |suffix| format!("{}/{suffix}", folder.trim_end_matches('/'))).collect::<Vec<_>>()
+    };
+    let files = folders.iter().flat_map(below);
+    files.filter(|file| is_source(file) && Path::new(file).is_file()).collect()
 }
 
 /// The file that a path leads to from a folder of `sys.path`.
-pub fn importable(py: Python<'_>, file: &str) -> PyResult<Option<String>> {
-    Ok(on_path(py, file, true)?.into_iter().next())
+pub fn importable(py: Python<'_>, file: &str) -> Option<String> {
+    let folders = folders(py);
+    without_gil(py, || on_path(&folders, file, true).into_iter().next())
 }
 
-/// Chooses the file that a probe means.
-pub fn choose(py: Python<'_>, source_file: &str) -> PyResult<Chosen> {
-    walk_modules(py)?;
-    let importable = on_path(py, source_file, false)?;
-    let chosen = with(|index| {
-        let ours = importable.iter().find(|file| code::is_own_file(file)).cloned();
+/// Chooses the file that a probe means. All that takes longer with more files is done without the GIL.
+pub fn choose(py: Python<'_>, source_file: &str) -> Chosen {
+    walk_modules(py);
+    if let Some(files) = with(|index| index.exactly(source_file)).flatten() {
+        return Chosen::Files(files);
+    }
+    let folders = folders(py);
+    let Some(mut known) = candidates() else { return Chosen::Missing };
+    let mut count = known.len();
+    let (importable, mut choice) =
+        without_gil(py, move || (on_path(&folders, source_file, false), choose_file(&known, source_file)));
+    with(|index| {
         for file in &importable {
             index.file(file);
         }
-        match choose_file(&index.candidates, source_file) {
-            Choice::File(files) if files.iter().any(|&file| index.files[file].loaded) => Chosen::Files(files),
-            Choice::File(files) => Chosen::Importable(index.files[files[0]].name.clone()),
-            Choice::Ambiguous(reason) => Chosen::Ambiguous(reason),
-            Choice::None => ours.map_or(Chosen::Missing, Chosen::Ours),
+    });
+    // What was added now, or by a file that started meanwhile, counts too.
+    for _ in 0..5 {
+        known = candidates().unwrap_or_default();
+        if known.len() == count {
+            break;
+        }
+        count = known.len();
+        choice = without_gil(py, move || choose_file(&known, source_file));
+    }
+    let chosen = with(|index| match choice {
+        Choice::File(files) if files.iter().any(|&file| index.files[file].loaded) => Chosen::Files(files),
+        Choice::File(files) => Chosen::Importable(index.files[files[0]].name.clone()),
+        Choice::Ambiguous(reason) => Chosen::Ambiguous(reason),
+        Choice::None => {
+            let ours = importable.into_iter().find(|file| code::is_own_file(file));
+            ours.map_or(Chosen::Missing, Chosen::Ours)
         }
     });
-    Ok(chosen.unwrap_or(Chosen::Missing))
+    chosen.unwrap_or(Chosen::Missing)
+}
+
+fn candidates() -> Option<Arc<Vec<Candidate>>> {
+    with(|index| Arc::clone(&index.candidates))
 }
 
 /// True if a probe's source file means a file that just started.
@@ -393,9 +435,9 @@ pub fn is_module(wanted: &str, module: &str, file: &str) -> bool {
 }
 
 /// The files that a module name means.
-pub fn files_of_module(py: Python<'_>, wanted: &str) -> PyResult<Vec<FileId>> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    let modules = borrow(&modules);
+pub fn files_of_module(py: Python<'_>, wanted: &str) -> Vec<FileId> {
+    let modules = sys(py, c"modules");
+    let modules = modules.as_ref().map(Owned::borrow);
     let file = |name: &str| modules.and_then(|modules| modules.dict_get_text(name)).and_then(file_of);
     let main = file("__main__").filter(|main| is_module(wanted, "__main__", main));
     let folder = current_folder();
@@ -415,7 +457,7 @@ pub fn files_of_module(py: Python<'_>, wanted: &str) -> PyResult<Vec<FileId>> {
         found.dedup();
         found
     });
-    Ok(found.unwrap_or_default())
+    found.unwrap_or_default()
 }
 
 /// The name of a file.
@@ -452,7 +494,9 @@ pub fn release(name: &str) {
             return None;
         }
         file.complete = false;
-        Some((std::mem::take(&mut file.roots), file.read.take()))
+        let read = file.read.take();
+        index.kept -= usize::from(read.is_some());
+        Some((std::mem::take(&mut index.files[id].roots), read))
     });
     drop(old);
 }
@@ -512,7 +556,7 @@ pub fn search(py: Python<'_>, wanted: &HashSet<FileId>, missing: &[&str]) -> PyR
     }
     let names = FileNames::read(py);
     let frames = running(py)?;
-    let namespaces = in_namespaces(py, wanted)?;
+    let namespaces = in_namespaces(py, wanted);
     let found = with(|index| {
         let mut looks = Visit {
             index,
@@ -593,12 +637,11 @@ fn running(py: Python<'_>) -> PyResult<Vec<Owned>> {
 }
 
 /// Functions that the namespaces of modules lead to: `gc.freeze()` hides them from the collector's visit.
-fn in_namespaces(py: Python<'_>, wanted: &HashSet<FileId>) -> PyResult<Vec<Owned>> {
+fn in_namespaces(py: Python<'_>, wanted: &HashSet<FileId>) -> Vec<Owned> {
     let names: HashSet<String> = wanted.iter().map(|&file| name(file)).collect();
-    let modules = py.import("sys")?.getattr("modules")?;
     let mut spaces = Vec::new();
-    if let Some(modules) = borrow(&modules) {
-        modules.dict_entries(|_, module| {
+    if let Some(modules) = sys(py, c"modules") {
+        modules.borrow().dict_entries(|_, module| {
             if file_of(module).is_some_and(|file| names.contains(&file)) {
                 spaces.extend(module.module_dict().map(Owned::keep));
             }
@@ -609,7 +652,7 @@ fn in_namespaces(py: Python<'_>, wanted: &HashSet<FileId>) -> PyResult<Vec<Owned
     for space in &spaces {
         in_namespace(py, space.borrow(), &mut found, 0);
     }
-    Ok(found)
+    found
 }
 
 fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: usize) {
@@ -656,20 +699,20 @@ fn wrapped_codes(py: Python<'_>, object: Ref<'_>, found: &mut Vec<Owned>) {
 }
 
 /// The first line of the getter, if a name is a property that can be set or deleted.
-pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Option<u32>> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    let mut space = borrow(&modules).and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
+pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> Option<u32> {
+    let modules = sys(py, c"modules")?;
+    let mut space = modules.borrow().dict_get_text(module).and_then(Ref::module_dict);
     let mut found = None;
     for part in wanted.split('.') {
         found = space.and_then(|space| space.dict_get_text(part));
         space = found.and_then(Ref::as_class).and_then(crate::object::Class::dict);
     }
-    let Some(property) = found.filter(|found| found.class().c_name() == "property") else { return Ok(None) };
+    let property = found.filter(|found| found.class().c_name() == "property")?;
     let code = |name: &str| function_code(py, attribute(py, property, name)?.borrow());
     if code("fset").is_none() && code("fdel").is_none() {
-        return Ok(None);
+        return None;
     }
-    Ok(code("fget").map(|code| code::line_table(code.borrow()).1))
+    code("fget").map(|code| code::line_table(code.borrow()).1)
 }
 
 /// A new reference to an attribute of an object of CPython's own classes, for which no code of the program runs.
@@ -714,35 +757,36 @@ pub enum Named {
 }
 
 /// Looks a name of a module up in its namespace, without running code of the program.
-pub fn named(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Named> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    let space = borrow(&modules).and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
-    let Some(mut space) = space else { return Ok(Named::Missing) };
+pub fn named(py: Python<'_>, module: &str, wanted: &str) -> Named {
+    let modules = sys(py, c"modules");
+    let modules = modules.as_ref().map(Owned::borrow);
+    let space = modules.and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
+    let Some(mut space) = space else { return Named::Missing };
     let file = space.dict_get_text("__file__").and_then(Ref::text).map(Text::to_text);
     let parts: Vec<&str> = wanted.split('.').collect();
     for (at, part) in parts.iter().enumerate() {
         let last = at + 1 == parts.len();
         let found = space.dict_get_text(part);
-        let Some(found) = found else { return Ok(Named::Missing) };
+        let Some(found) = found else { return Named::Missing };
         if last {
-            return Ok(what(py, found, wanted, module, file.as_deref()));
+            return what(py, found, wanted, module, file.as_deref());
         }
-        let Some(class) = found.as_class() else { return Ok(Named::Missing) };
-        let Some(own) = class.dict() else { return Ok(Named::Missing) };
+        let Some(class) = found.as_class() else { return Named::Missing };
+        let Some(own) = class.dict() else { return Named::Missing };
         let next = parts[at + 1];
         if at + 2 == parts.len() && own.dict_get_text(next).is_none() {
             let has =
                 |class: &crate::object::Class<'_>| class.dict().is_some_and(|dict| dict.dict_get_text(next).is_some());
-            let Some(definer) = class.ancestors().find(has) else { return Ok(Named::Missing) };
+            let Some(definer) = class.ancestors().find(has) else { return Named::Missing };
             let mut qualified = String::new();
             crate::names::qualify(definer, &mut qualified);
-            return Ok(Named::Not(format!(
+            return Named::Not(format!(
                 "`{wanted}` is inherited: class `{qualified}` defines `{next}`; name that class"
-            )));
+            ));
         }
         space = own;
     }
-    Ok(Named::Missing)
+    Named::Missing
 }
 
 fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Option<&str>) -> Named {
@@ -773,61 +817,73 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
 }
 
 /// True if `sys.modules` has a module, whatever it is made of.
-pub fn is_loaded(py: Python<'_>, module: &str) -> PyResult<bool> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    Ok(borrow(&modules).and_then(|modules| modules.dict_get_text(module)).is_some())
+pub fn is_loaded(py: Python<'_>, module: &str) -> bool {
+    sys(py, c"modules").is_some_and(|modules| modules.borrow().dict_get_text(module).is_some())
 }
 
 // ---- the functions of a file ------------------------------------------------------------------------------------
 
-/// A code object's own bytes, so that they can be looked at without the GIL.
-struct Raw {
+/// Code that is looked at without the GIL.
+#[derive(Clone, Copy)]
+struct Still<'c>(Ref<'c>);
+
+// SAFETY: whoever makes one keeps the code alive for `'c`. Only that is read of it which never changes (names, constants,
+// tables, flags; all of them strings, bytes, tuples and numbers), and no reference is counted.
+unsafe impl Send for Still<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Still<'_> {}
+
+impl<'c> Still<'c> {
+    fn code(self) -> Ref<'c> {
+        self.0
+    }
+}
+
+/// A function to be read.
+struct Raw<'c> {
     at: usize,
-    bytes: Vec<u8>,
-    exceptions: Vec<u8>,
-    lines: Vec<u8>,
-    first_line: u32,
-    none_constants: Vec<bool>,
-    definitions: Vec<bool>,
+    code: Still<'c>,
+    instructions: Instructions,
     expression: bool,
 }
 
-impl Raw {
-    fn copy(py: Python<'_>, at: usize, code: Ref<'_>, expression: bool) -> PyResult<Self> {
-        // SAFETY: a live code object, borrowed for the call.
-        let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
-        let bytes = |name: &str| -> PyResult<Vec<u8>> {
-            Ok(object.getattr(name)?.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes().to_vec())
-        };
-        let (none_constants, definitions) = code::constants(code);
-        let (lines, first_line) = code::line_table(code);
-        Ok(Raw {
-            at,
-            bytes: bytes("co_code")?,
-            exceptions: bytes("co_exceptiontable")?,
-            lines: lines.to_vec(),
-            first_line,
-            none_constants,
-            definitions,
-            expression,
-        })
+impl<'c> Raw<'c> {
+    fn copy(at: usize, code: Ref<'c>, kind: FunctionKind) -> Self {
+        let expression = matches!(kind, FunctionKind::Lambda | FunctionKind::Comprehension);
+        Raw { at, code: Still(code), instructions: Instructions::copy(code), expression }
     }
 
-    fn read(&self, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> (Read, Vec<Statement>) {
+    /// Reads the statements; `None` if the instructions have to be asked of CPython.
+    fn read(&self, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> Option<(Read, Vec<Statement>)> {
+        Some(self.read_of(&opcodes.plain(&self.instructions)?, opcodes, lines))
+    }
+
+    /// As [`Raw::read`], with the instructions as CPython says they are.
+    fn ask(&self, py: Python<'_>, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> PyResult<(Read, Vec<Statement>)> {
+        // SAFETY: a live code object, borrowed for the call.
+        let object = unsafe { Bound::from_borrowed_ptr(py, self.code.code().pointer()) };
+        let bytes = object.getattr("co_code")?;
+        Ok(self.read_of(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes(), opcodes, lines))
+    }
+
+    fn read_of(&self, bytes: &[u8], opcodes: &Opcodes, lines: Option<&LogicalLines>) -> (Read, Vec<Statement>) {
+        let own = self.code.code();
+        let (none_constants, definitions) = code::constants(own);
+        let (table, first_line) = code::line_table(own);
         let code = Code {
-            bytes: &self.bytes,
-            lines: &self.lines,
-            exceptions: &self.exceptions,
-            first_line: self.first_line,
-            none_constants: &self.none_constants,
-            definitions: &self.definitions,
+            bytes,
+            lines: table,
+            exceptions: code::exception_table(own),
+            first_line,
+            none_constants: &none_constants,
+            definitions: &definitions,
         };
         let starts = match lines {
             _ if self.expression => statements::starts_of_expression(&code, opcodes),
             Some(lines) => statements::starts(&code, opcodes, &|line| lines.first(line)),
             None => statements::starts(&code, opcodes, &|line| line),
         };
-        let (globals, instructions) = statements::globals(&self.bytes, opcodes);
+        let (globals, instructions) = statements::globals(bytes, opcodes);
         let mut plain: Vec<Statement> =
             starts.iter().map(|start| Statement { line: start.line, end: start.end }).collect();
         plain.sort_unstable_by_key(|statement| (statement.line, statement.end));
@@ -840,34 +896,40 @@ impl Raw {
 pub fn functions(py: Python<'_>, file: FileId, release: bool) -> FileCode {
     let kept = with(|index| {
         let file = index.files.get_mut(file)?;
+        let read = file.read.take();
+        index.kept -= usize::from(read.is_some());
+        if let Some(read) = read.filter(|read| read.changes == file.changes) {
+            return Some(Ok(read));
+        }
         let roots: Vec<Owned> = file.roots.iter().map(|root| Owned::keep(root.borrow())).collect();
-        Some((file.read.take(), roots, file.changes, file.name.clone()))
+        Some(Err((roots, file.changes, file.name.clone())))
     });
-    let Some((read, roots, changes, name)) = kept.flatten() else {
-        return FileCode { functions: Vec::new(), lines: None, changes: 0 };
-    };
-    if let Some(read) = read.filter(|read| read.changes == changes) {
-        return read;
+    match kept.flatten() {
+        Some(Ok(read)) => read,
+        Some(Err((roots, changes, name))) => FileCode { changes, ..outline(py, &roots, &name, release) },
+        None => FileCode::default(),
     }
-    let (functions, lines) = outline(py, &roots, &name, release);
-    FileCode { functions, lines, changes }
 }
 
 /// The functions below one root.
 pub fn functions_of(py: Python<'_>, root: Ref<'_>, name: &str) -> FileCode {
-    let (functions, lines) = outline(py, &[Owned::keep(root)], name, false);
-    FileCode { functions, lines, changes: 0 }
+    outline(py, &[Owned::keep(root)], name, false)
 }
 
 /// Keeps the functions of a file for the next probe.
 pub fn keep_read(file: FileId, code: FileCode) {
     let old = with(|index| {
         let mut old = Vec::new();
-        if index.files.iter().filter(|file| file.read.is_some()).count() >= MAX_READ {
+        if index.kept >= MAX_READ {
             old.extend(index.files.iter_mut().filter_map(|file| file.read.take()));
+            index.kept = 0;
         }
         match index.files.get_mut(file) {
-            Some(file) if file.changes == code.changes => old.extend(file.read.replace(code)),
+            Some(file) if file.changes == code.changes => {
+                let before = file.read.replace(code);
+                index.kept += usize::from(before.is_none());
+                old.extend(before);
+            }
             _ => old.push(code),
         }
         old
@@ -875,58 +937,54 @@ pub fn keep_read(file: FileId, code: FileCode) {
     drop(old);
 }
 
-struct Shape {
-    name: String,
-    qualified: String,
-    kind: FunctionKind,
-    table: Vec<u8>,
-    first: u32,
-    parent: Option<usize>,
+/// The names and spans of all functions below some roots, without their statements. With `release`, without the GIL.
+fn outline(py: Python<'_>, roots: &[Owned], file: &str, release: bool) -> FileCode {
+    let stills: Vec<Still<'_>> = roots.iter().map(|root| Still(root.borrow())).collect();
+    let work = || {
+        let shapes = shapes(&stills);
+        let lines = logical_lines(file, &shapes);
+        (shapes, lines)
+    };
+    let (shapes, lines) = if release { without_gil(py, work) } else { work() };
+    let mut found = FileCode { lines, ..FileCode::default() };
+    for shape in shapes {
+        // The code is written inside a root, which keeps it alive until here.
+        found.functions.push(PyFunction { code: Owned::keep(shape.code.code()), read: None });
+        found.plain.push(shape.plain);
+        found.qualified.push(shape.qualified);
+    }
+    found
 }
 
-/// The names and spans of all functions below some roots, without their statements.
-fn outline(py: Python<'_>, roots: &[Owned], file: &str, release: bool) -> (Vec<PyFunction>, Option<LogicalLines>) {
-    let mut codes: Vec<Owned> = Vec::new();
-    let mut shapes: Vec<Shape> = Vec::new();
+struct Shape<'c> {
+    plain: Function,
+    qualified: String,
+    code: Still<'c>,
+}
+
+fn shapes<'c>(roots: &[Still<'c>]) -> Vec<Shape<'c>> {
+    let mut shapes: Vec<Shape<'c>> = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting: Vec<(Option<usize>, Ref<'_>)> = roots.iter().rev().map(|root| (None, root.borrow())).collect();
+    let mut waiting: Vec<(Option<usize>, Ref<'c>)> = roots.iter().rev().map(|root| (None, root.code())).collect();
     while let Some((parent, code)) = waiting.pop() {
-        if codes.len() >= 100_000 || !seen.insert(code.pointer() as usize) {
+        if shapes.len() >= 100_000 || !seen.insert(code.pointer() as usize) {
             continue;
         }
-        let at = codes.len();
+        let at = shapes.len();
         let (table, first) = code::line_table(code);
-        shapes.push(Shape {
-            name: bare(code),
-            qualified: qualified(code),
-            kind: kind(code),
-            table: table.to_vec(),
-            first,
-            parent,
-        });
-        codes.push(Owned::keep(code));
+        let locations = code::Locations::new(table, first);
+        let last = locations.map(|location| location.end_line).max().unwrap_or(first).max(first);
+        let plain = Function { name: bare(code), kind: kind(code), first, last, parent, statements: Vec::new() };
+        shapes.push(Shape { plain, qualified: qualified(code), code: Still(code) });
         let mut inner: Vec<_> = code::nested(code).map(|code| (Some(at), code)).collect();
         inner.reverse();
         waiting.extend(inner);
     }
-    let work = || {
-        let lines = logical_lines(file, &shapes);
-        let plain = shapes.into_iter().map(|shape| {
-            let locations = code::Locations::new(&shape.table, shape.first);
-            let last = locations.map(|location| location.end_line).max().unwrap_or(shape.first).max(shape.first);
-            let Shape { name, kind, first, parent, .. } = shape;
-            (Function { name, kind, first, last, parent, statements: Vec::new() }, shape.qualified)
-        });
-        (plain.collect::<Vec<_>>(), lines)
-    };
-    let (plain, lines) = if release { without_gil(py, work) } else { work() };
-    let functions = plain.into_iter().zip(codes);
-    let functions = functions.map(|((plain, qualified), code)| PyFunction { plain, qualified, code, read: None });
-    (functions.collect(), lines)
+    shapes
 }
 
 /// The statements of a file's source that go over several lines, if it is the source that the code was made from.
-fn logical_lines(file: &str, shapes: &[Shape]) -> Option<LogicalLines> {
+fn logical_lines(file: &str, shapes: &[Shape<'_>]) -> Option<LogicalLines> {
     let size = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?.len();
     if size > MAX_SOURCE {
         return None;
@@ -934,54 +992,79 @@ fn logical_lines(file: &str, shapes: &[Shape]) -> Option<LogicalLines> {
     let source = std::fs::read(file).ok()?;
     let lines = LogicalLines::of(&source)?;
     let texts: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
-    let fits = |shape: &Shape| {
-        let text = texts.get((shape.first as usize).checked_sub(1)?)?.trim_ascii_start();
+    let fits = |function: &Function| {
+        let text = texts.get((function.first as usize).checked_sub(1)?)?.trim_ascii_start();
         let words: [&[u8]; 4] = [b"def ", b"class ", b"async ", b"@"];
-        Some(lines.begins(shape.first) && words.iter().any(|word| text.starts_with(word)))
+        Some(lines.begins(function.first) && words.iter().any(|word| text.starts_with(word)))
     };
-    let mut named = shapes.iter().filter(|shape| matches!(shape.kind, FunctionKind::Class | FunctionKind::Function));
+    let plain = shapes.iter().map(|shape| &shape.plain);
+    let mut named = plain.filter(|plain| matches!(plain.kind, FunctionKind::Class | FunctionKind::Function));
     // A file that was changed since it was loaded says nothing of the code that runs.
-    named.all(|shape| fits(shape).unwrap_or(false)).then_some(lines)
+    named.all(|function| fits(function).unwrap_or(false)).then_some(lines)
 }
 
-/// Reads the statements of those functions for which `wanted` holds. With `release`, without the GIL.
-pub fn read(
+/// Reads the statements of those functions for which `wanted` holds, and decides on them. With `release`, without the GIL.
+pub fn read<R: Send>(
     py: Python<'_>,
     code: &mut FileCode,
     opcodes: &Opcodes,
     release: bool,
-    wanted: impl Fn(&PyFunction) -> bool,
-) -> PyResult<()> {
-    let mut raws = Vec::new();
-    for (at, function) in code.functions.iter().enumerate() {
-        if function.read.is_none() && wanted(function) {
-            let expression = matches!(function.plain.kind, FunctionKind::Lambda | FunctionKind::Comprehension);
-            raws.push(Raw::copy(py, at, function.code.borrow(), expression)?);
+    wanted: impl Fn(usize, &Function) -> bool,
+    decide: impl Fn(&[Function]) -> R + Sync,
+) -> PyResult<R> {
+    let FileCode { plain, functions, lines, .. } = code;
+    let lines = lines.as_ref();
+    let waits = |&at: &usize| functions[at].read.is_none() && wanted(at, &plain[at]);
+    let raws = (0..plain.len()).filter(waits);
+    let raws: Vec<Raw<'_>> = raws.map(|at| Raw::copy(at, functions[at].code.borrow(), plain[at].kind)).collect();
+    let mut work = || {
+        let mut done: Vec<Option<Read>> = Vec::new();
+        for raw in &raws {
+            let found = raw.read(opcodes, lines);
+            done.push(found.map(|(read, statements)| {
+                plain[raw.at].statements = statements;
+                read
+            }));
         }
+        let decision = done.iter().all(Option::is_some).then(|| decide(plain));
+        (done, decision)
+    };
+    let (done, decision) = if release { without_gil(py, work) } else { work() };
+    let mut reads = Vec::new();
+    for (raw, read) in raws.iter().zip(done) {
+        let read = match read {
+            Some(read) => read,
+            None => {
+                let (read, statements) = raw.ask(py, opcodes, lines)?;
+                plain[raw.at].statements = statements;
+                read
+            }
+        };
+        reads.push((raw.at, read));
     }
-    if raws.is_empty() {
-        return Ok(());
+    drop(raws);
+    for (at, read) in reads {
+        functions[at].read = Some(read);
     }
-    let lines = code.lines.as_ref();
-    let work = || raws.iter().map(|raw| (raw.at, raw.read(opcodes, lines))).collect::<Vec<_>>();
-    let done = if release { without_gil(py, work) } else { work() };
-    for (at, (read, statements)) in done {
-        let function = &mut code.functions[at];
-        function.plain.statements = statements;
-        function.read = Some(read);
-    }
-    Ok(())
+    Ok(decision.unwrap_or_else(|| decide(plain)))
+}
+
+/// The functions with a name, by their positions. With `release`, without the GIL.
+pub fn methods(py: Python<'_>, code: &FileCode, wanted: &str, release: bool) -> Vec<usize> {
+    let (plain, qualified) = (&code.plain, &code.qualified);
+    let named = |&at: &usize| {
+        matches!(plain[at].kind, FunctionKind::Function | FunctionKind::Lambda) && is_method(&qualified[at], wanted)
+    };
+    let work = || (0..plain.len()).filter(named).collect();
+    if release { without_gil(py, work) } else { work() }
 }
 
 /// The names at these positions of `co_names`.
-pub fn names_at(py: Python<'_>, code: Ref<'_>, positions: &[usize]) -> PyResult<Vec<Owned>> {
-    // SAFETY: a live code object, borrowed for the call.
-    let object = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
-    let names = object.getattr("co_names")?;
-    let names = borrow(&names).map_or(&[][..], Ref::tuple);
+pub fn names_at(code: Ref<'_>, positions: &[usize]) -> Vec<Owned> {
+    let names = code::names(code);
     // SAFETY: elements of a live tuple.
     let name = |&at: &usize| names.get(at).and_then(|&name| unsafe { Ref::new(name) }).map(Owned::keep);
-    Ok(positions.iter().filter_map(name).collect())
+    positions.iter().filter_map(name).collect()
 }
 
 /// True if a class body defines properties with setters or deleters: all their functions have the getter's name.
@@ -1015,8 +1098,12 @@ fn qualified(code: Ref<'_>) -> String {
 
 /// Where the statements of a code object begin.
 pub fn statements_of(py: Python<'_>, code: Ref<'_>, opcodes: &Opcodes) -> PyResult<Vec<Start>> {
-    let expression = matches!(kind(code), FunctionKind::Lambda | FunctionKind::Comprehension);
     let file = code::file(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
-    let (_, lines) = outline(py, &[Owned::keep(code)], &file, false);
-    Ok(Raw::copy(py, 0, code, expression)?.read(opcodes, lines.as_ref()).0.starts)
+    let lines = outline(py, &[Owned::keep(code)], &file, false).lines;
+    let raw = Raw::copy(0, code, kind(code));
+    let (read, _) = match raw.read(opcodes, lines.as_ref()) {
+        Some(read) => read,
+        None => raw.ask(py, opcodes, lines.as_ref())?,
+    };
+    Ok(read.starts)
 }

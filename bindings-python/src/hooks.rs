@@ -1,6 +1,7 @@
 //! The callbacks that `sys.monitoring` calls, and the table that leads from a code object to its probes. A hit begins here:
 //! after [`crate::guard`], before the core's `hit.rs`. The callbacks are raw C functions that never raise.
 
+use crate::code;
 use crate::frame::{Layout, PyFrame, Resolved};
 use crate::guard::{self, Guarded};
 use crate::names::Held;
@@ -42,6 +43,34 @@ pub struct CodeSite {
     pub lines: Vec<(i64, Vec<Rc<ProbeSite>>)>,
     /// Probes of the function itself.
     pub methods: Vec<Rc<ProbeSite>>,
+    /// How often something was changed since all instructions were joined that may be, see [`code::join`]; 0: nothing was.
+    pub loose: Cell<u32>,
+}
+
+impl CodeSite {
+    /// Joins what watching the code took apart, as far as it is not watched any more.
+    #[inline]
+    fn tidy(&self) {
+        if code::JOINS && self.loose.get() > 0 {
+            self.join();
+        }
+    }
+
+    #[cold]
+    fn join(&self) {
+        self.loose.set(0);
+        code::join(self.code.borrow());
+    }
+
+    /// A place without a probe has run for the first time, and is watched no more. A loop may run for long before the next
+    /// hit, so joining does not always wait for that; each time it waits for twice as many places.
+    fn let_go(&self) {
+        let times = self.loose.get().saturating_add(1);
+        self.loose.set(times);
+        if code::JOINS && times >= 8 && times.is_power_of_two() {
+            code::join(self.code.borrow());
+        }
+    }
 }
 
 /// An activation that was entered.
@@ -251,7 +280,11 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
     answer(&guard::guarded(|| {
         let (Some(code), Some(offset)) = (code, offset.and_then(Ref::int)) else { return Answer::Keep };
         let Some(site) = find(code) else { return Answer::Disable };
-        let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else { return Answer::Disable };
+        let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else {
+            site.let_go();
+            return Answer::Disable;
+        };
+        site.tidy();
         let mut disable = true;
         for probe in probes {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
@@ -271,6 +304,7 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
     answer(&guard::guarded(|| {
         let Some(code) = code else { return Answer::Keep };
         let Some(site) = find(code) else { return Answer::Disable };
+        site.tidy();
         let (mut tokens, mut address) = (Tokens::default(), 0);
         for probe in &site.methods {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
@@ -374,13 +408,13 @@ unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, 
 /// The start of code that was not seen before. Only the top level of a file matters, before its first line runs.
 unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
-    let code = unsafe { argument(arguments, count, 0) };
+    let started = unsafe { argument(arguments, count, 0) };
     answer(&guard::guarded(|| {
-        if let Some(code) = code
-            && crate::code::name(code).and_then(Ref::text).is_some_and(|name| name.same(MODULE))
-        {
-            crate::runtime::module_starts(code);
+        let Some(started) = started else { return Answer::Disable };
+        if code::name(started).and_then(Ref::text).is_some_and(|name| name.same(MODULE)) {
+            crate::runtime::module_starts(started);
         }
+        code::join(started);
         Answer::Disable
     }))
 }

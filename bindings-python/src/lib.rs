@@ -54,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_instructions, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_event, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_print, module)?)?;

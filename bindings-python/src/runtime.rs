@@ -14,6 +14,7 @@ use crate::shim;
 use crate::statements::Opcodes;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -73,6 +74,8 @@ const FIRST_AGAIN: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(200);
 /// Nanoseconds that a place without a probe costs when it runs for the first time after its code was armed.
 const FIRST_RUN_NS: u64 = 60;
+/// Nanoseconds that arming takes at most, besides what it takes for each place.
+const MOST_ARMED_NS: u64 = 5_000;
 
 /// What the hands and the callbacks share, under the GIL.
 struct Hands {
@@ -277,9 +280,14 @@ fn serve(orders: &Receiver<Wish>) {
         if wishes.iter().any(|wish| matches!(wish, Wish::End)) {
             return;
         }
+        let mut answers = Vec::new();
+        let work = |py: Python<'_>| crate::guard::caught(|| fulfil(py, wishes, &mut answers)).flatten();
         // `None`: the interpreter is at its end, and wants nothing of us.
-        let Some(next) = Python::try_attach(|py| crate::guard::caught(|| fulfil(py, wishes)).flatten()) else { return };
+        let Some(next) = Python::try_attach(work) else { return };
         pause = next;
+        for answer in answers {
+            answer.give();
+        }
     }
 }
 
@@ -351,13 +359,13 @@ fn arm(py: Python<'_>, set_local_events: &Py<PyAny>, tool: u8, code: Ref<'_>, ev
     set_local_events.call1(py, (tool, code, events)).map(drop)
 }
 
-/// Does what is wished. Answers when to look again without a wish.
-fn fulfil(py: Python<'_>, wishes: Vec<Wish>) -> Option<Duration> {
+/// Does what is wished, and collects what the core is to be told. Answers when to look again without a wish.
+fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Option<Duration> {
     let mut installs = Vec::new();
     for wish in wishes {
         if !matches!(wish, Wish::Install(..)) {
             // In the order of the wishes: a removal may be of a probe that was just added.
-            install_all(py, &std::mem::take(&mut installs));
+            install_all(py, &std::mem::take(&mut installs), answers);
         }
         let result = match wish {
             Wish::Install(live, ticket) => {
@@ -369,7 +377,7 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>) -> Option<Duration> {
             Wish::Remove(live) => remove(py, &live),
             Wish::Rearm(lives) => rearm(py, &lives),
             Wish::Again => {
-                again(py);
+                again(py, answers);
                 Ok(())
             }
             Wish::Log => {
@@ -382,7 +390,7 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>) -> Option<Duration> {
             log::warn!(target: "stroboscope", "a hook could not be changed: {error}");
         }
     }
-    install_all(py, &installs);
+    install_all(py, &installs, answers);
     next_look()
 }
 
@@ -401,14 +409,14 @@ fn next_look() -> Option<Duration> {
 }
 
 /// Probes whose place may have appeared meanwhile.
-fn again(py: Python<'_>) {
+fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
     let slots = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         let unseen = hands.discovery.is_none();
         let wanted = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
         Some(hands.entries.iter().filter(wanted).map(|entry| entry.live.slot).collect::<Vec<u32>>())
     });
-    install_all(py, &slots.flatten().unwrap_or_default());
+    install_all(py, &slots.flatten().unwrap_or_default(), answers);
 }
 
 /// Our own code panicked as it placed a hook.
@@ -441,7 +449,7 @@ impl Target {
 }
 
 /// Places probes. What is not in the index is looked for once for all of them.
-fn install_all(py: Python<'_>, slots: &[u32]) {
+fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>) {
     if slots.is_empty() {
         return;
     }
@@ -451,7 +459,7 @@ fn install_all(py: Python<'_>, slots: &[u32]) {
         Some(entries.map(|entry| Arc::clone(&entry.live)).collect::<Vec<_>>())
     });
     let lives = lives.flatten().unwrap_or_default();
-    let aim = |live: &Arc<LiveProbe>| target(py, live).unwrap_or_else(|error| Target::Settled(refused(&error)));
+    let aim = |live: &Arc<LiveProbe>| target(py, live);
     let mut targets: Vec<Target> = lives.iter().map(aim).collect();
     let files = targets.iter().flat_map(Target::files).copied();
     let wanted: HashSet<FileId> = files.filter(|&file| !discovery::is_complete(file)).collect();
@@ -477,7 +485,7 @@ fn install_all(py: Python<'_>, slots: &[u32]) {
             fault::at(fault::Place::Hook);
             install(py, live, target).unwrap_or_else(|error| refused(&error))
         });
-        settle(live.slot, placed.unwrap_or_else(failed));
+        answers.extend(answer(live.slot, placed.unwrap_or_else(failed)));
     }
     let held = SystemClock.monotonic() - began;
     HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));
@@ -485,7 +493,7 @@ fn install_all(py: Python<'_>, slots: &[u32]) {
 
 thread_local! {
     /// Nanoseconds of the installation under way for which the GIL was not held.
-    static RELEASED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static RELEASED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Notes time without the GIL.
@@ -493,9 +501,9 @@ pub fn released(nanoseconds: u64) {
     RELEASED.set(RELEASED.get() + nanoseconds);
 }
 
-fn target(py: Python<'_>, live: &LiveProbe) -> PyResult<Target> {
+fn target(py: Python<'_>, live: &LiveProbe) -> Target {
     match &live.probe.location {
-        Location::Lines { file, .. } => Ok(match discovery::choose(py, file)? {
+        Location::Lines { file, .. } => match discovery::choose(py, file) {
             Chosen::Files(files) => Target::Lines(files),
             Chosen::Importable(path) => {
                 Target::Missing(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it")))
@@ -507,43 +515,64 @@ fn target(py: Python<'_>, live: &LiveProbe) -> PyResult<Target> {
             Chosen::Missing => Target::Missing(Outcome::NotFound(format!(
                 "source file not found: no loaded file and none on sys.path is like {file}; the probe goes on waiting"
             ))),
-        }),
+        },
         Location::Method { type_name, method, .. } => {
             let mut loaded = false;
             for (module, _) in location::readings(type_name, method) {
                 if module == "stroboscope" || module.starts_with("stroboscope.") {
-                    return Ok(Target::Settled(Outcome::Blocked(format!(
+                    return Target::Settled(Outcome::Blocked(format!(
                         "module `{module}` is a part of stroboscope, whose own code is never instrumented"
-                    ))));
+                    )));
                 }
-                let files = discovery::files_of_module(py, &module)?;
+                let files = discovery::files_of_module(py, &module);
                 if !files.is_empty() {
-                    return Ok(Target::Method(files));
+                    return Target::Method(files);
                 }
-                loaded |= discovery::is_loaded(py, &module)?;
+                loaded |= discovery::is_loaded(py, &module);
             }
             if loaded {
-                return Ok(Target::Method(Vec::new()));
+                return Target::Method(Vec::new());
             }
             for (module, _) in location::readings(type_name, method) {
                 let path = module.replace('.', "/");
                 for file in [format!("{path}.py"), format!("{path}/__init__.py")] {
-                    if let Some(found) = discovery::importable(py, &file)? {
-                        return Ok(Target::Settled(Outcome::Waiting(format!(
+                    if let Some(found) = discovery::importable(py, &file) {
+                        return Target::Settled(Outcome::Waiting(format!(
                             "module `{module}` ({found}) is not imported yet; the probe waits for it"
-                        ))));
+                        )));
                     }
                 }
             }
-            Ok(Target::Missing(Outcome::NotFound(format!(
+            Target::Missing(Outcome::NotFound(format!(
                 "module not found: no loaded module and none on sys.path is called `{type_name}`; the probe goes on waiting"
-            ))))
+            )))
         }
     }
 }
 
-/// Answers the core, and keeps what it was told.
+/// Answers the core.
 fn settle(slot: u32, outcome: Outcome) {
+    if let Some(answer) = answer(slot, outcome) {
+        answer.give();
+    }
+}
+
+/// What the core is told of an installation.
+struct Answer {
+    session: Arc<Session>,
+    ticket: Ticket,
+    outcome: Outcome,
+}
+
+impl Answer {
+    /// May wake the worker, which takes a while: better without the GIL.
+    fn give(self) {
+        self.session.installed(self.ticket, self.outcome);
+    }
+}
+
+/// What the core is to be told, which is kept.
+fn answer(slot: u32, outcome: Outcome) -> Option<Answer> {
     let answer = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
@@ -564,9 +593,8 @@ fn settle(slot: u32, outcome: Outcome) {
         }
         Some((hands.session.clone()?, entry.ticket))
     });
-    if let Some((session, ticket)) = answer.flatten() {
-        session.installed(ticket, outcome);
-    }
+    let (session, ticket) = answer.flatten()?;
+    Some(Answer { session, ticket, outcome })
 }
 
 /// A file begins to run: it is noted, and the probes that concern it are placed. Called by the discovery callback.
@@ -659,14 +687,14 @@ fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> PyResult<Ou
         (Target::Method(files), Location::Method { type_name, method, .. }) => {
             let mut last = None;
             for (module, wanted) in location::readings(type_name, method) {
-                let mine = discovery::files_of_module(py, &module)?;
+                let mine = discovery::files_of_module(py, &module);
                 for &file in mine.iter().filter(|file| files.contains(file)) {
                     let name = discovery::name(file);
                     let place = |code: &mut FileCode| in_method(py, live, code, &name, &module, &wanted, true);
                     last = Some(better(last, with_code(py, file, place)?));
                 }
-                if files.is_empty() && discovery::is_loaded(py, &module)? {
-                    last = Some(better(last, not_python(py, &module, &wanted)?));
+                if files.is_empty() && discovery::is_loaded(py, &module) {
+                    last = Some(better(last, not_python(py, &module, &wanted)));
                 }
             }
             Ok(last.unwrap_or_else(stopping))
@@ -688,11 +716,11 @@ fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
 }
 
 /// A name in a module without Python code.
-fn not_python(py: Python<'_>, module: &str, wanted: &str) -> PyResult<Outcome> {
-    Ok(match discovery::named(py, module, wanted)? {
+fn not_python(py: Python<'_>, module: &str, wanted: &str) -> Outcome {
+    match discovery::named(py, module, wanted) {
         Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason },
         _ => missing_name(module, wanted, &[]),
-    })
+    }
 }
 
 /// The wire's word for a name that its module does not have.
@@ -747,19 +775,16 @@ fn in_lines(
     let mut notes = Vec::new();
     for &line in lines {
         // Only functions around the line can hold it. All of them are read to say what comes nearest.
-        let around = |function: &PyFunction| function.plain.first <= line && line <= function.plain.last;
-        discovery::read(py, code, &opcodes, release, around)?;
-        let plain: Vec<_> = code.functions.iter().map(|function| function.plain.clone()).collect();
-        let mut choice = location::resolve_line(&plain, line, &CAPABILITIES);
+        let around = |_, function: &location::Function| function.first <= line && line <= function.last;
+        let resolve = |plain: &[location::Function]| location::resolve_line(plain, line, &CAPABILITIES);
+        let mut choice = discovery::read(py, code, &opcodes, release, around, resolve)?;
         if choice.is_err() {
-            discovery::read(py, code, &opcodes, release, |_| true)?;
-            let plain: Vec<_> = code.functions.iter().map(|function| function.plain.clone()).collect();
-            choice = location::resolve_line(&plain, line, &CAPABILITIES);
+            choice = discovery::read(py, code, &opcodes, release, |_, _| true, resolve)?;
         }
         let choice = match choice {
             Ok(choice) => choice,
             Err(mut reason) => {
-                let has_top = code.functions.iter().any(|one| one.plain.kind == location::FunctionKind::Module);
+                let has_top = code.plain.iter().any(|one| one.kind == location::FunctionKind::Module);
                 if !has_top {
                     reason.push_str("; lines outside of functions ran before the probe came");
                 }
@@ -773,7 +798,7 @@ fn in_lines(
             let offsets = read.starts.iter().filter(|start| start.line == choice.line);
             let offsets: Vec<i64> = offsets.map(|start| i64::from(start.offset)).collect();
             place(py, live, function.code.borrow(), read, Some((choice.line, &offsets)))?;
-            site.function.clone_from(&function.plain.name);
+            site.function.clone_from(&code.plain[at].name);
         }
         site.lines.push(choice.line);
         notes.extend(choice.note);
@@ -804,10 +829,10 @@ fn in_method(
     has_run: bool,
 ) -> PyResult<Outcome> {
     let Some(opcodes) = opcodes() else { return Ok(stopping()) };
-    let getter = if has_run { discovery::getter_of_property(py, module, wanted)? } else { None };
-    let mut found = methods(py, code, wanted, getter);
+    let getter = if has_run { discovery::getter_of_property(py, module, wanted) } else { None };
+    let mut found = methods(py, code, wanted, getter, has_run);
     if found.is_empty() && has_run {
-        match discovery::named(py, module, wanted)? {
+        match discovery::named(py, module, wanted) {
             Named::Function(target) => {
                 let same = |function: &PyFunction| function.code.borrow() == target.borrow();
                 found.extend(code.functions.iter().position(same));
@@ -817,46 +842,37 @@ fn in_method(
         }
     }
     let Some(&first) = found.first() else {
-        let callable = |function: &&PyFunction| function.plain.kind == location::FunctionKind::Function;
-        let names = code.functions.iter().filter(callable).map(|function| function.qualified.clone());
+        let callable = |&at: &usize| code.plain[at].kind == location::FunctionKind::Function;
+        let names = (0..code.plain.len()).filter(callable).map(|at| code.qualified[at].clone());
         return Ok(missing_name(module, wanted, &names.collect::<Vec<_>>()));
     };
-    let targets: HashSet<usize> = found.iter().map(|&at| code.functions[at].code.borrow().pointer() as usize).collect();
-    discovery::read(py, code, &opcodes, has_run, |function| {
-        targets.contains(&(function.code.borrow().pointer() as usize))
-    })?;
+    discovery::read(py, code, &opcodes, has_run, |at, _| found.contains(&at), |_| ())?;
     for &at in &found {
         let function = &code.functions[at];
         let Some(read) = &function.read else { continue };
         place(py, live, function.code.borrow(), read, None)?;
     }
     placed_in(live.slot, name);
-    let function = &code.functions[first];
     let site = Site {
         file: name.to_owned(),
         lines: Vec::new(),
         type_name: module.to_owned(),
-        method: function.qualified.clone(),
-        function: function.plain.name.clone(),
+        method: code.qualified[first].clone(),
+        function: code.plain[first].name.clone(),
     };
     Ok(Outcome::Done { note: None, site })
 }
 
 /// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.
-fn methods(py: Python<'_>, code: &FileCode, wanted: &str, getter: Option<u32>) -> Vec<usize> {
-    let functions = &code.functions;
-    let named = |function: &PyFunction| {
-        matches!(function.plain.kind, location::FunctionKind::Function | location::FunctionKind::Lambda)
-            && location::is_method(&function.qualified, wanted)
-    };
-    let mut found: Vec<usize> = (0..functions.len()).filter(|&at| named(&functions[at])).collect();
+fn methods(py: Python<'_>, code: &FileCode, wanted: &str, getter: Option<u32>, release: bool) -> Vec<usize> {
+    let mut found = discovery::methods(py, code, wanted, release);
     let mut classes = HashSet::new();
     found.retain(|&at| {
-        let Some(parent) = functions[at].plain.parent else {
-            return getter.is_none_or(|line| line == functions[at].plain.first);
+        let Some(parent) = code.plain[at].parent else {
+            return getter.is_none_or(|line| line == code.plain[at].first);
         };
-        let is_class = functions[parent].plain.kind == location::FunctionKind::Class;
-        !is_class || classes.insert(parent) || !discovery::has_setters(py, functions[parent].code.borrow())
+        let is_class = code.plain[parent].kind == location::FunctionKind::Class;
+        !is_class || classes.insert(parent) || !discovery::has_setters(py, code.functions[parent].code.borrow())
     });
     found
 }
@@ -881,7 +897,7 @@ fn place(
     }
     let layout = match &old {
         Some(old) => Rc::clone(&old.layout),
-        None => Rc::new(Layout::of(code, discovery::names_at(py, code, &read.globals)?)),
+        None => Rc::new(Layout::of(code, discovery::names_at(code, &read.globals))),
     };
     let symbols = frame::resolve(&layout, &live.probe.symbols);
     let symbols = symbols.ok_or_else(|| pyo3::exceptions::PyMemoryError::new_err("out of memory"))?;
@@ -912,9 +928,11 @@ fn place(
     let is_line = line.is_some();
     sleeps |= before.is_none() && HANDS.with(|hands| hands.as_ref().is_some_and(|hands| hands.forked)) == Some(true);
     let change = if sleeps { Change::Restart } else { Change::Keep };
-    let armed = refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods }, change)?;
+    let armed = refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods, loose: Cell::new(1) }, change)?;
     if is_line {
         let runs = FIRST_RUN_NS.saturating_mul(read.instructions as u64);
+        // Another thread may have had the core meanwhile: that is not part of the cost.
+        let armed = armed.min(MOST_ARMED_NS.saturating_add(runs));
         // Off and on again costs twice what on costs.
         live.set_rearm_cost(u32::try_from((2 * armed).saturating_add(runs)).unwrap_or(u32::MAX));
     }
@@ -1004,7 +1022,8 @@ fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = site.lines.iter().map(|(offset, probes)| (*offset, others(probes)));
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
-        let left = CodeSite { code: Owned::keep(site.code.borrow()), layout: Rc::clone(&site.layout), lines, methods };
+        let (code, layout) = (Owned::keep(site.code.borrow()), Rc::clone(&site.layout));
+        let left = CodeSite { code, layout, lines, methods, loose: Cell::new(1) };
         // A place that nobody stands at any more runs once and is switched off.
         refresh(py, left, Change::Keep)?;
     }
@@ -1019,6 +1038,7 @@ fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
             layout: Rc::clone(&site.layout),
             lines: site.lines.clone(),
             methods: site.methods.clone(),
+            loose: Cell::new(1),
         };
         refresh(py, same, Change::Restart)?;
     }

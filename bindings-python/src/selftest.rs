@@ -3,6 +3,7 @@
 //! instances plain objects. Before both walks.
 
 use crate::classes::{self, Known};
+use crate::code;
 use crate::object::{Owned, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
@@ -35,6 +36,11 @@ decimal = _decimal.Decimal('-12345678901234567890123.45')
 zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 big = -(1 << 70)
 texts = 'plain', 'h\u00e9', 'h\u00e9\u4e16\U0001f600'
+def pairs(a, b, c=0):
+    c = a
+    d = b
+    a, b = b, a
+    return (a, b, 1, c, 2, d)
 "
 );
 
@@ -98,6 +104,9 @@ pub fn run(py: Python<'_>) -> Result<(), String> {
     scalars(&objects).ok_or("numbers or text of this interpreter are laid out in another way")?;
     frames(py).ok_or("frames of this interpreter are laid out in another way")?;
     containers(py, &objects);
+    if let Ok(pairs) = of(&objects, "pairs").and_then(|pairs| pairs.getattr("__code__")) {
+        let _: Option<()> = borrow(&pairs).map(code::try_joining);
+    }
     Ok(())
 }
 
@@ -166,10 +175,9 @@ fn read_frame(py: Python<'_>) -> (String, Vec<Option<i64>>, u32) {
             if slot.is_null() { None } else { Ref::new(shim::strobe_cell_contents(slot)).and_then(Ref::int) }
         };
         let slots = (0..shim::strobe_code_slots(code.pointer())).map(slot).collect();
-        let name =
-            crate::code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
+        let name = code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
         let position = u32::try_from(shim::strobe_frame_position(frame)).unwrap_or(0);
-        let line = crate::code::number(code).map_or(0, |number| crate::code::describe(number, position).line);
+        let line = code::number(code).map_or(0, |number| code::describe(number, position).line);
         (name, slots, line)
     }
 }

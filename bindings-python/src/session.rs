@@ -351,18 +351,21 @@ fn limit(seconds: f64) -> PyResult<Duration> {
 /// placed, waiting, or refused, or after a second.
 #[pyfunction]
 pub fn add_probe(py: Python<'_>, definition: &str) -> PyResult<String> {
-    let read = wire::read_definition(definition, None);
-    let id = match &read {
-        Ok(definition) => definition.id.clone(),
-        Err(rejected) => rejected.id.clone().ok_or_else(|| PyValueError::new_err(rejected.text.clone()))?,
-    };
-    if let Some(session) = session(py)? {
-        py.detach(|| {
+    let session = session(py);
+    let id = py.detach(|| {
+        let read = wire::read_definition(definition, None);
+        let id = match &read {
+            Ok(definition) => definition.id.clone(),
+            Err(rejected) => rejected.id.clone().ok_or_else(|| rejected.text.clone())?,
+        };
+        if let Ok(Some(session)) = &session {
             session.apply(vec![read]);
-            wait_for_placement(&session, Some(&id));
-        });
-    }
-    Ok(id)
+            wait_for_placement(session, Some(&id));
+        }
+        Ok(id)
+    });
+    let id = id.map_err(PyValueError::new_err::<String>)?;
+    session.map(|_| id)
 }
 
 /// Removes a probe. False if there is none with this id.

@@ -14,7 +14,19 @@
 #include <unistd.h>
 #endif
 
+/* The tables of opcodes are not exported: they are compiled in, and statements.rs compares what they yield with CPython's
+ * own answer. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define NEED_OPCODE_METADATA
 #include "internal/pycore_code.h"
+#include "internal/pycore_opcode_metadata.h"
+#undef NEED_OPCODE_METADATA
+#else
+#define NEED_OPCODE_TABLES
+#include "internal/pycore_code.h"
+#include "internal/pycore_opcode.h"
+#undef NEED_OPCODE_TABLES
+#endif
 #include "internal/pycore_dict.h"
 #include "internal/pycore_frame.h"
 #include "internal/pycore_object.h"
@@ -173,6 +185,105 @@ PyObject *strobe_code_name(PyCodeObject *code) { return code->co_name; }
 PyObject *strobe_code_qualname(PyCodeObject *code) { return code->co_qualname; }
 PyObject *strobe_code_lines(PyCodeObject *code) { return code->co_linetable; }
 PyObject *strobe_code_constants(PyCodeObject *code) { return code->co_consts; }
+PyObject *strobe_code_names(PyCodeObject *code) { return code->co_names; }
+PyObject *strobe_code_exceptions(PyCodeObject *code) { return code->co_exceptiontable; }
+
+/* The instructions as they stand there now, specialised and instrumented, and where CPython keeps the opcodes that stood
+ * there before it put INSTRUMENTED_LINE or INSTRUMENTED_INSTRUCTION in their place (NULL: none were). */
+typedef struct {
+    const uint8_t *units; /* pairs of an opcode and an argument */
+    Py_ssize_t count;
+    const uint8_t *lines; /* element i is lines[i * line_step] */
+    Py_ssize_t line_step;
+    const uint8_t *each;
+} Units;
+void strobe_code_units(PyCodeObject *code, Units *out)
+{
+    *out = (Units){.units = (const uint8_t *)_PyCode_CODE(code), .count = Py_SIZE(code)};
+    _PyCoMonitoringData *data = code->_co_monitoring;
+    if (!data)
+        return;
+    out->each = data->per_instruction_opcodes;
+    if (!data->lines)
+        return;
+#if PY_VERSION_HEX >= 0x030E0000
+    out->lines = data->lines->data;
+    out->line_step = data->lines->bytes_per_entry;
+#else
+    out->lines = &data->lines->original_opcode;
+    out->line_step = sizeof *data->lines;
+#endif
+}
+/* The opcode that a specialised one stands for, itself for others, 0 for what is none; and how many caches follow it. */
+int strobe_opcode_base(int opcode) { return _PyOpcode_Deopt[opcode & 255]; }
+int strobe_opcode_caches(int opcode) { return _PyOpcode_Caches[opcode & 255]; }
+
+/* CPython 3.12 joins pairs of common instructions as it makes code, and takes them apart for ever when any tool's event
+ * first concerns the code, even if the tool wants no more of it. This joins them again, as `_PyCode_Quicken` did, but for
+ * those of which one is watched: nothing that is watched may be skipped. */
+#if PY_VERSION_HEX < 0x030D0000
+static const uint8_t watched[256] = {
+    [INSTRUMENTED_RESUME] = RESUME,
+    [INSTRUMENTED_RETURN_VALUE] = RETURN_VALUE,
+    [INSTRUMENTED_RETURN_CONST] = RETURN_CONST,
+    [INSTRUMENTED_CALL] = CALL,
+    [INSTRUMENTED_CALL_FUNCTION_EX] = CALL_FUNCTION_EX,
+    [INSTRUMENTED_YIELD_VALUE] = YIELD_VALUE,
+    [INSTRUMENTED_JUMP_FORWARD] = JUMP_FORWARD,
+    [INSTRUMENTED_JUMP_BACKWARD] = JUMP_BACKWARD,
+    [INSTRUMENTED_POP_JUMP_IF_FALSE] = POP_JUMP_IF_FALSE,
+    [INSTRUMENTED_POP_JUMP_IF_TRUE] = POP_JUMP_IF_TRUE,
+    [INSTRUMENTED_POP_JUMP_IF_NONE] = POP_JUMP_IF_NONE,
+    [INSTRUMENTED_POP_JUMP_IF_NOT_NONE] = POP_JUMP_IF_NOT_NONE,
+    [INSTRUMENTED_FOR_ITER] = FOR_ITER,
+    [INSTRUMENTED_END_FOR] = END_FOR,
+    [INSTRUMENTED_END_SEND] = END_SEND,
+    [INSTRUMENTED_LOAD_SUPER_ATTR] = LOAD_SUPER_ATTR,
+};
+static int joined(int first, int second)
+{
+    switch (first << 8 | second) {
+    case LOAD_CONST << 8 | LOAD_FAST:
+        return LOAD_CONST__LOAD_FAST;
+    case LOAD_FAST << 8 | LOAD_CONST:
+        return LOAD_FAST__LOAD_CONST;
+    case LOAD_FAST << 8 | LOAD_FAST:
+        return LOAD_FAST__LOAD_FAST;
+    case STORE_FAST << 8 | LOAD_FAST:
+        return STORE_FAST__LOAD_FAST;
+    case STORE_FAST << 8 | STORE_FAST:
+        return STORE_FAST__STORE_FAST;
+    }
+    return 0;
+}
+void strobe_units_join(uint8_t *units, const Units *in)
+{
+    int before = 0;
+    for (Py_ssize_t i = 0; i < in->count; i++) {
+        int opcode = units[i * 2], base = opcode;
+        for (int nested = 0; nested < 2; nested++) {
+            if (base == INSTRUMENTED_LINE && in->lines)
+                base = in->lines[i * in->line_step];
+            else if (base == INSTRUMENTED_INSTRUCTION && in->each)
+                base = in->each[i];
+        }
+        base = watched[base] ? watched[base] : _PyOpcode_Deopt[base];
+        if (!base || base >= MIN_INSTRUMENTED_OPCODE)
+            return; /* where the next instruction begins cannot be told */
+        int both = i > 0 ? joined(before, opcode) : 0;
+        if (both)
+            units[i * 2 - 2] = (uint8_t)both;
+        before = _PyOpcode_Caches[base] ? 0 : opcode;
+        i += _PyOpcode_Caches[base];
+    }
+}
+void strobe_code_join(PyCodeObject *code)
+{
+    Units units;
+    strobe_code_units(code, &units);
+    strobe_units_join((uint8_t *)_PyCode_CODE(code), &units);
+}
+#endif
 
 /* ---- types -------------------------------------------------------------------------------------------------- */
 

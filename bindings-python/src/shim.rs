@@ -84,6 +84,27 @@ pub const FIELDS_DICT: c_int = 1;
 /// [`strobe_fields`]: values inside the instance.
 pub const FIELDS_INLINE: c_int = 2;
 
+/// The instructions of a code object as they stand there now. Filled by [`strobe_code_units`].
+#[repr(C)]
+pub struct Units {
+    /// Pairs of an opcode and an argument.
+    pub units: *const u8,
+    /// How many pairs.
+    pub count: Py_ssize_t,
+    /// The opcodes that line events have replaced, each `line_step` after the other; null if there are none.
+    pub lines: *const u8,
+    pub line_step: Py_ssize_t,
+    /// The opcodes that instruction events have replaced; null if there are none.
+    pub each: *const u8,
+}
+
+impl Units {
+    /// None, to be filled.
+    pub const fn empty() -> Self {
+        Units { units: std::ptr::null(), count: 0, lines: std::ptr::null(), line_step: 0, each: std::ptr::null() }
+    }
+}
+
 /// Kind bits of a slot of a frame.
 pub const SLOT_CELL: c_int = 0x40;
 /// See [`SLOT_CELL`].
@@ -120,6 +141,19 @@ unsafe extern "C" {
     pub fn strobe_code_qualname(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_lines(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_constants(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_names(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_exceptions(code: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_code_units(code: *mut PyObject, out: *mut Units);
+    /// Only in CPython 3.12. The instructions are those of the first argument, the rest is that of the second.
+    #[cfg(not(Py_3_13))]
+    pub fn strobe_units_join(units: *mut u8, of: *const Units);
+    /// See [`strobe_units_join`].
+    #[cfg(not(Py_3_13))]
+    pub fn strobe_code_join(code: *mut PyObject);
+    /// Pure functions of an opcode.
+    pub safe fn strobe_opcode_base(opcode: c_int) -> c_int;
+    /// See [`strobe_opcode_base`].
+    pub safe fn strobe_opcode_caches(opcode: c_int) -> c_int;
 
     pub fn strobe_type_assign_version(class: *mut PyTypeObject) -> c_uint;
     pub fn strobe_type_mro(class: *mut PyTypeObject) -> *mut PyObject;

@@ -7,8 +7,11 @@
 //! last; an instruction that begins another line begins a statement. Left out are the instructions that CPython adds for
 //! itself: the advance of a `for`, the exit of a `with`, the implicit `return`.
 
-use crate::code::{Location, Locations};
+use crate::code::{Instructions, Location, Locations};
+use crate::selftest::borrow;
+use crate::shim;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Where a statement begins, and its lines.
@@ -50,7 +53,19 @@ pub struct Opcodes {
     backward: [bool; 256],
     load_global: u8,
     load_name: u8,
+    /// What each opcode stands for, specialised or instrumented as it may be; 0 for what is none or cannot be told.
+    bases: [u8; 256],
+    /// The code units behind an opcode that are its caches.
+    caches: [u8; 256],
+    /// The opcodes that stand where another was, for line and for instruction events.
+    line_event: u8,
+    each_event: u8,
+    /// True if copied instructions were seen to be turned back into what CPython says they are.
+    direct: bool,
 }
+
+/// Functions of CPython's own that have run before any of ours, by which the tables above are tried.
+const TRIED: [&str; 4] = ["_handle_fromlist", "_find_spec", "_find_and_load_unlocked", "module_from_spec"];
 
 unsafe extern "C" {
     fn PyCompile_OpcodeStackEffectWithJump(opcode: i32, argument: i32, jump: i32) -> i32;
@@ -75,7 +90,21 @@ impl Opcodes {
             backward: [false; 256],
             load_global: number("LOAD_GLOBAL"),
             load_name: number("LOAD_NAME"),
+            bases: std::array::from_fn(|opcode| base(opcode as i32)),
+            caches: std::array::from_fn(|opcode| u8::try_from(shim::strobe_opcode_caches(opcode as i32)).unwrap_or(0)),
+            line_event: number("INSTRUMENTED_LINE"),
+            each_event: number("INSTRUMENTED_INSTRUCTION"),
+            direct: false,
         };
+        for name in names.keys() {
+            if let Some(plain) = name.strip_prefix("INSTRUMENTED_") {
+                opcodes.bases[number(name) as usize] = number(plain);
+            }
+        }
+        // What stands for another opcode is none itself, and what CPython's own compiler makes of a loop is not looked into.
+        for marker in [opcodes.line_event, opcodes.each_event, number("ENTER_EXECUTOR")] {
+            opcodes.bases[marker as usize] = 0;
+        }
         for (name, &number) in &names {
             let Ok(at) = u8::try_from(number).map(usize::from) else {
                 continue; // CPython's own names for groups of opcodes
@@ -87,8 +116,55 @@ impl Opcodes {
                 opcodes.forward[at] = !back;
             }
         }
+        opcodes.direct = opcodes.agree(py).unwrap_or(false);
         Ok(opcodes)
     }
+
+    /// True if copied instructions are turned back into what CPython says they are.
+    fn agree(&self, py: Python<'_>) -> PyResult<bool> {
+        let module = py.import("_frozen_importlib")?;
+        for name in TRIED {
+            let code = module.getattr(name)?.getattr("__code__")?;
+            let bytes = code.getattr("co_code")?;
+            let plain = borrow(&code).and_then(|code| self.turned_back(&Instructions::copy(code)));
+            if plain.as_deref() != Some(bytes.cast::<PyBytes>()?.as_bytes()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What `co_code` would say of copied instructions; `None` if only CPython can tell. Needs no GIL.
+    pub fn plain(&self, copied: &Instructions) -> Option<Vec<u8>> {
+        if self.direct { self.turned_back(copied) } else { None }
+    }
+
+    fn turned_back(&self, copied: &Instructions) -> Option<Vec<u8>> {
+        let mut plain = vec![0; copied.units.len()];
+        let mut at = 0;
+        while let Some([opcode, argument]) = copied.units.get(at * 2..at * 2 + 2) {
+            let mut opcode = *opcode;
+            // Either may stand where the other would.
+            for _ in 0..2 {
+                if opcode == self.line_event {
+                    opcode = *copied.lines.get(at * copied.line_step)?;
+                } else if opcode == self.each_event {
+                    opcode = *copied.each.get(at)?;
+                }
+            }
+            let base = self.bases[opcode as usize];
+            if base == 0 {
+                return None;
+            }
+            plain[at * 2..at * 2 + 2].copy_from_slice(&[base, *argument]);
+            at += 1 + self.caches[base as usize] as usize;
+        }
+        Some(plain)
+    }
+}
+
+fn base(opcode: i32) -> u8 {
+    u8::try_from(shim::strobe_opcode_base(opcode)).unwrap_or(0)
 }
 
 fn role(name: &str) -> Role {

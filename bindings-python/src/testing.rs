@@ -216,3 +216,11 @@ pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32
     let found = discovery::statements_of(code.py(), object, &Opcodes::read(code.py())?)?;
     Ok(found.iter().map(|start| (start.offset, start.line, start.end)).collect())
 }
+
+/// The instructions of a code object as they are read without asking for `co_code`; `None` if only CPython can tell.
+#[pyfunction]
+pub fn _test_instructions(code: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+    let object =
+        borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
+    Ok(Opcodes::read(code.py())?.plain(&code::Instructions::copy(object)))
+}

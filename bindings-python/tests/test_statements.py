@@ -11,6 +11,7 @@ import textwrap
 import typing
 
 import pytest
+from processes import plain, write
 
 from stroboscope import _native
 
@@ -173,3 +174,151 @@ def test_statements_are_those_of_the_source():
                     assert starts and starts <= known, (code, starts - known)
                 seen += 1
     assert seen > 100
+
+
+def code_of(*modules):
+    """All code written in modules, once each."""
+    waiting = [one.__code__ for module in modules for one in vars(module).values() if isinstance(one, type(code_of))]
+    found = {}
+    while waiting:
+        code = waiting.pop()
+        if id(code) not in found:
+            found[id(code)] = code
+            waiting += [inner for inner in code.co_consts if inspect.iscode(inner)]
+    return list(found.values())
+
+
+def busy(n):
+    """Specialised as it runs: arithmetic, attributes, calls, globals, a subscript, unpacking, a method."""
+    total, text, pair = 0, [], (1, 2)
+    for i in range(n):
+        a, b = pair
+        total += len(text) + a * b - i
+        text.append(i)
+        if text[-1] is None:
+            break
+    return total
+
+
+def test_instructions_are_read_as_cpython_reads_them():
+    assert busy(100) == 200
+    all_code = [busy.__code__, *code_of(inspect, argparse, ast, dataclasses, tarfile, textwrap, typing)]
+    assert len(all_code) > 200
+    for code in all_code:
+        assert bytes(_native._test_instructions(code)) == code.co_code, code
+
+
+@pytest.mark.parametrize("others", [(), ("LINE",), ("PY_START", "PY_RETURN", "CALL", "JUMP", "BRANCH")])
+@pytest.mark.parametrize("mine", [("INSTRUCTION",), ("LINE",), ("LINE", "INSTRUCTION", "PY_START", "PY_RETURN")])
+def test_instructions_are_read_however_they_are_watched(others, mine):
+    """Two tools at once; some places are switched off again as they run."""
+    monitoring = sys.monitoring
+    fresh = {"busy": busy.__code__.replace()}
+    function = type(busy)(fresh["busy"], globals())
+    plain = fresh["busy"].co_code
+    tools = {TOOL: mine, 2: others}
+    try:
+        for tool, names in tools.items():
+            monitoring.use_tool_id(tool, "test")
+            for name in names:
+                event = monitoring.events.__dict__[name]
+                answer = monitoring.DISABLE if tool == TOOL else None
+                monitoring.register_callback(tool, event, lambda *_, answer=answer: answer)
+            monitoring.set_local_events(tool, fresh["busy"], sum(monitoring.events.__dict__[name] for name in names))
+            assert bytes(_native._test_instructions(fresh["busy"])) == plain
+            assert function(50) == 100
+            assert bytes(_native._test_instructions(fresh["busy"])) == plain
+    finally:
+        for tool in tools:
+            monitoring.set_local_events(tool, fresh["busy"], 0)
+            monitoring.free_tool_id(tool)
+    assert bytes(_native._test_instructions(fresh["busy"])) == plain
+
+
+# Code that CPython 3.12 makes of joined pairs of instructions.
+pairs = """
+import dis, sys
+def loop(a, b, n):
+    t = 0
+    for i in range(n):
+        a, b = b, a
+        c = i
+        d = c
+        t = (a, b, 1, c, d, t and 2)
+    return t
+def generator(n):
+    a = b = 1
+    for i in range(n):
+        c = a
+        yield b, c
+def leaf(a, b):
+    return a, b, 2, a
+def names(function):
+    return [one.opname for one in dis.get_instructions(function, adaptive=True)]
+def run():
+    for _ in range(100):
+        loop(1, 2, 3), list(generator(3)), leaf(1, 2)
+    return [names(function) for function in (loop, generator, leaf)]
+"""
+
+
+def test_what_nobody_watches_stays_as_fast_as_it_was(tmp_path):
+    """Looking for files that start must not leave other code slower: its instructions are those it has without us."""
+    write(tmp_path, "pairs.py", pairs)
+    without = plain(tmp_path, sys.executable, "-c", "import pairs; print(pairs.run())")
+    start = "import stroboscope; stroboscope.start()"
+    late = f"import pairs; {start}; print(pairs.run())"
+    for program in (f"{start}; import pairs; print(pairs.run())", late):
+        result = plain(tmp_path, sys.executable, "-c", program)
+        assert (result.returncode, result.stdout) == (0, without.stdout), result.stderr
+    assert "FAST" in without.stdout
+
+
+def test_joined_instructions_are_all_seen_by_a_tool_that_comes_later(tmp_path):
+    write(tmp_path, "pairs.py", pairs)
+    program = """
+        import dis, sys, stroboscope
+        if len(sys.argv) > 1:
+            stroboscope.start()
+        import pairs
+        pairs.run()
+        monitoring = sys.monitoring
+        events = monitoring.events
+        monitoring.use_tool_id(1, "late")
+        seen = []
+        monitoring.register_callback(1, events.INSTRUCTION, lambda code, offset: seen.append((code.co_name, offset)))
+        monitoring.register_callback(1, events.LINE, lambda code, line: seen.append((code.co_name, "line", line)))
+        for function in (pairs.loop, pairs.generator, pairs.leaf):
+            monitoring.set_local_events(1, function.__code__, events.INSTRUCTION | events.LINE)
+        pairs.run()
+        for function in (pairs.loop, pairs.generator, pairs.leaf):
+            monitoring.set_local_events(1, function.__code__, 0)
+        print(seen)
+    """
+    write(tmp_path, "late.py", program)
+    without, watched = (plain(tmp_path, sys.executable, "late.py", *more) for more in ((), ("start",)))
+    assert (watched.returncode, watched.stdout) == (0, without.stdout), watched.stderr
+    assert watched.stdout.count("loop") > 1000
+
+
+def test_a_probed_function_stays_as_fast_as_it_was_beside_the_probe(tmp_path):
+    path = write(tmp_path, "pairs.py", pairs)
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "d = c" in text)
+    program = f"""
+        import pairs, stroboscope
+        from stroboscope import _native
+        expected = pairs.run()[0]
+        stroboscope.start()
+        _native._test_keep_armed(True)
+        probe = {{"id": "p", "type": "LOG_PROBE", "template": "x"}}
+        stroboscope.add_probe({{**probe, "where": {{"sourceFile": "pairs.py", "lines": ["{line}"]}}}})
+        found = pairs.run()[0]
+        (watched,) = [at for at, name in enumerate(found) if name == "INSTRUMENTED_INSTRUCTION"]
+        different = [at for at, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
+        # A pair of which one is watched cannot be one.
+        assert set(different) <= {{watched - 1, watched}}, (found, expected)
+        print("good")
+    """
+    write(tmp_path, "probed.py", program)
+    result = plain(tmp_path, sys.executable, "probed.py")
+    assert (result.returncode, result.stdout) == (0, "good\n"), result.stderr
