@@ -148,6 +148,37 @@ unsafe impl Sync for Last {}
 
 static LAST: Last = Last(Cell::new(ptr::null()));
 
+/// True in a forked child until its own session has begun.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child, whoever forked: from Python or behind its back. Two stores, so it may run wherever a process forks.
+extern "C" fn in_child() {
+    FORKED.store(true, Ordering::Relaxed);
+    // The next hit does not find its code at once, and so comes by `find_other`. Nobody else can be using this: the child has
+    // no other thread yet.
+    LAST.0.set(ptr::null());
+}
+
+/// Has forks noticed. Once in a process: it cannot be undone, and in a child without a session it does nothing.
+pub fn watch_forks() {
+    // SAFETY: the function lives as long as the process: this library is never unloaded. Without memory it is not called;
+    // then a fork behind Python's back is found at the next call of ours.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// The fork is known, and what follows from it is being done.
+pub fn fork_is_known() {
+    FORKED.store(false, Ordering::Relaxed);
+}
+
+/// In a forked child: begins its session, before anything of the parent's is used. It takes as long as it would have taken
+/// in `os.fork`.
+#[cold]
+fn follow_fork() {
+    // SAFETY: callbacks run with the GIL held.
+    crate::session::follow_fork(unsafe { Python::assume_attached() });
+}
+
 /// True if hits never switch their hooks off. For benchmarks.
 static KEEP_ARMED: AtomicBool = AtomicBool::new(false);
 
@@ -194,6 +225,9 @@ fn find(code: Ref<'_>) -> Option<&CodeSite> {
 }
 
 fn find_other(code: Ref<'_>) -> Option<&CodeSite> {
+    if FORKED.load(Ordering::Relaxed) {
+        follow_fork();
+    }
     let found = TABLE.with(|table| table.as_ref()?.sites.get(&(code.pointer() as usize)).map(Rc::as_ptr)).flatten()?;
     LAST.0.set(found);
     // SAFETY: an entry of the table, which stays in it during the hit.
@@ -411,6 +445,9 @@ unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObjec
     let started = unsafe { argument(arguments, count, 0) };
     answer(&guard::guarded(|| {
         let Some(started) = started else { return Answer::Disable };
+        if FORKED.load(Ordering::Relaxed) {
+            follow_fork();
+        }
         if code::name(started).and_then(Ref::text).is_some_and(|name| name.same(MODULE)) {
             crate::runtime::module_starts(started);
         }

@@ -141,6 +141,7 @@ fn watch(py: Python<'_>) -> PyResult<()> {
     static FORK: AtomicBool = AtomicBool::new(false);
     if !FORK.swap(true, Ordering::Relaxed) {
         fork::watch(py, wrap_pyfunction!(_after_fork, py)?.into_any())?;
+        hooks::watch_forks();
     }
     exit::watch(py)
 }
@@ -239,8 +240,10 @@ pub fn _after_fork(py: Python<'_>) {
 }
 
 /// In a forked child: the parent's session is left behind as it is, and one with the same probes begins, with empty rings,
-/// a runtime id, threads and connections of its own.
-fn follow_fork(py: Python<'_>) {
+/// a runtime id, threads and connections of its own. A fork behind Python's back is followed at its first hit, or as new
+/// code starts.
+pub fn follow_fork(py: Python<'_>) {
+    hooks::fork_is_known();
     let pid = std::process::id();
     let old = NOW.with(|now| match now {
         Now::On(running) if running.pid != pid => match std::mem::replace(now, Now::Idle) {

@@ -239,6 +239,77 @@ def test_a_fork_behind_pythons_back_is_found_at_the_next_call(tmp_path: Path) ->
     assert messages(events((tmp_path / "out.ndjson").read_text())) == ["child", "parent"]
 
 
+@pytest.mark.parametrize("library", ["PyDLL", "CDLL"])
+def test_a_fork_behind_pythons_back_is_found_at_its_first_hit(tmp_path: Path, library: str) -> None:
+    """The child calls nothing of ours: its first hit is in its own session, and what it captured is delivered."""
+    script = program(
+        tmp_path,
+        f"""
+        import ctypes, stroboscope
+        stroboscope.start(ndjson="out.ndjson")
+        probe = {{"id": "p", "type": "LOG_PROBE", "template": "{{x}}", "sampling": {{"snapshotsPerSecond": 5000}}}}
+        stroboscope.add_probe({{**probe, "where": {{"sourceFile": "forks.py", "lines": ["4"]}}}})
+        work("parent")
+        child = ctypes.{library}(None).fork()
+        if child == 0:
+            work("child")
+            work("again")
+            assert len(os.listdir("/proc/self/task")) > 1
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        work("end")
+        stroboscope.stop()
+        """,
+    )
+    result = plain(tmp_path, sys.executable, script.name)
+    assert result.returncode == 0, result.stderr
+    found = events((tmp_path / "out.ndjson").read_text())
+    assert messages(found) == ["again", "child", "end", "parent"]
+
+
+def test_a_fork_behind_pythons_back_is_found_as_new_code_starts(tmp_path: Path) -> None:
+    write(tmp_path, "late.py", "def later(x):\n    return x\n")
+    script = program(
+        tmp_path,
+        """
+        import ctypes, stroboscope
+        stroboscope.start(ndjson="out.ndjson")
+        probe = {"id": "p", "type": "LOG_PROBE", "template": "{x}"}
+        stroboscope.add_probe({**probe, "where": {"sourceFile": "late.py", "lines": ["2"]}})
+        child = ctypes.PyDLL(None).fork()
+        if child == 0:
+            import late
+            late.later("child")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        stroboscope.stop()
+        """,
+    )
+    result = plain(tmp_path, sys.executable, script.name)
+    assert result.returncode == 0, result.stderr
+    assert messages(events((tmp_path / "out.ndjson").read_text())) == ["child"]
+
+
+def test_programs_started_without_a_fork_of_ours_are_not_disturbed(tmp_path: Path) -> None:
+    """`posix_spawn`, `vfork` (by which `subprocess` starts programs) and a C-level fork that executes at once."""
+    program(
+        tmp_path,
+        """
+        import ctypes, subprocess
+        for number in range(5):
+            assert os.waitpid(os.posix_spawn("/bin/true", ["true"], os.environ), 0)[1] == 0
+            subprocess.run(["true"], check=True, close_fds=False)
+            child = ctypes.PyDLL(None).fork()
+            if child == 0:
+                ctypes.PyDLL(None).execl(b"/bin/true", b"true", None)
+            assert os.waitpid(child, 0)[1] == 0
+            work(number)
+        """,
+    )
+    found, result = watched(tmp_path)
+    assert (result.returncode, messages(found)) == (0, ["0", "1", "2", "3", "4"]), result.stderr
+
+
 def test_a_fork_with_a_session_is_quick(tmp_path: Path) -> None:
     script = program(
         tmp_path,
