@@ -155,7 +155,7 @@ def _hit_goals(row, found, result):
     ours = found["sides"]["ours"]
     ratio = found["ratio"][1]
     if row.mean is not None:
-        # A probe that is off is hardly ever hit; its mean includes the moments in which it was on.
+        # A probe that is off is hardly ever hit; its mean includes the moments in which it is on, and being switched.
         ratio = found["sides"]["peer"]["mean_ns"] / max(ours["mean_ns"], 0.5)
         yield f"≤ {row.mean:g} ns mean", f"{ours['mean_ns']:.1f} ns", ours["mean_ns"] <= row.mean
     yield f"≥ {row.ratio:g} ×", f"{ratio:.0f} ×", ratio >= row.ratio
@@ -320,22 +320,49 @@ def _install(result, judge):
     part, problem = _part(result, "install")
     lines = []
     goal = f"≤ {rows.install_goal_ms} ms, ≥ {rows.install_ratio} ×"
+    sides = [side for side in ("peer", "ours") if side in part]
+    # Figures of before the lock itself was watched have no more than one number.
+    by_size = {side: {size: _by_kind(found) for size, found in part[side].items()} for side in sides}
     for size in map(str, rows.install_sizes):
         title = f"installing a probe, function of {size} lines"
-        cells = [f"{_spread(part[side][size], 3)} ms" if side in part else "–" for side in ("peer", "ours")]
-        if problem or len(part) < 2:
+        columns = [("peer", "row"), ("ours", "row"), ("peer", "alone"), ("ours", "alone"), ("ours", "longest")]
+        found = [by_size.get(side, {}).get(size, {}).get(kind) for side, kind in columns]
+        cells = [f"{_spread(one, 3)} ms" if one else "–" for one in found]
+        if problem or len(sides) < 2:
             lines.append([title, *cells, goal, judge.verdict(title, [], problem or _not_measured)])
             continue
-        ours = part["ours"][size][1]
-        ratio = part["peer"][size][1] / max(ours, 0.001)
+        peer, ours = found[0][1], found[1][1]
+        ratio = peer / max(ours, 0.001)
         goals = [
             (f"≤ {rows.install_goal_ms} ms", f"{ours:.3f} ms", ours <= rows.install_goal_ms),
             (f"≥ {rows.install_ratio} ×", f"{ratio:.0f} ×", ratio >= rows.install_ratio),
         ]
         lines.append([title, *cells, goal, judge.verdict(title, goals)])
-    heads = ["a loaded module", "ddtrace", "ours", "goal", "reached"]
+    heads = [
+        "a loaded module",
+        "ddtrace",
+        "ours",
+        "ddtrace, alone after a pause",
+        "ours, alone after a pause",
+        "of which longest at a stretch",
+        "goal",
+        "reached",
+    ]
     text = _table("Installing: time for which the lock of the interpreter is held", heads, lines)
-    return text + "\n\nSeen from a thread that spins meanwhile, so both are upper bounds."
+    if any(isinstance(found, list) for side in sides for found in part[side].values()):
+        return text + "\n\nSeen from a thread that spins meanwhile, so both are upper bounds."
+    return f"{text}\n\n{_how_held}"
+
+
+_how_held = """\
+All times that the lock is held for one probe, together: of several installed right after one another, which is judged,
+and of one alone after a pause, when nothing of it is in the core's caches. Seen by a thread on the other core that
+reads CPython's own note of who holds the lock, and never takes it. What the calling thread does for the call is in it,
+reading the definition is not, on both sides."""
+
+
+def _by_kind(found):
+    return {"row": found} if isinstance(found, list) else found
 
 
 def _memory(result, judge):
@@ -357,7 +384,7 @@ def _memory(result, judge):
             verdict = judge.verdict(title, goals, _memory_invalid(mode, counts))
             lines.append([title, *cells, goal, verdict])
     heads = [
-        "growth after the first tenth",
+        f"growth after the first {part.get('base', 'tenth')} of the hits",
         "no debugger",
         "ours",
         "hits",

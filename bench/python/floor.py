@@ -1,4 +1,4 @@
-"""Builds floor.c into `build/` and puts its callback on the places where the probes of the rows stand."""
+"""Builds floor.c and lock.c into `build/`, and puts the callback on the places where the probes of the rows stand."""
 
 import dis
 import importlib.util
@@ -11,17 +11,17 @@ here = os.path.dirname(os.path.abspath(__file__))
 _tool = 3
 
 
-def build():
-    """Compiles the callback for this interpreter; returns the module."""
+def build(name="floor"):
+    """Compiles one of the C files for this interpreter; returns the module."""
     folder = os.path.join(here, "build")
     os.makedirs(folder, exist_ok=True)
-    made = os.path.join(folder, "bench_floor" + sysconfig.get_config_var("EXT_SUFFIX"))
-    source = os.path.join(here, "floor.c")
+    made = os.path.join(folder, f"bench_{name}" + sysconfig.get_config_var("EXT_SUFFIX"))
+    source = os.path.join(here, f"{name}.c")
     if not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(source):
         include = sysconfig.get_paths()["include"]
         command = ["cc", "-O2", "-shared", "-fPIC", f"-I{include}", source, "-o", made]
         subprocess.run(command, check=True, stdout=sys.stderr)
-    spec = importlib.util.spec_from_file_location("bench_floor", made)
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", made)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -6,16 +6,17 @@ Before: a worker_*.py made its side ready. After: `run.py` reads the answers. On
 import gc
 import json
 import os
-import resource
 import sys
-import threading
 import time
 
+import floor
 import targets
 
 _wall = time.perf_counter_ns
 _thread_cpu = time.thread_time_ns
 _process_cpu = time.process_time_ns
+# More than the queue holds; a quick run makes fewer.
+hits_to_drop = 100_000
 
 
 class Side:
@@ -38,7 +39,14 @@ class Side:
         """Says whether a probe may be taken off while its gate is empty; whether that was understood."""
         return False
 
-    def install(self, definition):
+    def hold(self):
+        """From now on events wait until `drain`, which discards them: most hits find the queue full."""
+
+    def prepare(self, definition):
+        """A definition as the side has it before it installs anything."""
+        return definition
+
+    def install(self, prepared):
         """Installs a probe."""
 
     def is_installed(self, id):
@@ -165,30 +173,61 @@ class _Operations:
         """A function that has no probe, per round of its loop."""
         return {"ns": _call(getattr(targets, target), n) / n}
 
-    def install(self, folder, module, definitions):
-        """How long the lock of the interpreter was held for each install, seen from a thread that spins."""
-        everywhere = set(range(os.cpu_count() or 1))
-        os.sched_setaffinity(0, everywhere)
+    def stretch(self, target, calls, pairs):
+        """Nanoseconds of the probe in a call over long stretches: what it does now and then is in it."""
+        probed, twin = _pair(target)
+        arguments = targets.arguments[target]
+        found = []
+        for number in range(pairs):
+            each = {}
+            for function in (probed, twin) if number % 2 else (twin, probed):
+                each[function] = _block(function, arguments, calls)[0]
+                # A process that runs before all others must not use its core up: Linux would stop it for 50 ms.
+                time.sleep(each[function] * calls / 8e9)
+            found.append(each[probed] - each[twin])
+            self.side.drain()
+        return {"ns": found}
+
+    def install(self, folder, module, series):
+        """How long the lock of the interpreter is held for probes that are installed one right after the other."""
+        core = int(os.environ["BENCH_CPU"])
+        others = set(range(os.cpu_count() or 1)) - {core}
+        if not others:
+            return {"error": "the lock is watched from a second core, and there is none"}
+        lock = floor.build("lock")
+        # All that may take the lock is on one core, what watches it on another.
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), {core})
         sys.path.insert(0, folder)
         __import__(module)
         nothing, taken = [], []
-        for definition in definitions:
-            nothing.append(_gaps(lambda: None))
-            taken.append(_gaps(lambda definition=definition: self.side.install(definition)))
-        # What the method itself takes is its least, so that a busy machine can only make an install look dearer.
-        least = min(nothing)
-        held = [
-            {"id": definition["id"], "ns": each - least, "installed": self.side.is_installed(definition["id"])}
-            for definition, each in zip(definitions, taken, strict=True)
-        ]
-        os.sched_setaffinity(0, {int(os.environ["BENCH_CPU"])})
+        for definitions in series:
+            prepared = [self.side.prepare(definition) for definition in definitions]
+            nothing.append(_held(lock, max(others), lambda _: None, prepared))
+            taken.append(_held(lock, max(others), self.side.install, prepared))
+        # The calling thread holds the lock a little before and after it calls anything.
+        own = sorted(sum(holds) for holds, _ in nothing)[len(nothing) // 2]
+        held = []
+        for definitions, (holds, blind) in zip(series, taken, strict=True):
+            held.append(
+                {
+                    "ns": max(sum(holds) - own, 0) / len(definitions),
+                    "longest_ns": max(holds),
+                    "holds": len(holds),
+                    "blind_ns": blind,
+                    "missing": [one["id"] for one in definitions if not self.side.is_installed(one["id"])],
+                }
+            )
         return {"held": held}
 
     def memory(self, kind, mode, hits):
-        """Resident memory after a tenth of the hits and after all of them."""
+        """Resident memory after a fifth of the hits and after all of them."""
         fresh = getattr(targets, kind)
         function = targets.memory_p
-        first = hits // 10
+        # By then the queue was full twice, and all tables of names that have a limit have reached it.
+        first = hits // 5
+        if mode == "dropped":
+            self.side.hold()
         self._memory_hits(function, fresh, mode, 0, first)
         before = _resident_kib()
         start = _wall()
@@ -197,12 +236,13 @@ class _Operations:
         return {"grown_kib": _resident_kib() - before, "seconds": seconds, "counts": self.side.counts()}
 
     def _memory_hits(self, function, fresh, mode, start, end):
-        step = 100 if mode == "delivered" else 100_000
+        # The queue is full long before it is emptied, if events wait.
+        step, empty = (hits_to_drop, self.side.drain) if mode == "dropped" else (100, self.side.render)
         for i in range(start, end):
             function(fresh(i))
             if i % step == 0:
-                self.side.render()
-        self.side.render()
+                empty()
+        empty()
 
 
 def _pair(target):
@@ -239,43 +279,19 @@ def _call(function, n):
     return _wall() - start
 
 
-def _gaps(action):
-    """Nanoseconds for which a spinning thread waited, from just before the action to well after it.
+def _held(lock, core, action, arguments):
+    """Nanoseconds of each time that the lock was held, from just before the calls to well after them.
 
-    It waits for the lock of the interpreter, which is a voluntary switch, or because the system took its core away:
-    a gap with nothing but involuntary switches is not counted.
+    Nobody else wants the lock, so nobody waits for a turn; also how long the watching thread once could not look.
     """
-    total = 0
-    done = False
-
-    def spin():
-        nonlocal total
-        waits, taken = _switches()
-        last = _wall()
-        while not done:
-            now = _wall()
-            if now - last > 1000:
-                waits_now, taken_now = _switches()
-                if waits_now != waits or taken_now == taken:
-                    total += now - last
-                waits, taken = waits_now, taken_now
-                now = _wall()
-            last = now
-
-    thread = threading.Thread(target=spin)
-    thread.start()
+    lock.begin(core)
+    time.sleep(0.003)
+    for argument in arguments:
+        action(argument)
     time.sleep(0.01)
-    action()
-    time.sleep(0.025)
-    done = True
-    thread.join()
-    return total
-
-
-def _switches():
-    """Voluntary and involuntary switches of this thread so far."""
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_nvcsw, usage.ru_nivcsw
+    holds, blind = lock.end()
+    # The first is the end of `begin`, the last that of `end`.
+    return [nanoseconds for _, nanoseconds in holds[1:-1]] or [0], blind
 
 
 def _resident_kib():

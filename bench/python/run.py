@@ -32,6 +32,7 @@ import startup
 import targets
 
 block_ns = 8_000_000
+stretch_ns = 250_000_000
 # What a difference of two calls can still tell; the ratio of a hit that costs nothing is taken against it.
 resolution_ns = 0.5
 parts = ["hits", "events", "other", "instructions", "startup", "install", "memory"]
@@ -49,13 +50,17 @@ class Worker:
         command, env = rig.command(side, **how)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0)
         self.lines = self.process.stdout
+        # Linux stops what runs before all else for 50 ms when it has used its core up for most of a second: that would
+        # fall into some block. So the core is left alone for a while after each.
+        self.rest = 1 / 8 if rig.options.realtime else 0
 
     def ask(self, op, seconds=600, **arguments):
         try:
             self.process.stdin.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
         except BrokenPipeError as error:
             raise WorkerDied(f"the worker of {self.side} ended before {op}") from error
-        end = time.monotonic() + seconds
+        began = time.monotonic()
+        end = began + seconds
         line = b""
         while not line.endswith(b"\n"):
             ready, _, _ = select.select([self.lines], [], [], max(0.0, end - time.monotonic()))
@@ -63,6 +68,7 @@ class Worker:
             if not chunk:
                 raise WorkerDied(f"the worker of {self.side} {'ended in' if ready else 'did not answer to'} {op}")
             line += chunk
+        time.sleep(self.rest * (time.monotonic() - began))
         return json.loads(line)
 
     def end(self):
@@ -263,12 +269,28 @@ def _hit_row(rig, row):
             rounds[side].append(asked[side].ask("hit", target=row.target, settle_ms=settle_ms, **size))
     answer = {"notes": notes, "sides": {side: _side_of(found, sizes[side]) for side, found in rounds.items()}}
     hits = {side: [one["hit"] for one in found] for side, found in rounds.items()}
+    if row.mean is not None:
+        _add_means(rig, row, asked, answer)
     if "ours" in hits:
         answer["over_floor"] = spread([a - b for a, b in zip(hits["ours"], hits["floor"], strict=True)])
     if "ours" in hits and "peer" in hits:
         answer["ratio"] = spread([a / max(b, resolution_ns) for a, b in zip(hits["peer"], hits["ours"], strict=True)])
     _tell(row.name, answer)
     return answer
+
+
+def _add_means(rig, row, asked, answer):
+    """Means over stretches of a quarter of a second: several seconds, in which a token comes now and then."""
+    pairs = 4 if rig.options.quick else 16
+    for side, worker in asked.items():
+        if side == "floor":
+            continue
+        figures = answer["sides"][side]
+        calls = round(stretch_ns / (figures["bare_ns"][1] + max(figures["hit_ns"][1], 0)))
+        found = worker.ask("stretch", target=row.target, calls=calls, pairs=pairs)["ns"]
+        figures["mean_ns"] = statistics.fmean(found)
+        figures["stretches"] = found
+        print(f"{row.name:18}  {side} mean {figures['mean_ns']:.2f} ns over {pairs} stretches", flush=True)
 
 
 def _size(worker, target, every_hit):
@@ -454,47 +476,66 @@ def _startup(rig):
 
 
 def _install(rig):
-    """Milliseconds for which the lock is held while a probe is installed in a module that is loaded."""
-    each = 3 if rig.options.quick else 10
-    path, lines = _module_to_probe(rig, each)
+    """Milliseconds for which the lock is held as a probe is installed in a loaded module.
+
+    Three times three right after one another, and three alone, each after a pause; of those also the longest hold.
+    """
+    path, lines = _module_to_probe(rig)
+    series, kinds = [], []
+    for size in rows.install_sizes:
+        probes = [definitions.line_probe(name, path, line) for name, line in lines[size].items()]
+        series += [[probe] for probe in probes[:3]] + [probes[at : at + 3] for at in (3, 6, 9)]
+        kinds += [(size, "alone")] * 3 + [(size, "row")] * 3
     answer = {}
     for side in rig.debuggers():
         # A process of its own: these probes stay out of the other parts.
         worker = Worker(rig, side)
         try:
-            probes = [definitions.line_probe(name, path, line) for name, line in lines.items()]
-            held = worker.ask("install", folder=rig.folder.name, module="to_probe", definitions=probes)["held"]
+            found = worker.ask("install", folder=rig.folder.name, module="to_probe", series=series)
         finally:
             worker.end()
-        missing = [one["id"] for one in held if not one["installed"]]
+        if "error" in found:
+            return found
+        missing = [id for one in found["held"] for id in one["missing"]]
         if missing:
             raise WorkerDied(f"{side} did not install {', '.join(missing)}")
-        answer[side] = {
-            size: spread([one["ns"] / 1e6 for one in held if one["id"].startswith(f"lines_{size}_")])
-            for size in map(str, rows.install_sizes)
-        }
-    print(json.dumps(_rounded(answer)), flush=True)
+        answer[side] = {}
+        for size in rows.install_sizes:
+            mine = {kind: [] for kind in ("alone", "row")}
+            for kind, one in zip(kinds, found["held"], strict=True):
+                # What the watching thread could not see well does not count.
+                if kind[0] == size and one["blind_ns"] <= max(50_000, one["ns"] / 20):
+                    mine[kind[1]].append(one)
+            if not all(mine.values()):
+                return {"error": "the watching thread was held up too often: the machine is too busy"}
+            answer[side][str(size)] = {
+                "row": spread([one["ns"] / 1e6 for one in mine["row"]]),
+                "alone": spread([one["ns"] / 1e6 for one in mine["alone"]]),
+                "longest": spread([one["longest_ns"] / 1e6 for one in mine["alone"]]),
+            }
+        print(side, json.dumps(_rounded(answer[side])), flush=True)
     return answer
 
 
-def _module_to_probe(rig, each):
-    """Functions of several lengths; the line in the middle of each, by name."""
+def _module_to_probe(rig):
+    """Twelve functions of each of several lengths; the line in the middle of each, by size and name."""
     text, middle = [], {}
     for size in rows.install_sizes:
-        for number in range(each):
+        middle[size] = {}
+        for number in range(12):
             name = f"lines_{size}_{number}"
             text.append(f"def {name}(x):")
-            middle[name] = len(text) + size // 2
+            middle[size][name] = len(text) + size // 2
             text += ["    x = x + 1"] * (size - 1)
             text.append("    return x")
     return rig.write("to_probe.py", "\n".join(text) + "\n"), middle
 
 
 def _memory(rig):
-    """Growth of resident memory between a tenth of the hits and all of them; `none` is what the program itself does."""
-    hits = 50_000 if rig.options.quick else 1_000_000
+    """Growth of resident memory between a fifth of the hits and all of them; `none` is what the program itself does."""
+    hits = 200_000 if rig.options.quick else 1_000_000
     probes = rig.write("memory.json", json.dumps([definitions.memory_probe()]))
-    answer = {"hits": hits}
+    answer = {"hits": hits, "base": "fifth"}
     for kind in rows.memory_kinds:
         runs = [("none", "none")] + [("ours", mode) for mode in rows.memory_modes if "ours" in rig.sides]
         for side, mode in runs:

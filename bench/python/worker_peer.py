@@ -56,9 +56,12 @@ class Peer(measure.Side):
     def emitted(self):
         return self.finished
 
-    def install(self, definition):
+    def prepare(self, definition):
         # Reading the definition is not counted: it is done where ddtrace reads its configuration.
-        debugger._on_configuration(ProbePollerEvent.NEW_PROBES, [build_probe(definition)])
+        return [build_probe(definition)]
+
+    def install(self, prepared):
+        debugger._on_configuration(ProbePollerEvent.NEW_PROBES, prepared)
 
     def is_installed(self, id):
         return debugger._probe_registry[id].installed
