@@ -160,7 +160,9 @@ impl Instructions {
 }
 
 /// CPython 3.12 takes pairs of instructions apart when it first looks whether a tool watches them: a loop of loads and
-/// stores then takes some per cent longer for ever, watched or not. [`join`] puts them together again.
+/// stores then takes some per cent longer for ever, watched or not. [`join`] puts them together again, as code starts for the
+/// first time and at hits of a probe in it. What we are not told of stays apart: code that has run already when the first
+/// method is probed, or the last one no more, since CPython then looks at it again without a word.
 #[cfg(not(Py_3_13))]
 mod pairs {
     use super::{Instructions, Ref, shim};

@@ -898,16 +898,20 @@ pub fn functions(py: Python<'_>, file: FileId, release: bool) -> FileCode {
         let file = index.files.get_mut(file)?;
         let read = file.read.take();
         index.kept -= usize::from(read.is_some());
-        if let Some(read) = read.filter(|read| read.changes == file.changes) {
-            return Some(Ok(read));
+        if read.as_ref().is_some_and(|read| read.changes == file.changes) {
+            return Some((read, None));
         }
         let roots: Vec<Owned> = file.roots.iter().map(|root| Owned::keep(root.borrow())).collect();
-        Some(Err((roots, file.changes, file.name.clone())))
+        Some((read, Some((roots, file.changes, file.name.clone()))))
     });
     match kept.flatten() {
-        Some(Ok(read)) => read,
-        Some(Err((roots, changes, name))) => FileCode { changes, ..outline(py, &roots, &name, release) },
-        None => FileCode::default(),
+        Some((Some(read), None)) => read,
+        Some((stale, Some((roots, changes, name)))) => {
+            // Outside of the borrow: code that ends may tell the program so.
+            drop(stale);
+            FileCode { changes, ..outline(py, &roots, &name, release) }
+        }
+        _ => FileCode::default(),
     }
 }
 

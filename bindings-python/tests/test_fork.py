@@ -240,7 +240,12 @@ def test_a_fork_behind_pythons_back_is_found_at_the_next_call(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("library", ["PyDLL", "CDLL"])
-def test_a_fork_behind_pythons_back_is_found_at_its_first_hit(tmp_path: Path, library: str) -> None:
+@pytest.mark.parametrize(
+    "where", [{"sourceFile": "forks.py", "lines": ["4"]}, {"typeName": "__main__", "methodName": "work"}]
+)
+def test_a_fork_behind_pythons_back_is_found_at_its_first_hit(
+    tmp_path: Path, where: dict[str, Any], library: str
+) -> None:
     """The child calls nothing of ours: its first hit is in its own session, and what it captured is delivered."""
     script = program(
         tmp_path,
@@ -248,7 +253,7 @@ def test_a_fork_behind_pythons_back_is_found_at_its_first_hit(tmp_path: Path, li
         import ctypes, stroboscope
         stroboscope.start(ndjson="out.ndjson")
         probe = {{"id": "p", "type": "LOG_PROBE", "template": "{{x}}", "sampling": {{"snapshotsPerSecond": 5000}}}}
-        stroboscope.add_probe({{**probe, "where": {{"sourceFile": "forks.py", "lines": ["4"]}}}})
+        stroboscope.add_probe({{**probe, "where": {where}}})
         work("parent")
         child = ctypes.{library}(None).fork()
         if child == 0:
