@@ -173,11 +173,13 @@ fn push_zone(zone: Option<Ref<'_>>, out: &mut String) {
     }
 }
 
-fn microseconds(delta: Ref<'_>) -> i64 {
+/// A timedelta may have a thousand million days: more microseconds than 64 bits hold.
+fn microseconds(delta: Ref<'_>) -> i128 {
     let mut parts = [0; 3];
     // SAFETY: a live timedelta; three numbers are written.
     unsafe { shim::strobe_timedelta(delta.pointer(), parts.as_mut_ptr()) };
-    (i64::from(parts[0]) * 86_400 + i64::from(parts[1])) * 1_000_000 + i64::from(parts[2])
+    let [days, seconds, micros] = parts.map(i128::from);
+    (days * 86_400 + seconds) * 1_000_000 + micros
 }
 
 fn slot<'f>(object: Ref<'f>, name: &str) -> Option<Ref<'f>> {

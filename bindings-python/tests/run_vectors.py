@@ -67,8 +67,15 @@ def skip(text, position):
 def read(text):
     """The vectors of a file's text."""
     head = json.loads(text)
+    if not isinstance(head, dict):
+        raise ValueError("it is no JSON object")
     if head.get("format") != 1:
         raise ValueError(f"format {head.get('format')} is not known, only 1")
+    written = head.get("vectors")
+    if not isinstance(written, list) or not all(isinstance(vector, dict) for vector in written):
+        raise ValueError("its vectors are no array of objects")
+    if not written:
+        raise ValueError("there are no vectors in it")
     position = skip(text, text.index("[", text.index('"vectors"')) + 1)
     vectors = []
     while text[position] != "]":
@@ -748,8 +755,7 @@ class Report:
     def __str__(self):
         lines = [f"FAILED {name}: {reason}" for name, reason in self.failed]
         lines += [f"skipped {count}: {reason}" for reason, count in sorted(self.skipped.items())]
-        skipped = f", {self.skipped.total()} skipped" if self.skipped else ""
-        return "\n".join([*lines, f"{len(self.passed)} passed, {len(self.failed)} failed{skipped}"])
+        return "\n".join([*lines, f"{len(self.passed)} passed, {len(self.failed)} failed"])
 
 
 def run(vectors, report=None):
@@ -781,11 +787,15 @@ def main(files):
     sys.set_int_max_str_digits(0)
     report = Report()
     for file in files:
-        with open(file, encoding="utf-8") as opened:
-            vectors = read(opened.read())
-        if not vectors:
-            raise SystemExit(f"{file}: there are no vectors in it")
-        run(vectors, report)
+        try:
+            with open(file, encoding="utf-8-sig") as opened:
+                vectors = read(opened.read())
+        except OSError as error:
+            report.failed.append((file, error.strerror))
+        except ValueError as error:
+            report.failed.append((file, f"not a vector file: {error}"))
+        else:
+            run(vectors, report)
     print(report)
     return 1 if report.failed else 0
 

@@ -311,6 +311,8 @@ def test_labels():
     assert label(datetime.time(1, 2, 3)) == "01:02:03"
     assert label(datetime.timedelta(days=1, microseconds=5)) == "86400.000005s"
     assert label(datetime.timedelta(seconds=-1.5)) == "-1.5s"
+    assert label(datetime.timedelta.max) == "86399999999999.999999s"
+    assert label(datetime.timedelta.min) == "-86399999913600s"
     some = uuid.uuid4()
     assert label(some) == str(some)
     assert label(uuid.UUID(int=2**128 - 1)) == "ffffffff-ffff-ffff-ffff-ffffffffffff"

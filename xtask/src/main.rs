@@ -28,8 +28,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            // Nothing is left to be done if even this cannot be written.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            // A task that has said all itself leaves no text. Nothing is left to be done if this cannot be written.
+            if !text.is_empty() {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use stroboscope_toys::runner::Report;
 use stroboscope_toys::{random, runner};
 
 /// How it is called.
@@ -26,19 +27,17 @@ fn print_random(seed: &str, count: &str, python: bool) -> Result<(), String> {
     say(&random::file(seed, count, python)?)
 }
 
+/// Runs them all, also those after one that cannot be read, which is a failure.
 fn run_files(files: &[&str]) -> Result<(), String> {
-    let mut failed = 0;
+    let mut total = Report::default();
     for file in files {
-        let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-        let vectors = runner::read(&text).map_err(|error| format!("{file}: {error}"))?;
-        if vectors.is_empty() {
-            return Err(format!("{file}: there are no vectors in it"));
+        match fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| runner::read(&text)) {
+            Ok(vectors) => total.add(runner::run(&vectors)),
+            Err(reason) => total.failed.push(((*file).to_owned(), reason)),
         }
-        let report = runner::run(&vectors);
-        failed += report.failed.len();
-        say(&format!("{file}\n{report}\n"))?;
     }
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} failed")) }
+    say(&format!("{total}\n"))?;
+    if total.failed.is_empty() { Ok(()) } else { Err(String::new()) }
 }
 
 fn say(text: &str) -> Result<(), String> {

@@ -11,8 +11,9 @@ from stroboscope._native import __version__
 TYPE_CHECKING = False  # that of `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Literal
+    from typing import Any, Literal, Unpack
 
+    from stroboscope.settings import Settings
     from stroboscope.types import ProbeStatus
 
 __all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "status", "stop"]
@@ -20,7 +21,7 @@ __all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "status
 _by_preload = False  # the session was there before the program asked for it
 
 
-def start(**settings: Any) -> list[str]:
+def start(**settings: Unpack[Settings]) -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
     Returns remarks: settings and probe files that could not be used, or why nothing is started. The same lines go to

@@ -69,9 +69,16 @@ impl Vector {
 
 /// Reads the vectors of a file.
 pub fn read(text: &str) -> Result<Vec<Vector>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.trim_start().starts_with('{') {
+        return Err("not a vector file: it is no JSON object".to_owned());
+    }
     let file: File = serde_json::from_str(text).map_err(|error| format!("not a vector file: {error}"))?;
     if file.format != 1 {
         return Err(format!("format {} is not known, only 1", file.format));
+    }
+    if file.vectors.is_empty() {
+        return Err("there are no vectors in it".to_owned());
     }
     let vectors = file.vectors.into_iter();
     Ok(vectors
@@ -92,6 +99,18 @@ pub struct Report {
     pub ran: BTreeMap<String, usize>,
 }
 
+impl Report {
+    /// Adds what another run gave.
+    pub fn add(&mut self, other: Report) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+        for (kind, count) in other.ran {
+            *self.ran.entry(kind).or_default() += count;
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, reason) in &self.failed {
@@ -104,7 +123,7 @@ impl fmt::Display for Report {
         for (reason, count) in reasons {
             writeln!(out, "skipped {count}: {reason}")?;
         }
-        write!(out, "{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len())
+        write!(out, "{} passed, {} failed", self.passed, self.failed.len())
     }
 }
 

@@ -8,6 +8,7 @@ The program must not notice: the folder leaves `sys.path` (PYTHONPATH keeps it f
 `sitecustomize` runs as it would have. Where there is none, the ImportError goes on to `site`, which expects it.
 """
 
+# mypy: ignore-errors
 import os
 import sys
 
