@@ -145,13 +145,15 @@ impl Instructions {
         unsafe { shim::strobe_code_units(code.pointer(), &raw mut found) };
         let count = usize::try_from(found.count).unwrap_or(0);
         let line_step = usize::try_from(found.line_step).unwrap_or(0);
-        // SAFETY: null, or so many bytes of the code object or of what it owns, which nobody changes with the GIL held here.
-        let bytes = |from: *const u8, length: usize| match from.is_null() {
-            true => Vec::new(),
-            false => unsafe { std::slice::from_raw_parts(from, length) }.to_vec(),
+        let bytes = |from: *const u8, length: usize| {
+            if from.is_null() {
+                return Vec::new();
+            }
+            // SAFETY: so many bytes of the code object or of what it owns, which nobody changes while the GIL is held here.
+            unsafe { std::slice::from_raw_parts(from, length) }.to_vec()
         };
         Instructions {
-            units: bytes(found.units, count * 2),
+            units: bytes(found.pairs, count * 2),
             lines: bytes(found.lines, count * line_step),
             line_step,
             each: bytes(found.each, count),

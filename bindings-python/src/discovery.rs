@@ -1036,13 +1036,12 @@ pub fn read<R: Send>(
     let (done, decision) = if release { without_gil(py, work) } else { work() };
     let mut reads = Vec::new();
     for (raw, read) in raws.iter().zip(done) {
-        let read = match read {
-            Some(read) => read,
-            None => {
-                let (read, statements) = raw.ask(py, opcodes, lines)?;
-                plain[raw.at].statements = statements;
-                read
-            }
+        let read = if let Some(read) = read {
+            read
+        } else {
+            let (read, statements) = raw.ask(py, opcodes, lines)?;
+            plain[raw.at].statements = statements;
+            read
         };
         reads.push((raw.at, read));
     }

@@ -88,7 +88,7 @@ pub const FIELDS_INLINE: c_int = 2;
 #[repr(C)]
 pub struct Units {
     /// Pairs of an opcode and an argument.
-    pub units: *const u8,
+    pub pairs: *const u8,
     /// How many pairs.
     pub count: Py_ssize_t,
     /// The opcodes that line events have replaced, each `line_step` after the other; null if there are none.
@@ -101,7 +101,7 @@ pub struct Units {
 impl Units {
     /// None, to be filled.
     pub const fn empty() -> Self {
-        Units { units: std::ptr::null(), count: 0, lines: std::ptr::null(), line_step: 0, each: std::ptr::null() }
+        Units { pairs: std::ptr::null(), count: 0, lines: std::ptr::null(), line_step: 0, each: std::ptr::null() }
     }
 }
 

@@ -313,10 +313,12 @@ def test_a_probed_function_stays_as_fast_as_it_was_beside_the_probe(tmp_path):
         probe = {{"id": "p", "type": "LOG_PROBE", "template": "x"}}
         stroboscope.add_probe({{**probe, "where": {{"sourceFile": "pairs.py", "lines": ["{line}"]}}}})
         found = pairs.run()[0]
-        (watched,) = [at for at, name in enumerate(found) if name == "INSTRUMENTED_INSTRUCTION"]
+        # The probe's place, and what never runs at all (3.13 steps over the end of a loop).
+        watched = [at for at, name in enumerate(found) if name == "INSTRUMENTED_INSTRUCTION"]
+        assert 1 <= len(watched) <= 2, found
         different = [at for at, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
         # A pair of which one is watched cannot be one.
-        assert set(different) <= {{watched - 1, watched}}, (found, expected)
+        assert all(at in watched or at + 1 in watched for at in different), (found, expected)
         print("good")
     """
     write(tmp_path, "probed.py", program)
