@@ -104,6 +104,16 @@ impl<'f> PyFrame<'f> {
     #[inline]
     fn slot(&self, index: usize) -> Option<Ref<'f>> {
         let slot = self.layout.slots.get(index)?;
+        // SAFETY: one of the layout's, at its own index.
+        unsafe { self.held(index, slot) }
+    }
+
+    /// What a slot holds.
+    ///
+    /// # Safety
+    /// `slot` is the one of the layout at this index.
+    #[inline]
+    unsafe fn held(&self, index: usize, slot: &Slot) -> Option<Ref<'f>> {
         // SAFETY: the frame runs the code that the layout is of, so it has this slot; what is in it stays during the hit.
         unsafe {
             let held = if self.slots.is_null() {
@@ -149,8 +159,10 @@ impl<'f> PyFrame<'f> {
         to: usize,
         visit: &mut F,
     ) -> ControlFlow<()> {
-        for (index, slot) in self.layout.slots.iter().enumerate().take(to).skip(from) {
-            if let Some(found) = self.slot(index) {
+        let slots = self.layout.slots.get(from..to.min(self.layout.slots.len())).unwrap_or_default();
+        for (index, slot) in (from..).zip(slots) {
+            // SAFETY: those of the layout from `from` on.
+            if let Some(found) = unsafe { self.held(index, slot) } {
                 visit(names::name(slot.name.borrow()), PyValue::Object(found))?;
             }
         }

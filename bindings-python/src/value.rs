@@ -501,11 +501,8 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
 }
 
 #[inline(never)]
-fn other_text<'f, L: Look<'f>>(object: Ref<'f>, info: TypeInfo, look: L) -> L::Out {
-    match object.text() {
-        Some(text) => look.text(info, text),
-        None => look.view(info, View::Opaque),
-    }
+fn other_text(object: Ref<'_>) -> View<'_> {
+    object.text().map_or(View::Opaque, View::Str)
 }
 
 /// Visits object pointers.
@@ -629,7 +626,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             // SAFETY: a live `str`.
             return match unsafe { object.ascii() } {
                 Some(text) => look.ascii(info, text),
-                None => other_text(object, info, look),
+                None => look.view(info, other_text(object)),
             };
         }
         if object.is_exactly(&raw const ffi::PyDict_Type) {
@@ -654,7 +651,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             return look.view(info, view(object, facts));
         }
         match facts.kind {
-            Kind::Str => other_text(object, info, look),
+            Kind::Str => look.view(info, other_text(object)),
             Kind::Dict => look.map(info, object.dict_len()),
             Kind::List => look.list(info, object.list().len()),
             Kind::Tuple => look.list(info, object.tuple().len()),

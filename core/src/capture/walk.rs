@@ -61,7 +61,8 @@ pub fn message_value<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, s
 /// Writes all variables of a section.
 pub fn section<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, section: Section, limits: &Limits) {
     out.section(section);
-    frame.section(section, |name, value| named(out, cx, name, value, limits));
+    let mut walker = Walker { out, cx, limits: *limits, message: false };
+    frame.section(section, |name, value| walker.named(name, value));
 }
 
 /// Writes one variable of the open section. `Break`: the section takes no more.
@@ -73,11 +74,7 @@ pub fn named<'f, V: Value<'f>>(
     value: V,
     limits: &Limits,
 ) -> ControlFlow<()> {
-    admit(out)?;
-    let mut walker = Walker { out, cx, limits: *limits, message: false };
-    let redacted = walker.name(name);
-    walker.child(value, redacted, 0);
-    ControlFlow::Continue(())
+    Walker { out, cx, limits: *limits, message: false }.named(name, value)
 }
 
 /// Writes the value of a capture expression; its name is the author's and is not judged.
@@ -165,7 +162,8 @@ struct Captured<'a, 'w, 'c, V> {
 impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
     type Out = ();
 
-    #[inline(never)]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn view(self, info: TypeInfo, view: View<'f>) {
         self.walker.value(self.value, info, view, self.level);
     }
@@ -249,30 +247,18 @@ struct Key<'a, 'w, 'c, V> {
 impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
     type Out = bool;
 
-    #[inline(never)]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn view(self, info: TypeInfo, view: View<'f>) -> bool {
-        let redacted = match view {
-            View::Str(text) => self.walker.out.keys.redacted(text, self.walker.cx.redaction),
-            View::Bytes(bytes) => self.walker.out.keys.redacted(Text::Latin1(bytes), self.walker.cx.redaction),
-            _ => false,
-        };
-        self.walker.value(self.value, info, view, self.level);
-        redacted
-    }
-
-    #[inline]
-    fn text(self, info: TypeInfo, text: Text<'f>) -> bool {
-        let redacted = self.walker.out.keys.redacted(text, self.walker.cx.redaction);
-        if self.walker.admits(self.value, info) {
-            self.walker.string(text, info.id, self.value, self.level);
-        }
-        redacted
+        self.walker.key(self.value, info, view, self.level)
     }
 
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as for `child`")]
     fn ascii(self, info: TypeInfo, text: &'f str) -> bool {
-        let Some(short) = Short::of(text.as_bytes()) else { return self.text(info, Text::Utf8(text)) };
+        let Some(short) = Short::of(text.as_bytes()) else {
+            return self.walker.long_key(self.value, info, text, self.level);
+        };
         let redacted = self.walker.out.keys.short(short, text, self.walker.cx.redaction);
         if self.walker.admits(self.value, info) {
             self.walker.short(short, text, info.id, self.value, self.level);
@@ -282,6 +268,15 @@ impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
 }
 
 impl Walker<'_, '_> {
+    /// A variable of the open section.
+    #[inline]
+    fn named<'f, V: Value<'f>>(&mut self, name: Name<'_>, value: V) -> ControlFlow<()> {
+        admit(self.out)?;
+        let redacted = self.name(name);
+        self.child(value, redacted, 0);
+        ControlFlow::Continue(())
+    }
+
     /// Writes a name and answers whether it is redacted.
     #[inline]
     fn name(&mut self, name: Name<'_>) -> bool {
@@ -290,12 +285,38 @@ impl Walker<'_, '_> {
                 self.out.put(word(lay::ITEM_NAMED, id));
                 redacted
             }
-            Name::Text(text) => {
-                self.out.put(word(lay::ITEM_NAMED, INLINE));
-                self.out.inline(text);
-                self.out.keys.redacted(text, self.cx.redaction)
-            }
+            Name::Text(text) => self.name_text(text),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn name_text(&mut self, name: Text<'_>) -> bool {
+        self.out.put(word(lay::ITEM_NAMED, INLINE));
+        self.out.inline(name);
+        self.out.keys.redacted(name, self.cx.redaction)
+    }
+
+    /// A key of any kind; true if its value is redacted.
+    #[inline(never)]
+    fn key<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) -> bool {
+        let redacted = match view {
+            View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
+            View::Bytes(bytes) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
+            _ => false,
+        };
+        self.value(value, info, view, level);
+        redacted
+    }
+
+    /// A key that is ASCII and not short.
+    #[inline(never)]
+    fn long_key<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, text: &str, level: u32) -> bool {
+        let redacted = self.out.keys.redacted(Text::Utf8(text), self.cx.redaction);
+        if self.admits(value, info) {
+            self.long(text, info.id, value, level);
+        }
+        redacted
     }
 
     /// A value under a name or key. Redaction comes before time, so that a secret is never reported as `timeout`.
