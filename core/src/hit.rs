@@ -7,6 +7,7 @@ use crate::capture::redact::Redaction;
 use crate::capture::walk::{self, Deadline, WalkContext};
 use crate::clock::Clock;
 use crate::emit::ring::{QueuedBytes, RecordSender};
+use crate::expr::Expression;
 use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
 use crate::expr::template::Segment;
 use crate::fault;
@@ -220,7 +221,8 @@ impl HitContext {
         point: Point<F::Value>,
         duration: Option<u64>,
     ) -> Verdict {
-        let scope = scope(frame, point, duration);
+        // It is made a number of milliseconds only where somebody reads it.
+        let scope = scope(frame, point, duration.filter(|_| live.reads_duration));
         match self.decide(live, &scope, point) {
             Decision::Fire => {}
             Decision::Skip(verdict) => return verdict,
@@ -316,9 +318,8 @@ impl HitContext {
         }
         if let Some(condition) = &live.probe.when {
             self.fault(fault::Place::Condition);
-            let HitContext { process, scratch, .. } = self;
-            let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
-            match eval::holds(condition, &live.probe.symbols, scope, &mut budget) {
+            let verdict = eval::verdict(condition, &live.probe.symbols, scope, &self.process.redaction);
+            match verdict.map_or_else(|| self.condition(live, condition, scope), Ok) {
                 Ok(true) => {}
                 Ok(false) => {
                     live.stats.rejected.add_serial(1);
@@ -344,6 +345,19 @@ impl HitContext {
         Decision::Fire
     }
 
+    /// The verdict of a condition that takes more than comparing plain values.
+    #[inline(never)]
+    fn condition<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        condition: &'f Expression,
+        scope: &Scope<'_, F, F::Value>,
+    ) -> Result<bool, Failure> {
+        let HitContext { process, scratch, .. } = self;
+        let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+        eval::holds(condition, &live.probe.symbols, scope, &mut budget)
+    }
+
     #[inline]
     fn begin<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F, duration: Option<u64>) {
         let event_id = u128::from(self.random.next()) | u128::from(self.random.next()) << 64;
@@ -361,15 +375,32 @@ impl HitContext {
     /// event is an error event.
     #[inline]
     fn message<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, log: &'f Log, scope: &Scope<'_, F, F::Value>) -> bool {
-        let HitContext { process, scratch, writer, .. } = self;
-        let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+        let HitContext { process, writer, .. } = self;
         let walk = walk_context(process);
         for (index, segment) in log.template.segments.iter().enumerate() {
             let Segment::Expression(expression) = segment else { continue };
-            if let Some(value) = eval::read(expression, &live.probe.symbols, scope, &budget) {
-                walk::message_value(writer, &walk, index as u16, value);
-                continue;
-            }
+            let Some(value) = eval::read(expression, &live.probe.symbols, scope, &process.redaction) else {
+                return self.rest_of_message(live, log, scope, index);
+            };
+            walk::message_value(writer, &walk, index as u16, value);
+        }
+        true
+    }
+
+    /// As [`Self::message`], from a segment on that takes more than reading a value.
+    #[inline(never)]
+    fn rest_of_message<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        log: &'f Log,
+        scope: &Scope<'_, F, F::Value>,
+        from: usize,
+    ) -> bool {
+        let HitContext { process, scratch, writer, .. } = self;
+        let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+        let walk = walk_context(process);
+        for (index, segment) in log.template.segments.iter().enumerate().skip(from) {
+            let Segment::Expression(expression) = segment else { continue };
             match eval::evaluate(expression, &live.probe.symbols, scope, &mut budget) {
                 Ok(operand) => walk::message(writer, &walk, index as u16, &operand),
                 Err(failure) => {

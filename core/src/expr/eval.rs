@@ -25,6 +25,7 @@ pub use texts::matches_text;
 use super::Expression;
 use super::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
 use super::tree::Special;
+use crate::capture::redact::Redaction;
 use crate::host::{Child, Frame, Symbol, Value, View};
 use crate::probe::model::MetricKind;
 use crate::text::Text;
@@ -87,9 +88,9 @@ pub fn read<'f, F: Frame<'f>>(
     expression: &'f Expression,
     symbols: &'f [String],
     scope: &Scope<'_, F, F::Value>,
-    budget: &Budget<'_>,
+    redaction: &Redaction,
 ) -> Option<F::Value> {
-    quick::read(expression, symbols, scope, budget)
+    quick::read(expression, symbols, scope, redaction.has_types())
 }
 
 /// Evaluates an expression.
@@ -100,7 +101,7 @@ pub fn evaluate<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &mut Budget<'_>,
 ) -> Result<Operand<'f, F::Value>, Failure> {
-    if let Some(value) = quick::read(expression, symbols, scope, budget) {
+    if let Some(value) = quick::read(expression, symbols, scope, budget.types()) {
         return Ok(Operand::Host(value));
     }
     run(expression, symbols, scope, budget)
@@ -124,6 +125,18 @@ fn run<'f, F: Frame<'f>>(
     Machine { expression, program, symbols, scope, budget, temps, loops: SmallVec::new() }.run()
 }
 
+/// The verdict of a condition that only compares plain values with constants, if they are there. Otherwise [`holds`] says
+/// what it is.
+#[inline]
+pub fn verdict<'f, F: Frame<'f>>(
+    expression: &'f Expression,
+    symbols: &'f [String],
+    scope: &Scope<'_, F, F::Value>,
+    redaction: &Redaction,
+) -> Option<bool> {
+    quick::verdict(expression, symbols, scope, redaction.has_types())
+}
+
 /// Evaluates a condition.
 #[inline]
 pub fn holds<'f, F: Frame<'f>>(
@@ -132,7 +145,7 @@ pub fn holds<'f, F: Frame<'f>>(
     scope: &Scope<'_, F, F::Value>,
     budget: &mut Budget<'_>,
 ) -> Result<bool, Failure> {
-    if let Some(verdict) = quick::verdict(expression, symbols, scope, budget) {
+    if let Some(verdict) = quick::verdict(expression, symbols, scope, budget.types()) {
         return Ok(verdict);
     }
     run(expression, symbols, scope, budget).map(|operand| truth(&operand))
