@@ -170,6 +170,9 @@ impl<'f> PyFrame<'f> {
     }
 
     fn statics<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, visit: &mut F) -> ControlFlow<()> {
+        if self.layout.globals.is_empty() {
+            return ControlFlow::Continue(());
+        }
         let Some(globals) = self.globals() else { return ControlFlow::Continue(()) };
         if self.mapping() == Some(globals) {
             return ControlFlow::Continue(()); // a module: its globals are its locals

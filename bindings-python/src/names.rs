@@ -112,14 +112,26 @@ pub fn name(text: Ref<'_>) -> Name<'_> {
     if line.text == text.pointer() as usize {
         return Name::Known { id: line.id, redacted: line.redacted };
     }
-    intern(text, place)
+    match intern(text, place) {
+        Some((id, redacted)) => Name::Known { id, redacted },
+        None => Name::Text(text_of(text)),
+    }
 }
 
+/// The text of a name that has no number.
 #[cold]
-fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
-    let Some(text) = object.text() else { return Name::Text(Text::Utf8("")) };
+#[inline(never)]
+fn text_of(name: Ref<'_>) -> Text<'_> {
+    name.text().unwrap_or(Text::Utf8(""))
+}
+
+/// Looks for a name's number where it takes longer. It is given in a register: a [`Name`] would go through memory.
+#[cold]
+#[inline(never)]
+fn intern(object: Ref<'_>, place: usize) -> Option<(u32, bool)> {
+    let text = object.text()?;
     let known = CACHE.with(|cache| cache.interner.as_mut().and_then(|interner| interner.name(text)));
-    let Some((id, redacted)) = known.flatten() else { return Name::Text(text) };
+    let (id, redacted) = known.flatten()?;
     if object.is_text() && text.len() <= LONGEST_CACHED {
         let kept = Owned::keep(object);
         let replaced = CACHE.with(|cache| {
@@ -131,7 +143,7 @@ fn intern(object: Ref<'_>, place: usize) -> Name<'_> {
         });
         drop(replaced);
     }
-    Name::Known { id, redacted }
+    Some((id, redacted))
 }
 
 /// The number of a class that is looked at for the first time, and whether it or an ancestor is redacted.

@@ -200,7 +200,8 @@ impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn text(self, info: TypeInfo, value: Text<'f>) {
         if self.walker.admits(self.value, info) {
             self.walker.string(value, info.id, self.value, self.level);
@@ -215,21 +216,24 @@ impl<'f, V: Value<'f>> Look<'f> for Captured<'_, '_, '_, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn list(self, info: TypeInfo, len: usize) {
         if self.walker.admits(self.value, info) {
             self.walker.list(lay::LIST, self.value, info.id, len, self.level);
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn map(self, info: TypeInfo, len: usize) {
         if self.walker.admits(self.value, info) {
             self.walker.map(self.value, info.id, len, self.level);
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn object(self, info: TypeInfo) {
         if self.walker.admits(self.value, info) {
             self.walker.object(self.value, info.id, self.level);
