@@ -19,6 +19,9 @@ const MAX_FRAMES: usize = 512;
 /// Frames that are read in one go.
 const PLACES: usize = 16;
 
+/// The bit of a slot in which CPython 3.14 notes that it holds no reference of its own.
+const MARK: usize = if cfg!(Py_3_14) { 1 } else { 0 };
+
 /// One place for a variable in frames of a code object.
 pub struct Slot {
     name: Owned,
@@ -77,7 +80,7 @@ pub fn resolve(layout: &Layout, symbols: &[String]) -> Option<Vec<Resolved>> {
 /// A running frame, borrowed for the hit.
 pub struct PyFrame<'f> {
     frame: *mut RawFrame,
-    /// Where its slots begin, if they are plain pointers.
+    /// Where its slots begin; null if they have to be asked for (see `selftest.rs`).
     slots: *const *mut PyObject,
     layout: &'f Layout,
     symbols: &'f [Resolved],
@@ -119,7 +122,7 @@ impl<'f> PyFrame<'f> {
             let held = if self.slots.is_null() {
                 shim::strobe_frame_slot(self.frame, i32::try_from(index).ok()?)
             } else {
-                *self.slots.add(index)
+                (*self.slots.add(index)).map_addr(|address| address & !MARK)
             };
             if held.is_null() || !slot.cell {
                 return Ref::new(held);

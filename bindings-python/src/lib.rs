@@ -47,8 +47,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let file = file.to_string();
         code::set_own_folder(file.rfind(['/', '\\']).map_or(String::new(), |slash| file[..=slash].to_owned()));
     }
-    selftest::run(module.py()).map_err(PyImportError::new_err)?;
+    selftest::run(module.py(), &[]).map_err(PyImportError::new_err)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(testing::_test_selftest, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_view, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_member, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_lookup, module)?)?;

@@ -1,9 +1,11 @@
 //! Checks, as the module starts, that this interpreter lays its objects out as `shim.c` says: known objects are read both
-//! ways. What differs in a frame or an instance refuses the start with a reason; what differs in a container leaves its
-//! instances plain objects. Before both walks.
+//! ways. Frames, instances and dictionaries that differ are read through CPython's public functions from then on, which is
+//! slower and said; a container that differs is a plain object; numbers or text that differ refuse the start. The one place
+//! that decides it, before both walks.
 
 use crate::classes::{self, Known};
 use crate::code;
+use crate::frame::{self, Layout, PyFrame};
 use crate::object::{Owned, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
@@ -11,7 +13,8 @@ use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use std::ops::ControlFlow;
-use stroboscope_core::host::{Child, Value, View};
+use std::sync::atomic::{AtomicBool, Ordering};
+use stroboscope_core::host::{Child, Frame, Symbol, Value, View};
 use stroboscope_core::text::Text;
 
 /// Known objects, each with what the public way says of it.
@@ -24,9 +27,13 @@ class Slots:
     __slots__ = ('x', 'y')
 class Plain:
     pass
+class Text(str):
+    pass
 inline = Inline()
 slots = Slots(); slots.x = 3
 own = Plain(); own.__dict__['k'] = 4
+table = {str(number): number for number in range(300)}; table.pop('7')
+mixed = {1: 10, 'two': 20, (3,): 30, Text('four'): 40}
 ordered = collections.OrderedDict(a=1, b=2, c=3); ordered.move_to_end('a')
 deque = collections.deque(range(200)); deque.rotate(77); deque.popleft()
 numbers = array.array('h', [1, -2, 3])
@@ -96,18 +103,125 @@ fn same_elements(object: &Bound<'_, PyAny>) -> bool {
     public.is_some() && elements(object) == public
 }
 
-/// Runs the checks and tells [`classes`] what can be read. An error says what cannot be done without.
-pub fn run(py: Python<'_>) -> Result<(), String> {
+/// What is read through public functions if it is laid out in another way.
+#[derive(Clone, Copy)]
+enum Part {
+    Frames,
+    Fields,
+    Dicts,
+}
+
+impl Part {
+    const ALL: [Part; 3] = [Part::Frames, Part::Fields, Part::Dicts];
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Frames => "frames",
+            Part::Fields => "instances",
+            Part::Dicts => "dictionaries",
+        }
+    }
+
+    /// What the other way is, and what it costs.
+    fn cost(self) -> &'static str {
+        match self {
+            Part::Frames => {
+                "variables and stacks are asked for one by one; nothing is lost, but a hit takes several times as long"
+            }
+            Part::Fields => {
+                "their fields are read from their `__dict__`, which is made where there was none and stays with the instance"
+            }
+            Part::Dicts => {
+                "names are searched from end to end, and an OrderedDict shows its entries as they were added"
+            }
+        }
+    }
+
+    fn is_public(self) -> bool {
+        PUBLIC[self as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// By [`Part`]: true if it is read through public functions.
+static PUBLIC: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+fn read_publicly(part: Part, wanted: bool) {
+    PUBLIC[part as usize].store(wanted, Ordering::Relaxed);
+    let [frames, fields, dicts] = Part::ALL.map(|part| part.is_public().into());
+    // SAFETY: sets three numbers, with the GIL held and no hit under way.
+    unsafe { shim::strobe_read_publicly(frames, fields, dicts) };
+}
+
+/// What is read the slow way, for the log.
+pub fn remarks(py: Python<'_>) -> Vec<String> {
+    let version = py.version_info();
+    let (major, minor, patch) = (version.major, version.minor, version.patch);
+    let public = Part::ALL.into_iter().filter(|part| part.is_public());
+    let remark = |part: Part| {
+        format!(
+            "{} of CPython {major}.{minor}.{patch} are laid out in a way that this build does not know: {}",
+            part.name(),
+            part.cost()
+        )
+    };
+    public.map(remark).collect()
+}
+
+/// The same for the status of a probe; `None` if all is well.
+pub fn note() -> Option<String> {
+    let public: Vec<&str> = Part::ALL.into_iter().filter(|part| part.is_public()).map(Part::name).collect();
+    (!public.is_empty()).then(|| format!("slower: {} are read through public functions", public.join(", ")))
+}
+
+/// Runs the checks and decides how everything is read. An error says what cannot be read at all. What is `doubted`, by name,
+/// is taken to be laid out in another way: for tests.
+pub fn run(py: Python<'_>, doubted: &[String]) -> Result<(), String> {
     let module = PyModule::from_code(py, OBJECTS, c_str!("<stroboscope>"), c_str!("stroboscope_selftest"));
     let objects = module.map_err(|error| format!("the self-test could not run: {error}"))?;
-    instances(&objects).ok_or("instances of this interpreter are laid out in another way")?;
-    scalars(&objects).ok_or("numbers or text of this interpreter are laid out in another way")?;
-    frames(py).ok_or("frames of this interpreter are laid out in another way")?;
-    containers(py, &objects);
+    let doubts = |name: &str| doubted.iter().any(|other| other == name);
+    let unknown =
+        |what: &str| format!("{what} of this interpreter are laid out in a way that this build does not know");
+    if doubts("numbers") || scalars(&objects).is_none() {
+        return Err(unknown("numbers or text"));
+    }
+    let decide = |part: Part, doubted: bool, check: &dyn Fn() -> Option<()>| {
+        read_publicly(part, false);
+        if !doubted && check().is_some() {
+            return Ok(());
+        }
+        read_publicly(part, true);
+        check().ok_or_else(|| unknown(part.name()))
+    };
+    decide(Part::Dicts, doubts("dictionaries"), &|| dictionaries(&objects))?;
+    // The names of an instance's fields stand in the table of a dictionary.
+    decide(Part::Fields, doubts("instances") || Part::Dicts.is_public(), &|| instances(&objects))?;
+    decide(Part::Frames, doubts("frames"), &|| frames(py))?;
+    containers(py, &objects, doubts);
     if let Ok(pairs) = of(&objects, "pairs").and_then(|pairs| pairs.getattr("__code__")) {
         let _: Option<()> = borrow(&pairs).map(code::try_joining);
     }
     Ok(())
+}
+
+fn dictionaries(objects: &Bound<'_, PyModule>) -> Option<()> {
+    let (table, mixed) = (of(objects, "table").ok()?, of(objects, "mixed").ok()?);
+    let (table, mixed) = (borrow(&table)?, borrow(&mixed)?);
+    let number = |dict: Ref<'_>, name: &str| dict.dict_get_text(name).and_then(Ref::int);
+    let found = ["0", "7", "299", "300"].map(|name| number(table, name));
+    (found == [Some(0), None, Some(299), None]).then_some(())?;
+    // A key of a subclass could have an `__eq__` of the program's: it is not found by its text.
+    (number(mixed, "two") == Some(20) && number(mixed, "four").is_none()).then_some(())?;
+    let all = |dict: Ref<'_>| {
+        let mut values = Vec::new();
+        dict.dict_entries(|_, value| {
+            values.extend(value.int());
+            true
+        });
+        values
+    };
+    let expected: Vec<i64> = (0..300).filter(|&number| number != 7).collect();
+    (table.dict_len() == 299 && all(table) == expected && all(mixed) == [10, 20, 30, 40]).then_some(())?;
+    (!mixed.has_text_keys()).then_some(())
 }
 
 /// Reads `name` of an instance by layout and compares.
@@ -132,7 +246,8 @@ fn instances(objects: &Bound<'_, PyModule>) -> Option<()> {
     let mut fields = shim::Fields::empty();
     // SAFETY: a live object; the output is ours.
     let kind = unsafe { shim::strobe_fields(borrow(&inline)?.pointer(), &raw mut fields) };
-    (kind == shim::FIELDS_INLINE && fields.count == 2 && values(&inline)? == [1, 2]).then_some(())
+    let untouched = kind == shim::FIELDS_INLINE && fields.count == 2;
+    ((untouched || Part::Fields.is_public()) && values(&inline)? == [1, 2]).then_some(())
 }
 
 fn scalars(objects: &Bound<'_, PyModule>) -> Option<()> {
@@ -148,42 +263,71 @@ fn scalars(objects: &Bound<'_, PyModule>) -> Option<()> {
     (texts? == ["plain", "hé", "hé世😀"]).then_some(())
 }
 
-/// Reads the frame of a function that is running: its code, a local, a cell.
+/// A function and the body of a class, each with a call that reads the frame it stands in.
+const FRAMES: &std::ffi::CStr = c_str!(
+    r"
+known = 45
+def function():
+    local, cell = 41, 42
+    def inner(): return cell
+    class Body:
+        inside = 44
+        found = read()
+    return read(), Body.found
+"
+);
+
+/// The names that are read there.
+const NAMES: [&str; 5] = ["local", "cell", "inside", "known", "later"];
+
+/// What was read: the values of the names that are integers, and the innermost steps of the stack.
+type Seen = (Vec<Option<i64>>, Vec<(String, u32)>);
+
 fn frames(py: Python<'_>) -> Option<()> {
-    let code = c_str!("def probe(read):\n    local, cell = 41, 42\n    def inner(): return cell\n    return read()\n");
-    let module = PyModule::from_code(py, code, c_str!("<stroboscope>"), c_str!("stroboscope_selftest")).ok()?;
-    let read = pyo3::wrap_pyfunction!(read_frame, &module).ok()?;
-    let found: (String, Vec<Option<i64>>, u32) = module.getattr("probe").ok()?.call1((read,)).ok()?.extract().ok()?;
-    let expected = [None, Some(41), None, Some(42)];
-    (found.0 == "probe" && found.1 == expected && found.2 == 4).then_some(())
+    let module = PyModule::from_code(py, FRAMES, c_str!("<stroboscope>"), c_str!("stroboscope_selftest")).ok()?;
+    module.setattr("read", pyo3::wrap_pyfunction!(read_frame, &module).ok()?).ok()?;
+    let (function, body): (Seen, Seen) = module.getattr("function").ok()?.call0().ok()?.extract().ok()?;
+    let step = |(name, line): &(String, u32), expected: &str, at: u32| name == expected && *line == at;
+    let in_function = function.0 == [Some(41), Some(42), None, Some(45), None];
+    let in_body = body.0 == [None, None, Some(44), Some(45), None];
+    let steps = step(function.1.first()?, "function", 9) && step(body.1.first()?, "Body", 8);
+    (in_function && in_body && steps && step(body.1.get(1)?, "function", 6)).then_some(())
 }
 
-/// What the shim sees of the frame that calls: the function's name, its slots that are integers, and the line.
+/// Reads the frame that calls as a hit does.
 #[pyfunction]
-fn read_frame(py: Python<'_>) -> (String, Vec<Option<i64>>, u32) {
-    let nothing = (String::new(), Vec::new(), 0);
+fn read_frame(py: Python<'_>) -> Seen {
     let _ = py;
-    // SAFETY: the GIL is held and the frame of our caller is running, so that it and what it holds stay until we return.
-    unsafe {
+    let mut seen = Seen::default();
+    let names = NAMES.map(str::to_owned);
+    // SAFETY: the GIL is held; null, or the frame of our caller, which is running until we return, and so is its code.
+    let code = unsafe {
         let frame = shim::strobe_top_frame();
-        if frame.is_null() {
-            return nothing;
-        }
-        let Some(code) = Ref::new(shim::strobe_frame_code(frame)) else { return nothing };
-        let slot = |index| {
-            let slot = shim::strobe_frame_slot(frame, index);
-            if slot.is_null() { None } else { Ref::new(shim::strobe_cell_contents(slot)).and_then(Ref::int) }
-        };
-        let slots = (0..shim::strobe_code_slots(code.pointer())).map(slot).collect();
-        let name = code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
-        let position = u32::try_from(shim::strobe_frame_position(frame)).unwrap_or(0);
-        let line = code::number(code).map_or(0, |number| code::describe(number, position).line);
-        (name, slots, line)
-    }
+        if frame.is_null() { None } else { Ref::new(shim::strobe_frame_code(frame)) }
+    };
+    let Some(code) = code else { return seen };
+    let layout = Layout::of(code, Vec::new());
+    let Some(symbols) = frame::resolve(&layout, &names) else { return seen };
+    // SAFETY: as above; the layout is of this code.
+    let Some(frame) = (unsafe { PyFrame::top(code, &layout, &symbols) }) else { return seen };
+    seen.0 = names
+        .iter()
+        .zip(0..)
+        .map(|(name, index)| match frame.variable(Symbol { index, name }) {
+            Child::Present(PyValue::Object(found)) => found.int(),
+            _ => None,
+        })
+        .collect();
+    frame.stack(|step| {
+        let place = code::describe(step.code, step.position);
+        seen.1.push((place.function, place.line));
+        if seen.1.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    seen
 }
 
 /// Containers that are read by a layout no header declares: each is known only if it reads right.
-fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>) {
+fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>, doubts: impl Fn(&str) -> bool) {
     let class = |module: &str, name: &str| classes::attribute(py, module, name);
     let known = || Known {
         deque: class("collections", "deque"),
@@ -202,17 +346,19 @@ fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>) {
     // First believe all of it, then read, then keep what was right.
     classes::set_known(known());
     let mut kept = known();
-    let reads = |name: &str| of(objects, name).is_ok_and(|object| same_elements(&object));
+    let reads = |name: &str| !doubts(name) && of(objects, name).is_ok_and(|object| same_elements(&object));
     let has_keys = |name: &str, expected: &[&str]| {
-        of(objects, name).ok().and_then(|object| keys(&object)).is_some_and(|keys| keys == expected)
+        let object = if doubts(name) { None } else { of(objects, name).ok() };
+        object.and_then(|object| keys(&object)).is_some_and(|keys| keys == expected)
     };
     drop_unless(reads("deque"), &mut kept.deque);
     drop_unless(reads("numbers"), &mut kept.array);
     kept.range = reads("span");
-    kept.ordered = has_keys("ordered", &["b", "c", "a"]);
+    // Each of its keys is looked up: too slow where that goes from end to end.
+    kept.ordered = !Part::Dicts.is_public() && has_keys("ordered", &["b", "c", "a"]);
     kept.proxy = has_keys("proxy", &["p"]);
-    drop_unless(decimal_reads(objects).is_some(), &mut kept.decimal);
-    drop_unless(zone_reads(objects).is_some(), &mut kept.timezone);
+    drop_unless(!doubts("decimal") && decimal_reads(objects).is_some(), &mut kept.decimal);
+    drop_unless(!doubts("zone") && zone_reads(objects).is_some(), &mut kept.timezone);
     // The Python versions of these classes (no C module) have no layout to read.
     let from_c = |class: &Option<Owned>| {
         class

@@ -4,7 +4,7 @@
 use crate::runtime::{self, PyRuntime};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
-use crate::{exit, fork, hooks, identity, logging, names};
+use crate::{exit, fork, hooks, identity, logging, names, selftest};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -105,6 +105,7 @@ pub fn start(
         NOW.with(|now| *now = Now::Off);
         return Ok(lines);
     }
+    lines.extend(selftest::remarks(py));
     let place = Place { command, first, no_color, keep };
     let wanted = Wanted::of(py, settings, place, &mut lines)?;
     let probes = wanted.settings.probe_file.clone();
@@ -475,6 +476,9 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("dropped", dropped)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;
     out.set_item("disarmed", report.disarmed)?;
+    if let Some(note) = selftest::note() {
+        out.set_item("note", note)?;
+    }
     Ok(out)
 }
 

@@ -2,8 +2,8 @@
  * without making dictionaries, containers without running their iterators. Stands on the hit's walk, under frame.rs and
  * value.rs. Every reference returned is borrowed; nothing here allocates, raises or runs Python code.
  *
- * What is not in a header of CPython is declared below and checked against the public API when the module starts
- * (selftest.rs): a layout that differs switches its reader off. */
+ * What is not in a public header of CPython is checked against the public API when the module starts (selftest.rs): what
+ * is laid out in another way is read through the public API from then on, or not at all. */
 #define Py_BUILD_CORE_MODULE 1
 #include <Python.h>
 #include <datetime.h> /* for the layouts; its capsule is not used */
@@ -43,6 +43,49 @@
 
 typedef _PyInterpreterFrame Frame;
 
+/* ---- the public way ----------------------------------------------------------------------------------------- */
+
+/* What is not laid out as declared here, as the self-test found. Set before the first hit, under the global lock. */
+static int public_frames, public_fields, public_dicts;
+#define RARELY(condition) __builtin_expect((condition), 0)
+
+void strobe_read_publicly(int frames, int fields, int dicts)
+{
+    public_frames = frames;
+    public_fields = fields;
+    public_dicts = dicts;
+}
+
+/* A new reference becomes a borrowed one, for what somebody else holds as well. No error of ours stays. */
+static void *lent(void *owned)
+{
+    if (!owned)
+        PyErr_Clear();
+    Py_XDECREF((PyObject *)owned);
+    return owned;
+}
+
+/* With public frames a `Frame *` is really this. A frame that runs keeps the object that was made for it. */
+static PyFrameObject *made(Frame *frame) { return (PyFrameObject *)frame; }
+static Frame *public_top_frame(void) { return (Frame *)PyEval_GetFrame(); }
+
+/* The variables of a module or class, if they are in a dictionary: what they are in belongs to the frame. */
+static PyObject *public_mapping(Frame *frame)
+{
+    PyCodeObject *code = lent(PyFrame_GetCode(made(frame)));
+    if (code->co_flags & CO_OPTIMIZED)
+        return NULL;
+#if PY_VERSION_HEX < 0x030D0000
+    if (code->co_nlocalsplus)
+        return NULL; /* CPython 3.12 would store cells into the namespace, which may be an object of the program's */
+#endif
+    PyObject *mapping = PyFrame_GetLocals(made(frame));
+    if (mapping && !PyDict_Check(mapping)) {
+        Py_DECREF(mapping); /* made for the call: nobody else holds it */
+        return NULL;
+    }
+    return lent(mapping);
+}
 
 /* ---- frames ------------------------------------------------------------------------------------------------- */
 
@@ -59,6 +102,8 @@ static Frame *complete(Frame *frame)
 
 static inline Frame *top_frame(void)
 {
+    if (RARELY(public_frames))
+        return public_top_frame();
 #if PY_VERSION_HEX >= 0x030D0000
     PyThreadState *thread = PyThreadState_GetUnchecked();
     return thread ? complete(thread->current_frame) : NULL;
@@ -80,20 +125,36 @@ int strobe_is_main_thread(void)
 #endif
 }
 
-static inline PyCodeObject *code_of(Frame *frame)
+static inline PyCodeObject *code_in(Frame *frame, int publicly)
 {
+    if (RARELY(publicly))
+        return lent(PyFrame_GetCode(made(frame)));
 #if PY_VERSION_HEX >= 0x030D0000
     return _PyFrame_GetCode(frame);
 #else
     return frame->f_code;
 #endif
 }
-PyCodeObject *strobe_frame_code(Frame *frame) { return code_of(frame); }
+PyCodeObject *strobe_frame_code(Frame *frame) { return code_in(frame, public_frames); }
 
 /* In code units. */
-int strobe_frame_position(Frame *frame) { return (int)_PyInterpreterFrame_LASTI(frame); }
-PyObject *strobe_frame_globals(Frame *frame) { return frame->f_globals; }
-PyObject *strobe_frame_mapping(Frame *frame) { return frame->f_locals; }
+static inline int position_in(Frame *frame, int publicly)
+{
+    if (!RARELY(publicly))
+        return (int)_PyInterpreterFrame_LASTI(frame);
+    int offset = PyFrame_GetLasti(made(frame));
+    return offset < 0 ? -1 : offset / (int)sizeof(_Py_CODEUNIT);
+}
+int strobe_frame_position(Frame *frame) { return position_in(frame, public_frames); }
+PyObject *strobe_frame_globals(Frame *frame)
+{
+    return RARELY(public_frames) ? lent(PyFrame_GetGlobals(made(frame))) : frame->f_globals;
+}
+PyObject *strobe_frame_mapping(Frame *frame) { return RARELY(public_frames) ? public_mapping(frame) : frame->f_locals; }
+static inline Frame *outer(Frame *frame, int publicly)
+{
+    return RARELY(publicly) ? lent(PyFrame_GetBack(made(frame))) : complete(frame->previous);
+}
 
 /* What hangs on code objects for tools, laid out as in CPython's codeobject.c; code.rs compares each answer with the API's
  * when it keeps a number, and stops asking here if they differ. */
@@ -124,38 +185,46 @@ typedef struct {
  * than asked for, a frame whose code has no number yet (see code.rs for how it is kept). Code of ours is left out. */
 int strobe_stack(Frame **from, Py_ssize_t index, Place *out, int most)
 {
+    const int publicly = public_frames;
     int count = 0;
     Frame *frame = *from;
     while (frame && count < most) {
-        uintptr_t packed = index < 0 ? 0 : code_extra(code_of(frame), index);
+        uintptr_t packed = index < 0 ? 0 : code_extra(code_in(frame, publicly), index);
         if (!packed)
             break;
         if (!(packed & 1)) {
-            int position = (int)_PyInterpreterFrame_LASTI(frame);
+            int position = position_in(frame, publicly);
             out[count].code = (uint32_t)((packed - 2) / 2);
             out[count++].position = position < 0 ? 0 : (uint32_t)position;
         }
-        frame = complete(frame->previous);
+        frame = outer(frame, publicly);
     }
     *from = frame;
     return count;
 }
-Frame *strobe_outer_frame(Frame *frame) { return complete(frame->previous); }
+Frame *strobe_outer_frame(Frame *frame) { return outer(frame, public_frames); }
 
-/* The innermost frame, if it runs this code, and where its slots begin (NULL where they are not plain pointers). */
+/* The innermost frame, if it runs this code, and where its slots begin (NULL where they are not pointers in a row). */
 Frame *strobe_top_of(PyCodeObject *code, PyObject ***slots)
 {
     Frame *frame = top_frame();
-    if (!frame || code_of(frame) != code)
+    if (!frame || code_in(frame, public_frames) != code)
         return NULL;
-#if PY_VERSION_HEX < 0x030E0000
-    *slots = frame->localsplus;
-#endif
+    if (!RARELY(public_frames))
+        *slots = (PyObject **)frame->localsplus;
     return frame;
 }
+#if PY_VERSION_HEX >= 0x030E0000
+/* frame.rs takes the mark off itself. */
+_Static_assert(sizeof(_PyStackRef) == sizeof(PyObject *) && Py_TAG_REFCNT == 1, "a pointer with a mark in its lowest bit");
+#endif
 
 PyObject *strobe_frame_slot(Frame *frame, int index)
 {
+    if (RARELY(public_frames)) {
+        PyCodeObject *code = strobe_frame_code(frame);
+        return lent(PyFrame_GetVar(made(frame), PyTuple_GET_ITEM(code->co_localsplusnames, index)));
+    }
 #if PY_VERSION_HEX >= 0x030E0000
     _PyStackRef slot = frame->localsplus[index];
     return PyStackRef_IsNull(slot) ? NULL : PyStackRef_AsPyObjectBorrow(slot);
@@ -164,7 +233,11 @@ PyObject *strobe_frame_slot(Frame *frame, int index)
 #endif
 }
 
-PyObject *strobe_cell_contents(PyObject *slot) { return PyCell_Check(slot) ? PyCell_GET(slot) : slot; }
+/* Of a cell that `strobe_frame_slot` gave, which in the public way has looked into it already. */
+PyObject *strobe_cell_contents(PyObject *slot)
+{
+    return PyCell_Check(slot) && !RARELY(public_frames) ? PyCell_GET(slot) : slot;
+}
 
 /* ---- code --------------------------------------------------------------------------------------------------- */
 
@@ -352,6 +425,10 @@ typedef struct {
 int strobe_fields(PyObject *object, Fields *out)
 {
     PyTypeObject *type = Py_TYPE(object);
+    if (RARELY(public_fields) && type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
+        out->dict = lent(PyObject_GenericGetDict(object, NULL)); /* makes it where it was not there */
+        return out->dict ? FIELDS_DICT : FIELDS_NONE;
+    }
     if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
         PyDictValues *values = NULL;
         PyObject *dict = NULL;
@@ -435,12 +512,13 @@ typedef struct {
 _Static_assert(offsetof(PyDictUnicodeEntry, me_value) == sizeof(PyObject *), "the value behind the key");
 _Static_assert(offsetof(PyDictKeyEntry, me_value) - offsetof(PyDictKeyEntry, me_key) == sizeof(PyObject *), "the value behind the key");
 
-/* The entries, in order; 0 if the values stand elsewhere (keys shared by the instances of a class). */
+/* The entries, in order; 0 if they have to be asked for: the values stand elsewhere (keys shared by the instances of a
+ * class), or nobody knows where. */
 int strobe_dict_table(PyObject *dict, Table *out)
 {
     PyDictObject *mapping = (PyDictObject *)dict;
     PyDictKeysObject *keys = mapping->ma_keys;
-    if (mapping->ma_values)
+    if (RARELY(public_dicts) || mapping->ma_values)
         return 0;
     out->count = (size_t)keys->dk_nentries;
     if (DK_IS_UNICODE(keys)) {
@@ -454,13 +532,26 @@ int strobe_dict_table(PyObject *dict, Table *out)
     return 1;
 }
 
-/* True if all keys are exact strings, so that looking one up runs no code of the program. */
-int strobe_dict_text_keys(PyObject *dict) { return DK_IS_UNICODE(((PyDictObject *)dict)->ma_keys); }
+/* True if all keys are known to be exact strings, so that looking one up runs no code of the program. */
+int strobe_dict_text_keys(PyObject *dict) { return !public_dicts && DK_IS_UNICODE(((PyDictObject *)dict)->ma_keys); }
 Py_ssize_t strobe_dict_len(PyObject *dict) { return ((PyDictObject *)dict)->ma_used; }
+
+/* From end to end: CPython's own search would run `__eq__` of a key with the same hash. */
+static PyObject *public_find(PyObject *dict, PyObject *wanted)
+{
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    while (PyDict_Next(dict, &position, &key, &value))
+        if (key == wanted || (PyUnicode_CheckExact(key) && PyUnicode_CheckExact(wanted) && same_text(key, wanted)))
+            return value;
+    return NULL;
+}
 
 /* Finds a key by identity, or an exact string by its text: never by `__eq__`. */
 PyObject *strobe_dict_find(PyObject *dict, PyObject *key, Py_hash_t hash)
 {
+    if (RARELY(public_dicts))
+        return public_find(dict, key);
     PyDictObject *mapping = (PyDictObject *)dict;
     PyDictKeysObject *keys = mapping->ma_keys;
     int text = PyUnicode_CheckExact(key);

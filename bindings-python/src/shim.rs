@@ -114,9 +114,9 @@ unsafe extern "C" {
     /// CPython's class of bound methods, which PyO3 does not declare.
     pub static PyMethod_Type: PyTypeObject;
 
+    pub fn strobe_read_publicly(frames: c_int, fields: c_int, dicts: c_int);
     pub fn strobe_top_frame() -> *mut RawFrame;
     pub fn strobe_top_of(code: *mut PyObject, slots: *mut *const *mut PyObject) -> *mut RawFrame;
-    pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
     /// Fills at most `most` places. `from` becomes the frame to go on at, null at the end; if there are fewer, the code of
     /// that frame has no number yet. An `index` below 0 finds none.

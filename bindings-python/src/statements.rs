@@ -35,10 +35,14 @@ enum Role {
     Weak,
     Extended,
     LoadConst,
+    /// A constant that stands in the argument.
+    LoadInt,
     ReturnConst,
     Swap,
     GetIter,
     BeforeWith,
+    /// What `BeforeWith` does, in two steps (CPython 3.14).
+    LoadSpecial,
     PushExcInfo,
     /// Of an `except*`: its place is the whole clause.
     GroupMatch,
@@ -111,9 +115,9 @@ impl Opcodes {
             };
             opcodes.roles[at] = role(name);
             if jumps.contains(&number) {
-                let back = name.contains("BACKWARD") || name == "END_ASYNC_FOR";
-                opcodes.backward[at] = back;
-                opcodes.forward[at] = !back;
+                opcodes.backward[at] = name.contains("BACKWARD");
+                // The argument of END_ASYNC_FOR says where the loop awaits; it jumps nowhere.
+                opcodes.forward[at] = !opcodes.backward[at] && name != "END_ASYNC_FOR";
             }
         }
         opcodes.direct = opcodes.agree(py).unwrap_or(false);
@@ -171,10 +175,12 @@ fn role(name: &str) -> Role {
     match name {
         "EXTENDED_ARG" => Role::Extended,
         "LOAD_CONST" => Role::LoadConst,
+        "LOAD_SMALL_INT" => Role::LoadInt,
         "RETURN_CONST" => Role::ReturnConst,
         "SWAP" => Role::Swap,
         "GET_ITER" | "GET_AITER" => Role::GetIter,
         "BEFORE_WITH" | "BEFORE_ASYNC_WITH" => Role::BeforeWith,
+        "LOAD_SPECIAL" => Role::LoadSpecial,
         "PUSH_EXC_INFO" => Role::PushExcInfo,
         "CHECK_EG_MATCH" => Role::GroupMatch,
         "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
@@ -286,7 +292,7 @@ fn starts_at(
         .enumerate()
         .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
         .collect();
-    let by_place = opcodes_by_place(instructions, places);
+    let by_place = opcodes_by_place(instructions, places, opcodes);
     let eligible: Vec<bool> =
         instructions.iter().zip(places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
     let states = follow(code, opcodes, instructions, places, &eligible, &at_unit);
@@ -388,14 +394,23 @@ fn place(location: Location) -> Place {
     (location.line, location.end_line, location.column, location.end_column)
 }
 
-fn opcodes_by_place(instructions: &[Instruction], places: &[Option<Location>]) -> BTreeMap<Place, Vec<u8>> {
+/// The opcodes of each place. A constant that is returned right away is a part of the return: 3.12 and 3.13 have one
+/// instruction for both.
+fn opcodes_by_place(
+    instructions: &[Instruction],
+    places: &[Option<Location>],
+    opcodes: &Opcodes,
+) -> BTreeMap<Place, Vec<u8>> {
+    let role = |one: &Instruction| opcodes.roles[one.opcode as usize];
     let mut by_place: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
-    for (one, location) in instructions.iter().zip(places) {
-        if let Some(location) = location {
-            let opcodes = by_place.entry(place(*location)).or_default();
-            if !opcodes.contains(&one.opcode) {
-                opcodes.push(one.opcode);
-            }
+    for (at, (one, location)) in instructions.iter().zip(places).enumerate() {
+        let Some(location) = location else { continue };
+        let same_place = by_place.entry(place(*location)).or_default();
+        let returned = matches!(role(one), Role::LoadConst | Role::LoadInt)
+            && instructions.get(at + 1).is_some_and(|next| role(next) == Role::Exit)
+            && places.get(at + 1).copied().flatten().map(place) == Some(place(*location));
+        if !returned && !same_place.contains(&one.opcode) {
+            same_place.push(one.opcode);
         }
     }
     by_place
@@ -419,7 +434,7 @@ fn begins(
         })
     };
     match opcodes.roles[one.opcode as usize] {
-        Role::Plain | Role::GetIter | Role::BeforeWith | Role::GroupMatch => true,
+        Role::Plain | Role::LoadInt | Role::GetIter | Role::BeforeWith | Role::LoadSpecial | Role::GroupMatch => true,
         Role::Hidden | Role::Extended | Role::Swap | Role::PushExcInfo | Role::Exit => false,
         Role::LoadConst | Role::ReturnConst => !none || own_place(),
         Role::Weak | Role::JumpAlways => own_place(),
@@ -501,6 +516,11 @@ fn after(stack: &[bool], one: &Instruction, role: Role, jump: bool) -> Vec<bool>
         Role::BeforeWith => {
             stack.pop();
             stack.extend([true, false]);
+        }
+        // The exit and what it is bound to stay, the result of the entry (an even argument) does not.
+        Role::LoadSpecial if one.argument & 1 != 0 => {
+            stack.pop();
+            stack.extend([true, true]);
         }
         Role::PushExcInfo => stack.push(true),
         Role::Swap => {

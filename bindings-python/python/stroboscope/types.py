@@ -21,3 +21,4 @@ class ProbeStatus(TypedDict):
     dropped: dict[str, int]
     nanoseconds_per_hit: int | None
     disarmed: bool
+    note: NotRequired[str]
