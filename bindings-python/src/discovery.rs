@@ -998,7 +998,7 @@ fn logical_lines(file: &str, shapes: &[Shape<'_>]) -> Option<LogicalLines> {
     let texts: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
     let fits = |function: &Function| {
         let text = texts.get((function.first as usize).checked_sub(1)?)?.trim_ascii_start();
-        let words: [&[u8]; 4] = [b"def ", b"class ", b"async ", b"@"];
+        let words: [&[u8]; 5] = [b"def ", b"class ", b"async ", b"@", b"type "];
         Some(lines.begins(function.first) && words.iter().any(|word| text.starts_with(word)))
     };
     let plain = shapes.iter().map(|shape| &shape.plain);
@@ -1083,6 +1083,8 @@ fn kind(code: Ref<'_>) -> FunctionKind {
         "<module>" => FunctionKind::Module,
         "<lambda>" => FunctionKind::Lambda,
         "<listcomp>" | "<setcomp>" | "<dictcomp>" | "<genexpr>" => FunctionKind::Comprehension,
+        // Annotations, kept for whoever asks for them (CPython 3.14): an expression that is no line's statement.
+        "__annotate__" if cfg!(Py_3_14) => FunctionKind::Comprehension,
         // SAFETY: a live code object.
         _ if unsafe { shim::strobe_code_optimized(code.pointer()) } == 0 => FunctionKind::Class,
         _ => FunctionKind::Function,

@@ -126,7 +126,7 @@ impl Part {
     fn cost(self) -> &'static str {
         match self {
             Part::Frames => {
-                "variables and stacks are asked for one by one; nothing is lost, but a hit takes several times as long"
+                "variables and stacks are asked for one by one; nothing is lost, but a hit takes up to twice as long"
             }
             Part::Fields => {
                 "their fields are read from their `__dict__`, which is made where there was none and stays with the instance"

@@ -122,6 +122,7 @@ unsafe extern "C" {
     /// that frame has no number yet. An `index` below 0 finds none.
     pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Place, most: c_int) -> c_int;
     /// The frame around one; null for none.
+    pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_outer_frame(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
     pub fn strobe_code_extra_trim(code: *mut PyObject, index: Py_ssize_t);

@@ -323,6 +323,18 @@ def old_python() -> str | None:
     return None
 
 
+def test_a_free_threaded_python_runs_the_program_and_says_so(tmp_path: Path) -> None:
+    begin = f"try:\n    runpy.run_path({preload + '/sitecustomize.py'!r})\nexcept ImportError:\n    pass\n"
+    write(tmp_path, "free.py", f"import runpy, sys\nsys.abiflags = 't'\n{begin}print('stroboscope' in sys.modules)\n")
+    ran = plain(
+        tmp_path, sys.executable, "free.py", DD_DYNAMIC_INSTRUMENTATION_ENABLED="true", STROBE_RUN_FIRST="true"
+    )
+    assert (ran.returncode, ran.stdout) == (0, "False\n")
+    version = ".".join(map(str, sys.version_info[:3]))
+    why = f"stroboscope needs a CPython with the GIL; {version} is free-threaded"
+    assert ran.stderr == f"stroboscope: no probes in this program: {why}\n"
+
+
 @pytest.mark.skipif(old_python() is None, reason="there is no older Python on this machine")
 def test_an_older_python_runs_the_program_and_only_the_first_one_says_so(tmp_path: Path) -> None:
     old = str(old_python())

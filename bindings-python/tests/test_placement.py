@@ -593,6 +593,59 @@ def test_a_line_in_the_middle_is_served_by_the_first(started, folder):
     assert hits() == 2
 
 
+ANNOTATED = """
+class Point:
+    x: int
+    y: float = 2.0  # field
+    type Other = int
+SIZE: int = 3  # module
+def total(a: int,
+          b: list[int] = []) -> int:  # rest
+    if (a and
+            b):  # second
+        return a
+    return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "line", "function"),
+    [
+        ("field", 3, "Point"),
+        ("module", 5, "<module>"),
+        ("rest", 6, "<module>"),
+        ("second", 8, "total"),
+    ],
+)
+def test_annotations_are_no_statements(started, folder, mark, line, function):
+    """CPython 3.14 keeps annotations in functions of their own, which run when somebody asks for them."""
+    name, source = write(folder, ANNOTATED)
+    on_line(f"{name}.py", line_of(source, mark))
+    module = importlib.import_module(name)
+    assert wait_for("installed")["lines"] == [line]
+    assert module.total(1, [2]) == 1
+    assert module.Point.__annotations__ == {"x": int, "y": float}
+    assert module.total.__annotations__["return"] is int
+    assert module.__annotations__ == {"SIZE": int}
+    (event,) = events()
+    stack = event["debugger"]["snapshot"]["stack"]
+    assert (stack[0]["function"], stack[0]["lineNumber"]) == (function, line)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="template strings came with 3.14")
+def test_a_template_string(started, folder):
+    name, source = write(folder, "def greet(who):\n    text = t'to {who!r:>5}'\n    return text  # here\n")
+    module = importlib.import_module(name)
+    on_line(f"{name}.py", line_of(source, "here"), template="{text.strings} {text.interpolations}", captureSnapshot=True)
+    module.greet("all")
+    (event,) = events()
+    assert event["message"].startswith("['to ', ''] [")
+    (captured,) = event["debugger"]["snapshot"]["captures"]["lines"].values()
+    (part,) = captured["locals"]["text"]["fields"]["interpolations"]["elements"]
+    assert part["fields"]["value"]["value"] == "'all'"
+    assert part["fields"]["format_spec"]["value"] == "'>5'"
+
+
 def test_source_that_changed_is_not_believed(folder):
     name, _ = write(folder, "def g(a, b):\n    if a:\n        b = 2\n    return b\n")
     module = importlib.import_module(name)

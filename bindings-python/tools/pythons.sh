@@ -16,6 +16,7 @@ import os, sys, sysconfig
 version = "%d.%d.%d" % sys.version_info[:3]
 def no(why): print("no", version, why); sys.exit()
 if sys.version_info < (3, 12): no("is too old")
+if sys.version_info >= (3, 15): no("is newer than this version knows")
 if sys.implementation.name != "cpython": no("is not CPython")
 if sysconfig.get_config_var("Py_GIL_DISABLED"): no("is free-threaded")
 if not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")): no("has no headers: apt-get install python%d.%d-dev" % sys.version_info[:2])

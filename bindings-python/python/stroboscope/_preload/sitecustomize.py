@@ -44,6 +44,10 @@ def _begin(folder):
         if loud:
             _say("no probes in this program: stroboscope needs CPython 3.12 or newer; found " + version)
         return
+    if "t" in sys.abiflags:
+        if loud:
+            _say("no probes in this program: stroboscope needs a CPython with the GIL; %s is free-threaded" % version)
+        return
     try:
         package = _package(os.path.dirname(folder))
     except ImportError as error:
