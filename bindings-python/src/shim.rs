@@ -117,12 +117,12 @@ unsafe extern "C" {
     pub fn strobe_read_publicly(frames: c_int, fields: c_int, dicts: c_int);
     pub fn strobe_top_frame() -> *mut RawFrame;
     pub fn strobe_top_of(code: *mut PyObject, slots: *mut *const *mut PyObject) -> *mut RawFrame;
+    pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
     /// Fills at most `most` places. `from` becomes the frame to go on at, null at the end; if there are fewer, the code of
     /// that frame has no number yet. An `index` below 0 finds none.
     pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Place, most: c_int) -> c_int;
     /// The frame around one; null for none.
-    pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_outer_frame(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
     pub fn strobe_code_extra_trim(code: *mut PyObject, index: Py_ssize_t);
