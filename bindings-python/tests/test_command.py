@@ -326,9 +326,7 @@ def old_python() -> str | None:
 def test_a_free_threaded_python_runs_the_program_and_says_so(tmp_path: Path) -> None:
     begin = f"try:\n    runpy.run_path({preload + '/sitecustomize.py'!r})\nexcept ImportError:\n    pass\n"
     write(tmp_path, "free.py", f"import runpy, sys\nsys.abiflags = 't'\n{begin}print('stroboscope' in sys.modules)\n")
-    ran = plain(
-        tmp_path, sys.executable, "free.py", DD_DYNAMIC_INSTRUMENTATION_ENABLED="true", STROBE_RUN_FIRST="true"
-    )
+    ran = plain(tmp_path, sys.executable, "free.py", DD_DYNAMIC_INSTRUMENTATION_ENABLED="true", STROBE_RUN_FIRST="true")
     assert (ran.returncode, ran.stdout) == (0, "False\n")
     version = ".".join(map(str, sys.version_info[:3]))
     why = f"stroboscope needs a CPython with the GIL; {version} is free-threaded"
