@@ -18,7 +18,7 @@ use crate::expr::template::Segment;
 use crate::host::{FrameText, Site, StackFrame};
 use crate::probe::model::{Kind, Location, Probe};
 use crate::record::layout as lay;
-use crate::record::read::{Content, FrameRef, Item, NameRef, Reader, RecordHeader};
+use crate::record::read::{self, Content, FrameRef, Item, NameRef, Reader, RecordHeader};
 use crate::record::write::{Place, Point};
 use crate::registry::LiveProbe;
 use smallvec::SmallVec;
@@ -436,7 +436,7 @@ fn location(json: &mut Json<'_>, profile: &Profile, site: &Site, probe: &Probe) 
     json.raw(b"}");
 }
 
-const SECTIONS: [&str; 4] = [",\"arguments\":{", ",\"locals\":{", ",\"staticFields\":{", ",\"captureExpressions\":{"];
+const SECTIONS: [&str; 4] = [",\"arguments\":", ",\"locals\":", ",\"staticFields\":", ",\"captureExpressions\":"];
 
 /// What follows the probe in an event: its captures and its stack.
 struct Body<'a> {
@@ -491,11 +491,12 @@ impl Body<'_> {
         reader: &mut Reader<'r>,
         mut next: Option<Item<'r>>,
     ) -> Result<Option<Item<'r>>> {
-        // The section that is open, whether it has a name yet, and the level of what stands in the point.
-        let mut section: Option<usize> = None;
-        let (mut first, mut level) = (true, 5);
-        let close = |json: &mut Json<'_>, section: &mut Option<usize>| {
-            if let Some(open) = section.take() {
+        // The section that is open with the place where its names begin, and the level of what stands in the point.
+        let mut section: Option<(usize, usize)> = None;
+        let mut level = 5;
+        let close = |json: &mut Json<'_>, section: &mut Option<(usize, usize)>| {
+            if let Some((open, names)) = section.take() {
+                json.brace_from(names);
                 json.raw(b"}");
                 json.end(open);
             }
@@ -519,17 +520,14 @@ impl Body<'_> {
                 }
                 Item::Section(code) if !closing.is_empty() => {
                     close(json, &mut section);
-                    let key = SECTIONS.get(usize::from(code)).copied().unwrap_or_default();
-                    let (name, bracket) = key.split_at(key.len().saturating_sub(1));
-                    json.next(name);
-                    section = Some(json.begin(SpanKind::Section, None, level));
-                    json.raw(bracket.as_bytes());
-                    first = true;
+                    json.next(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
+                    section = Some((json.begin(SpanKind::Section, None, level), json.out.len()));
                 }
-                Item::Named(name) if section.is_some() => {
-                    self.values.key(json, name, first)?;
-                    first = false;
-                    self.values.value(json, reader, section, level + 1, 0)?;
+                Item::Named(name) => {
+                    let (open, _) = section.ok_or_else(misplaced)?;
+                    let (argument, text) = read::argument_of(name);
+                    self.values.key(json, argument, text)?;
+                    self.values.value(json, reader, Some(open), level + 1, 0)?;
                 }
                 Item::Throwable(class) if !closing.is_empty() => {
                     close(json, &mut section);

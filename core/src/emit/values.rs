@@ -10,12 +10,12 @@ use super::number::{self, Digits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::layout as lay;
 use crate::record::names::Tables;
-use crate::record::read::{self, Children, Content, NameRef, Reader};
+use crate::record::read::{self, Children, Content, NameRef, Reader, Stored};
 
 /// What stands in JSON for the names and types of a session's tables, by number; empty: not spelled yet.
 pub struct Spellings {
     profile: &'static Profile,
-    /// `"name":`
+    /// `,"name":`
     keys: Vec<Fragment>,
     types: Vec<TypeText>,
     /// The language's own types, by tag.
@@ -34,29 +34,37 @@ struct TypeText {
     open: Fragment,
     /// The same and `,"value":"`.
     scalar: Fragment,
+    /// The same and the language's quote.
+    text: Fragment,
 }
 
 impl TypeText {
     #[cold]
-    fn of(name: &str) -> Self {
+    fn of(name: &str, quote: Option<u8>) -> Self {
         let open = |json: &mut Json<'_>| {
             json.raw(b"{");
             if !name.is_empty() {
                 json.text(",\"type\":", name);
             }
         };
-        let scalar = Fragment::of(|json| {
+        let scalar = |json: &mut Json<'_>| {
             open(json);
             json.next(",\"value\":\"");
+        };
+        let text = Fragment::of(|json| {
+            scalar(json);
+            json.out.extend(quote);
         });
-        TypeText { open: Fragment::of(open), scalar }
+        TypeText { open: Fragment::of(open), scalar: Fragment::of(scalar), text }
     }
 }
 
 impl Spellings {
     /// Those of a language, nothing spelled.
     pub fn new(profile: &'static Profile) -> Self {
-        let kinds = std::array::from_fn(|tag| TypeText::of(profile.type_names.get(tag).copied().unwrap_or_default()));
+        let kinds = std::array::from_fn(|tag| {
+            TypeText::of(profile.type_names.get(tag).copied().unwrap_or_default(), profile.quote)
+        });
         Spellings { profile, keys: Vec::new(), types: Vec::new(), kinds, scratch: String::new() }
     }
 
@@ -78,7 +86,7 @@ impl Spellings {
     fn type_of(&mut self, id: u32, tables: &Tables) -> Result<&TypeText> {
         if self.types.get(id as usize).is_none_or(|text| text.open.is_empty()) {
             let name = tables.type_name(id).ok_or_else(|| unknown("type", id))?;
-            add_spelling(&mut self.types, id, TypeText::of(name));
+            add_spelling(&mut self.types, id, TypeText::of(name, self.profile.quote));
         }
         self.types.get(id as usize).ok_or_else(|| unknown("type", id))
     }
@@ -100,6 +108,7 @@ fn add_spelling<T: Default>(known: &mut Vec<T>, id: u32, text: T) {
 #[cold]
 fn spelled_key(name: &str) -> Fragment {
     Fragment::of(|json| {
+        json.raw(b",");
         if name.contains('.') {
             json.string(&name.replace('.', "_"));
         } else {
@@ -135,14 +144,13 @@ pub(super) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Writes a name as a key, after a comma unless it is the `first`.
-    pub fn key(&mut self, json: &mut Json<'_>, name: NameRef<'_>, first: bool) -> Result<()> {
-        if !first {
-            json.raw(b",");
-        }
-        match name {
-            NameRef::Id(id) => json.fragment(self.spellings.key(id, self.tables)?),
-            name => json.fragment(&spelled_key(text_of(self.tables, name)?)),
+    /// Writes a name as a key, after a comma.
+    #[inline]
+    pub fn key(&mut self, json: &mut Json<'_>, argument: u32, text: &str) -> Result<()> {
+        match argument {
+            lay::INLINE => json.fragment(&spelled_key(text)),
+            lay::NO_TYPE => json.fragment(&spelled_key("")),
+            id => json.fragment(self.spellings.key(id, self.tables)?),
         }
         Ok(())
     }
@@ -161,7 +169,7 @@ impl Values<'_> {
                 let kind = usize::from(tag).min(KINDS - 1);
                 json.fragment(part(&self.spellings.kinds[kind]));
             }
-            lay::INLINE => json.fragment(part(&TypeText::of(text))),
+            lay::INLINE => json.fragment(part(&TypeText::of(text, self.spellings.profile.quote))),
             id => json.fragment(part(self.spellings.type_of(id, self.tables)?)),
         }
         Ok(())
@@ -169,11 +177,7 @@ impl Values<'_> {
 
     /// Writes the bracket and the type of a throwable.
     pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>) -> Result<()> {
-        let (argument, text) = match class {
-            NameRef::Implied => (lay::NO_TYPE, ""),
-            NameRef::Text(text) => (lay::INLINE, text),
-            NameRef::Id(id) => (id, ""),
-        };
+        let (argument, text) = read::argument_of(class);
         self.begin(json, (argument, text, lay::EXCEPTION), |text| &text.open)
     }
 
@@ -198,7 +202,7 @@ impl Values<'_> {
                 json.raw(b"\"");
             }
             lay::STR_UTF8..=lay::STR_UTF16 => {
-                self.begin(json, class, |text| &text.scalar)?;
+                self.begin(json, class, |text| &text.text)?;
                 self.text(json, reader, tag)?;
             }
             lay::FLOAT => {
@@ -252,8 +256,8 @@ impl Values<'_> {
             lay::OBJECT => {
                 self.begin(json, class, |text| &text.open)?;
                 let children = reader.children()?;
-                if opened(json, children, ",\"fields\":{")? {
-                    let mut first = true;
+                if opened(json, children, ",\"fields\":")? {
+                    let start = json.out.len();
                     for _ in 0..children.count {
                         let argument = reader.name_argument()?;
                         let text = reader.inline_of(argument)?;
@@ -261,16 +265,11 @@ impl Values<'_> {
                             reader.skip()?;
                             continue;
                         }
-                        if argument < lay::INLINE {
-                            json.raw(if first { b"" } else { b"," });
-                            json.fragment(self.spellings.key(argument, self.tables)?);
-                        } else {
-                            self.key(json, read::name_ref(argument, text), first)?;
-                        }
-                        first = false;
+                        self.key(json, argument, text)?;
                         // The object `fields` is a level of its own.
                         self.value(json, reader, Some(span), level + 2, depth + 1)?;
                     }
+                    json.brace_from(start);
                     json.raw(b"}");
                 }
                 incomplete(json, span, children);
@@ -286,40 +285,44 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// A string. In almost every one nothing is escaped, in the language or in JSON.
+    /// A string, whose quote was written. In almost every one nothing is escaped, in the language or in JSON.
     #[inline]
     fn text(&self, json: &mut Json<'_>, reader: &mut Reader<'_>, tag: u8) -> Result<()> {
         let at = reader.at();
         let (bytes, ahead, size) = reader.cut_bytes_ahead()?;
-        let (length, quote) = (bytes.len(), self.spellings.profile.quote);
-        let plain = if tag > lay::STR_LATIN1 {
-            false
-        } else if let (true, Some(wide)) = (length <= WIDTH, ahead.first_chunk()) {
-            let plain = begins_plain(wide, length);
-            if plain {
-                json.out.extend(quote);
+        let (start, length) = (json.out.len(), bytes.len());
+        let plain = match ahead.first_chunk() {
+            _ if tag > lay::STR_LATIN1 => false,
+            Some(wide) if length <= WIDTH => {
                 json.first_of(wide, length);
+                begins_plain(wide, length)
             }
-            plain
-        } else {
-            let plain = is_plain(bytes);
-            if plain {
-                json.out.extend(quote);
+            _ => {
                 json.raw(bytes);
+                is_plain(bytes)
             }
-            plain
         };
-        if plain {
-            json.out.extend(quote);
-            json.raw(b"\"");
-            cut(json, (size > length as u64).then_some(size));
+        if !plain {
+            json.out.truncate(start);
+            self.escaped_text(json, read::stored(tag, bytes, at)?, size);
             return Ok(());
         }
-        let text = read::stored(tag, bytes, at)?;
-        json::escape(&text.with(|text| (self.spellings.profile.string)(text)), json.out);
+        match self.spellings.profile.quote {
+            Some(quote) => json.raw(&[quote, b'"']),
+            None => json.raw(b"\""),
+        }
+        cut(json, (size > length as u64).then_some(size));
+        Ok(())
+    }
+
+    #[cold]
+    fn escaped_text(&self, json: &mut Json<'_>, text: Stored<'_>, size: u64) {
+        let profile = self.spellings.profile;
+        // The language chooses its quote by what the text holds.
+        json.out.truncate(json.out.len() - usize::from(profile.quote.is_some()));
+        json::escape(&text.with(|text| (profile.string)(text)), json.out);
         json.raw(b"\"");
         cut(json, (size > text.units() as u64).then_some(size));
-        Ok(())
     }
 
     #[cold]

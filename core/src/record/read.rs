@@ -566,6 +566,15 @@ impl<'r> Reader<'r> {
     }
 }
 
+/// The argument of a name's word and the text that stands inline.
+pub fn argument_of(name: NameRef<'_>) -> (u32, &str) {
+    match name {
+        NameRef::Implied => (lay::NO_TYPE, ""),
+        NameRef::Text(text) => (lay::INLINE, text),
+        NameRef::Id(id) => (id, ""),
+    }
+}
+
 /// What an argument stands for, with the text that stands inline.
 pub fn name_ref(argument: u32, text: &str) -> NameRef<'_> {
     match argument {
