@@ -532,7 +532,7 @@ impl HitContext {
         if self.writer.is_full() {
             live.stats.record_full.add_serial(1);
         }
-        if self.records.push_ahead(self.writer.finish()) {
+        if self.records.push(self.writer.finish()) {
             live.stats.emitted.add_serial(1);
         } else {
             live.stats.dropped(Drop::QueueFull).add_serial(1);

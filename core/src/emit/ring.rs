@@ -46,8 +46,6 @@ pub struct RecordSender {
     capacity: usize,
     successors: Sender<Consumer<u8>>,
     queued: Arc<QueuedBytes>,
-    /// Bytes that are counted already and not queued yet.
-    ahead: usize,
 }
 
 /// The worker's end: the rings of one context, oldest first.
@@ -61,7 +59,7 @@ pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
     let (producer, consumer) = RingBuffer::new(FIRST_CAPACITY);
     let (sender, receiver) = crossbeam_channel::unbounded();
     (
-        RecordSender { ring: producer, capacity: FIRST_CAPACITY, successors: sender, queued, ahead: 0 },
+        RecordSender { ring: producer, capacity: FIRST_CAPACITY, successors: sender, queued },
         RecordReceiver { rings: vec![consumer], successors: receiver },
     )
 }
@@ -75,31 +73,15 @@ impl RecordSender {
 
     /// Queues a record. `false`: it could not be queued.
     pub fn push(&mut self, record: &[u8]) -> bool {
-        let queued = self.push_ahead(record);
-        self.queued.sub(std::mem::take(&mut self.ahead));
-        queued
-    }
-
-    /// As [`Self::push`], for hits: bytes are counted [`ROOM`] ahead, so that most hits do not touch a word that other
-    /// threads write to. So the count is never too small, and too large by less than that.
-    #[inline]
-    pub fn push_ahead(&mut self, record: &[u8]) -> bool {
-        let length = record.len();
         // The reader goes by what the record itself says of its length, which stands in its header.
-        if length < HEADER || length_of(record) != Some(length) {
+        if record.len() < HEADER || length_of(record) != Some(record.len()) {
             return false;
         }
         // Counted first, so that the worker never takes away more than is there.
-        if self.ahead < length {
-            let more = (length - self.ahead).max(ROOM);
-            self.queued.add(more);
-            self.ahead += more;
-        }
+        self.queued.add(record.len());
         let queued = self.ring.push_entire_slice(record).is_ok() || self.push_into_next(record);
-        if queued {
-            self.ahead -= length;
-        } else {
-            self.queued.sub(std::mem::take(&mut self.ahead));
+        if !queued {
+            self.queued.sub(record.len());
         }
         queued
     }
@@ -122,12 +104,6 @@ impl RecordSender {
         self.capacity = capacity;
         self.ring = producer;
         true
-    }
-}
-
-impl Drop for RecordSender {
-    fn drop(&mut self) {
-        self.queued.sub(self.ahead);
     }
 }
 
@@ -247,24 +223,6 @@ mod tests {
             assert!(sender.push(&sent));
             assert_eq!(receiver.pop().unwrap(), sent);
         }
-    }
-
-    #[test]
-    fn what_is_counted_ahead_is_given_back() {
-        let queued = Arc::new(QueuedBytes::default());
-        let (mut sender, mut receiver) = channel(Arc::clone(&queued));
-        let mut waiting = 0;
-        for length in [200, 4000, 9000, 105, 105, 4096, 105] {
-            assert!(sender.push_ahead(&record(length, 1)));
-            waiting += length;
-            assert!((waiting..waiting + ROOM).contains(&queued.get()), "{waiting} {}", queued.get());
-        }
-        while let Some(record) = receiver.pop() {
-            queued.sub(RecordReceiver::queue_bytes(&record));
-        }
-        assert!(queued.get() < ROOM);
-        drop(sender);
-        assert_eq!(queued.get(), 0);
     }
 
     #[test]
