@@ -48,6 +48,7 @@ typedef _PyInterpreterFrame Frame;
 /* What is not laid out as declared here, as the self-test found. Set before the first hit, under the global lock. */
 static int public_frames, public_fields, public_dicts;
 #define RARELY(condition) __builtin_expect((condition), 0)
+#define APART __attribute__((cold, noinline)) /* what it needs is no burden where it is not called */
 
 void strobe_read_publicly(int frames, int fields, int dicts)
 {
@@ -57,7 +58,7 @@ void strobe_read_publicly(int frames, int fields, int dicts)
 }
 
 /* A new reference becomes a borrowed one, for what somebody else holds as well. No error of ours stays. */
-static void *lent(void *owned)
+APART static void *lent(void *owned)
 {
     if (!owned)
         PyErr_Clear();
@@ -67,12 +68,24 @@ static void *lent(void *owned)
 
 /* With public frames a `Frame *` is really this. A frame that runs keeps the object that was made for it. */
 static PyFrameObject *made(Frame *frame) { return (PyFrameObject *)frame; }
-static Frame *public_top_frame(void) { return (Frame *)PyEval_GetFrame(); }
+APART static Frame *public_top_frame(void) { return (Frame *)PyEval_GetFrame(); }
+APART static PyCodeObject *public_code(Frame *frame) { return lent(PyFrame_GetCode(made(frame))); }
+APART static Frame *public_outer(Frame *frame) { return lent(PyFrame_GetBack(made(frame))); }
+APART static int public_position(Frame *frame)
+{
+    int offset = PyFrame_GetLasti(made(frame));
+    return offset < 0 ? -1 : offset / (int)sizeof(_Py_CODEUNIT);
+}
+APART static Frame *public_top_of(PyCodeObject *code)
+{
+    Frame *frame = public_top_frame();
+    return frame && public_code(frame) == code ? frame : NULL;
+}
 
 /* The variables of a module or class, if they are in a dictionary: what they are in belongs to the frame. */
-static PyObject *public_mapping(Frame *frame)
+APART static PyObject *public_mapping(Frame *frame)
 {
-    PyCodeObject *code = lent(PyFrame_GetCode(made(frame)));
+    PyCodeObject *code = public_code(frame);
     if (code->co_flags & CO_OPTIMIZED)
         return NULL;
 #if PY_VERSION_HEX < 0x030D0000
@@ -102,8 +115,6 @@ static Frame *complete(Frame *frame)
 
 static inline Frame *top_frame(void)
 {
-    if (RARELY(public_frames))
-        return public_top_frame();
 #if PY_VERSION_HEX >= 0x030D0000
     PyThreadState *thread = PyThreadState_GetUnchecked();
     return thread ? complete(thread->current_frame) : NULL;
@@ -113,7 +124,7 @@ static inline Frame *top_frame(void)
 #endif
 }
 
-Frame *strobe_top_frame(void) { return top_frame(); }
+Frame *strobe_top_frame(void) { return RARELY(public_frames) ? public_top_frame() : top_frame(); }
 
 /* 0 where the system does not tell. */
 int strobe_is_main_thread(void)
@@ -128,7 +139,7 @@ int strobe_is_main_thread(void)
 static inline PyCodeObject *code_in(Frame *frame, int publicly)
 {
     if (RARELY(publicly))
-        return lent(PyFrame_GetCode(made(frame)));
+        return public_code(frame);
 #if PY_VERSION_HEX >= 0x030D0000
     return _PyFrame_GetCode(frame);
 #else
@@ -140,10 +151,7 @@ PyCodeObject *strobe_frame_code(Frame *frame) { return code_in(frame, public_fra
 /* In code units. */
 static inline int position_in(Frame *frame, int publicly)
 {
-    if (!RARELY(publicly))
-        return (int)_PyInterpreterFrame_LASTI(frame);
-    int offset = PyFrame_GetLasti(made(frame));
-    return offset < 0 ? -1 : offset / (int)sizeof(_Py_CODEUNIT);
+    return RARELY(publicly) ? public_position(frame) : (int)_PyInterpreterFrame_LASTI(frame);
 }
 int strobe_frame_position(Frame *frame) { return position_in(frame, public_frames); }
 PyObject *strobe_frame_globals(Frame *frame)
@@ -153,7 +161,7 @@ PyObject *strobe_frame_globals(Frame *frame)
 PyObject *strobe_frame_mapping(Frame *frame) { return RARELY(public_frames) ? public_mapping(frame) : frame->f_locals; }
 static inline Frame *outer(Frame *frame, int publicly)
 {
-    return RARELY(publicly) ? lent(PyFrame_GetBack(made(frame))) : complete(frame->previous);
+    return RARELY(publicly) ? public_outer(frame) : complete(frame->previous);
 }
 
 /* What hangs on code objects for tools, laid out as in CPython's codeobject.c; code.rs compares each answer with the API's
@@ -207,11 +215,12 @@ Frame *strobe_outer_frame(Frame *frame) { return outer(frame, public_frames); }
 /* The innermost frame, if it runs this code, and where its slots begin (NULL where they are not pointers in a row). */
 Frame *strobe_top_of(PyCodeObject *code, PyObject ***slots)
 {
+    if (RARELY(public_frames))
+        return public_top_of(code);
     Frame *frame = top_frame();
-    if (!frame || code_in(frame, public_frames) != code)
+    if (!frame || code_in(frame, 0) != code)
         return NULL;
-    if (!RARELY(public_frames))
-        *slots = (PyObject **)frame->localsplus;
+    *slots = (PyObject **)frame->localsplus;
     return frame;
 }
 #if PY_VERSION_HEX >= 0x030E0000
@@ -537,7 +546,7 @@ int strobe_dict_text_keys(PyObject *dict) { return !public_dicts && DK_IS_UNICOD
 Py_ssize_t strobe_dict_len(PyObject *dict) { return ((PyDictObject *)dict)->ma_used; }
 
 /* From end to end: CPython's own search would run `__eq__` of a key with the same hash. */
-static PyObject *public_find(PyObject *dict, PyObject *wanted)
+APART static PyObject *public_find(PyObject *dict, PyObject *wanted)
 {
     Py_ssize_t position = 0;
     PyObject *key, *value;
