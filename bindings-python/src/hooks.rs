@@ -45,6 +45,8 @@ pub struct CodeSite {
     pub methods: Vec<Rc<ProbeSite>>,
     /// How often something was changed since all instructions were joined that may be, see [`code::join`]; 0: nothing was.
     pub loose: Cell<u32>,
+    /// The events that CPython was asked for.
+    pub events: u32,
 }
 
 impl CodeSite {
@@ -248,6 +250,21 @@ pub fn replace(site: CodeSite) {
         Some(old)
     });
     drop(old);
+}
+
+/// Forgets the activations of a code object: their ends will not be seen.
+pub fn forget_activations(code: Ref<'_>) {
+    let code = code.pointer() as usize;
+    let forgotten = TABLE.with(|table| {
+        let table = table.as_mut()?;
+        let recent = table.recent.take_if(|(_, activation)| activation.code == code);
+        let mine = |activation: &Activation| activation.code == code;
+        let addresses: Vec<usize> =
+            table.activations.iter().filter(|(_, one)| mine(one)).map(|(&address, _)| address).collect();
+        let others: Vec<_> = addresses.into_iter().filter_map(|address| table.activations.remove(&address)).collect();
+        Some((recent, others))
+    });
+    drop(forgotten);
 }
 
 /// Every code object that has a probe for which `wanted` holds.

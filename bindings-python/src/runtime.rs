@@ -34,6 +34,7 @@ enum Wish {
     Install(Arc<LiveProbe>, Ticket),
     Remove(Arc<LiveProbe>),
     Rearm(Vec<Arc<LiveProbe>>),
+    Disarm(Vec<Arc<LiveProbe>>),
     /// Log lines wait.
     Log,
     /// A module that a probe's name was not found in may have gone on.
@@ -253,6 +254,9 @@ impl Runtime for PyRuntime {
     fn rearm(&self, probes: &[Arc<LiveProbe>]) {
         self.wish(Wish::Rearm(probes.to_vec()));
     }
+    fn disarm(&self, probes: &[Arc<LiveProbe>]) {
+        self.wish(Wish::Disarm(probes.to_vec()));
+    }
     fn describe_frame(&self, frame: StackFrame) -> FrameText {
         code::describe(frame.code, frame.position)
     }
@@ -375,7 +379,8 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
                 Ok(())
             }
             Wish::Remove(live) => remove(py, &live),
-            Wish::Rearm(lives) => rearm(py, &lives),
+            Wish::Rearm(lives) => set_again(py, &lives, Change::Restart),
+            Wish::Disarm(lives) => set_again(py, &lives, Change::Keep),
             Wish::Again => {
                 again(py, answers);
                 Ok(())
@@ -913,7 +918,7 @@ fn place(
                 match lines.iter_mut().find(|(at, _)| *at == offset) {
                     Some((_, probes)) if has(probes) => {}
                     Some((_, probes)) => {
-                        sleeps |= probes.iter().all(|probe| probe.live.is_disarmed());
+                        sleeps |= probes.iter().all(|probe| probe.live.is_disarmed() || probe.live.rests());
                         probes.push(Rc::clone(&probe));
                     }
                     None => {
@@ -928,7 +933,11 @@ fn place(
     let is_line = line.is_some();
     sleeps |= before.is_none() && HANDS.with(|hands| hands.as_ref().is_some_and(|hands| hands.forked)) == Some(true);
     let change = if sleeps { Change::Restart } else { Change::Keep };
-    let armed = refresh(py, CodeSite { code: Owned::keep(code), layout, lines, methods, loose: Cell::new(1) }, change)?;
+    let armed = refresh(
+        py,
+        CodeSite { code: Owned::keep(code), layout, lines, methods, loose: Cell::new(1), events: 0 },
+        change,
+    )?;
     if is_line {
         let runs = FIRST_RUN_NS.saturating_mul(read.instructions as u64);
         // Another thread may have had the core meanwhile: that is not part of the cost.
@@ -948,8 +957,9 @@ enum Change {
     Restart,
 }
 
-/// Puts a site in force and sets the events that it needs. Answers the nanoseconds that CPython took to set them.
-fn refresh(py: Python<'_>, site: CodeSite, change: Change) -> PyResult<u64> {
+/// Puts a site in force and sets the events that it needs; probes that rest need none. Answers the nanoseconds that CPython
+/// took to set them.
+fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> {
     let Some((set_local_events, tool, events)) = HANDS
         .with(|hands| hands.as_ref().map(|hands| (hands.set_local_events.clone_ref(py), hands.probes, hands.events)))
         .flatten()
@@ -958,13 +968,16 @@ fn refresh(py: Python<'_>, site: CodeSite, change: Change) -> PyResult<u64> {
     };
     let code = Owned::keep(site.code.borrow());
     let old = hooks::site(code.borrow());
-    let needs = |site: &CodeSite| {
-        let lines = if site.lines.is_empty() { 0 } else { events.instruction };
-        lines | if site.methods.is_empty() { 0 } else { events.start | events.end }
-    };
-    let had = old.as_deref().map_or(0, needs);
-    let (had_methods, methods) = (had & events.end != 0, !site.methods.is_empty());
-    let events = needs(&site);
+    let awake = |probe: &Rc<ProbeSite>| !probe.live.rests();
+    let lines = site.lines.iter().flat_map(|(_, probes)| probes).any(awake);
+    let methods = site.methods.iter().any(awake);
+    let had = old.as_deref().map_or(0, |old| old.events);
+    let had_methods = had & events.end != 0;
+    let events = if lines { events.instruction } else { 0 } | if methods { events.start | events.end } else { 0 };
+    site.events = events;
+    if had_methods && !methods {
+        hooks::forget_activations(code.borrow());
+    }
     hooks::replace(site);
     let began = SystemClock.monotonic();
     // Another kind of event added to those that are set makes CPython (3.12, 3.13) lose some, if another tool has some too.
@@ -983,7 +996,8 @@ fn refresh(py: Python<'_>, site: CodeSite, change: Change) -> PyResult<u64> {
 
 /// Exceptions that leave a method are seen by a global event, switched on only while a method is probed.
 fn watch_unwind(py: Python<'_>) -> PyResult<()> {
-    let wanted = hooks::with_probe(|live| live.probe.is_method()).iter().any(|site| !site.methods.is_empty());
+    let mine = |live: &LiveProbe| live.probe.is_method() && !live.rests();
+    let wanted = hooks::with_probe(mine).iter().any(|site| !site.methods.is_empty());
     let change = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         if hands.watches_unwind == wanted {
@@ -1023,15 +1037,16 @@ fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
         let (code, layout) = (Owned::keep(site.code.borrow()), Rc::clone(&site.layout));
-        let left = CodeSite { code, layout, lines, methods, loose: Cell::new(1) };
+        let left = CodeSite { code, layout, lines, methods, loose: Cell::new(1), events: 0 };
         // A place that nobody stands at any more runs once and is switched off.
         refresh(py, left, Change::Keep)?;
     }
     Ok(())
 }
 
-/// Switches places on again. Others of the same code run once and switch themselves off again.
-fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
+/// Sets the events of probes anew: they rest from now on, or do so no longer. Places that are switched on run once where
+/// others of the same code rest, and switch themselves off again.
+fn set_again(py: Python<'_>, lives: &[Arc<LiveProbe>], change: Change) -> PyResult<()> {
     for site in hooks::with_probe(|live| lives.iter().any(|other| other.slot == live.slot)) {
         let same = CodeSite {
             code: Owned::keep(site.code.borrow()),
@@ -1039,8 +1054,9 @@ fn rearm(py: Python<'_>, lives: &[Arc<LiveProbe>]) -> PyResult<()> {
             lines: site.lines.clone(),
             methods: site.methods.clone(),
             loose: Cell::new(1),
+            events: 0,
         };
-        refresh(py, same, Change::Restart)?;
+        refresh(py, same, change)?;
     }
     Ok(())
 }

@@ -309,7 +309,7 @@ impl HitContext {
             }
             Look::Off => {
                 live.stats.dropped(live.off_reason()).add_serial(1);
-                return Decision::Skip(Verdict::Keep);
+                return Decision::Skip(if live.rests() { Verdict::Disarm } else { Verdict::Keep });
             }
         }
         if live.reads_duration && scope.duration.is_none() && matches!(point, Point::Exit(_)) {
@@ -507,7 +507,7 @@ impl HitContext {
         duration: Option<u64>,
         failure: &Failure,
     ) {
-        live.stats.failed.add_serial(1);
+        live.condition_failed(failure);
         if is_costly(failure) {
             live.ask_suspension();
         }

@@ -455,7 +455,13 @@ pub trait Runtime: Send + Sync {
     /// Removes the hooks of a probe.
     fn remove(&self, probe: &Arc<LiveProbe>);
 
-    /// Switches hooks on again that were switched off because a gate was empty.
+    /// Switches hooks off of probes that rest for seconds ([`LiveProbe::rests`]), so that a hit costs nothing meanwhile.
+    /// [`Runtime::rearm`] switches them on again.
+    fn disarm(&self, probes: &[Arc<LiveProbe>]) {
+        let _ = probes;
+    }
+
+    /// Switches hooks on again that were switched off because a gate was empty or its probe rested.
     fn rearm(&self, probes: &[Arc<LiveProbe>]) {
         let _ = probes;
     }

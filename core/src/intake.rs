@@ -292,7 +292,7 @@ impl Intake {
     /// If the probe is not in force.
     pub fn condition_failed(&mut self, slot: u32, failure: &Failure) -> std::result::Result<bool, Refusal> {
         let live = self.probe(slot)?;
-        live.stats.failed.add(1);
+        live.condition_failed(failure);
         if is_costly(failure) {
             live.ask_suspension();
         }

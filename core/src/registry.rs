@@ -3,14 +3,15 @@
 
 use crate::budget::gate::Gate;
 use crate::budget::throttle::Throttle;
+use crate::expr::eval::Failure;
 use crate::expr::tree::Special;
 use crate::host::Site;
 use crate::probe::model::Probe;
 use crate::stats::{Drop, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
 const REFUSED_HIT_NS: u32 = 32;
@@ -41,6 +42,9 @@ pub struct LiveProbe {
     suspend_asked: AtomicBool,
     panicked: AtomicBool,
     paused: AtomicBool,
+    /// Hits may have gone by that were not counted.
+    missed: AtomicBool,
+    first_failure: OnceLock<Failure>,
 }
 
 /// Disarming pays only if the next token is at least this far away.
@@ -66,6 +70,8 @@ impl LiveProbe {
             suspend_asked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
+            first_failure: OnceLock::new(),
         }
     }
 
@@ -103,6 +109,7 @@ impl LiveProbe {
             return false;
         }
         self.disarmed.store(true, Relaxed);
+        self.missed.store(true, Relaxed);
         true
     }
 
@@ -142,6 +149,30 @@ impl LiveProbe {
     /// Notes whether it is off because of the CPU budget.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
+        self.missed.fetch_or(paused, Relaxed);
+    }
+
+    /// Counts a hit whose condition failed, and keeps why the first one did.
+    #[cold]
+    pub(crate) fn condition_failed(&self, failure: &Failure) {
+        self.stats.failed.add(1);
+        // Only the first one is kept.
+        let _ = self.first_failure.set(*failure);
+    }
+
+    /// Why the condition failed for the first time.
+    pub(crate) fn first_failure(&self) -> Option<&Failure> {
+        self.first_failure.get()
+    }
+
+    /// True while it is off to save CPU, for seconds at least. A host leaves its hooks off meanwhile.
+    pub fn rests(&self) -> bool {
+        self.paused.load(Relaxed)
+    }
+
+    /// True if every hit so far was counted: its hooks were never off while it was in force.
+    pub fn counts_all(&self) -> bool {
+        !self.missed.load(Relaxed)
     }
 
     /// Why a hit that found the gate off yields nothing.

@@ -8,6 +8,7 @@ use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, State};
 use crate::error::ErrorKind;
+use crate::expr::eval::Names;
 use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
 use crate::intake::Intake;
@@ -114,10 +115,14 @@ pub struct ProbeReport {
     pub site: Option<Site>,
     /// Hits of its hooks.
     pub hits: u64,
+    /// False if its hooks were off for a time (over its rate, paused): then there may have been more hits.
+    pub hits_exact: bool,
     /// Hits whose condition was false.
     pub rejected: u64,
     /// Hits whose condition failed.
     pub failed: u64,
+    /// Why the first of them did.
+    pub failure: Option<String>,
     /// Events queued.
     pub emitted: u64,
     /// Events and hits dropped, by reason.
@@ -340,7 +345,7 @@ impl Session {
     pub fn status(&self) -> Vec<ProbeReport> {
         let set = self.shared.registry.load();
         let board = self.shared.board();
-        board.all().map(|(id, entry)| report(id, entry, set.get(id))).collect()
+        board.all().map(|(id, entry)| report(&self.shared.process, id, entry, set.get(id))).collect()
     }
 
     /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
@@ -406,7 +411,15 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn report(id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>) -> ProbeReport {
+/// Why a probe's condition failed for the first time, in words.
+fn first_failure(process: &Process, live: &LiveProbe) -> Option<String> {
+    let (failure, expression) = (live.first_failure()?, live.probe.when.as_ref()?);
+    let type_name = |id| process.tables.type_name(id).unwrap_or("?").to_owned();
+    let milliseconds = process.evaluation_ns / 1_000_000;
+    Some(failure.text(&Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds }))
+}
+
+fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>) -> ProbeReport {
     let stats = live.map(|live| &live.stats);
     let count = |of: fn(&ProbeStats) -> &Counter| stats.map_or(0, |stats| of(stats).get());
     ProbeReport {
@@ -416,8 +429,10 @@ fn report(id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>) -> ProbeReport
         reason: entry.exception.as_ref().map_or_else(|| entry.message.clone(), |exception| exception.message.clone()),
         site: live.and_then(|live| live.site()).map(|site| Site::clone(&site)),
         hits: count(|stats| &stats.hits),
+        hits_exact: live.is_none_or(|live| live.counts_all()),
         rejected: count(|stats| &stats.rejected),
         failed: count(|stats| &stats.failed),
+        failure: live.and_then(|live| first_failure(process, live)),
         emitted: count(|stats| &stats.emitted),
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
         nanoseconds_per_hit: stats.and_then(ProbeStats::nanoseconds_per_hit),

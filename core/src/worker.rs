@@ -49,8 +49,8 @@ const IDLE_NS: u64 = 20_000_000;
 const CALM_AFTER_NS: u64 = 200_000_000;
 /// Nanoseconds between two rounds without probes: any command wakes the worker.
 const ASLEEP_NS: u64 = 60_000_000_000;
-/// Nanoseconds between two looks at the costs.
-const LOOK_NS: u64 = 1_000_000_000;
+/// Nanoseconds between two looks at the costs: what a probe may spend before it is seen.
+const LOOK_NS: u64 = 100_000_000;
 /// Nanoseconds after which a place that nothing matches is reported as an error.
 const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
@@ -198,6 +198,8 @@ impl Worker {
         let now = self.shared.process.clock.monotonic();
         self.install_some();
         self.refill(now);
+        // What became of a probe is told before what it caught.
+        self.output.tick(now);
         let more = self.drain(now);
         self.watch(now);
         self.expire();
@@ -349,6 +351,8 @@ impl Worker {
                 if matches!(control.off, Some(Off::Paused { .. })) {
                     let probe = &control.live.probe;
                     control.live.set_paused(false);
+                    self.breaker.resumed(control.live.slot, control.live.stats.nanoseconds.get());
+                    rearm.push(Arc::clone(&control.live));
                     self.shared.board().resumed(&probe.id, probe.version, self.shared.wall_ms());
                     control.emitted = false;
                 }
@@ -435,7 +439,7 @@ impl Worker {
         self.output.accept(record, live, now);
     }
 
-    /// Looks at what hits cost, once a second.
+    /// Looks at what hits cost, a few times a second.
     fn watch(&mut self, now: u64) {
         if now < self.next_look {
             return;
@@ -455,6 +459,7 @@ impl Worker {
         control.live.set_paused(true);
         control.live.gate.switch_off();
         control.off = Some(Off::Paused { until: pause.until });
+        self.runtime.disarm(std::slice::from_ref(&control.live));
         let probe = &control.live.probe;
         self.shared.board().paused(&probe.id, probe.version, &pause.reason(now), self.shared.wall_ms());
     }

@@ -1,10 +1,13 @@
 //! The CPU budget: while all probes together cost more than their share of one core, the dearest is paused, for a
-//! time that grows. Fed by [`crate::worker`] once a second with the nanoseconds sampled in hits.
+//! time that grows. Fed by [`crate::worker`] a few times a second with the nanoseconds sampled in hits. What is spent while
+//! a probe rests (other threads may still be inside a hit) is nobody's fault, and does not count.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Nanoseconds over which the cost is taken.
 const WINDOW_NS: u64 = 10_000_000_000;
+/// Nanoseconds between two looks that are kept.
+const LOOK_NS: u64 = 1_000_000_000;
 /// The first pause.
 const FIRST_PAUSE_NS: u64 = 10_000_000_000;
 /// The longest pause.
@@ -17,7 +20,7 @@ pub struct Cost {
     pub slot: u32,
     /// Nanoseconds since it was installed.
     pub nanoseconds: u64,
-    /// False while it rests: then it is not paused, but stays known, so that its past is not taken for new cost.
+    /// False while it rests: then it is not paused, and what is added meanwhile does not count.
     pub on: bool,
 }
 
@@ -32,6 +35,10 @@ pub struct Pause {
     pub share: f64,
     /// The share of all probes, per cent.
     pub total: f64,
+    /// What it spent, nanoseconds, …
+    pub spent: u64,
+    /// … in so many nanoseconds.
+    pub within: u64,
     /// The budget, per cent.
     pub budget: f64,
 }
@@ -39,9 +46,13 @@ pub struct Pause {
 impl Pause {
     /// The sentence of the status.
     pub fn reason(&self, now: u64) -> String {
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
         format!(
-            "paused for {} s: it used {:.1} % of a core over the last 10 s, all probes {:.1} %, the budget is {} %",
+            "paused for {} s: it used {:.2} s of CPU in the last {:.1} s, {:.1} % of a core over 10 s, all probes {:.1} %, \
+             the budget is {} %",
             self.until.saturating_sub(now) / 1_000_000_000,
+            seconds(self.spent),
+            seconds(self.within),
             self.share,
             self.total,
             self.budget
@@ -54,15 +65,31 @@ impl Pause {
 pub struct Breaker {
     /// Per cent of one core; not finite or ≤ 0: no budget.
     budget: f64,
-    /// Costs at earlier looks, oldest first.
+    /// What counts, by probe.
+    counted: HashMap<u32, Counted>,
+    /// What counted at earlier looks, oldest first, a second or more between two of them.
     looks: VecDeque<(u64, HashMap<u32, u64>)>,
     pauses: HashMap<u32, u32>,
+}
+
+/// The part of a probe's cost that counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    /// What the probe's own counter said last.
+    seen: u64,
+    /// What of it counts.
+    total: u64,
 }
 
 impl Breaker {
     /// A breaker with a budget in per cent of one core.
     pub fn new(budget: f64) -> Self {
-        Breaker { budget, looks: VecDeque::new(), pauses: HashMap::new() }
+        Breaker { budget, counted: HashMap::new(), looks: VecDeque::new(), pauses: HashMap::new() }
+    }
+
+    /// A pause is over: what was added to its counter until now does not count.
+    pub fn resumed(&mut self, slot: u32, nanoseconds: u64) {
+        self.counted.entry(slot).or_default().seen = nanoseconds;
     }
 
     /// Looks at the costs; names the probe to be paused if the budget is exceeded.
@@ -70,35 +97,57 @@ impl Breaker {
         if !(self.budget.is_finite() && self.budget > 0.0) {
             return None;
         }
-        let current: HashMap<u32, u64> = costs.iter().map(|cost| (cost.slot, cost.nanoseconds)).collect();
-        self.pauses.retain(|slot, _| current.contains_key(slot));
+        self.count(costs);
         if self.looks.is_empty() {
             // Nothing was spent before the first look.
             self.looks.push_back((now, HashMap::new()));
         }
-        self.looks.push_back((now, current));
-        while self.looks.len() > 2 && self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW_NS) {
+        while self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW_NS) {
             self.looks.pop_front();
         }
         let (since, before) = self.looks.front()?;
+        let within = now.saturating_sub(*since);
+        let total_of = |slot: u32| self.counted.get(&slot).map_or(0, |counted| counted.total);
+        let spent = |slot: u32| total_of(slot).saturating_sub(before.get(&slot).copied().unwrap_or(0));
         // A share is taken over the whole window, so that one dear second in ten does not count tenfold.
-        let window = now.saturating_sub(*since).max(WINDOW_NS) as f64;
-        let spent = |cost: &Cost| {
-            cost.nanoseconds.saturating_sub(before.get(&cost.slot).copied().unwrap_or(0)) as f64 * 100.0 / window
-        };
-        let total: f64 = costs.iter().map(spent).sum();
+        let share = |nanoseconds: u64| nanoseconds as f64 * 100.0 / within.max(WINDOW_NS) as f64;
+        let total = share(costs.iter().map(|cost| spent(cost.slot)).sum());
         if total <= self.budget {
+            let kept = self.looks.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= LOOK_NS);
+            if kept {
+                self.looks.push_back((now, self.totals()));
+            }
             return None;
         }
-        let dearest = costs.iter().filter(|cost| cost.on).max_by(|a, b| spent(a).total_cmp(&spent(b)))?;
-        let share = spent(dearest);
-        let times = self.pauses.entry(dearest.slot).or_insert(0);
+        let dearest = costs.iter().filter(|cost| cost.on).max_by_key(|cost| spent(cost.slot))?;
+        let slot = dearest.slot;
+        let spent = spent(slot);
+        let share = share(spent);
+        let times = self.pauses.entry(slot).or_insert(0);
         let pause = FIRST_PAUSE_NS.saturating_mul(1 << (*times).min(6)).min(LONGEST_PAUSE_NS);
         *times += 1;
         // What was spent up to here is settled by the pause.
         self.looks.clear();
-        self.looks.push_back((now, costs.iter().map(|cost| (cost.slot, cost.nanoseconds)).collect()));
-        Some(Pause { slot: dearest.slot, until: now.saturating_add(pause), share, total, budget: self.budget })
+        self.looks.push_back((now, self.totals()));
+        Some(Pause { slot, until: now.saturating_add(pause), share, total, spent, within, budget: self.budget })
+    }
+
+    /// Adds what probes that are on have spent since the last look; forgets those that are gone.
+    fn count(&mut self, costs: &[Cost]) {
+        let known: HashSet<u32> = costs.iter().map(|cost| cost.slot).collect();
+        self.pauses.retain(|slot, _| known.contains(slot));
+        self.counted.retain(|slot, _| known.contains(slot));
+        for cost in costs {
+            let counted = self.counted.entry(cost.slot).or_default();
+            if cost.on {
+                counted.total += cost.nanoseconds.saturating_sub(counted.seen);
+            }
+            counted.seen = cost.nanoseconds;
+        }
+    }
+
+    fn totals(&self) -> HashMap<u32, u64> {
+        self.counted.iter().map(|(&slot, counted)| (slot, counted.total)).collect()
     }
 }
 
@@ -137,6 +186,24 @@ mod tests {
         assert!(pause.reason(2 * SECOND).contains("paused for 10 s"));
         let again = breaker.look(13 * SECOND, &[cost(1, 20), cost(2, 600)]).unwrap();
         assert_eq!((again.slot, again.until), (2, 33 * SECOND));
+    }
+
+    #[test]
+    fn what_is_counted_during_a_pause_is_not_held_against_the_probe() {
+        let mut breaker = Breaker::new(2.0);
+        assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
+        let first = breaker.look(SECOND / 10, &[cost(1, 201)]).unwrap();
+        assert_eq!((first.spent, first.within), (201_000_000, SECOND / 10));
+        assert!(first.reason(SECOND / 10).starts_with(
+            "paused for 10 s: it used 0.20 s of CPU in the last 0.1 s, 2.0 % of a core over 10 s, all probes 2.0 %"
+        ));
+        for tenth in 2..101 {
+            assert_eq!(breaker.look(tenth * SECOND / 10, &[Cost { on: false, ..cost(1, tenth * 100) }]), None);
+        }
+        breaker.resumed(1, 10_300_000_000);
+        assert_eq!(breaker.look(102 * SECOND / 10, &[cost(1, 10_350)]), None, "50 ms since then");
+        let again = breaker.look(103 * SECOND / 10, &[cost(1, 10_510)]).unwrap();
+        assert_eq!((again.spent, again.until), (210_000_000, 303 * SECOND / 10));
     }
 
     #[test]

@@ -138,6 +138,7 @@ struct Hook {
 enum Order {
     Install(Arc<LiveProbe>, Ticket),
     Remove(u32),
+    Disarm(u32),
     Rearm(u32),
 }
 
@@ -187,6 +188,7 @@ impl ToyRuntime {
                 // A script may speak of a probe after its end; without one nobody keeps it.
                 state.asked.retain(|(live, _)| self.scripted || live.slot != slot);
             }
+            Order::Disarm(slot) => self.arm(slot, false),
             Order::Rearm(slot) => self.arm(slot, true),
         }
         None
@@ -265,6 +267,12 @@ impl Runtime for ToyRuntime {
 
     fn remove(&self, probe: &Arc<LiveProbe>) {
         self.order(Order::Remove(probe.slot));
+    }
+
+    fn disarm(&self, probes: &[Arc<LiveProbe>]) {
+        for probe in probes {
+            self.order(Order::Disarm(probe.slot));
+        }
     }
 
     fn rearm(&self, probes: &[Arc<LiveProbe>]) {
