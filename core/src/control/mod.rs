@@ -5,6 +5,7 @@ pub mod agent;
 pub mod file;
 pub mod memory;
 pub mod ndjson;
+pub mod tally;
 pub mod terminal;
 
 use std::io::{self, Write};

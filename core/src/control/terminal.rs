@@ -18,6 +18,10 @@ const WIDTH: usize = 120;
 const MIN_WIDTH: usize = 40;
 /// Frames of the stack shown, if they fit into the line.
 const MAX_FRAMES: usize = 6;
+/// Columns of an id that are shown at least.
+const MIN_ID: usize = 24;
+/// Levels of a value that are unfolded at most.
+const LEVELS: usize = 8;
 
 /// How it looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,10 +110,16 @@ pub struct ProbeSummary<'a> {
     pub probe: &'a str,
     /// Where it is, for people.
     pub site: &'a str,
-    /// How often its place was reached.
+    /// How often its place was reached, as far as hits were counted.
     pub hits: u64,
+    /// There may have been more hits: while a probe rests, they are not counted.
+    pub missed: bool,
     /// Events that were made.
     pub emitted: u64,
+    /// Hits whose condition failed.
+    pub failed: u64,
+    /// Why the first of them did.
+    pub failure: Option<&'a str>,
     /// Hits that made none, and events that were lost, by reason.
     pub dropped: Vec<(&'a str, u64)>,
     /// Why it never fired, or what else is to be said.
@@ -165,6 +175,25 @@ impl Line {
         escape(text, &mut clean);
         self.spans.push((tone, clean));
         self
+    }
+
+    /// As much of it as fits.
+    fn cut(self, room: usize) -> Self {
+        if self.width() <= room {
+            return self;
+        }
+        let (mut left, mut spans) = (room.saturating_sub(1), Vec::new());
+        for (tone, text) in self.spans {
+            let shown = prefix(&text, left).to_owned();
+            left -= columns(&shown);
+            let cut = shown.len() < text.len();
+            spans.push((tone, shown));
+            if cut {
+                spans.push((Tone::Plain, "…".to_owned()));
+                break;
+            }
+        }
+        Line { spans }
     }
 
     fn width(&self) -> usize {
@@ -456,12 +485,18 @@ fn inline(value: &Json, line: Line, room: usize) -> Option<Line> {
         let gap = if shown > 0 { ", " } else { "" };
         line = line.add(Tone::Quiet, gap).add(Tone::Note, &missing);
     }
+    // Without its comma a tuple of one would look like a value in brackets.
+    let line = if shape.open == "(" && shown == 1 && missing(value, shown).is_none() {
+        line.add(Tone::Quiet, ",")
+    } else {
+        line
+    };
     let line = line.add(Tone::Quiet, shape.close);
     (line.width() <= room).then_some(line)
 }
 
-/// A value as lines: on one if it fits, else its children below it.
-fn tree(value: &Json, start: Line, indent: usize, room: usize, lines: &mut Vec<Line>) {
+/// A value as lines: on one if it fits, else its children below it, down to `levels` levels.
+fn tree(value: &Json, start: Line, indent: usize, room: usize, levels: usize, lines: &mut Vec<Line>) {
     if let Some(line) = inline(value, start.clone(), room) {
         lines.push(line);
         return;
@@ -473,6 +508,10 @@ fn tree(value: &Json, start: Line, indent: usize, room: usize, lines: &mut Vec<L
         && let Some(size) = value.text("size")
     {
         head = head.add(Tone::Quiet, &format!(" of {}", size.parse().map_or(size.to_owned(), grouped)));
+    }
+    if levels == 0 {
+        lines.push(head.add(Tone::Note, " …"));
+        return;
     }
     lines.push(head);
     let indent = indent + 2;
@@ -492,7 +531,7 @@ fn tree(value: &Json, start: Line, indent: usize, room: usize, lines: &mut Vec<L
                     .add(Tone::Quiet, ": ")
             }
         };
-        tree(child, start, indent, room, lines);
+        tree(child, start, indent, room, levels - 1, lines);
     }
     if let Some(missing) = missing(value, children.len()) {
         lines.push(Line::indented(indent).add(Tone::Note, &missing));
@@ -525,18 +564,12 @@ pub fn event(event: &EventView<'_>, look: Look) -> String {
     let mut out = String::new();
     header(event, json.as_ref(), look).write(look, &mut out);
     message(event.message, look, &mut out);
-    let mut lines = Vec::new();
+    let mut parts = Vec::new();
     if let Some(captures) = snapshot.and_then(|snapshot| snapshot.get("captures")) {
-        captured(captures, look, &mut lines);
+        captured(captures, look, &mut parts);
     }
-    let hidden = lines.len().saturating_sub(MAX_LINES);
-    // One line more is shown rather than hidden behind a line that says so.
-    let shown = if hidden <= 1 { lines.len() } else { MAX_LINES };
-    for line in lines.iter().take(shown) {
+    for line in share(parts, look) {
         line.write(look, &mut out);
-    }
-    if shown < lines.len() {
-        Line::indented(4).add(Tone::Note, &format!("… {} more lines", grouped(hidden as u64))).write(look, &mut out);
     }
     match snapshot {
         Some(snapshot) => {
@@ -564,12 +597,30 @@ fn header(event: &EventView<'_>, json: Option<&Json>, look: Look) -> Line {
     if let Some(nanos) = json.and_then(|json| json.text("duration")).and_then(|text| text.parse().ok()) {
         line = line.add(Tone::Plain, "  ").add(Tone::Quiet, &duration(nanos));
     }
-    line.add(Tone::Plain, "  ").add(Tone::Quiet, &format!("[{}]", short_id(event.probe)))
+    let (room, brackets) = (look.columns(), "  []".len());
+    let id = middle(event.probe, room.saturating_sub(line.width() + brackets).max(MIN_ID));
+    // The id tells probes apart: what stands before it is cut first.
+    let mut line = line.cut(room.saturating_sub(columns(&id) + brackets));
+    line = line.add(Tone::Plain, "  ").add(Tone::Quiet, &format!("[{id}]"));
+    line
 }
 
-/// The beginning of an id that is too long to read.
-fn short_id(id: &str) -> String {
-    if id.chars().count() <= 16 { id.to_owned() } else { format!("{}…", id.chars().take(8).collect::<String>()) }
+/// Both ends of a text that is too long for its room: ids differ at either.
+fn middle(text: &str, room: usize) -> String {
+    if columns(text) <= room {
+        return text.to_owned();
+    }
+    let head = prefix(text, room / 3);
+    let rest = room.saturating_sub(columns(head) + 1);
+    let (mut from, mut used) = (text.len(), 0);
+    for (at, c) in text.char_indices().rev() {
+        used += width_of(c);
+        if used > rest {
+            break;
+        }
+        from = at;
+    }
+    format!("{head}…{}", text.get(from..).unwrap_or_default())
 }
 
 fn message(text: &str, look: Look, out: &mut String) {
@@ -586,7 +637,89 @@ fn message(text: &str, look: Look, out: &mut String) {
     }
 }
 
-fn captured(captures: &Json, look: Look, lines: &mut Vec<Line>) {
+/// A part of what was captured.
+enum Part<'a> {
+    /// Lines that stand as they are.
+    Fixed(Vec<Line>),
+    /// A variable.
+    Value { value: &'a Json, start: Line, indent: usize, special: bool },
+}
+
+impl Part<'_> {
+    fn lines(&self, levels: usize, look: Look) -> Vec<Line> {
+        match self {
+            Part::Fixed(lines) => lines.clone(),
+            Part::Value { value, start, indent, .. } => {
+                let mut lines = Vec::new();
+                tree(value, start.clone(), *indent, look.columns(), levels, &mut lines);
+                lines
+            }
+        }
+    }
+
+    /// Never hidden: what a method gave or threw, and headings.
+    fn stays(&self) -> bool {
+        matches!(self, Part::Fixed(_) | Part::Value { special: true, .. })
+    }
+
+    /// At most so many lines: what lies deep is folded first, then the end is cut.
+    fn folded(&self, most: usize, look: Look) -> Vec<Line> {
+        for levels in (1..LEVELS).rev() {
+            let lines = self.lines(levels, look);
+            if lines.len() <= most {
+                return lines;
+            }
+            if levels == 1 && most > 2 {
+                let indent = if let Part::Value { indent, .. } = self { indent + 2 } else { 4 };
+                let more = format!("… {} more lines", grouped((lines.len() + 1 - most) as u64));
+                let mut lines: Vec<Line> = lines.into_iter().take(most - 1).collect();
+                lines.push(Line::indented(indent).add(Tone::Note, &more));
+                return lines;
+            }
+        }
+        self.lines(0, look)
+    }
+}
+
+/// The lines of all parts. If there are too many, each part gets its share of them: no big variable hides the others.
+fn share(mut parts: Vec<Part<'_>>, look: Look) -> Vec<Line> {
+    let mut hidden = 0;
+    if parts.len() > MAX_LINES + 1 {
+        let mut left = MAX_LINES.saturating_sub(parts.iter().filter(|part| part.stays()).count());
+        let before = parts.len();
+        parts.retain(|part| {
+            let shown = part.stays() || left > 0;
+            left -= usize::from(shown && !part.stays());
+            shown
+        });
+        hidden = before - parts.len();
+    }
+    let whole: Vec<Vec<Line>> = parts.iter().map(|part| part.lines(LEVELS, look)).collect();
+    let total: usize = whole.iter().map(Vec::len).sum();
+    // One line more is shown rather than hidden behind a line that says so.
+    let mut left = if total <= MAX_LINES + 1 { total } else { MAX_LINES };
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|&at| (matches!(parts.get(at), Some(Part::Value { .. })), whole.get(at).map_or(0, Vec::len)));
+    let mut granted = vec![1; parts.len()];
+    for (done, &at) in order.iter().enumerate() {
+        let wanted = whole.get(at).map_or(0, Vec::len);
+        let fair = if matches!(parts.get(at), Some(Part::Fixed(_))) { wanted } else { left / (order.len() - done) };
+        if let Some(granted) = granted.get_mut(at) {
+            *granted = wanted.min(fair.max(1));
+            left = left.saturating_sub(*granted);
+        }
+    }
+    let mut lines = Vec::new();
+    for ((part, whole), most) in parts.iter().zip(whole).zip(granted) {
+        lines.extend(if whole.len() <= most { whole } else { part.folded(most, look) });
+    }
+    if hidden > 0 {
+        lines.push(Line::indented(4).add(Tone::Note, &format!("… {} more names", grouped(hidden as u64))));
+    }
+    lines
+}
+
+fn captured<'a>(captures: &'a Json, look: Look, parts: &mut Vec<Part<'a>>) {
     let mut points: Vec<(&str, &Json)> = Vec::new();
     for (name, point) in captures.members() {
         match name.as_str() {
@@ -599,9 +732,9 @@ fn captured(captures: &Json, look: Look, lines: &mut Vec<Line>) {
     let both = points.iter().filter(|(_, point)| !is_empty(point)).count() > 1;
     for (name, point) in points {
         if both && !name.is_empty() && !is_empty(point) {
-            lines.push(Line::indented(4).add(Tone::Quiet, name));
+            parts.push(Part::Fixed(vec![Line::indented(4).add(Tone::Quiet, name)]));
         }
-        point_lines(point, if both { 6 } else { 4 }, look, lines);
+        point_parts(point, if both { 6 } else { 4 }, look, parts);
     }
 }
 
@@ -609,31 +742,35 @@ fn is_empty(point: &Json) -> bool {
     point.members().iter().all(|(_, section)| section.members().is_empty() && !matches!(section, Json::Scalar(_)))
 }
 
-fn point_lines(point: &Json, indent: usize, look: Look, lines: &mut Vec<Line>) {
+fn point_parts<'a>(point: &'a Json, indent: usize, look: Look, parts: &mut Vec<Part<'a>>) {
     for (section, content) in point.members() {
         match section.as_str() {
             "arguments" | "locals" | "captureExpressions" | "staticFields" => {
                 for (name, value) in content.members() {
                     let start = Line::indented(indent);
                     let start = if section == "staticFields" { start.add(Tone::Quiet, "static ") } else { start };
-                    tree(value, start.add(Tone::Name, name).add(Tone::Quiet, " = "), indent, look.columns(), lines);
+                    let start = start.add(Tone::Name, name).add(Tone::Quiet, " = ");
+                    parts.push(Part::Value { value, start, indent, special: name.starts_with('@') });
                 }
             }
-            "throwable" => throwable(content, indent, look, lines),
-            "notCapturedReason" => lines.push(Line::indented(indent).add(Tone::Note, "… more names")),
+            "throwable" => parts.push(Part::Fixed(throwable(content, indent, look))),
+            "notCapturedReason" => {
+                parts.push(Part::Fixed(vec![Line::indented(indent).add(Tone::Note, "… more names")]));
+            }
             _ => {}
         }
     }
 }
 
-fn throwable(content: &Json, indent: usize, look: Look, lines: &mut Vec<Line>) {
-    let Some(kind) = content.text("type") else { return };
+fn throwable(content: &Json, indent: usize, look: Look) -> Vec<Line> {
+    let Some(kind) = content.text("type") else { return Vec::new() };
     let text = content.text("message").unwrap_or_default();
     let colon = if text.is_empty() { "" } else { ": " };
-    lines.push(Line::indented(indent).add(Tone::Alarm, &format!("raised {}{colon}{text}", short(kind))));
+    let mut lines = vec![Line::indented(indent).add(Tone::Alarm, &format!("raised {}{colon}{text}", short(kind)))];
     if let Some(frames) = content.get("stacktrace") {
         lines.extend(frames_line("from ", frames.items(), indent + 2, look));
     }
+    lines
 }
 
 fn failures(snapshot: &Json, message: &str, look: Look, out: &mut String) {
@@ -695,50 +832,100 @@ pub fn status(status: &StatusView<'_>, look: Look) -> String {
     };
     let mut out = String::new();
     let line = Line::default().add(Tone::Quiet, &clock(status.time, look.utc_offset)).add(Tone::Plain, "  ");
-    let line = line.add(Tone::Quiet, &format!("[{}] ", short_id(status.probe)));
+    let line = line.add(Tone::Quiet, &format!("[{}] ", status.probe));
     // Not cut to the width: the reason is what somebody has to act on.
     line.add(tone, status.message).write(Look { width: usize::MAX, ..look }, &mut out);
     out
 }
 
-/// The lines for the end: one per probe, and below it why it never fired.
+/// The lines for the end: one per probe, and below it why it never fired. Nothing in them is cut: ids tell probes apart.
 pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
     if probes.is_empty() {
         return String::new();
     }
-    let sites: Vec<String> = probes
-        .iter()
-        .map(|probe| if probe.site.is_empty() { short_id(probe.probe) } else { probe.site.to_owned() })
-        .collect();
-    let hits: Vec<String> = probes.iter().map(|probe| grouped(probe.hits)).collect();
+    let ids: Vec<&str> = probes.iter().map(|probe| probe.probe).collect();
+    // A probe that is called by its place needs no place beside it.
+    let sites: Vec<&str> = probes.iter().map(|probe| if probe.site == probe.probe { "" } else { probe.site }).collect();
+    let hits: Vec<String> =
+        probes.iter().map(|probe| format!("{}{}", if probe.missed { "≥ " } else { "" }, grouped(probe.hits))).collect();
     let shown: Vec<String> = probes.iter().map(|probe| grouped(probe.emitted)).collect();
-    let widest = |texts: &[String], most: usize| texts.iter().map(|text| columns(text)).max().unwrap_or(0).min(most);
-    let (site_width, hits_width, shown_width) =
-        (widest(&sites, look.columns() / 2), widest(&hits, 20), widest(&shown, 20));
-    let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(columns(text)));
+    let most = look.columns() / 2;
+    let (id_width, site_width) = (widest(ids.iter().copied(), most), widest(sites.iter().copied(), most));
+    let (hits_width, shown_width) =
+        (widest(hits.iter().map(String::as_str), 20), widest(shown.iter().map(String::as_str), 20));
     let mut out = String::new();
     let whole = Look { width: usize::MAX, ..look };
-    for (((probe, site), hits), shown) in probes.iter().zip(&sites).zip(&hits).zip(&shown) {
-        let line = Line::default().add(Tone::Place, site).add(Tone::Plain, &pad(site, site_width));
-        let word = if probe.hits == 1 { "hit " } else { "hits" };
+    for ((((probe, id), site), hits), shown) in probes.iter().zip(&ids).zip(&sites).zip(&hits).zip(&shown) {
+        let mut line = Line::default().add(Tone::Place, id).add(Tone::Plain, &pad(id, id_width));
+        if site_width > 0 {
+            line = line.add(Tone::Plain, "  ").add(Tone::Quiet, site).add(Tone::Plain, &pad(site, site_width));
+        }
         let line = line
             .add(Tone::Plain, "  ")
             .add(Tone::Plain, &pad(hits, hits_width))
             .add(Tone::Strong, hits)
-            .add(Tone::Quiet, &format!(" {word}"));
+            .add(Tone::Quiet, if probe.hits == 1 && !probe.missed { " hit " } else { " hits" });
         let line = line
             .add(Tone::Plain, "  ")
             .add(Tone::Plain, &pad(shown, shown_width))
             .add(Tone::Strong, shown)
             .add(Tone::Quiet, if probe.emitted == 1 { " event" } else { " events" });
-        let lost = losses(&probe.dropped);
+        let lost = outcome(probe);
         let line = if lost.is_empty() { line } else { line.add(Tone::Plain, "  ").add(Tone::Quiet, &lost) };
         line.write(whole, &mut out);
         if let Some(note) = probe.note {
             Line::indented(2).add(Tone::Note, note).write(whole, &mut out);
         }
     }
+    if probes.iter().any(|probe| probe.missed) {
+        Line::default().add(Tone::Note, MISSED).write(whole, &mut out);
+    }
     out
+}
+
+/// What `≥` means.
+const MISSED: &str = "≥: hits are not counted while a probe rests, over its rate or to save CPU";
+
+fn widest<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> usize {
+    texts.map(columns).max().unwrap_or(0).min(most)
+}
+
+fn pad(text: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(columns(text)))
+}
+
+/// What became of the hits that made no event, of those that failed, and of events that were lost.
+fn outcome(probe: &ProbeSummary<'_>) -> String {
+    let (lost, quiet): (Vec<_>, Vec<_>) = probe.dropped.iter().copied().partition(|(reason, _)| loses(reason));
+    let mut texts = Vec::new();
+    let quiet = losses(&quiet);
+    if !quiet.is_empty() {
+        texts.push(format!("not shown: {quiet}"));
+    }
+    if probe.failed > 0 {
+        let reason = probe.failure.map(|reason| format!(": {reason}")).unwrap_or_default();
+        texts.push(format!("{} failed{reason}", grouped(probe.failed)));
+    }
+    let lost = losses(&lost);
+    if !lost.is_empty() {
+        texts.push(lost);
+    }
+    texts.join("; ")
+}
+
+/// True if an event was made, or would have been, and got lost.
+fn loses(reason: &str) -> bool {
+    let kept_quiet = [
+        "rateLimitProbe",
+        "rateLimitGlobal",
+        "conditionFalse",
+        "evaluationTimeout",
+        "evaluationErrorThrottled",
+        "paused",
+        "entryNotSeen",
+        "reentrant",
+    ];
+    !kept_quiet.contains(&reason)
 }
 
 /// What was dropped and why, in words; reasons that are the same to people are added up. Empty if nothing was.
@@ -763,7 +950,9 @@ fn words(reason: &str) -> &str {
         "conditionFalse" => "with a false condition",
         "evaluationTimeout" => "out of time",
         "evaluationErrorThrottled" => "with an error already shown",
-        "cpuBudget" => "while paused to save CPU",
+        "paused" => "while paused to save CPU",
+        "reentrant" => "inside our own work",
+        "internal" => "lost by a fault of ours",
         "entryNotSeen" => "whose entry was not seen",
         "queueFull" => "lost, the queue was full",
         "payloadTooLarge" => "lost, too large",
@@ -907,7 +1096,12 @@ mod tests {
             (r#"{"type":"string","isNull":true}"#, "null"),
             (r#"{"type":"undefined"}"#, "undefined"),
             (r#"{"type":"T","fields":{},"notCapturedReason":"fieldCount"}"#, "T(… more)"),
-            (r#"{"type":"tuple","elements":[{"type":"str","value":"'x'"}],"size":1}"#, "('x')"),
+            (r#"{"type":"tuple","elements":[{"type":"str","value":"'x'"}],"size":1}"#, "('x',)"),
+            (r#"{"type":"tuple","elements":[],"size":0}"#, "()"),
+            (
+                r#"{"type":"tuple","elements":[{"type":"int","value":"1"}],"size":9,"notCapturedReason":"collectionSize"}"#,
+                "(1, … 8 more)",
+            ),
             ("7", "…"),
             ("null", "…"),
         ];
@@ -945,12 +1139,57 @@ mod tests {
             (0..200).map(|n| (format!("name{n}"), json!({"type": "int", "value": "1"}))).collect();
         let text = shown(&Value::Object(locals).to_string(), 80);
         assert_eq!(text.lines().count(), MAX_LINES + 1);
-        assert!(text.ends_with("\n    … 160 more lines"), "{text}");
+        assert!(text.ends_with("\n    … 160 more names"), "{text}");
         let almost: serde_json::Map<String, Value> =
             (0..41).map(|n| (format!("name{n}"), json!({"type": "int", "value": "1"}))).collect();
         assert_eq!(shown(&Value::Object(almost).to_string(), 80).lines().count(), 41);
         let message = "line\n".repeat(50);
         assert!(event(&view(b"{}", &message), PLAIN).contains("  … 42 more lines\n"));
+    }
+
+    #[test]
+    fn a_big_variable_hides_neither_the_others_nor_what_was_returned() {
+        let row = |n: usize| {
+            json!({"type": "Row", "fields": {"id": {"type": "int", "value": n.to_string()},
+            "text": {"type": "str", "value": "y".repeat(60)}, "more": {"type": "str", "value": "z".repeat(60)}}})
+        };
+        let big = json!({"type": "Table", "fields": {"name": {"type": "str", "value": "'t'"},
+            "rows": {"type": "list", "elements": (0..50).map(row).collect::<Vec<_>>(), "size": 50}}});
+        let small = json!({"type": "int", "value": "7"});
+        let locals = json!({"@return": small, "z": {"type": "list", "elements": (0..9).map(row).collect::<Vec<_>>(), "size": 9}});
+        let json = json!({"debugger": {"snapshot": {"captures": {"return": {
+            "arguments": {"self": big, "n": small}, "locals": locals}}}}});
+        let text = event(&view(json.to_string().as_bytes(), ""), PLAIN);
+        let has = |line: &str| text.lines().any(|shown| shown.trim_end().starts_with(line));
+        assert!(
+            has("    self = Table") && has("    n = 7") && has("    @return = 7") && has("    z = list of 9"),
+            "{text}"
+        );
+        assert!(has("      name = 't'") && has("      rows = list of 50 …"), "{text}");
+        assert!(text.lines().count() <= MAX_LINES + 2, "{text}");
+        // Also where even one line each is too many.
+        let mut locals: serde_json::Map<String, Value> =
+            (0..200).map(|n| (format!("name{n}"), json!({"type": "int", "value": "1"}))).collect();
+        locals.insert("@exception".into(), json!({"type": "str", "value": "gone"}));
+        let text = shown(&Value::Object(locals).to_string(), 80);
+        assert!(text.contains("    @exception = gone") && text.ends_with("… 161 more names"), "{text}");
+    }
+
+    #[test]
+    fn ids_use_the_room_there_is_and_keep_what_tells_them_apart() {
+        let of = |probe, width| {
+            let text = event(&EventView { probe, ..view(b"{}", "") }, Look { width, ..PLAIN });
+            text.lines().next().unwrap().to_owned()
+        };
+        let (one, two) = ("tr/sub/package/module.py:1204#2", "tr/sub/package/module.py:1206#2");
+        assert!(of(one, 120).ends_with(&format!("  [{one}]")), "{}", of(one, 120));
+        for width in [40, 60] {
+            assert_ne!(of(one, width), of(two, width));
+            assert!(columns(&of(one, width)) <= width, "{}", of(one, width));
+        }
+        assert_eq!(middle("abcdefghijkl", 7), "ab…ijkl");
+        let status = StatusView { json: b"", probe: one, status: "ERROR", message: "m", time: 0 };
+        assert!(super::status(&status, Look { width: 40, ..PLAIN }).contains(one));
     }
 
     #[test]
@@ -993,28 +1232,32 @@ mod tests {
                 probe: "a",
                 site: "shop/orders.py:41",
                 hits: 1204,
+                missed: true,
                 emitted: 100,
                 dropped: vec![("rateLimitProbe", 1104), ("queueFull", 0), ("transport", 2), ("breakerOpen", 3)],
-                note: None,
+                ..ProbeSummary::default()
             },
             ProbeSummary {
-                probe: "b",
+                probe: "shop:f",
                 site: "shop:f",
                 note: Some("never reached; the nearest lines with code are 40 and 44"),
                 ..ProbeSummary::default()
             },
             ProbeSummary {
                 probe: "9c7d6a1e-0000-4000-8000-000000000001",
-                hits: 1,
+                hits: 5,
                 emitted: 1,
+                failed: 4,
+                failure: Some("No such variable: 'x'"),
                 ..ProbeSummary::default()
             },
         ];
         let expected = "\
-shop/orders.py:41  1,204 hits  100 events  1,104 over its rate, 5 not uploaded, the Agent cannot be reached
-shop:f                 0 hits    0 events
+a                                     shop/orders.py:41  ≥ 1,204 hits  100 events  not shown: 1,104 over its rate; 5 not uploaded, the Agent cannot be reached
+shop:f                                                         0 hits    0 events
   never reached; the nearest lines with code are 40 and 44
-9c7d6a1e…              1 hit     1 event\n";
+9c7d6a1e-0000-4000-8000-000000000001                           5 hits    1 event  4 failed: No such variable: 'x'
+≥: hits are not counted while a probe rests, over its rate or to save CPU\n";
         assert_eq!(summary(&probes, PLAIN), expected);
         assert_eq!(summary(&[], PLAIN), "");
     }

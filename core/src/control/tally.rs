@@ -1,0 +1,300 @@
+//! What the end says of each probe, summed over all processes of a run. After [`crate::session`], before
+//! [`super::terminal`]; on the walk of a hit going out, behind its end.
+//!
+//! Every process writes two lines into one file that all of them share: that it takes part, and, as it ends, its counts.
+//! The process that the user started reads them, adds its own, and says in one more line that it has: who ends later
+//! speaks for itself. Each line is one write at the end of the file, so lines never mix.
+
+use crate::emit::status::State;
+use crate::session::ProbeReport;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+
+use super::terminal::{self, Look, ProbeSummary};
+
+/// One probe, in one process or in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProbeCounts {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub site: String,
+    /// Counted hits.
+    pub hits: u64,
+    /// There may have been more hits.
+    pub missed: bool,
+    /// Hits whose condition was false.
+    pub rejected: u64,
+    /// Hits whose condition failed.
+    pub failed: u64,
+    /// Why the first of them did.
+    pub failure: Option<String>,
+    /// Events.
+    pub emitted: u64,
+    /// Hits and events dropped, by reason.
+    pub dropped: Vec<(String, u64)>,
+    /// It was placed.
+    pub placed: bool,
+    /// Why it never fired.
+    pub note: Option<String>,
+}
+
+/// All probes, in one process or in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// The probes, in the order they came.
+    pub probes: Vec<ProbeCounts>,
+    /// Events that got no further, by reason.
+    pub lost: Vec<(String, u64)>,
+}
+
+/// A line of the shared file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    /// A process takes part.
+    Begins(u32),
+    /// A process has ended with these counts.
+    Ended(u32, Counts),
+    /// The sum has been made of all lines above.
+    Summed,
+}
+
+/// What the shared file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// The counts of all processes that have ended.
+    pub counts: Counts,
+    /// Processes whose counts these are.
+    pub ended: usize,
+    /// Processes that take part, and have not said what they counted.
+    pub silent: usize,
+}
+
+impl ProbeCounts {
+    fn of(report: &ProbeReport) -> Self {
+        ProbeCounts {
+            id: report.id.clone(),
+            site: place(report),
+            hits: report.hits,
+            missed: !report.hits_exact,
+            rejected: report.rejected,
+            failed: report.failed,
+            failure: report.failure.clone(),
+            emitted: report.emitted,
+            dropped: report.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            placed: matches!(report.state, State::Installed | State::Emitting | State::Paused),
+            note: note(report),
+        }
+    }
+
+    fn add(&mut self, other: ProbeCounts) {
+        self.hits += other.hits;
+        self.missed |= other.missed;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+        self.emitted += other.emitted;
+        self.failure = self.failure.take().or(other.failure);
+        if self.site.is_empty() {
+            self.site = other.site;
+        }
+        // Where it was placed is known best why it never fired.
+        if other.placed && !self.placed {
+            self.placed = true;
+            self.note = other.note;
+        }
+        add_reasons(&mut self.dropped, other.dropped);
+    }
+
+    fn summary(&self) -> ProbeSummary<'_> {
+        let rejected = ("conditionFalse", self.rejected);
+        let dropped = self.dropped.iter().map(|(reason, count)| (reason.as_str(), *count));
+        ProbeSummary {
+            probe: &self.id,
+            site: &self.site,
+            hits: self.hits,
+            missed: self.missed,
+            emitted: self.emitted,
+            failed: self.failed,
+            failure: self.failure.as_deref(),
+            dropped: std::iter::once(rejected).chain(dropped).collect(),
+            note: self.note.as_deref().filter(|_| self.hits == 0),
+        }
+    }
+}
+
+fn add_reasons(sums: &mut Vec<(String, u64)>, more: Vec<(String, u64)>) {
+    for (reason, count) in more {
+        match sums.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((reason, count)),
+        }
+    }
+}
+
+impl Counts {
+    /// Those of this process: what its probes did, and the events that got no further, by reason.
+    pub fn of(reports: &[ProbeReport], lost: &[(&str, u64)]) -> Self {
+        let lost = lost.iter().filter(|(_, count)| *count > 0);
+        Counts {
+            probes: reports.iter().map(ProbeCounts::of).collect(),
+            lost: lost.map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+        }
+    }
+
+    /// True if a probe was hit.
+    pub fn fired(&self) -> bool {
+        self.probes.iter().any(|probe| probe.hits > 0)
+    }
+
+    /// Adds those of another process.
+    pub fn add(&mut self, other: Counts) {
+        for probe in other.probes {
+            match self.probes.iter_mut().find(|known| known.id == probe.id) {
+                Some(known) => known.add(probe),
+                None => self.probes.push(probe),
+            }
+        }
+        add_reasons(&mut self.lost, other.lost);
+    }
+
+    /// Shortens what is shown of paths.
+    pub fn shorten(&mut self, short: impl Fn(&str) -> String) {
+        for probe in &mut self.probes {
+            probe.site = short(&probe.site);
+            probe.note = probe.note.as_deref().map(&short);
+        }
+    }
+
+    /// The lines for people.
+    pub fn text(&self, look: Look) -> String {
+        let probes: Vec<ProbeSummary<'_>> = self.probes.iter().map(ProbeCounts::summary).collect();
+        let mut text = terminal::summary(&probes, look);
+        let lost: Vec<(&str, u64)> = self.lost.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        let lost = terminal::losses(&lost);
+        if !lost.is_empty() {
+            let _ = writeln!(text, "events: {lost}"); // into a String, which cannot fail
+        }
+        text
+    }
+}
+
+/// The line that says that a process takes part.
+pub fn begins(pid: u32) -> String {
+    line(&Entry::Begins(pid))
+}
+
+/// The line with the counts of a process at its end.
+pub fn ended(pid: u32, counts: Counts) -> String {
+    line(&Entry::Ended(pid, counts))
+}
+
+/// The line that says that everything above it is in the sum.
+pub fn summed() -> String {
+    line(&Entry::Summed)
+}
+
+fn line(entry: &Entry) -> String {
+    // Plain data: nothing in it can fail to be written.
+    let mut text = serde_json::to_string(entry).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Adds up a shared file, down to the first sum that was made of it. What is no line of ours is left out.
+pub fn sum(file: &str) -> Sum {
+    let mut sum = Sum::default();
+    let mut begun = 0;
+    for entry in file.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        match entry {
+            Entry::Begins(_) => begun += 1,
+            Entry::Ended(_, counts) => {
+                sum.ended += 1;
+                sum.counts.add(counts);
+            }
+            Entry::Summed => break,
+        }
+    }
+    sum.silent = usize::saturating_sub(begun, sum.ended);
+    sum
+}
+
+/// True if the sum was made before anything that this process wrote at its end: nobody will read that.
+pub fn is_late(file: &str, pid: u32) -> bool {
+    let entries = file.lines().filter_map(|line| serde_json::from_str(line).ok());
+    for entry in entries {
+        match entry {
+            Entry::Summed => return true,
+            Entry::Ended(who, _) if who == pid => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Why a probe never fired.
+fn note(report: &ProbeReport) -> Option<String> {
+    if report.hits > 0 {
+        return None;
+    }
+    match report.state {
+        State::Installed => {
+            let site = report.site.as_ref().map(ToString::to_string).unwrap_or_default();
+            let moved = report.reason.split_once(&format!("{site} (")).map(|(_, rest)| rest.trim_end_matches(')'));
+            Some(moved.map_or("never reached".to_owned(), |moved| format!("never reached; {moved}")))
+        }
+        _ => Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
+    }
+}
+
+/// Where a probe is, for people.
+fn place(report: &ProbeReport) -> String {
+    let Some(site) = &report.site else { return String::new() };
+    match site.lines.first() {
+        Some(line) => format!("{}:{line}", site.file),
+        None => format!("{}:{}", site.type_name, site.method),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(hits: u64, placed: bool, note: &str) -> Counts {
+        let note = Some(note.to_owned()).filter(|note| !note.is_empty());
+        let dropped = vec![("rateLimitProbe".to_owned(), hits)];
+        let probe = ProbeCounts { id: "p".into(), hits, placed, note, dropped, ..ProbeCounts::default() };
+        Counts { probes: vec![probe], lost: Vec::new() }
+    }
+
+    #[test]
+    fn processes_are_added_up_and_those_that_kept_quiet_are_counted() {
+        let file = [
+            begins(2),
+            begins(3),
+            begins(4),
+            ended(2, probe(5, true, "")),
+            "torn {".to_owned() + "\n",
+            ended(4, probe(1, true, "")),
+            summed(),
+            ended(3, probe(9, true, "")),
+        ]
+        .concat();
+        let sum = sum(&file);
+        assert_eq!((sum.ended, sum.silent), (2, 1));
+        let (p, all) = (&sum.counts.probes[0], sum.counts.probes.len());
+        assert_eq!((all, p.hits, &*p.dropped), (1, 6, &[("rateLimitProbe".to_owned(), 6)][..]));
+        assert!(is_late(&file, 3) && !is_late(&file, 4) && is_late("", 1));
+    }
+
+    #[test]
+    fn why_a_probe_never_fired_is_asked_where_it_was_placed() {
+        let mut counts = probe(0, false, "not found");
+        counts.add(probe(0, true, "never reached"));
+        assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  never reached\n");
+        counts.add(probe(1, true, ""));
+        assert!(!counts.text(Look::default()).contains("never"), "{}", counts.text(Look::default()));
+    }
+}
