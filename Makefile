@@ -52,7 +52,8 @@ test-random: | cargo
 
 lint: | cargo
 	cargo fmt --all --check
-	PYO3_PYTHON="$$(bindings-python/tools/pythons.sh newest)" cargo clippy --quiet --workspace --all-targets -- -D warnings
+	python="$$(bindings-python/tools/pythons.sh newest)" && \
+		PYO3_PYTHON="$$python" cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo run --quiet -p xtask -- check
 	$(environments) --tools newest
 	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration
