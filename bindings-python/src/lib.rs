@@ -32,6 +32,7 @@ mod shim;
 mod signal;
 mod sinks;
 mod statements;
+mod tally;
 mod testing;
 mod value;
 mod vectors;
@@ -67,6 +68,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
     module.add_function(wrap_pyfunction!(session::finish, module)?)?;
+    module.add_function(wrap_pyfunction!(session::tally, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;

@@ -35,6 +35,8 @@ static LINES: Lines = Lines;
 /// Behind a pointer, so that a forked child can have another one: the parent's lock may be held for ever there.
 static QUEUE: AtomicPtr<Mutex<Queue>> = AtomicPtr::new(ptr::null_mut());
 static ALOUD: AtomicBool = AtomicBool::new(false);
+/// There was no standard error as Python started: descriptor 2 may be any file of the program's.
+static MUTE: AtomicBool = AtomicBool::new(false);
 
 /// Takes the core's log lines from now on.
 pub fn begin() {
@@ -54,6 +56,11 @@ pub fn renew() {
 /// Says whether warnings go to standard error.
 pub fn speak(aloud: bool) {
     ALOUD.store(aloud, Ordering::Relaxed);
+}
+
+/// Says that there is no standard error.
+pub fn mute(mute: bool) {
+    MUTE.store(mute, Ordering::Relaxed);
 }
 
 /// Says who is told that lines wait.
@@ -105,6 +112,9 @@ fn say(text: &str) {
 
 /// Writes lines to standard error, without any lock.
 pub fn write(text: &str) {
+    if MUTE.load(Ordering::Relaxed) || text.is_empty() {
+        return;
+    }
     // SAFETY: only borrowed: it is never closed here. If the program has closed it, the write fails, and nothing else.
     let mut error = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
     // Who has no standard error wants no lines there.

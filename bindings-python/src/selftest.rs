@@ -178,6 +178,7 @@ pub fn note() -> Option<String> {
 pub fn run(py: Python<'_>, doubted: &[String]) -> Result<(), String> {
     let module = PyModule::from_code(py, OBJECTS, c_str!("<stroboscope>"), c_str!("stroboscope_selftest"));
     let objects = module.map_err(|error| format!("the self-test could not run: {error}"))?;
+    forget(py);
     let doubts = |name: &str| doubted.iter().any(|other| other == name);
     let unknown =
         |what: &str| format!("{what} of this interpreter are laid out in a way that this build does not know");
@@ -222,6 +223,12 @@ fn dictionaries(objects: &Bound<'_, PyModule>) -> Option<()> {
     let expected: Vec<i64> = (0..300).filter(|&number| number != 7).collect();
     (table.dict_len() == 299 && all(table) == expected && all(mixed) == [10, 20, 30, 40]).then_some(())?;
     (!mixed.has_text_keys()).then_some(())
+}
+
+/// Takes our module of test objects out of sight again; it lives as long as we hold it.
+fn forget(py: Python<'_>) {
+    // If it is not there, so much the better.
+    let _ = py.import("sys").and_then(|sys| sys.getattr("modules")?.del_item("stroboscope_selftest"));
 }
 
 /// Reads `name` of an instance by layout and compares.
@@ -285,6 +292,7 @@ type Seen = (Vec<Option<i64>>, Vec<(String, u32)>);
 
 fn frames(py: Python<'_>) -> Option<()> {
     let module = PyModule::from_code(py, FRAMES, c_str!("<stroboscope>"), c_str!("stroboscope_selftest")).ok()?;
+    forget(py);
     module.setattr("read", pyo3::wrap_pyfunction!(read_frame, &module).ok()?).ok()?;
     let (function, body): (Seen, Seen) = module.getattr("function").ok()?.call0().ok()?.extract().ok()?;
     let step = |(name, line): &(String, u32), expected: &str, at: u32| name == expected && *line == at;

@@ -4,10 +4,12 @@
 use crate::runtime::{self, PyRuntime};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
+use crate::tally::Tally;
 use crate::{exit, fork, hooks, identity, logging, names, selftest};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +19,8 @@ use stroboscope_core::config::Settings;
 use stroboscope_core::control::agent::{self, AgentSettings};
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
-use stroboscope_core::control::terminal::{self, Look, ProbeSummary};
+use stroboscope_core::control::tally::Counts;
+use stroboscope_core::control::terminal::Look;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::status::State;
 use stroboscope_core::fault;
@@ -78,10 +81,12 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
 }
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
-/// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant.
+/// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
+/// `tally` where that one adds up what the others counted. `mute`: Python started without standard error.
 #[pyfunction]
-#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false))]
+#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+#[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments, reason = "facts, given by name in one place")]
 pub fn start(
     py: Python<'_>,
     options: Vec<(String, String)>,
@@ -89,12 +94,15 @@ pub fn start(
     by: &str,
     first: bool,
     no_color: bool,
+    mute: bool,
+    tally: Option<(u32, i32, String)>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
     if !NOW.with(|now| matches!(now, Now::Idle | Now::Off)).unwrap_or(false) {
         return Err(PyRuntimeError::new_err("stroboscope is started already"));
     }
     logging::begin();
+    logging::mute(mute);
     let command = by == "command";
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(by != "program");
@@ -106,8 +114,13 @@ pub fn start(
         return Ok(lines);
     }
     lines.extend(selftest::remarks(py));
-    let place = Place { command, first, no_color, keep };
-    let wanted = Wanted::of(py, settings, place, &mut lines)?;
+    let place = Place { command, preload: by == "preload", first, no_color, keep, mute };
+    let mut wanted = Wanted::of(py, settings, place, &mut lines)?;
+    wanted.tally = match tally {
+        _ if !command => None,
+        _ if first => Tally::make(),
+        known => known.map(|(pid, descriptor, name)| Tally { pid, descriptor, name }),
+    };
     let probes = wanted.settings.probe_file.clone();
     let running = begin(py, wanted, None, PyRuntime::start, &mut lines)?;
     let session = Arc::clone(&running.session);
@@ -259,6 +272,8 @@ pub fn follow_fork(py: Python<'_>) {
     let probes = old.session.probes();
     let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
     wanted.place.first = false;
+    wanted.unwritten = Arc::default();
+    sinks::release();
     // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
     std::mem::forget(old);
     let mut lines = Vec::new();
@@ -281,7 +296,10 @@ pub fn follow_fork(py: Python<'_>) {
 #[pyo3(signature = (timeout = 2.0))]
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     let limit = limit(timeout)?;
-    end(py, limit, true).map(|ended| ended.is_none_or(|(delivered, _)| delivered))
+    let Some((delivered, ended)) = end(py, limit, true)? else { return Ok(true) };
+    // Who typed the command wants to know all the same.
+    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters));
+    Ok(delivered)
 }
 
 /// Stops; `None` if there was nothing to be stopped. `goes_on`: the process does not end with the session.
@@ -302,13 +320,20 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool,
     Ok(Some((delivered, Ended { session, wanted, counters })))
 }
 
-/// Ends under the command: whether anything fired here, and the lines that tell what each probe did.
+/// Ends as the program does, and says what each probe did.
 #[pyfunction]
-pub fn finish(py: Python<'_>) -> PyResult<(bool, Vec<String>)> {
-    let Some((_, ended)) = end(py, DELIVERY, false)? else { return Ok((false, Vec::new())) };
-    let reports = ended.session.status();
-    let fired = reports.iter().any(|report| report.hits > 0);
-    Ok((fired, sum_up(&reports, &ended.wanted, &ended.counters)))
+pub fn finish(py: Python<'_>) -> PyResult<()> {
+    if let Some((_, ended)) = end(py, DELIVERY, false)? {
+        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters));
+    }
+    Ok(())
+}
+
+/// Where this run adds up its counts: for processes that this one starts.
+#[pyfunction]
+pub fn tally(py: Python<'_>) -> PyResult<Option<(u32, i32, String)>> {
+    let tally = running(py, |running| running.wanted.tally.clone())?.flatten();
+    Ok(tally.map(|Tally { pid, descriptor, name }| (pid, descriptor, name)))
 }
 
 /// What is left of a session that has ended.
@@ -326,9 +351,88 @@ fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
         // at once.
         session.flush(DELIVERY);
     }
-    if wanted.place.command && wanted.place.first {
-        let lines = sum_up(&session.status(), wanted, counters);
-        logging::write(&lines.join("\n"));
+    farewell(session, wanted, counters);
+}
+
+/// Says what each probe did: the process that the user started for all of them, another one only if nobody else will. Needs
+/// no GIL.
+fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
+    let place = wanted.place;
+    if !place.command && !(place.preload && wanted.shows()) {
+        return;
+    }
+    let mut counts = counted(session, wanted, counters);
+    if place.first {
+        let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
+        counts.add(sum.counts);
+        let mut text = say(counts, wanted);
+        if sum.ended + sum.silent > 0 {
+            let silent = match sum.silent {
+                0 => String::new(),
+                more => format!("; {more} more still ran or were killed, and are not in it"),
+            };
+            let ended = sum.ended + 1;
+            let es = if ended == 1 { "" } else { "es" };
+            let _ = writeln!(text, "summed over {ended} process{es}{silent}"); // into a String, which cannot fail
+        }
+        logging::write(text.trim_end_matches('\n'));
+        return;
+    }
+    let fired = counts.fired();
+    if wanted.tally.as_ref().is_some_and(|tally| tally.hand_over(counts.clone())) || !fired {
+        return;
+    }
+    logging::write(format!("process {}:\n{}", std::process::id(), say(counts, wanted)).trim_end_matches('\n'));
+}
+
+fn say(mut counts: Counts, wanted: &Wanted) -> String {
+    counts.shorten(|text| wanted.short(text).into_owned());
+    counts.text(Look::default())
+}
+
+/// What this process counted.
+fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters) -> Counts {
+    let unwritten = wanted.settings.ndjson.as_ref().map(|path| format!("not written to {}", path.display()));
+    let mut lost: Vec<(&str, u64)> = counters.drops().into_iter().collect();
+    if let Some(unwritten) = &unwritten {
+        lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
+    }
+    Counts::of(&session.status(), &lost)
+}
+
+/// Before a traceback: what was caught before it is shown, then it stands in one piece.
+pub fn before_traceback(py: Python<'_>) {
+    const LIMIT: Duration = Duration::from_millis(200);
+    let pid = std::process::id();
+    let running = NOW.with(|now| match now {
+        Now::On(running) if running.pid == pid && running.wanted.shows() => Some(Arc::clone(&running.session)),
+        _ => None,
+    });
+    if let Some(session) = running.flatten() {
+        py.detach(|| session.flush(LIMIT));
+    }
+    sinks::hold(true);
+}
+
+/// After it.
+pub fn after_traceback() {
+    sinks::hold(false);
+}
+
+/// Before this process becomes another program, if it can: what was captured leaves it now or never.
+pub fn deliver_and_go_on(py: Python<'_>) {
+    let pid = std::process::id();
+    let running = NOW.with(|now| match now {
+        Now::On(running) if running.pid == pid => {
+            Some((Arc::clone(&running.session), running.wanted.clone(), Arc::clone(&running.counters)))
+        }
+        _ => None,
+    });
+    if let Some((session, wanted, counters)) = running.flatten() {
+        py.detach(|| {
+            session.flush(DELIVERY);
+            farewell(&session, &wanted, &counters);
+        });
     }
 }
 
@@ -348,7 +452,10 @@ pub fn deliver(py: Python<'_>) {
 }
 
 fn limit(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        let seconds = if seconds.is_nan() { "nan".to_owned() } else { seconds.to_string() };
+        PyValueError::new_err(format!("timeout must be a number of seconds, 0 or more and finite; got {seconds}"))
+    })
 }
 
 /// Puts a probe in force, given as the JSON text of a definition. Returns its id once it is known what becomes of it:
@@ -402,57 +509,6 @@ pub fn _test_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     runtime::describe(py)
 }
 
-/// The lines for the end of a run: one per probe, below it why it never fired, and what did not reach the Agent.
-fn sum_up(reports: &[ProbeReport], wanted: &Wanted, counters: &SenderCounters) -> Vec<String> {
-    let sites: Vec<String> = reports.iter().map(|report| wanted.short(&place(report)).into_owned()).collect();
-    let notes: Vec<Option<String>> = reports.iter().map(note).collect();
-    let probes: Vec<ProbeSummary<'_>> = reports
-        .iter()
-        .zip(&sites)
-        .zip(&notes)
-        .map(|((report, site), note)| ProbeSummary {
-            probe: &report.id,
-            site,
-            hits: report.hits,
-            emitted: report.emitted,
-            dropped: [("conditionFalse", report.rejected)].into_iter().chain(report.dropped.clone()).collect(),
-            note: note.as_deref(),
-        })
-        .collect();
-    let mut lines: Vec<String> =
-        terminal::summary(&probes, Look::default()).lines().map(|line| wanted.short(line).into_owned()).collect();
-    let lost: Vec<(&str, u64)> = counters.drops().into_iter().filter(|(_, count)| *count > 0).collect();
-    let lost = terminal::losses(&lost);
-    if !lost.is_empty() {
-        lines.push(format!("events: {lost}"));
-    }
-    lines
-}
-
-/// Why a probe never fired.
-fn note(report: &ProbeReport) -> Option<String> {
-    if report.hits > 0 {
-        return None;
-    }
-    match report.state {
-        State::Installed => {
-            let site = report.site.as_ref().map(ToString::to_string).unwrap_or_default();
-            let moved = report.reason.split_once(&format!("{site} (")).map(|(_, rest)| rest.trim_end_matches(')'));
-            Some(moved.map_or("never reached".to_owned(), |moved| format!("never reached; {moved}")))
-        }
-        _ => Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
-    }
-}
-
-/// Where a probe is, for people.
-fn place(report: &ProbeReport) -> String {
-    let Some(site) = &report.site else { return String::new() };
-    match site.lines.first() {
-        Some(line) => format!("{}:{line}", site.file),
-        None => format!("{}:{}", site.type_name, site.method),
-    }
-}
-
 fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("id", &report.id)?;
@@ -466,8 +522,10 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
         out.set_item("method", &site.method)?;
     }
     out.set_item("hits", report.hits)?;
+    out.set_item("hits_exact", report.hits_exact)?;
     out.set_item("rejected", report.rejected)?;
     out.set_item("failed", report.failed)?;
+    out.set_item("failure", &report.failure)?;
     out.set_item("emitted", report.emitted)?;
     let dropped = PyDict::new(py);
     for (reason, count) in &report.dropped {

@@ -1,10 +1,14 @@
 //! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
 //! forked child, which inherits none.
 
+use crate::tally::Tally;
 use pyo3::prelude::*;
 use std::borrow::Cow;
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 use stroboscope_core::config::{Settings, Show};
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
@@ -13,16 +17,20 @@ use stroboscope_core::control::{EventView, Sink, StatusView};
 
 /// Where and how the session was asked for.
 #[derive(Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with one another")]
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with one another")]
 pub struct Place {
     /// By the command: somebody looks at standard error.
     pub command: bool,
+    /// By the environment, without the command.
+    pub preload: bool,
     /// In the process that the command became; false below it.
     pub first: bool,
     /// The user wants no colours (`NO_COLOR`).
     pub no_color: bool,
     /// Events are kept in memory, for tests.
     pub keep: bool,
+    /// Python started without standard error.
+    pub mute: bool,
 }
 
 /// What was asked for: enough to begin again in a forked child.
@@ -32,6 +40,10 @@ pub struct Wanted {
     pub settings: Settings,
     /// Where and how.
     pub place: Place,
+    /// Where the processes of this run add up their counts.
+    pub tally: Option<Tally>,
+    /// Events that could not be written to the NDJSON file.
+    pub unwritten: Arc<AtomicU64>,
     utc_offset: Option<i32>,
     /// The working folder at the start, with a slash at its end: what lies in it is shown by its shorter name.
     folder: String,
@@ -55,14 +67,19 @@ impl Wanted {
                 Err(error) => remarks.push(format!("{}: {error}", path.display())),
             }
         }
-        Ok(Wanted { settings, place, utc_offset, folder })
+        Ok(Wanted { settings, place, tally: None, unwritten: Arc::default(), utc_offset, folder })
     }
 
     /// True if events are shown to people.
-    fn shows(&self) -> bool {
+    pub fn shows(&self) -> bool {
+        if self.place.mute {
+            return false;
+        }
         match self.settings.terminal {
             Show::Always => true,
             Show::Never => false,
+            // Somebody sits before the command, also where standard error is no terminal; not twice beside `--json -`.
+            Show::Auto if self.place.command => !self.settings.ndjson.as_deref().is_some_and(is_stdout),
             Show::Auto => !self.place.keep && std::io::stderr().is_terminal(),
         }
     }
@@ -93,9 +110,9 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         sinks.push(Box::new(memory.sink()));
     }
     match &wanted.settings.ndjson {
-        Some(path) if is_stdout(path) => sinks.push(Box::new(NdjsonSink::stdout())),
+        Some(path) if is_stdout(path) => sinks.push(counted(NdjsonSink::stdout(), wanted)),
         Some(path) => match NdjsonSink::file(path) {
-            Ok(sink) => sinks.push(Box::new(sink)),
+            Ok(sink) => sinks.push(counted(sink, wanted)),
             Err(error) => remarks.push(format!("events cannot be written to {}: {error}", path.display())),
         },
         None => {}
@@ -104,7 +121,80 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         let sink = TerminalSink::stderr(wanted.place.no_color, wanted.utc_offset);
         sinks.push(Box::new(Terminal { sink, wanted: wanted.clone() }));
     }
+    if !wanted.place.first
+        && let Some(tally) = &wanted.tally
+    {
+        sinks.push(Box::new(TakesPart(Some(tally.clone()))));
+    }
     sinks
+}
+
+fn counted(sink: NdjsonSink, wanted: &Wanted) -> Box<dyn Sink> {
+    Box::new(Counted { sink, lost: Arc::clone(&wanted.unwritten) })
+}
+
+/// JSON lines, whose losses are seen from outside.
+struct Counted {
+    sink: NdjsonSink,
+    lost: Arc<AtomicU64>,
+}
+
+impl Sink for Counted {
+    fn event(&mut self, event: &EventView<'_>) {
+        self.sink.event(event);
+    }
+    fn status(&mut self, status: &StatusView<'_>) {
+        self.sink.status(status);
+    }
+    fn flush(&mut self) {
+        self.sink.flush();
+        self.lost.store(self.sink.lost(), Ordering::Relaxed);
+    }
+    fn lost(&self) -> u64 {
+        self.sink.lost()
+    }
+}
+
+/// Says with the first event that this process takes part, so that it is missed if it is killed.
+struct TakesPart(Option<Tally>);
+
+impl Sink for TakesPart {
+    fn event(&mut self, _: &EventView<'_>) {
+        if let Some(tally) = self.0.take() {
+            tally.begins();
+        }
+    }
+    fn status(&mut self, _: &StatusView<'_>) {}
+    fn flush(&mut self) {}
+}
+
+/// Tracebacks that are being printed.
+static HELD: AtomicU32 = AtomicU32::new(0);
+
+/// A traceback is printed from now on, or is printed: our lines do not come in between.
+pub fn hold(begins: bool) {
+    if begins {
+        HELD.fetch_add(1, Ordering::AcqRel);
+    } else {
+        // Cannot go below zero: a forked child begins at zero and may end what its parent began.
+        let _ = HELD.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| held.checked_sub(1));
+    }
+}
+
+/// Nothing is printed any more: for a forked child.
+pub fn release() {
+    HELD.store(0, Ordering::Release);
+}
+
+/// Waits until tracebacks are printed, but not for long: code of the program may print them.
+fn wait_for_tracebacks() {
+    const STEP: Duration = Duration::from_millis(1);
+    for _ in 0..500 {
+        if HELD.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        std::thread::sleep(STEP);
+    }
 }
 
 /// The terminal, with short paths. Processes below the first one tell events only: what becomes of the probes is known.
@@ -115,10 +205,12 @@ struct Terminal {
 
 impl Sink for Terminal {
     fn event(&mut self, event: &EventView<'_>) {
+        wait_for_tracebacks();
         self.sink.event(&EventView { site: &self.wanted.short(event.site), ..*event });
     }
     fn status(&mut self, status: &StatusView<'_>) {
         if self.wanted.place.first {
+            wait_for_tracebacks();
             self.sink.status(&StatusView { message: &self.wanted.short(status.message), ..*status });
         }
     }

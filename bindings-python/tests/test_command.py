@@ -200,12 +200,19 @@ def test_an_uncaught_exception_keeps_its_traceback(shop: Path) -> None:
     assert "threw TypeError" in with_probe.stderr
 
 
-@pytest.mark.parametrize("flags", [["-W", "error"], ["-X", "dev"], ["-O"], ["-B", "-u"]])
+@pytest.mark.parametrize("flags", [["-W", "error"], ["-X", "dev"], ["-O"], ["-B", "-u"], ["-OO", "-Wignore"]])
 def test_options_of_this_python_are_the_programs(tmp_path: Path, flags: list[str]) -> None:
-    script = write(tmp_path, "flags.py", "import sys; print(sys.flags, sys.warnoptions, sys.argv)\n")
+    script = write(tmp_path, "flags.py", "import sys; print(sys.flags, sys.warnoptions, sys.argv, sys.orig_argv)\n")
     without = plain(tmp_path, sys.executable, *flags, script.name)
     command = [sys.executable, *flags, "-m", "stroboscope", "run", "--method", "nowhere:f", "--", script.name]
     assert plain(tmp_path, *command).stdout == without.stdout
+
+
+def test_options_of_the_environment_stay_there(tmp_path: Path) -> None:
+    script = write(tmp_path, "flags.py", "import sys; print(sys.flags, sys.orig_argv)\n")
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONOPTIMIZE": "1"}
+    without = plain(tmp_path, sys.executable, script.name, **environment)
+    assert strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **environment).stdout == without.stdout
 
 
 @pytest.mark.parametrize("command", [["-m", "pack"], ["-m", "pack.other", "x"], ["pack"], ["-c", "print(__name__)"]])
@@ -390,8 +397,10 @@ def test_children_are_watched_too_and_report_only_what_they_caught(shop: Path) -
     assert result.returncode == 0
     assert result.stdout == "[6]\n"
     assert result.stderr.count("child 6") == 1
-    sums = re.findall(rf"^{re.escape(at)} +\d+ hits? ", result.stderr, re.MULTILINE)
-    assert len(sums) == 2, "the parent says why nothing fired, the child what did; the idle child keeps quiet"
+    sums = re.findall(rf"^{re.escape(at)} +(\d+) hits? ", result.stderr, re.MULTILINE)
+    assert sums == ["1"], "one line for all processes"
+    assert "never reached" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "summed over 3 processes"
 
 
 def test_any_program_can_be_the_command(shop: Path) -> None:
@@ -498,3 +507,95 @@ def test_the_end_says_which_lines_have_code(shop: Path) -> None:
     result = strobe(shop.parent, "--at", "shop.py:900", "--", "shop.py", "cup")
     assert result.returncode == 0
     assert "no executable code at line 900" in result.stderr
+
+
+# What the end says.
+
+
+def test_hits_whose_condition_failed_are_told_with_the_first_reason(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--when", "nobody.x > 1", "--log", "x", "--", "shop.py", *["cup"] * 5)
+    last = result.stderr.splitlines()[-1]
+    assert last == f"{at}  5 hits  1 event  5 failed: No such variable: 'nobody'"
+
+
+def test_hits_that_were_not_counted_are_not_passed_over(shop: Path) -> None:
+    write(shop.parent, "many.py", "import shop\nfor n in range(20000):\n    shop.price('cup', n)\n")
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--", "many.py")
+    line, legend = result.stderr.splitlines()[-2:]
+    assert re.match(rf"{re.escape(at)}  ≥ [\d,]+ hits  \d+ events?  not shown: [\d,]+ over its rate$", line)
+    assert legend.startswith("≥: hits are not counted while a probe rests")
+
+
+def test_two_probes_on_one_line_are_told_apart(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    options = ["--at", at, "--log", "a", "--at", at, "--log", "b", "--method", "shop:price"]
+    result = strobe(shop.parent, *options, "--", "shop.py", "cup")
+    one, two, method = result.stderr.splitlines()[-3:]
+    assert re.match(rf"{at}   +1 hit ", one)
+    assert re.match(rf"{at}#2 +{at} +1 hit ", two)
+    assert re.match(r"shop:price +__main__:price +1 hit ", method)
+
+
+def test_what_is_installed_is_told_before_what_it_caught(tmp_path: Path) -> None:
+    write(tmp_path, "brief.py", "x = 41\nx += 1\n")
+    text = strobe(tmp_path, "--at", "brief.py:2", "--log", "it is {x}", "--", "brief.py").stderr
+    assert text.index("is installed") < text.index("it is 41")
+
+
+def test_a_program_that_stops_us_does_not_silence_the_end(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    write(shop.parent, "stops.py", "import shop, stroboscope\nshop.price('cup', 2)\nstroboscope.stop()\n")
+    result = strobe(shop.parent, "--at", at, "--log", "x", "--", "stops.py")
+    assert result.stderr.splitlines()[-1] == f"{at}  1 hit   1 event"
+
+
+def test_events_that_could_not_be_written_are_counted(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--log", "x", "--json", "/dev/full", "--", "shop.py", "cup", "pot")
+    assert (result.returncode, result.stdout) == (0, "[6, 6]\n")
+    assert result.stderr.splitlines()[-1] == "events: 2 not written to /dev/full"
+
+
+def test_an_unusable_setting_of_the_display_is_told_and_not_used(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    result = strobe(shop.parent, "--at", at, "--log", "it is {amount}", "--", "shop.py", "cup", STROBE_TERMINAL="maybe")
+    assert "it is 6" in result.stderr
+    assert "STROBE_TERMINAL" in result.stderr
+    silent = strobe(shop.parent, "--at", at, "--log", "it is {amount}", "--", "shop.py", "cup", STROBE_TERMINAL="never")
+    assert "it is 6" not in silent.stderr
+
+
+def test_the_preload_sums_up_if_it_shows_events(shop: Path) -> None:
+    probe = {"id": "p", "type": "LOG_PROBE", "where": {"typeName": "shop", "methodName": "price"}, "template": "seen"}
+    (shop.parent / "probes.json").write_text(json.dumps([probe]))
+    environment = {"PYTHONPATH": preload, "STROBE_ENABLED": "true", "STROBE_TERMINAL": "always"}
+    environment["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"] = "probes.json"
+    result = plain(shop.parent, sys.executable, "shop.py", "cup", **environment)
+    assert result.stderr.splitlines()[-1] == "p  __main__:price  1 hit   1 event"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- 0<&-"])
+def test_without_standard_error_the_program_runs_and_nobody_writes_into_its_files(shop: Path, closed: str) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    write(
+        shop.parent,
+        "writes.py",
+        """
+        import os, shop
+        file = os.open("data", os.O_CREAT | os.O_WRONLY)
+        for n in range(3):
+            shop.price("cup", n)
+        os.write(file, b"mine")
+        """,
+    )
+    run = f"{sys.executable} -m stroboscope run --at {at} --log x -- writes.py {closed}"
+    result = plain(shop.parent, "sh", "-c", run)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert (shop.parent / "data").read_bytes() == b"mine"
+
+
+def test_help_names_each_command_once(tmp_path: Path) -> None:
+    text = plain(tmp_path, sys.executable, "-m", "stroboscope", "--help").stdout
+    assert len([line for line in text.splitlines() if line.split()[:1] == ["run"]]) == 1

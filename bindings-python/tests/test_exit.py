@@ -65,7 +65,7 @@ def test_it_ends_as_without_us(tmp_path: Path, name: str) -> None:
     assert result.stdout == without.stdout
     assert contains_lines(result.stderr, without.stderr)
     assert time.monotonic() - started < 8.0
-    if name not in ("execed", "no standard error"):
+    if name != "no standard error":
         assert "y is 2" in result.stderr
 
 
@@ -156,3 +156,52 @@ def test_the_program_may_stop_and_start_again(tmp_path: Path) -> None:
     assert "has 9" not in result.stderr
     caught, threads = result.stdout.split()
     assert (int(caught, 16) & (1 << 14 | 1), threads) == (0, "1")
+
+
+@pytest.mark.parametrize("call", ["execv({0}, [{0}, 'ends.py', 'x'])", "execve({0}, [{0}, 'ends.py', 'x'], os.environ)"])
+def test_a_program_that_becomes_another_delivers_first_and_the_other_is_watched_too(tmp_path: Path, call: str) -> None:
+    end = f"if len(sys.argv) == 1: sys.stdout.flush(); os.{call.format('sys.executable')}"
+    program(tmp_path, end)
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", "ends.py")
+    assert result.returncode == 0
+    assert result.stderr.count("y is 2") == 2
+    assert result.stderr.splitlines().count("ends.py:5  1 hit   1 event") == 2
+    assert result.stderr.count("is installed") == 2
+
+
+def test_a_program_that_cannot_become_another_goes_on(tmp_path: Path) -> None:
+    end = """
+try:
+    os.execvp("no-such-program", ["x"])
+except FileNotFoundError:
+    work(2)
+"""
+    program(tmp_path, end)
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", "ends.py")
+    assert result.stderr.splitlines()[-1] == "ends.py:5  2 hits  2 events"
+    assert result.stderr.count("hit") == 1
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_traceback_stays_in_one_piece_and_comes_after_what_was_caught(tmp_path: Path, where: str) -> None:
+    text = """
+        import sys, threading
+
+        def fail(n):
+            if n:
+                fail(n - 1)
+            raise ValueError("boom")
+
+        hook = sys.excepthook
+        assert sys.excepthook is sys.__excepthook__
+    """
+    script = write(tmp_path, "fails.py", text)
+    end = "fail(30)\n" if where == "main" else "t = threading.Thread(target=fail, args=(30,))\nt.start()\nt.join()\n"
+    script.write_text(script.read_text() + end)
+    without = plain(tmp_path, sys.executable, script.name)
+    result = strobe(tmp_path, "--at", "fails.py:5", "--rate", "all", "--log", "at {n}.", "--", script.name)
+    assert without.stderr.startswith("Traceback" if where == "main" else "Exception in thread")
+    assert without.stderr in result.stderr
+    before, _, after = result.stderr.partition(without.stderr)
+    assert [n for n in range(1, 31) if f"at {n}." not in before] == []
+    assert "at " not in after

@@ -401,3 +401,45 @@ def test_a_fork_warns_of_threads_only_if_the_program_has_some(tmp_path: Path, th
     assert (result.returncode, result.stdout) == (without.returncode, without.stdout) == (0, "True\n" * 3)
     assert result.stderr.count("multi-threaded") == without.stderr.count("multi-threaded")
     assert result.stderr.count("seen") == without.stderr.count("seen")
+
+
+@pytest.mark.parametrize("end", ["", "os._exit(0)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 9)"])
+def test_the_end_is_one_line_for_all_processes(tmp_path: Path, end: str) -> None:
+    program(
+        tmp_path,
+        f"""
+        work("parent")
+        for n in range(3):
+            if os.fork() == 0:
+                work(n)
+                time.sleep(0.3)
+                {end or "pass"}
+                break
+        else:
+            for n in range(3):
+                os.wait()
+        """,
+    )
+    _, result = watched(tmp_path)
+    *_, line, processes = result.stderr.splitlines()
+    if "9" in end:
+        assert line == "forks.py:4  1 hit   1 event"
+        assert processes == "summed over 1 process; 3 more still ran or were killed, and are not in it"
+        return
+    assert line == "forks.py:4  4 hits  4 events"
+    assert processes == "summed over 4 processes"
+    assert result.stderr.count("hit") == 1
+
+
+def test_workers_of_a_pool_are_in_the_sum(tmp_path: Path) -> None:
+    program(
+        tmp_path,
+        """
+        if __name__ == "__main__":
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                pool.map(work, range(6))
+        """,
+    )
+    _, result = watched(tmp_path)
+    *_, line, processes = result.stderr.splitlines()
+    assert (line, processes) == ("forks.py:4  6 hits  6 events", "summed over 3 processes")

@@ -59,8 +59,10 @@ def test_a_status_says_all(tmp_path: Path) -> None:
         "type": "__main__",
         "method": "work",
         "hits": 4,
+        "hits_exact": True,
         "rejected": 2,
         "failed": 0,
+        "failure": None,
         "emitted": 2,
         "dropped": {},
         "disarmed": False,
@@ -385,3 +387,59 @@ def test_the_package_imports_little(tmp_path: Path) -> None:
     text = "import sys; before = set(sys.modules); import stroboscope; print(*sorted(set(sys.modules) - before))"
     loaded = plain(tmp_path, sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {text}").stdout
     assert not {"typing", "json", "logging", "warnings", "re"} & set(loaded.split()), loaded
+
+
+def test_a_wait_without_sense_is_refused_in_words(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson")
+        found = []
+        for wait in (stroboscope.flush, stroboscope.stop):
+            for seconds in (float("nan"), float("inf"), -1):
+                try:
+                    wait(seconds)
+                except ValueError as error:
+                    found.append(str(error))
+        print(json.dumps([found, "stroboscope_selftest" in sys.modules]))
+        """,
+    )
+    text = "timeout must be a number of seconds, 0 or more and finite; got "
+    assert found == [[text + seconds for seconds in ("nan", "inf", "-1")] * 2, False]
+
+
+@pytest.mark.parametrize("kind", ["method", "line"])
+def test_a_paused_probe_is_off_at_the_interpreter_and_comes_back(tmp_path: Path, kind: str) -> None:
+    """No event is asked of CPython for its code while it rests, so that a call costs what it costs without a probe."""
+    lines = '{"sourceFile": "asks.py", "lines": ["4"]}'
+    found = answer(
+        tmp_path,
+        f"""
+        where = where if {kind!r} == "method" else {lines}
+        stroboscope.start(ndjson="out.ndjson", cpu_budget=0.1)
+        stroboscope.add_probe({{**probe, "where": where, "when": {{"dsl": "x == 'never'"}}}})
+        tools = [tool for tool in range(6) if sys.monitoring.get_tool(tool) == "stroboscope"]
+        def events():
+            return [sys.monitoring.get_local_events(tool, work.__code__) for tool in tools]
+        before, until = any(events()), time.monotonic() + 20
+        while stroboscope.status()[0]["state"] != "paused" and time.monotonic() < until:
+            for _ in range(20000):
+                work(1)
+        while any(events()) and time.monotonic() < until:
+            time.sleep(0.001)
+        hits = stroboscope.status()[0]["hits"]
+        for _ in range(10000):
+            work(1)
+        (status,) = stroboscope.status()
+        resting = [before, any(events()), status["hits"] - hits, status["hits_exact"], status["reason"]]
+        until = time.monotonic() + 30
+        while not any(events()) and time.monotonic() < until:
+            time.sleep(0.05)
+        hits = stroboscope.status()[0]["hits"]
+        work(1)
+        print(json.dumps([*resting, stroboscope.status()[0]["hits"] - hits]))
+        """,
+    )
+    reason = found.pop(4)
+    assert found == [True, False, 0, False, 1]
+    assert reason.startswith("paused for 10 s: it used "), reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 
 from stroboscope import _native
 from stroboscope._native import __version__
@@ -24,17 +25,26 @@ _by_preload = False  # the session was there before the program asked for it
 def start(**settings: Unpack[Settings]) -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
-    Returns remarks: settings and probe files that could not be used, or why nothing is started. The same lines go to
-    the logger `stroboscope`.
+    Returns remarks: settings and probe files that could not be used, or that the session is off in this process, or that
+    the command or the environment has started one already. The same lines go to the logger `stroboscope`.
+
+    Raises RuntimeError if the program has started it already, or if other tools hold all ids of `sys.monitoring`.
     """
     if _by_preload:
         return ["started already, by the command or the environment; the settings given here are not used"]
     return _start(settings, "program")
 
 
-def _start(settings: Mapping[str, Any], by: Literal["program", "preload", "command"], first: bool = True) -> list[str]:
+def _start(
+    settings: Mapping[str, Any],
+    by: Literal["program", "preload", "command"],
+    first: bool = True,
+    tally: tuple[int, int, str] | None = None,
+) -> list[str]:
     options = [(name, _text(value)) for name, value in settings.items() if value is not None]
-    remarks = _native.start(options, by=by, first=first, no_color=bool(os.environ.get("NO_COLOR")))
+    colors = not os.environ.get("NO_COLOR")
+    mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
+    remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally)
     if by == "program":
         # Threads of ours end before the interpreter does.
         atexit.register(stop)

@@ -1,7 +1,7 @@
 """What the preload does inside the program: starts the session, ends it when the program ends. Before both walks.
 
 Before: `_preload/sitecustomize.py`. After: `start()`, `add_probe()`, and the native end. What the command was told
-arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}`, marshalled, in hexadecimal digits; importing `json` would
+arrives in STROBE_RUN: `{"settings": {…}, "probes": […], "tally": […]}`, marshalled, in hexadecimal digits; importing `json` would
 take longer than everything else here. STROBE_RUN_FIRST is there for the first Python only. Both are internal:
 `_run.py` writes them.
 """
@@ -9,6 +9,7 @@ take longer than everything else here. STROBE_RUN_FIRST is there for the first P
 import atexit
 import marshal
 import os
+import sys
 
 import stroboscope
 from stroboscope import _native
@@ -22,11 +23,18 @@ def begin() -> None:
     if not told:
         stroboscope._start({}, "preload")
         # Registered before anything of the program, hence called after it: its own exit handlers can be probed.
-        atexit.register(_end, False, None)
+        atexit.register(_end)
         return
     run = marshal.loads(bytes.fromhex(told))
-    stroboscope._start(run["settings"], "command", first)
-    atexit.register(_end, True, os.getpid() if first else None)
+    tally = run.get("tally")
+    # A first process that has become another program by `os.execv` still is the first.
+    first = first or (tally is not None and tally[0] == os.getpid())
+    stroboscope._start(run["settings"], "command", first, tally)
+    atexit.register(_end)
+    if first:
+        # Processes below this one add what they count to what it counts.
+        run["tally"] = _native.tally()
+        os.environ["STROBE_RUN"] = marshal.dumps(run, 2).hex()
     for definition in run["probes"]:
         stroboscope.add_probe(definition)
 
@@ -38,18 +46,18 @@ def say(text: str) -> None:
 
 def _write(text: str) -> None:
     """Writes past `sys.stderr`: text left in its buffer, with descriptor 2 closed, would change the exit code."""
+    if sys.__stderr__ is None:
+        return  # there was none at the start: descriptor 2 may be a file of the program's
     try:
         os.write(2, text.encode("utf-8", "backslashreplace"))
     except OSError:
         return  # the program wants no standard error
 
 
-def _end(by_command: bool, first_pid: int | None) -> None:
-    """Delivers what is still on its way; under the command, says what each probe did."""
+def _end() -> None:
+    """Delivers what is still on its way, and says what each probe did."""
     try:
-        fired, lines = _native.finish()
-        if by_command and (fired or os.getpid() == first_pid):
-            _write("".join(f"{line}\n" for line in lines))
+        _native.finish()
     except KeyboardInterrupt:
         return
     except Exception as error:

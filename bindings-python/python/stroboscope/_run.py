@@ -10,7 +10,6 @@ import marshal
 import math
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -87,9 +86,6 @@ def main(arguments: Sequence[str]) -> int:
         _fail("no command: write it after --, as in: python -m stroboscope run --at shop.py:12 -- shop.py")
     program = _program(command)
     settings: dict[str, Any] = {}
-    if "STROBE_TERMINAL" not in os.environ:
-        # Under the command events are shown also where standard error is no terminal; not twice beside `--json -`.
-        settings["terminal"] = "never" if options.json == "-" else "always"
     if probe_file:
         settings["probe_file"] = probe_file
     if options.json:
@@ -109,9 +105,10 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m stroboscope", description="Asks a running program a question without stopping it.")
-    run = parser.add_subparsers(required=True, metavar="run", title="commands").add_parser(
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    run = commands.add_parser(
         "run",
-        help="run a program with probes in it and show what they catch",
+        help="run a program with probes in it and show what they catch; `run --help` says more",
         usage=_synopsis,
         epilog=_help_end,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -210,8 +207,7 @@ def _program(command: list[str]) -> tuple[str, list[str]]:
     name = command[0]
     if name in ("-m", "-c", "-") or name.endswith(_python_suffixes) or _is_folder_program(name) or _is_our_script(name):
         _refuse_deaf(_own_flags())
-        own = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        return sys.executable, [sys.executable, *own, *command]
+        return sys.executable, [sys.executable, *_typed_flags(), *command]
     if name.startswith("-"):
         _fail(f"{name} is not a command; after -- comes a script, -m MODULE, -c CODE, or a program")
     found = shutil.which(name)
@@ -247,6 +243,22 @@ def _own_flags() -> list[str]:
     return [flag for flag, is_set in flags.items() if is_set]
 
 
+def _typed_flags() -> list[str]:
+    """The options that were typed for this Python, as in `python -O -m stroboscope`. Those of the environment stay there."""
+    flags: list[str] = []
+    rest = iter(sys.orig_argv[1:])
+    for word in rest:
+        if word == "-m" or not word.startswith("-"):
+            return flags
+        flags.append(word)
+        if word in ("-W", "-X", "--check-hash-based-pycs"):
+            flags.append(next(rest, ""))
+        elif not word.startswith(("-W", "-X", "--")) and word.endswith("m"):  # `-Om stroboscope`
+            flags[-1] = word.removesuffix("m")
+            return flags
+    return flags
+
+
 def _refuse_deaf(flags: list[str]) -> None:
     """A Python that ignores its environment or skips `site` cannot be reached through PYTHONPATH."""
     rest = iter(flags)
@@ -276,8 +288,9 @@ def _environment(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _become(program: str, command: list[str], environment: dict[str, str]) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     try:
         os.execve(program, command, environment)
     except OSError as error:
@@ -285,5 +298,6 @@ def _become(program: str, command: list[str], environment: dict[str, str]) -> No
 
 
 def _fail(message: str, code: int = _bad_arguments) -> NoReturn:
-    sys.stderr.write(f"stroboscope: {message}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"stroboscope: {message}\n")
     sys.exit(code)

@@ -15,8 +15,10 @@ class ProbeStatus(TypedDict):
     type: NotRequired[str]
     method: NotRequired[str]
     hits: int
+    hits_exact: bool
     rejected: int
     failed: int
+    failure: str | None
     emitted: int
     dropped: dict[str, int]
     nanoseconds_per_hit: int | None

@@ -1,0 +1,76 @@
+//! The file in which the processes of one run add up what they counted: memory without a name in any folder, made by the
+//! process that the user started and reached by the others through `/proc`. It goes with the last process. What is
+//! written there is the core's ([`stroboscope_core::control::tally`]). At the end of both walks.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use stroboscope_core::control::tally::{self, Counts, Sum};
+
+/// Where the file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The process that made it, …
+    pub pid: u32,
+    /// … its descriptor there, …
+    pub descriptor: RawFd,
+    /// … and its name, which nothing else has: a program may close descriptors and use their numbers for its own.
+    pub name: String,
+}
+
+impl Tally {
+    /// Makes the file. `None` where the system does not; then each process speaks for itself.
+    pub fn make() -> Option<Self> {
+        let pid = std::process::id();
+        // The standard library seeds its hashers from the system's generator.
+        let name = format!("stroboscope-{:016x}", RandomState::new().build_hasher().finish());
+        let text = CString::new(name.as_str()).ok()?;
+        // SAFETY: a C string that lives for the call. The descriptor is ours, and is kept open until the process ends.
+        let descriptor = unsafe { libc::memfd_create(text.as_ptr(), libc::MFD_CLOEXEC) };
+        (descriptor >= 0).then_some(Tally { pid, descriptor, name })
+    }
+
+    /// Forked children have it open themselves, others see it in the process that made it.
+    fn open(&self) -> Option<File> {
+        let own = PathBuf::from(format!("/proc/self/fd/{}", self.descriptor));
+        let path = [own, PathBuf::from(format!("/proc/{}/fd/{}", self.pid, self.descriptor))];
+        let expected = format!("/memfd:{} (deleted)", self.name);
+        let path = path.into_iter().find(|path| path.read_link().is_ok_and(|link| link.as_os_str() == &*expected))?;
+        OpenOptions::new().read(true).append(true).open(path).ok()
+    }
+
+    fn append(&self, line: &str) -> Option<File> {
+        let mut file = self.open()?;
+        file.write_all(line.as_bytes()).ok()?;
+        Some(file)
+    }
+
+    /// Says that this process takes part.
+    pub fn begins(&self) {
+        // If nobody can be told, the end says so.
+        let _ = self.append(&tally::begins(std::process::id()));
+    }
+
+    /// Hands counts over. False if nobody will read them.
+    pub fn hand_over(&self, counts: Counts) -> bool {
+        let pid = std::process::id();
+        let text = self.append(&tally::ended(pid, counts)).and_then(|file| read(file).ok());
+        text.is_some_and(|text| !tally::is_late(&text, pid))
+    }
+
+    /// What the other processes counted.
+    pub fn sum(&self) -> Sum {
+        let text = self.append(&tally::summed()).and_then(|file| read(file).ok());
+        text.map(|text| tally::sum(&text)).unwrap_or_default()
+    }
+}
+
+fn read(mut file: File) -> std::io::Result<String> {
+    file.rewind()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
