@@ -70,7 +70,10 @@ impl Way {
         if !definition.is_null() && !original.is_null() {
             // SAFETY: static data of the interpreter, which only changes under the GIL; every member of the union is a
             // pointer to a function, and this one was taken from it.
-            unsafe { (*definition).ml_meth = PyMethodDefPointer { Void: original.cast() } };
+            unsafe {
+                let original = std::mem::transmute::<*mut (), Fast>(original);
+                (*definition).ml_meth = PyMethodDefPointer { PyCFunctionFast: original };
+            }
         }
     }
 

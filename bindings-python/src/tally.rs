@@ -10,6 +10,9 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use stroboscope_core::control::tally::{self, Counts, Sum};
 
+/// The lowest number of its descriptor.
+const HIGH: RawFd = 240;
+
 /// Where the file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
@@ -28,8 +31,16 @@ impl Tally {
         // The standard library seeds its hashers from the system's generator.
         let name = format!("stroboscope-{:016x}", RandomState::new().build_hasher().finish());
         let text = CString::new(name.as_str()).ok()?;
-        // SAFETY: a C string that lives for the call. The descriptor is ours, and is kept open until the process ends.
-        let descriptor = unsafe { libc::memfd_create(text.as_ptr(), libc::MFD_CLOEXEC) };
+        // SAFETY: a C string that lives for the call; the descriptor is ours, and is kept open until the process ends.
+        let low = unsafe { libc::memfd_create(text.as_ptr(), libc::MFD_CLOEXEC) };
+        if low < 0 {
+            return None;
+        }
+        // The low numbers are the program's: its first file gets the number that it gets without us.
+        // SAFETY: a descriptor of ours; the new one is ours as well.
+        let descriptor = unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, HIGH) };
+        // SAFETY: ours, and used by nobody else.
+        unsafe { libc::close(low) };
         (descriptor >= 0).then_some(Tally { pid, descriptor, name })
     }
 

@@ -535,7 +535,7 @@ def test_two_probes_on_one_line_are_told_apart(shop: Path) -> None:
     one, two, method = result.stderr.splitlines()[-3:]
     assert re.match(rf"{at}   +1 hit ", one)
     assert re.match(rf"{at}#2 +{at} +1 hit ", two)
-    assert re.match(r"shop:price +__main__:price +1 hit ", method)
+    assert re.match(r"shop:price +1 hit ", method)
 
 
 def test_what_is_installed_is_told_before_what_it_caught(tmp_path: Path) -> None:
@@ -573,7 +573,7 @@ def test_the_preload_sums_up_if_it_shows_events(shop: Path) -> None:
     environment = {"PYTHONPATH": preload, "STROBE_ENABLED": "true", "STROBE_TERMINAL": "always"}
     environment["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"] = "probes.json"
     result = plain(shop.parent, sys.executable, "shop.py", "cup", **environment)
-    assert result.stderr.splitlines()[-1] == "p  __main__:price  1 hit   1 event"
+    assert result.stderr.splitlines()[-1] == "p  shop:price  1 hit   1 event"
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>&- 0<&-"])
