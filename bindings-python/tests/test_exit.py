@@ -158,7 +158,9 @@ def test_the_program_may_stop_and_start_again(tmp_path: Path) -> None:
     assert (int(caught, 16) & (1 << 14 | 1), threads) == (0, "1")
 
 
-@pytest.mark.parametrize("call", ["execv({0}, [{0}, 'ends.py', 'x'])", "execve({0}, [{0}, 'ends.py', 'x'], os.environ)"])
+@pytest.mark.parametrize(
+    "call", ["execv({0}, [{0}, 'ends.py', 'x'])", "execve({0}, [{0}, 'ends.py', 'x'], os.environ)"]
+)
 def test_a_program_that_becomes_another_delivers_first_and_the_other_is_watched_too(tmp_path: Path, call: str) -> None:
     end = f"if len(sys.argv) == 1: sys.stdout.flush(); os.{call.format('sys.executable')}"
     program(tmp_path, end)

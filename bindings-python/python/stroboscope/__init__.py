@@ -25,7 +25,7 @@ _by_preload = False  # the session was there before the program asked for it
 def start(**settings: Unpack[Settings]) -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
-    Returns remarks: settings and probe files that could not be used, or that the session is off in this process, or that
+    Returns remarks: settings and probe files that could not be used, that the session is off in this process, or that
     the command or the environment has started one already. The same lines go to the logger `stroboscope`.
 
     Raises RuntimeError if the program has started it already, or if other tools hold all ids of `sys.monitoring`.

@@ -244,7 +244,7 @@ def _own_flags() -> list[str]:
 
 
 def _typed_flags() -> list[str]:
-    """The options that were typed for this Python, as in `python -O -m stroboscope`. Those of the environment stay there."""
+    """The options typed for this Python, as in `python -O -m stroboscope`. Those of the environment stay there."""
     flags: list[str] = []
     rest = iter(sys.orig_argv[1:])
     for word in rest:
