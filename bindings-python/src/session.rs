@@ -392,7 +392,9 @@ fn say(mut counts: Counts, wanted: &Wanted) -> String {
 
 /// What this process counted.
 fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters) -> Counts {
-    let unwritten = wanted.settings.ndjson.as_ref().map(|path| format!("not written to {}", path.display()));
+    let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
+    let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
+    let unwritten = path.map(|path| format!("not written to {path}"));
     let mut lost: Vec<(&str, u64)> = counters.drops().into_iter().collect();
     if let Some(unwritten) = &unwritten {
         lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));

@@ -1,7 +1,7 @@
 """What the preload does inside the program: starts the session, ends it when the program ends. Before both walks.
 
 Before: `_preload/sitecustomize.py`. After: `start()`, `add_probe()`, and the native end. What the command was told
-arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}` and, below the first process, `"tally"`, where counts are added
+arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}` and below the first process `"tally"`, where counts are added
 up; marshalled, in hexadecimal digits, since importing `json` would take longer than everything else here.
 STROBE_RUN_FIRST is there for the first Python only. Both are internal: `_run.py` writes them.
 """

@@ -8,6 +8,7 @@
 use crate::emit::status::State;
 use crate::session::ProbeReport;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::terminal::{self, Look, ProbeSummary};
@@ -206,18 +207,21 @@ fn line(entry: &Entry) -> String {
 /// Adds up a shared file, down to the first sum that was made of it. What is no line of ours is left out.
 pub fn sum(file: &str) -> Sum {
     let mut sum = Sum::default();
-    let mut begun = 0;
+    let mut silent = BTreeSet::new();
     for entry in file.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match entry {
-            Entry::Begins(_) => begun += 1,
-            Entry::Ended(_, counts) => {
+            Entry::Begins(pid) => {
+                silent.insert(pid);
+            }
+            Entry::Ended(pid, counts) => {
+                silent.remove(&pid);
                 sum.ended += 1;
                 sum.counts.add(counts);
             }
             Entry::Summed => break,
         }
     }
-    sum.silent = usize::saturating_sub(begun, sum.ended);
+    sum.silent = silent.len();
     sum
 }
 
@@ -275,6 +279,7 @@ mod tests {
             begins(2),
             begins(3),
             begins(4),
+            ended(5, probe(0, true, "never reached")),
             ended(2, probe(5, true, "")),
             "torn {".to_owned() + "\n",
             ended(4, probe(1, true, "")),
@@ -283,7 +288,7 @@ mod tests {
         ]
         .concat();
         let sum = sum(&file);
-        assert_eq!((sum.ended, sum.silent), (2, 1));
+        assert_eq!((sum.ended, sum.silent), (3, 1));
         let (p, all) = (&sum.counts.probes[0], sum.counts.probes.len());
         assert_eq!((all, p.hits, &*p.dropped), (1, 6, &[("rateLimitProbe".to_owned(), 6)][..]));
         assert!(is_late(&file, 3) && !is_late(&file, 4) && is_late("", 1));
