@@ -753,7 +753,7 @@ fn point_parts<'a>(point: &'a Json, indent: usize, look: Look, parts: &mut Vec<P
                     parts.push(Part::Value { value, start, indent, special: name.starts_with('@') });
                 }
             }
-            "throwable" => parts.push(Part::Fixed(throwable(content, indent, look))),
+            "throwable" => parts.push(Part::Fixed(throwable(content, several_arguments(point), indent, look))),
             "notCapturedReason" => {
                 parts.push(Part::Fixed(vec![Line::indented(indent).add(Tone::Note, "… more names")]));
             }
@@ -762,11 +762,19 @@ fn point_parts<'a>(point: &'a Json, indent: usize, look: Look, parts: &mut Vec<P
     }
 }
 
-fn throwable(content: &Json, indent: usize, look: Look) -> Vec<Line> {
+/// The arguments of the exception that was raised, if it has several: its message is only one of them.
+fn several_arguments(point: &Json) -> Option<&Json> {
+    let arguments = point.at(&["locals", "@exception", "fields", "args"])?;
+    (arguments.get("elements")?.items().len() > 1).then_some(arguments)
+}
+
+fn throwable(content: &Json, arguments: Option<&Json>, indent: usize, look: Look) -> Vec<Line> {
     let Some(kind) = content.text("type") else { return Vec::new() };
     let text = content.text("message").unwrap_or_default();
     let colon = if text.is_empty() { "" } else { ": " };
-    let mut lines = vec![Line::indented(indent).add(Tone::Alarm, &format!("raised {}{colon}{text}", short(kind)))];
+    let raised = Line::indented(indent).add(Tone::Alarm, &format!("raised {}", short(kind)));
+    let whole = arguments.and_then(|arguments| inline(arguments, raised.clone(), look.columns()));
+    let mut lines = vec![whole.unwrap_or_else(|| raised.add(Tone::Alarm, &format!("{colon}{text}")))];
     if let Some(frames) = content.get("stacktrace") {
         lines.extend(frames_line("from ", frames.items(), indent + 2, look));
     }
@@ -1080,6 +1088,16 @@ mod tests {
         let expected = "    on entry\n      n = 1\n    on return\n      n = 2\n      raised ValueError: closed\n        \
                         from f b.py:3\n    could not evaluate x.y: x has no member y\n\n";
         assert_eq!(text.split_once('\n').unwrap().1, expected);
+    }
+
+    #[test]
+    fn an_exception_with_several_arguments_shows_them_all() {
+        let json =
+            br#"{"debugger":{"snapshot":{"captures":{"return":{"locals":{"@exception":{"type":"KeyError","fields":{
+            "args":{"type":"tuple","elements":[{"type":"str","value":"'big'"},{"type":"int","value":"3"}],"size":2}}}},
+            "throwable":{"type":"KeyError","message":"big"}}}}}}"#;
+        let text = event(&view(json, ""), PLAIN);
+        assert!(text.contains("    raised KeyError('big', 3)\n"), "{text}");
     }
 
     #[test]
