@@ -600,9 +600,8 @@ fn header(event: &EventView<'_>, json: Option<&Json>, look: Look) -> Line {
     let (room, brackets) = (look.columns(), "  []".len());
     let id = middle(event.probe, room.saturating_sub(line.width() + brackets).max(MIN_ID));
     // The id tells probes apart: what stands before it is cut first.
-    let mut line = line.cut(room.saturating_sub(columns(&id) + brackets));
-    line = line.add(Tone::Plain, "  ").add(Tone::Quiet, &format!("[{id}]"));
-    line
+    let line = line.cut(room.saturating_sub(columns(&id) + brackets));
+    line.add(Tone::Plain, "  ").add(Tone::Quiet, &format!("[{id}]"))
 }
 
 /// Both ends of a text that is too long for its room: ids differ at either.
