@@ -377,6 +377,13 @@ pub enum Outcome {
         /// Where: file, line or type, method, as the host resolved them.
         site: Site,
     },
+    /// The hook has left the place that was reported before: code was loaded that the probe's location means more exactly.
+    Moved {
+        /// See `Done`.
+        note: Option<String>,
+        /// See `Done`.
+        site: Site,
+    },
     /// The code is not loaded yet; the text says what is waited for.
     Waiting(String),
     /// Nothing that is loaded or could be matches; the text says what was looked for. If that stays so for a minute it is
@@ -406,6 +413,8 @@ pub struct Site {
     pub method: String,
     /// The bare function name, for `logger.method`.
     pub function: String,
+    /// Of a method probe, the line at which the function begins; 0 if the host does not know it.
+    pub first: u32,
 }
 
 impl std::fmt::Display for Site {

@@ -288,9 +288,13 @@ impl Worker {
 
     /// The host has answered: the status says so.
     fn settle(&mut self, slot: u32, realm: u32, outcome: Outcome) {
+        if matches!(outcome, Outcome::Moved { .. }) {
+            // What was caught so far is told with the place it was caught at.
+            self.drain(self.shared.process.clock.monotonic());
+        }
         let Some(control) = self.controls.get_mut(&slot) else { return };
         control.realms.retain(|&known| known != realm);
-        if matches!(outcome, Outcome::Done { .. }) {
+        if matches!(outcome, Outcome::Done { .. } | Outcome::Moved { .. }) {
             control.realms.push(realm);
         } else if !control.realms.is_empty() {
             // Another realm has it; what this one lacks undoes nothing.
@@ -306,6 +310,22 @@ impl Worker {
                 control.missing = None;
                 board.installed(&probe.id, probe.version, &place, now);
             }
+            Outcome::Moved { note, site } => {
+                let old = control.live.site();
+                // Another realm may have moved before: then this one only follows.
+                let from = old.filter(|old| **old != site).map(|old| format!("moved from {old}"));
+                let moves = from.is_some();
+                let notes: Vec<String> = from.into_iter().chain(note).collect();
+                let place = if notes.is_empty() { site.to_string() } else { format!("{site} ({})", notes.join("; ")) };
+                control.live.set_site(site);
+                control.missing = None;
+                if moves {
+                    control.emitted = false;
+                    board.moved(&probe.id, probe.version, &place, now);
+                } else {
+                    board.installed(&probe.id, probe.version, &place, now);
+                }
+            }
             Outcome::Waiting(reason) => {
                 control.missing = None;
                 board.waiting(&probe.id, probe.version, &reason, now);
@@ -313,10 +333,18 @@ impl Worker {
             Outcome::NotFound(reason) => {
                 board.waiting(&probe.id, probe.version, &reason, now);
                 let since = self.shared.process.clock.monotonic();
-                control.missing = Some((since.saturating_add(NOT_FOUND_NS), reason));
+                // Other words for the same lack do not begin the minute anew.
+                let due = control.missing.take().map_or(since.saturating_add(NOT_FOUND_NS), |(due, _)| due);
+                control.missing = Some((due, reason));
             }
-            Outcome::Refused { kind, reason } => board.error(&probe.id, probe.version, kind, &reason, now),
-            Outcome::Blocked(reason) => board.blocked(&probe.id, probe.version, &reason, now),
+            Outcome::Refused { kind, reason } => {
+                control.missing = None;
+                board.error(&probe.id, probe.version, kind, &reason, now);
+            }
+            Outcome::Blocked(reason) => {
+                control.missing = None;
+                board.blocked(&probe.id, probe.version, &reason, now);
+            }
         }
     }
 

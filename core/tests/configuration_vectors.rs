@@ -25,10 +25,10 @@ fn definitions() {
 
 #[test]
 fn locations() {
-    run(include_str!("../../tests/vectors/locations.json"), 71);
+    run(include_str!("../../tests/vectors/locations.json"), 81);
 }
 
 #[test]
 fn statuses() {
-    run(include_str!("../../tests/vectors/statuses.json"), 25);
+    run(include_str!("../../tests/vectors/statuses.json"), 27);
 }

@@ -28,6 +28,9 @@ fn bytes(path: &Path) -> std::result::Result<Vec<u8>, String> {
     };
     // Asked before it is opened: opening a pipe that nobody writes to would wait for ever.
     let kind = std::fs::metadata(path).map_err(because)?;
+    if kind.is_dir() {
+        return Err("it is a folder; name a file in it".to_owned());
+    }
     if !kind.is_file() {
         return Err("it is not a file".to_owned());
     }
@@ -60,7 +63,7 @@ mod tests {
             (file("number.json", b"7"), "it holds a number, not an array of probes"),
             (file("large.json", &large), "it is larger than 5 MiB"),
             (file("latin1.json", b"[\"\xE9\"]"), "it is not UTF-8 text (byte 2)"),
-            (std::env::temp_dir(), "it is not a file"),
+            (std::env::temp_dir(), "it is a folder; name a file in it"),
             (PathBuf::from("/dev/zero"), "it is not a file"),
             (PathBuf::from("/no/such/file.json"), "there is no such file"),
         ] {
@@ -82,6 +85,28 @@ mod tests {
             path.display()
         );
         assert_eq!(read.log, [line]);
+    }
+
+    #[test]
+    fn a_file_without_probes_is_remarked_on() {
+        let path = file("none.json", b"[]");
+        let read = read(&path).unwrap();
+        assert!(read.probes.is_empty());
+        assert_eq!(read.log, [format!("probe file {}: it holds no probes", path.display())]);
+    }
+
+    #[test]
+    fn of_two_elements_with_one_id_the_used_one_is_named() {
+        let element = |version: i64| format!(r#"{{"id":"a","type":"LOG_PROBE","version":{version}}}"#);
+        let said = |versions: [i64; 3], name: &str| {
+            let content = versions.map(element).join(",");
+            read(&file(name, format!("[{content}]").as_bytes())).unwrap().log.join("\n")
+        };
+        let log = said([0, 0, 1], "twice.json");
+        assert!(log.contains("element 1 (version 0) is used, element 0 is not"), "{log}");
+        assert!(log.contains("element 2 (version 1) is used, element 1 is not"), "{log}");
+        let log = said([3, 2, 1], "falling.json");
+        assert!(log.contains("element 0 (version 3) is used, element 2 is not"), "{log}");
     }
 
     #[test]

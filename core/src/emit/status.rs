@@ -211,6 +211,17 @@ impl Board {
         self.tell(id, version, State::Installed, Status::Installed, message, None, now);
     }
 
+    /// The hook has moved to a place that is meant more exactly. INSTALLED counts as new, and so does EMITTING with the
+    /// next event; a probe that rests goes on resting.
+    pub fn moved(&mut self, id: &str, version: i64, place: &str, now: u64) {
+        let Some(entry) = self.entry(id, version) else { return };
+        if matches!(entry.state, State::Installed | State::Emitting) {
+            entry.told.clear();
+            entry.state = State::Received;
+        }
+        self.installed(id, version, place, now);
+    }
+
     /// It has produced a result; the first one counts. Cheap enough to be called for every event.
     pub fn emitting(&mut self, id: &str, version: i64, now: u64) {
         let Some(state) = self.entry(id, version).map(|entry| entry.state) else { return };

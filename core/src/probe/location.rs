@@ -158,16 +158,17 @@ pub fn choose(candidates: &[Candidate], source_file: &str) -> Choice {
         return Choice::None;
     }
     let paths: Vec<&SourcePath> = candidates.iter().map(|candidate| &candidate.path).collect();
-    let mut matches = matching(&paths, &wanted);
+    let library = |at: usize| candidates[at].library;
+    let mut matches = matching(&paths, &library, &wanted);
     if matches.is_empty() {
         let folded: Vec<SourcePath> = paths.iter().map(|path| path.folded()).collect();
-        matches = matching(&folded.iter().collect::<Vec<_>>(), &wanted.folded());
+        matches = matching(&folded.iter().collect::<Vec<_>>(), &library, &wanted.folded());
     }
     // Lower is better; the position is left out, so that equals stay equal.
     let rank = |&(index, score): &(usize, usize)| {
         let Candidate { path, library, .. } = &candidates[index];
         let equal = wanted.absolute && *path == wanted;
-        (!equal, Reverse(score), path.components.len(), *library)
+        (!equal, Reverse(score), *library, path.components.len())
     };
     let Some(best) = matches.iter().map(rank).min() else { return Choice::None };
     let best: Vec<usize> = matches.iter().filter(|found| rank(found) == best).map(|(index, _)| *index).collect();
@@ -180,13 +181,43 @@ pub fn choose(candidates: &[Candidate], source_file: &str) -> Choice {
     if files.len() == 1 {
         return Choice::File(best);
     }
-    let shown: Vec<&str> = files.iter().take(5).map(|&index| candidates[index].shown.as_str()).collect();
-    let more = if files.len() > shown.len() { ", …" } else { "" };
-    Choice::Ambiguous(format!("source file is ambiguous: {}{more}", shown.join(", ")))
+    let shown = listed(files.iter().map(|&index| candidates[index].shown.as_str()));
+    Choice::Ambiguous(format!("source file is ambiguous: {shown}"))
+}
+
+/// Chooses for a probe whose path leads to a file of this machine: no other one is meant, however alike its path is.
+/// `is_same` tells whether a candidate is that file by another name (a link).
+pub fn choose_existing(candidates: &[Candidate], file: &str, is_same: impl Fn(usize) -> bool) -> Choice {
+    let wanted = SourcePath::new(file);
+    let equal = |&at: &usize| candidates[at].path == wanted || is_same(at);
+    let found: Vec<usize> = (0..candidates.len()).filter(equal).collect();
+    if found.is_empty() { Choice::None } else { Choice::File(found) }
+}
+
+/// Of the candidates those whose file has the name that a probe's has: what comes nearest where none is meant. At most
+/// five are named; empty if there are none.
+pub fn of_the_same_name(candidates: &[Candidate], source_file: &str) -> String {
+    let wanted = SourcePath::new(source_file).folded();
+    let named = candidates.iter().filter(|candidate| {
+        !wanted.components.is_empty() && candidate.path.folded().file_name() == wanted.file_name()
+    });
+    let mut shown: Vec<&str> = named.map(|candidate| candidate.shown.as_str()).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    listed(shown.into_iter())
+}
+
+/// At most five names.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut shown: Vec<&str> = names.take(6).collect();
+    if shown.len() > 5 {
+        shown[5] = "…";
+    }
+    shown.join(", ")
 }
 
 /// The candidates that count, with the number of trailing components they have in common with the wanted path.
-fn matching(paths: &[&SourcePath], wanted: &SourcePath) -> Vec<(usize, usize)> {
+fn matching(paths: &[&SourcePath], is_library: &dyn Fn(usize) -> bool, wanted: &SourcePath) -> Vec<(usize, usize)> {
     let named: Vec<usize> = (0..paths.len()).filter(|&at| paths[at].file_name() == wanted.file_name()).collect();
     let unique = named.iter().all(|&at| paths[at] == paths[named[0]]);
     let common = |path: &SourcePath| {
@@ -197,7 +228,8 @@ fn matching(paths: &[&SourcePath], wanted: &SourcePath) -> Vec<(usize, usize)> {
     scored
         .filter(|&(at, score)| {
             let whole = score == wanted.components.len() || score == paths[at].components.len();
-            score >= 1 && (whole || score >= 2 || unique)
+            // A name alone never leads into a library: there are too many `parser.py` for that.
+            score >= 1 && (whole || score >= 2 || (unique && !is_library(at)))
         })
         .collect()
 }

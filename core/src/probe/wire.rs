@@ -220,7 +220,8 @@ pub fn read_definition(text: &str, config_id: Option<&str>) -> std::result::Resu
 /// Reads elements one by one. Of an id that occurs twice the higher version wins, then the later element.
 fn collect(elements: &[&RawValue]) -> ProbeFile {
     let mut file = ProbeFile::default();
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    // By id: where it is in the result, and which element it is from.
+    let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
     let mut unsaid = 0_usize;
     let mut say = |log: &mut Vec<String>, line: String| {
         if log.len() < MAX_LOG { log.push(line) } else { unsaid += 1 }
@@ -235,8 +236,8 @@ fn collect(elements: &[&RawValue]) -> ProbeFile {
                 continue;
             }
         };
-        let Some(&at) = seen.get(&id) else {
-            seen.insert(id, file.probes.len());
+        let Some(&(at, earlier)) = seen.get(&id) else {
+            seen.insert(id, (file.probes.len(), index));
             file.probes.push(read);
             continue;
         };
@@ -244,11 +245,19 @@ fn collect(elements: &[&RawValue]) -> ProbeFile {
             Ok(definition) => definition.version,
             Err(rejected) => rejected.version,
         };
-        let winner = if version >= other { version } else { other };
-        say(&mut file.log, format!("the id '{}' occurs more than once; version {winner} is used", short(&id)));
+        let (used, winner, unused) = if version >= other { (index, version, earlier) } else { (earlier, other, index) };
+        let line = format!(
+            "the id '{}' occurs more than once: element {used} (version {winner}) is used, element {unused} is not",
+            short(&id)
+        );
+        say(&mut file.log, line);
         if version >= other {
             file.probes[at] = read;
+            seen.insert(id, (at, index));
         }
+    }
+    if elements.is_empty() {
+        file.log.push("it holds no probes".to_owned());
     }
     if unsaid > 0 {
         file.log.push(format!("{unsaid} more remarks of this kind are left out"));

@@ -13,7 +13,14 @@ pub fn path(vector: &Vector) -> Result<Verdict, String> {
         other => Candidate::new(other["path"].as_str().unwrap_or_default(), other["library"] == json!(true)),
     };
     let candidates: Vec<Candidate> = files.as_array().ok_or("no files")?.iter().map(candidate).collect();
-    let found = match location::choose(&candidates, &vector.text("sourceFile").ok_or("no sourceFile")?) {
+    let source_file = vector.text("sourceFile").ok_or("no sourceFile")?;
+    let links = field(vector, "links")?;
+    let is_link = |at: usize| links.as_array().is_some_and(|links| links.contains(&json!(at)));
+    let choice = match vector.text("exists") {
+        Some(file) => location::choose_existing(&candidates, &file, is_link),
+        None => location::choose(&candidates, &source_file),
+    };
+    let found = match choice {
         Choice::File(positions) => json!({"file": positions}),
         Choice::Ambiguous(text) => json!({"ambiguous": text}),
         Choice::None => json!({"none": true}),

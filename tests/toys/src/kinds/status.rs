@@ -51,6 +51,7 @@ fn play(board: &mut Board, step: &Value) -> Result<(), String> {
         "received" => board.received(id, version, now),
         "waiting" => board.waiting(id, version, text(4), now),
         "installed" => board.installed(id, version, text(4), now),
+        "moved" => board.moved(id, version, text(4), now),
         "emitting" => board.emitting(id, version, now),
         "error" => board.error(id, version, text(4), text(5), now),
         "blocked" => board.blocked(id, version, text(4), now),
@@ -124,6 +125,7 @@ fn bring_about(process: &mut Process, step: &Value, steps: &[Value]) -> Result<(
         }
         "waiting" => answer(Outcome::Waiting(text(4).to_owned())),
         "installed" => answer(Outcome::Done { note: None, site: Site { file: text(4).to_owned(), ..Site::default() } }),
+        "moved" => answer(Outcome::Moved { note: None, site: Site { file: text(4).to_owned(), ..Site::default() } }),
         "blocked" => answer(Outcome::Blocked(text(4).to_owned())),
         "error" => match text(4) {
             "Panic" => process.live(id).ok_or("nothing to panic in")?.panicked(),
