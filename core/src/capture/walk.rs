@@ -402,6 +402,7 @@ impl Walker<'_, '_> {
             View::Bytes(bytes) => {
                 self.head(lay::BYTES, id, Some(value));
                 let limit = if self.message { MESSAGE_BYTES } else { self.limits.length as usize };
+                let limit = limit.min(self.share());
                 let kept = bytes.get(..limit).unwrap_or(bytes);
                 self.sized(bytes.len(), kept.len());
                 self.out.buf.extend(kept);
@@ -569,8 +570,13 @@ impl Walker<'_, '_> {
     #[inline]
     fn most(&self, level: u32) -> usize {
         let limit = if self.message && level == 0 { MESSAGE_LENGTH } else { self.limits.length as usize };
-        // A probe may ask for more than a record holds.
-        limit.min(SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4)
+        limit.min(self.share())
+    }
+
+    /// Units of one text, or bytes, that the record takes at most: a probe may ask for more than it holds.
+    #[inline]
+    fn share(&self) -> usize {
+        SOFT_RECORD.saturating_sub(self.out.buf.len()) / 4
     }
 
     fn text(&mut self, text: Text<'_>, level: u32) {

@@ -62,7 +62,7 @@
 //! * *Time*: the coarse clock is read at every 64th value. What comes after the deadline is `REASON_TIMEOUT`, and so is a
 //!   container's reason that was not finished; the record has `FLAG_TIMEOUT`. Each point begins anew.
 //! * *Size*: beyond `SOFT_RECORD` bytes values are withheld as if the time were over, beyond `HARD_RECORD` no name or item
-//!   of a value is begun; the record has `FLAG_FULL`. A text takes at most a quarter of what is left, in units.
+//!   of a value is begun; the record has `FLAG_FULL`. A text takes at most a quarter of what is left, in units; bytes too.
 //! * *Names*: `SECTION_NAMES` in a section, then the point ends with `REASON_FIELD_COUNT`.
 //! * *Failures* are made and encoded by the core, from the op and the category ([`crate::intake::Raised`]).
 

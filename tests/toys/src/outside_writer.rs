@@ -354,7 +354,7 @@ impl<'w> Writer<'w> {
             Node::Bytes(bytes) => {
                 self.typed(lay::BYTES, id);
                 let limit = if under.message { MESSAGE_BYTES } else { under.limits.length as usize };
-                let kept = &bytes[..bytes.len().min(limit)];
+                let kept = &bytes[..bytes.len().min(limit).min(self.share())];
                 self.size(bytes.len());
                 self.count(kept.len());
                 self.bytes.extend(kept);
@@ -485,6 +485,11 @@ impl<'w> Writer<'w> {
         self.bytes.extend(&text.as_bytes()[..end]);
     }
 
+    /// What one text, or bytes, takes of the record at most.
+    fn share(&self) -> usize {
+        lay::SOFT_RECORD.saturating_sub(self.bytes.len()) / 4
+    }
+
     /// The true length, and what the limit leaves of the text. Messages count code points, captures the host's units.
     fn text(&mut self, text: &Stored, under: Under, level: u32) {
         let limit = match (under.message, level) {
@@ -492,7 +497,7 @@ impl<'w> Writer<'w> {
             (true, _) => MESSAGE.length as usize,
             (false, _) => under.limits.length as usize,
         };
-        let limit = limit.min(lay::SOFT_RECORD.saturating_sub(self.bytes.len()) / 4);
+        let limit = limit.min(self.share());
         match text {
             Stored::Utf8(text) => {
                 self.size(text.chars().count());
