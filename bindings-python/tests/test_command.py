@@ -485,6 +485,18 @@ def test_bad_arguments_are_one_clear_line(tmp_path: Path, arguments: list[str], 
     assert text in line
 
 
+@pytest.mark.parametrize("arguments", [["--json", "pipe"], []])
+def test_a_pipe_that_nobody_reads_is_one_line_and_the_program_runs(tmp_path: Path, arguments: list[str]) -> None:
+    write(tmp_path, "x.py", "def f():\n    return 1\nprint(f())\n")
+    os.mkfifo(tmp_path / "pipe")
+    more = {} if arguments else {"STROBE_NDJSON": "pipe"}
+    result = strobe(tmp_path, "--at", "x.py:2", *arguments, "--", "x.py", **more)
+    assert (result.returncode, result.stdout) == (0, "1\n")
+    lines = [line for line in result.stderr.splitlines() if "cannot be written" in line]
+    path = tmp_path / "pipe"
+    assert lines == [f"stroboscope: events cannot be written to {path}: it is a pipe that nobody reads"]
+
+
 @pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
 def test_a_python_that_cannot_preload_says_so(tmp_path: Path, flag: str) -> None:
     write(tmp_path, "x.py", "print('x')\n")

@@ -3,12 +3,17 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{EventView, Sink, Standard, StatusView};
 
 /// Lines wait here until the worker's round ends, or until this many bytes wait.
 const HELD: usize = 64 * 1024;
+/// How often a pipe that is full is tried again, a millisecond apart. Whoever reads nothing in that time gets no more
+/// patience until there is room again.
+const PATIENCE: u32 = 500;
 
 /// Writes one line of JSON per event.
 pub struct NdjsonSink {
@@ -19,17 +24,30 @@ pub struct NdjsonSink {
     lost: u64,
     /// The last write left half a line.
     torn: bool,
+    /// The reader has used up our patience.
+    stuck: bool,
     said: bool,
 }
 
 impl NdjsonSink {
-    /// Appends to a file, which is made if it is not there.
+    /// Appends to a file, which is made if it is not there, or writes to a pipe that somebody reads, or a device.
     ///
     /// # Errors
     ///
-    /// The error of opening the file.
+    /// The error of opening the file. Nothing is waited for: a pipe without a reader is an error.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).unwrap_or(0);
+        let opened = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path);
+        let file = opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+            Some(rustix::io::Errno::NXIO) => io::Error::other("it is a pipe that nobody reads"),
+            _ => error,
+        })?;
+        let kind = file.metadata()?.file_type();
+        if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
+            return Err(io::Error::other("it is neither a file nor a pipe"));
+        }
+        // It stays so that a write waits no longer than [`PATIENCE`].
         Ok(NdjsonSink::new(Box::new(file), path.display().to_string()))
     }
 
@@ -40,7 +58,7 @@ impl NdjsonSink {
 
     /// Writes to anything. `name` is what the log calls it.
     pub fn new(out: Box<dyn Write + Send>, name: String) -> Self {
-        NdjsonSink { out, name, held: Vec::new(), lines: 0, lost: 0, torn: false, said: false }
+        NdjsonSink { out, name, held: Vec::new(), lines: 0, lost: 0, torn: false, stuck: false, said: false }
     }
 
     fn line(&mut self, json: &[u8]) {
@@ -60,7 +78,9 @@ impl NdjsonSink {
             // Half a line stands at the end of the file; the next one begins on a line of its own.
             self.held.insert(0, b'\n');
         }
-        let (written, result) = write_counted(&mut *self.out, &self.held);
+        let patience = if self.stuck { 0 } else { PATIENCE };
+        let (written, result) = write_counted(&mut *self.out, &self.held, patience);
+        self.stuck = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         match result {
             Ok(()) => self.torn = false,
             Err(error) => {
@@ -85,14 +105,18 @@ impl NdjsonSink {
     }
 }
 
-/// Writes all, and says how much was written until an error.
-fn write_counted(out: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// Writes all, and says how much was written until an error. A pipe that is full is tried again so many times.
+fn write_counted(out: &mut dyn Write, bytes: &[u8], mut patience: u32) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         match out.write(rest) {
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
+                patience -= 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
             Err(error) => return (written, Err(error)),
         }
     }
@@ -175,6 +199,30 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text, "{\"n\":0}\n{\"n\":1}\n");
+    }
+
+    #[test]
+    fn what_would_be_waited_for_is_refused() {
+        let folder = std::env::temp_dir().join(format!("strobe-ndjson-pipes-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let refused = |path: &Path| NdjsonSink::file(path).err().expect("it cannot be opened").to_string();
+        assert_eq!(refused(&pipe), "it is a pipe that nobody reads");
+        assert!(refused(&folder).contains("directory"));
+
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let reader = rustix::fs::open(&pipe, flags, rustix::fs::Mode::empty()).unwrap();
+        let mut sink = NdjsonSink::file(&pipe).unwrap();
+        for _ in 0..100 {
+            sink.event(&event(&"x".repeat(10_000)));
+            sink.flush();
+        }
+        assert!((1..100).contains(&sink.lost()), "a pipe that is full is not waited for: {}", sink.lost());
+        drop(sink);
+        drop(reader);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
