@@ -133,6 +133,11 @@ impl<'f> Text<'f> {
             units.get(start.min(end)..end).unwrap_or(&[])
         }
         match self {
+            // Most are ASCII, and of those a position is a place.
+            Text::Utf8(text) if text.is_ascii() => {
+                let end = end.min(text.len());
+                Text::Utf8(text.get(start.min(end)..end).unwrap_or(""))
+            }
             Text::Utf8(text) => {
                 let mut places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
                 let from = places.by_ref().nth(start).unwrap_or(text.len());

@@ -35,8 +35,7 @@ fn quick<'f, V: Value<'f>>(
     Ok(Some(match (a, b) {
         (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)? == Some(Ordering::Equal),
         (Shape::Str(a), Shape::Str(b)) => {
-            budget.charge(texts::size(a))?;
-            a.same(b)
+            texts::same(a, b, budget)?
         }
         (Shape::Bool(a), Shape::Bool(b)) => a == b,
         (Shape::Null, Shape::Null) | (Shape::Undefined, Shape::Undefined) => true,

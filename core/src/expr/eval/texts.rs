@@ -1,10 +1,11 @@
 //! Searching in texts, whatever their storage. It stands on the walk of a hit, below [`super`]. Code points are compared,
 //! a lone surrogate is one; only `matches` sees U+FFFD in its place, since the engine reads UTF-8.
 
-use super::budget::{MAX_MATCHED, Scratch};
+use super::budget::{Budget, MAX_MATCHED, Scratch};
 use super::failure::{Failure, Limit};
 use crate::text::Text;
 use regex::Regex;
+use std::cmp::Ordering;
 
 /// The size of a text in the host's units, without counting code points.
 #[inline]
@@ -27,17 +28,27 @@ fn utf8(text: Text<'_>) -> Option<&str> {
     }
 }
 
-pub(super) fn contains(text: Text<'_>, part: Text<'_>) -> bool {
+/// Bytes, or code points, of a text between two looks at the time that is left.
+const A_LOOK: usize = 128 << 10;
+
+/// Searches a part. A long text is searched piece by piece, so that the time is kept.
+pub(super) fn contains(text: Text<'_>, part: Text<'_>, budget: &mut Budget<'_>) -> Result<bool, Failure> {
+    if size(text) <= A_LOOK {
+        budget.charge(size(text))?;
+    }
     if let (Some(text), Some(part)) = (utf8(text), utf8(part)) {
-        return text.contains(part);
+        return contains_utf8(text, part, budget);
     }
     let part: Vec<u32> = part.code_points().collect();
     let fallback = fallbacks(&part);
     let mut matched = 0;
     if part.is_empty() {
-        return true;
+        return Ok(true);
     }
-    for point in text.code_points() {
+    for (at, point) in text.code_points().enumerate() {
+        if (at + 1).is_multiple_of(A_LOOK) {
+            budget.charge(A_LOOK)?;
+        }
         while matched > 0 && part.get(matched) != Some(&point) {
             matched = fallback.get(matched - 1).copied().unwrap_or(0);
         }
@@ -45,10 +56,61 @@ pub(super) fn contains(text: Text<'_>, part: Text<'_>) -> bool {
             matched += 1;
         }
         if matched == part.len() {
-            return true;
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
+}
+
+fn contains_utf8(text: &str, part: &str, budget: &mut Budget<'_>) -> Result<bool, Failure> {
+    // Each piece repeats the end of the one before, which may hold the beginning of the part.
+    let piece = A_LOOK.max(2 * part.len());
+    let mut rest = text;
+    while rest.len() > piece {
+        budget.charge(piece)?;
+        let end = boundary(rest, piece);
+        if rest.get(..end).is_some_and(|piece| piece.contains(part)) {
+            return Ok(true);
+        }
+        let next = boundary(rest, (end + 1).saturating_sub(part.len().max(1)));
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    Ok(rest.contains(part))
+}
+
+/// The first place at or before a byte where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// True if two texts are equal.
+pub(super) fn same(a: Text<'_>, b: Text<'_>, budget: &mut Budget<'_>) -> Result<bool, Failure> {
+    let alike = std::mem::discriminant(&a) == std::mem::discriminant(&b);
+    if alike || size(a).min(size(b)) <= A_LOOK {
+        budget.charge(size(a))?;
+        return Ok(a.same(b));
+    }
+    Ok(compare(a, b, budget)? == Ordering::Equal)
+}
+
+/// The order of two texts by their code points.
+pub(super) fn compare(a: Text<'_>, b: Text<'_>, budget: &mut Budget<'_>) -> Result<Ordering, Failure> {
+    if size(a).min(size(b)) <= A_LOOK {
+        budget.charge(size(a))?;
+        return Ok(a.compare(b));
+    }
+    let mut others = b.code_points();
+    for (at, point) in a.code_points().enumerate() {
+        if (at + 1).is_multiple_of(A_LOOK) {
+            budget.charge(A_LOOK)?;
+        }
+        match others.next().map(|other| point.cmp(&other)) {
+            Some(Ordering::Equal) => {}
+            Some(order) => return Ok(order),
+            None => return Ok(Ordering::Greater),
+        }
+    }
+    Ok(if others.next().is_some() { Ordering::Less } else { Ordering::Equal })
 }
 
 /// For each position the length of the longest proper beginning of the part that ends there (Knuth, Morris, Pratt): the
@@ -123,8 +185,71 @@ pub fn matches_text(scratch: &mut Scratch, text: Text<'_>, pattern: Text<'_>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{contains, ends_with, starts_with};
+    use super::{A_LOOK, Budget, Failure, Ordering, Scratch, compare, ends_with, starts_with};
+    use crate::capture::redact::Redaction;
+    use crate::clock::{Clock, ManualClock};
     use crate::text::Text;
+    use std::time::Duration;
+
+    /// Asks with a budget of five looks at the clock, each a millisecond later.
+    fn within<R>(ask: impl FnOnce(&mut Budget<'_>) -> R) -> R {
+        struct Slow(ManualClock);
+        impl Clock for Slow {
+            fn monotonic(&self) -> u64 {
+                self.0.advance(Duration::from_millis(1));
+                self.0.monotonic()
+            }
+            fn coarse(&self) -> u64 {
+                self.0.coarse()
+            }
+            fn wall(&self) -> u64 {
+                self.0.wall()
+            }
+            fn thread_cpu(&self) -> u64 {
+                self.0.thread_cpu()
+            }
+        }
+        let (clock, redaction, mut scratch) =
+            (Slow(ManualClock::new(Duration::ZERO)), Redaction::default(), Scratch::default());
+        ask(&mut Budget::new(&clock, 5_000_000, &redaction, &mut scratch))
+    }
+
+    fn contains(text: Text<'_>, part: Text<'_>) -> bool {
+        within(|budget| super::contains(text, part, budget)).unwrap()
+    }
+
+    #[test]
+    fn a_part_is_found_across_the_ends_of_pieces() {
+        for at in [0, A_LOOK - 3, A_LOOK - 1, A_LOOK, A_LOOK + 1, 2 * A_LOOK - 2, 3 * A_LOOK - 4] {
+            for part in ["xyz", "é\u{20AC}z", "q"] {
+                let mut text = "a".repeat(at);
+                text.push_str(part);
+                text.push_str(&"é".repeat(3 * A_LOOK / 2 - at / 2));
+                assert!(contains(Text::Utf8(&text), Text::Utf8(part)), "{at} {part}");
+                assert!(!contains(Text::Utf8(&text), Text::Utf8("nothing")), "{at} {part}");
+                let wide: Vec<u16> = text.encode_utf16().collect();
+                assert!(contains(Text::Ucs2(&wide), Text::Utf8(part)), "{at} {part}");
+            }
+        }
+        let long = "ab".repeat(2 * A_LOOK);
+        assert!(contains(Text::Utf8(&long), Text::Utf8(&long[1..])));
+        assert!(contains(Text::Utf8(&long), Text::Utf8("")));
+        assert!(!contains(Text::Utf8(&long), Text::Utf8(&format!("{long}a"))));
+    }
+
+    #[test]
+    fn a_text_that_takes_too_long_ends_the_search_within_it() {
+        let long = "a".repeat(20 << 20);
+        let wide: Vec<u16> = vec![0x20AC; 20 << 20];
+        for text in [Text::Utf8(&long), Text::Latin1(long.as_bytes()), Text::Ucs2(&wide)] {
+            let found = within(|budget| super::contains(text, Text::Utf8("b"), budget));
+            assert_eq!(found, Err(Failure::Timeout));
+            let other = Text::Latin1(long.as_bytes());
+            let order = within(|budget| compare(other, Text::Utf8(&long), budget));
+            assert_eq!(order, Err(Failure::Timeout));
+        }
+        assert_eq!(within(|budget| compare(Text::Ucs2(&wide), Text::Utf8(&long), budget)), Ok(Ordering::Greater));
+    }
 
     #[test]
     fn parts_are_found_in_every_storage() {
