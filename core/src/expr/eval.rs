@@ -363,7 +363,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             Op::Special { out, special } => (out, self.special(special)?),
             Op::Move { out, of } => (out, self.copy(of)?),
             Op::Not { out, of } => (out, Operand::Bool(!self.look(of)?.truth())),
-            Op::Len { out, of } => (out, self.len(of)?),
+            Op::Len { out, of, count } => (out, self.len(of, if count { Doing::Count } else { Doing::Len })?),
             Op::IsEmpty { out, of } => (out, self.is_empty(of)?),
             Op::Compare { out, how, left, right } => (out, Operand::Bool(self.compare(how, left, right)?)),
             Op::Search { out, how, of, part } => (out, Operand::Bool(self.search(how, of, part)?)),
@@ -421,7 +421,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         self.budget.charge(texts::size(text))
     }
 
-    fn len(&mut self, of: Arg) -> Result<Operand<'f, F::Value>, Failure> {
+    fn len(&mut self, of: Arg, doing: Doing) -> Result<Operand<'f, F::Value>, Failure> {
         let len = match self.look(of)? {
             Shape::Str(text) => {
                 self.countable(text)?;
@@ -429,7 +429,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             }
             Shape::Bytes(bytes) => bytes.len(),
             Shape::List(_, len) | Shape::Named(_, len) | Shape::Set(_, len) | Shape::Map(_, len, _) => len,
-            other => return Err(refuse(Doing::Len, &other)),
+            other => return Err(refuse(doing, &other)),
         };
         Ok(Operand::Int(i64::try_from(len).unwrap_or(i64::MAX)))
     }
@@ -458,8 +458,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let order = match (a, b) {
             (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)?,
             (Shape::Str(a), Shape::Str(b)) => {
-                self.budget.charge(texts::size(a))?;
-                Some(a.compare(b))
+                Some(texts::compare(a, b, self.budget)?)
             }
             _ => return Err(Failure::Order(a.kind(), b.kind())),
         };
@@ -791,8 +790,7 @@ fn contains<'f, V: Value<'f>>(
 ) -> Result<bool, Failure> {
     match (of, part) {
         (Shape::Str(text), Shape::Str(part)) => {
-            budget.charge(texts::size(text))?;
-            Ok(texts::contains(text, part))
+            texts::contains(text, part, budget)
         }
         (Shape::Str(_), _) => Err(Failure::Kinds(Doing::Contains, of.kind(), part.kind())),
         (Shape::Bytes(bytes), _) => {

@@ -132,8 +132,8 @@ pub enum Op {
     Move { out: u32, of: Arg },
     /// The opposite of the truth value.
     Not { out: u32, of: Arg },
-    /// `len`, `count`.
-    Len { out: u32, of: Arg },
+    /// `len`, and `count`, which differs in its name only.
+    Len { out: u32, of: Arg, count: bool },
     /// `isEmpty`.
     IsEmpty { out: u32, of: Arg },
     /// `eq` to `le`.
@@ -378,7 +378,7 @@ impl Lowering<'_> {
             Node::Unary(unary, _) => {
                 let of = self.pop();
                 match unary {
-                    Unary::Len | Unary::Count => Op::Len { out, of },
+                    Unary::Len | Unary::Count => Op::Len { out, of, count: matches!(unary, Unary::Count) },
                     Unary::IsEmpty => Op::IsEmpty { out, of },
                     Unary::Not | Unary::IsDefined | Unary::IsUndefined => Op::Not { out, of },
                 }

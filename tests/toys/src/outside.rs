@@ -343,7 +343,7 @@ impl<'p> Machine<'p> {
             }
             Op::Move { out, of } => (out, self.arg(of)),
             Op::Not { out, of } => (out, Made::Bool(!self.truth(&self.arg(of)))),
-            Op::Len { out, of } => (out, Made::Int(self.size(of)?.into())),
+            Op::Len { out, of, .. } => (out, Made::Int(self.size(of)?.into())),
             Op::IsEmpty { out, of } => (out, Made::Bool(self.size(of)? == 0)),
             Op::Compare { out, how, left, right } => (out, Made::Bool(self.compare(how, left, right)?)),
             Op::Search { out, how, of, part } => (out, Made::Bool(self.search(how, of, part)?)),

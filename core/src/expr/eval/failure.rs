@@ -60,11 +60,12 @@ pub enum Doing {
     Any,
     All,
     Filter,
+    Count,
     /// Reading the member of this symbol.
     Member(u32),
 }
 
-const DOINGS: [(Doing, &str); 11] = [
+const DOINGS: [(Doing, &str); 12] = [
     (Doing::Len, "len"),
     (Doing::IsEmpty, "isEmpty"),
     (Doing::Contains, "contains"),
@@ -76,6 +77,7 @@ const DOINGS: [(Doing, &str); 11] = [
     (Doing::Any, "any"),
     (Doing::All, "all"),
     (Doing::Filter, "filter"),
+    (Doing::Count, "count"),
 ];
 
 /// Which limit of 3.11.

@@ -102,7 +102,7 @@ fn path(ops: &[Op]) -> Option<(Path, u32, &[Op])> {
 fn one_test<'o>(ops: &'o [Op], constants: &[Constant]) -> Option<(Test, u32, &'o [Op])> {
     let (path, at, rest) = path(ops)?;
     let (length, at, rest) = match rest {
-        [Op::Len { out, of: Arg::Temp(of) }, rest @ ..] if *of == at => (true, *out, rest),
+        [Op::Len { out, of: Arg::Temp(of), .. }, rest @ ..] if *of == at => (true, *out, rest),
         _ => (false, at, rest),
     };
     let [Op::Compare { out, how, left: Arg::Temp(left), right: Arg::Constant(right) }, rest @ ..] = rest else {
