@@ -878,11 +878,17 @@ impl<'c> Raw<'c> {
             none_constants: &none_constants,
             definitions: &definitions,
         };
-        let starts = match lines {
+        let mut starts = match lines {
             _ if self.expression => statements::starts_of_expression(&code, opcodes),
             Some(lines) => statements::starts(&code, opcodes, &|line| lines.first(line)),
             None => statements::starts(&code, opcodes, &|line| line),
         };
+        if let Some(lines) = lines.filter(|_| !self.expression) {
+            // The bytecode of a `class`, `for`, `with` or `except` has the place of the whole block.
+            for start in &mut starts {
+                start.end = start.end.min(lines.last(start.line));
+            }
+        }
         let (globals, instructions) = statements::globals(bytes, opcodes);
         let mut plain: Vec<Statement> =
             starts.iter().map(|start| Statement { line: start.line, end: start.end }).collect();

@@ -26,6 +26,13 @@ impl LogicalLines {
         self.first.get(line as usize).copied().unwrap_or(line)
     }
 
+    /// The last line of the statement that a line belongs to, or of its head if it has a body.
+    pub fn last(&self, line: u32) -> u32 {
+        let first = self.first(line);
+        let below = self.first.iter().skip(line as usize + 1).take_while(|begun| **begun == first);
+        line + below.count() as u32
+    }
+
     /// True if a statement may begin at a line.
     pub fn begins(&self, line: u32) -> bool {
         (line as usize) < self.first.len() && self.first(line) == line
@@ -198,6 +205,8 @@ mod tests {
         ] {
             assert_eq!(firsts(source).unwrap_or_default(), expected, "{source}");
         }
+        let lines = LogicalLines::of(b"if (a and\n    b):\n\n  # c\n  d\n").unwrap();
+        assert_eq!((1..=5).map(|line| lines.last(line)).collect::<Vec<_>>(), [2, 2, 3, 4, 5]);
         let deep = "f'{".repeat(100_000);
         assert_eq!(LogicalLines::of(deep.as_bytes()), None);
         assert!(LogicalLines::of(b"").is_some());

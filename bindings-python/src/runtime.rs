@@ -797,6 +797,11 @@ fn in_lines(
                 return Ok(Outcome::Refused { kind: "NoSuchLine", reason });
             }
         };
+        notes.extend(choice.note);
+        if site.lines.contains(&choice.line) {
+            // Several lines without code come down to one.
+            continue;
+        }
         for &at in &choice.functions {
             let function = &code.functions[at];
             let Some(read) = &function.read else { continue };
@@ -806,7 +811,6 @@ fn in_lines(
             site.function.clone_from(&code.plain[at].name);
         }
         site.lines.push(choice.line);
-        notes.extend(choice.note);
     }
     placed_in(live.slot, name);
     let note = (!notes.is_empty()).then(|| notes.join("; "));

@@ -674,6 +674,72 @@ def tool():
     return _native._test_hooks()["tool"]
 
 
+# Where a comment stands, and the line that is used for it: the next one of the same function.
+BLOCKS = """
+class C:
+    def m(self):
+        a = 1
+
+        # in a method
+        return a
+
+    # in a class
+    b = 2
+
+
+def f(items):
+    for one in items:
+        a = one
+
+        # in a for
+        b = a
+    with open("/dev/null") as file:
+
+        # in a with
+        b = file
+    try:
+        # in a try
+        {}["x"]
+    except KeyError:
+        b = 1
+
+        # in an except
+        return b
+"""
+
+
+@pytest.mark.parametrize(
+    "mark", ["in a method", "in a class", "in a for", "in a with", "in a try", "in an except"]
+)
+def test_a_line_without_code_moves_down_and_never_up(folder, mark):
+    (folder / "blocks.py").write_text(BLOCKS)
+    line = line_of(BLOCKS, mark)
+    with session():
+        if mark == "in a class":
+            probe = on_line("blocks.py", line)
+            assert probe["state"] == "waiting"
+            module = importlib.import_module("blocks")
+        else:
+            module = importlib.import_module("blocks")
+            on_line("blocks.py", line)
+        probe = wait_for("installed")
+        assert probe["lines"] == [line + 1], probe
+        module.C().m()
+        module.f([1])
+        assert hits() == 1
+
+
+def test_lines_that_come_down_to_one_are_one(started, folder):
+    source = "def f():\n    a = 1\n\n    # one\n    # two\n    return a\n"
+    (folder / "slides.py").write_text(source)
+    module = importlib.import_module("slides")
+    add(where={"sourceFile": "slides.py", "lines": ["3", "4", "6"]}, template="hit")
+    probe = wait_for("installed")
+    assert probe["lines"] == [6]
+    module.f()
+    assert hits() == 1
+
+
 def test_several_probes_on_one_line_and_method(started, folder):
     name, source = write(folder, ALL)
     module = importlib.import_module(name)

@@ -337,9 +337,16 @@ pub fn resolve_line(functions: &[Function], line: u32, capabilities: &Capabiliti
         };
     }
 
-    // A statement began above and goes on here.
+    // A statement began above and goes on here. One that began above a function's first line is around that function: the
+    // place of a `class` is its whole block.
+    let outer = |first: u32| {
+        functions.iter().any(|one| {
+            one.kind == FunctionKind::Function && first < one.first && one.first < line && line <= one.last
+        })
+    };
     let over = innermost(&mut (0..functions.len()).filter(|&at| {
-        functions[at].kind != FunctionKind::Comprehension && functions[at].statement_over(line).is_some()
+        let first = functions[at].statement_over(line);
+        functions[at].kind != FunctionKind::Comprehension && first.is_some_and(|first| !outer(first))
     }));
     if let Some((at, first)) = over.and_then(|at| Some((at, functions[at].statement_over(line)?))) {
         if !usable(at) {
