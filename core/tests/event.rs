@@ -282,7 +282,7 @@ fn a_template_out_of_time_ends_at_the_placeholder() {
         writer.failure(Place::Segment(0), |out| Failure::Timeout.encode(out));
         writer.mark_error();
     });
-    assert_eq!(event.message, "{Evaluation took longer than 50 ms} of ");
+    assert_eq!(event.message, "{Evaluation took longer than 50 ms}");
 }
 
 #[test]

@@ -97,7 +97,13 @@ pub fn render<'a>(
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             match find(index) {
                 Some(Recorded::Value(at)) => value(&mut reader.from(at), tables, out, 0)?,
-                Some(Recorded::Failed(failure)) => push_failure(failure, out),
+                Some(Recorded::Failed(failure)) => {
+                    push_failure(failure, out);
+                    // What ended the evaluation ends the text too: it is the last that was recorded.
+                    if until_missing && (index + 1..template.segments.len() as u16).all(|later| find(later).is_none()) {
+                        break;
+                    }
+                }
                 None if until_missing => break,
                 None => out.push_str("{timeout}"),
             }
