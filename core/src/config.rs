@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::control::agent::Endpoint;
 use crate::expr::template::Segment;
 use crate::probe::model::{Kind, Probe};
 
@@ -94,6 +95,8 @@ pub struct Settings {
     pub git_repository_url: Option<String>,
     pub git_metadata_enabled: bool,
     pub trace_agent_url: Option<String>,
+    /// An Agent was named by an address that cannot be used, so the default is used as if it had been named.
+    pub agent_named: bool,
     pub agent_host: Option<String>,
     pub trace_agent_port: Option<u16>,
     pub dogstatsd_url: Option<String>,
@@ -144,6 +147,7 @@ impl Default for Settings {
             git_repository_url: None,
             git_metadata_enabled: true,
             trace_agent_url: None,
+            agent_named: false,
             agent_host: None,
             trace_agent_port: None,
             dogstatsd_url: None,
@@ -266,7 +270,7 @@ pub static ROWS: &[Row] = &[
     row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
     row("tags", &["DD_TAGS"], "empty", "Tags, as `key:value,key:value`.", set!(tags, tags)),
     row("git_commit_sha", &["DD_GIT_COMMIT_SHA"], "none", "The commit that is running.", set!(git_commit_sha, text)),
-    row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, text)),
+    row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, repository)),
     row("git_metadata_enabled", &["DD_TRACE_GIT_METADATA_ENABLED"], "`true`",
         "Send the commit and the repository.", set!(git_metadata_enabled, boolean)),
     row("trace_agent_url", &["DD_TRACE_AGENT_URL"], "none",
@@ -353,6 +357,15 @@ fn tags(text: &str) -> Result<Vec<(String, String)>, &'static str> {
     Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
 }
 
+/// The address of a repository, without a user and password: those are not for an Agent to know.
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn repository(text: &str) -> Result<Option<String>, &'static str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return self::text(text) };
+    let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    self::text(&format!("{scheme}://{host}{path}"))
+}
+
 fn positive(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|number| *number > 0).ok_or("a whole number from 1")
 }
@@ -367,7 +380,7 @@ fn port(text: &str) -> Result<u16, &'static str> {
 
 fn milliseconds(text: &str) -> Result<Duration, &'static str> {
     let number = text.parse::<u32>().ok().filter(|number| *number > 0);
-    number.map(|number| Duration::from_millis(number.into())).ok_or("a whole number of milliseconds from 1")
+    number.map(|number| Duration::from_millis(number.into())).ok_or("a whole number of milliseconds, 1 to 4294967295")
 }
 
 /// Longer intervals than this are typing errors.
@@ -376,7 +389,7 @@ const LONGEST: f64 = 31.0 * 86_400.0;
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && *number <= LONGEST);
     let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
-    duration.filter(|duration| *duration >= Duration::from_millis(1)).ok_or("a number of seconds above 0")
+    duration.filter(|duration| *duration >= Duration::from_millis(1)).ok_or("a number of seconds, 0.001 to 2678400")
 }
 
 fn flush_interval(text: &str) -> Result<Duration, &'static str> {
@@ -384,6 +397,7 @@ fn flush_interval(text: &str) -> Result<Duration, &'static str> {
         Ok(number) if number >= 10.0 => seconds(&(number / 1000.0).to_string()),
         _ => seconds(text),
     }
+    .map_err(|_| "a number of milliseconds, 10 to 2678400000, or of seconds from 0.001")
 }
 
 fn percent(text: &str) -> Result<f64, &'static str> {
@@ -417,7 +431,12 @@ fn url(text: &str, schemes: &[&str], expected: &'static str) -> Result<Option<St
 }
 
 fn agent_url(text: &str) -> Result<Option<String>, &'static str> {
-    url(text, &["http", "https", "unix"], "http://host:port or unix:///path")
+    const EXPECTED: &str = "an address such as http://host:port or unix:///path";
+    // What can be connected to is known in one place.
+    if !text.is_empty() && Endpoint::parse(text).is_err() {
+        return Err(EXPECTED);
+    }
+    url(text, &["http", "https", "unix"], EXPECTED)
 }
 
 fn dogstatsd_url(text: &str) -> Result<Option<String>, &'static str> {
@@ -466,11 +485,15 @@ impl Settings {
         let mut log = Vec::new();
         // An interval has two names; the older one's wins only if the newer one comes from further away.
         let mut flush: Option<(Origin, Duration)> = None;
+        let mut capture_is_said = false;
         for row in ROWS {
             let Some((name, text, origin)) = source(row, arguments, environment) else { continue };
             let before = settings.upload_interval;
             if let Err(expected) = (row.read)(&mut settings, text.trim()) {
                 log.push(complaint(row, &name, &text, expected));
+                settings.agent_named |= row.option == "trace_agent_url";
+                // What is said there is not said again below.
+                capture_is_said |= row.option == "capture";
                 continue;
             }
             match row.option {
@@ -487,11 +510,17 @@ impl Settings {
             }
         }
         for (variable, product) in NOT_BUILT {
-            if environment(variable).is_some_and(|text| boolean(text.trim()) == Ok(true)) {
-                log.push(format!("{variable} is on, but {product} is not available in this version"));
+            let Some(text) = environment(variable).filter(|text| !text.trim().is_empty()) else { continue };
+            match boolean(text.trim()) {
+                Ok(true) => log.push(format!("{variable} is on, but {product} is not available in this version")),
+                Ok(false) => {}
+                Err(expected) => {
+                    let shown = shown(&text);
+                    log.push(format!("{variable}: {shown} is not {expected}; the default is used: false"));
+                }
             }
         }
-        if settings.capture != CaptureMode::Full {
+        if settings.capture != CaptureMode::Full && !capture_is_said {
             log.push("STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused".to_owned());
         }
         if settings.agentless_enabled && settings.api_key.is_none() {
@@ -529,7 +558,10 @@ impl Settings {
 
     /// True if the user said where an Agent is. If not, one that does not answer is nothing to complain about.
     pub fn agent_is_configured(&self) -> bool {
-        self.trace_agent_url.is_some() || self.agent_host.is_some() || self.trace_agent_port.is_some()
+        self.agent_named
+            || self.trace_agent_url.is_some()
+            || self.agent_host.is_some()
+            || self.trace_agent_port.is_some()
     }
 
     /// The Agent's address. `exists` tells whether there is a socket at a path.
@@ -538,7 +570,7 @@ impl Settings {
         if let Some(url) = &self.trace_agent_url {
             return url.clone();
         }
-        if !self.agent_is_configured() && exists(SOCKET) {
+        if self.agent_host.is_none() && self.trace_agent_port.is_none() && exists(SOCKET) {
             return format!("unix://{SOCKET}");
         }
         format!("http://{}", authority(self.agent_host.as_deref(), self.trace_agent_port.unwrap_or(8126)))
@@ -580,14 +612,24 @@ fn source(
     found.map(|(name, text)| (name.to_owned(), text, Origin::Environment))
 }
 
+/// A value for a line of the log.
+fn shown(text: &str) -> String {
+    let shown: String = text.chars().take(100).filter(|c| !c.is_control()).collect();
+    format!("'{shown}'")
+}
+
 /// The line for a value that cannot be used.
 fn complaint(row: &Row, name: &str, text: &str, expected: &str) -> String {
     // An address may hold a password.
     let secret = row.secret || (text.contains("://") && text.contains('@'));
-    let shown: String = text.chars().take(100).filter(|c| !c.is_control()).collect();
-    let shown = if secret { "its value".to_owned() } else { format!("'{shown}'") };
+    let shown = if secret { "its value".to_owned() } else { shown(text) };
     let used = match row.option {
-        "capture" => "'strict' is used, so that nothing is shown by mistake".to_owned(),
+        "capture" => {
+            "'strict' is used, so that nothing is shown by mistake: every probe that reads values is refused".to_owned()
+        }
+        "trace_agent_url" => "the Agent's host and port are used, by default localhost and 8126".to_owned(),
+        // Which of the defaults it is only the binding knows.
+        "capture_timeout_ms" => "the default of this runtime is used".to_owned(),
         _ => format!("the default is used: {}", row.default.replace('`', "")),
     };
     format!("{name}: {shown} is not {expected}; {used}")
@@ -663,9 +705,9 @@ mod tests {
     fn a_value_that_cannot_be_used_is_logged_with_what_is_used() {
         for (row, bad) in [
             ("metrics_enabled", "perhaps"),
-            ("capture_timeout_ms", "-1"),
-            ("capture_timeout_ms", "1e400"),
-            ("capture_timeout_ms", "0"),
+            ("evaluation_timeout_ms", "-1"),
+            ("evaluation_timeout_ms", "1e400"),
+            ("evaluation_timeout_ms", "0"),
             ("evaluation_timeout_ms", "soon"),
             ("upload_interval_seconds", "NaN"),
             ("upload_interval_seconds", "inf"),
@@ -675,9 +717,6 @@ mod tests {
             ("upload_batch_size", "1001"),
             ("max_payload_size", "1 MiB"),
             ("trace_agent_port", "65536"),
-            ("trace_agent_url", "localhost:8126"),
-            ("trace_agent_url", "unix://relative"),
-            ("trace_agent_url", "http://"),
             ("dogstatsd_url", "http://x"),
             ("agent_host", "a b"),
             ("site", ""),
@@ -697,9 +736,52 @@ mod tests {
             );
         }
         let (_, log) = read(&[], &[("DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT", "long")]);
-        let line = "DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT: 'long' is not a number of seconds above 0; the default is used: 10";
+        let line = "DD_DYNAMIC_INSTRUMENTATION_UPLOAD_TIMEOUT: 'long' is not a number of seconds, 0.001 to 2678400; the default is used: 10";
         assert_eq!(log, [line]);
         assert_eq!(read(&[("probes", "x")], &[]).1, ["the option 'probes' is unknown and ignored"]);
+        let line = "capture_timeout_ms: 'x' is not a whole number of milliseconds, 1 to 4294967295; the default of this runtime is used";
+        assert_eq!(read(&[("capture_timeout_ms", "x")], &[]).1, [line]);
+        let line = "DD_CODE_ORIGIN_FOR_SPANS_ENABLED: 'perhaps' is not true or false; the default is used: false";
+        assert_eq!(read(&[], &[("DD_CODE_ORIGIN_FOR_SPANS_ENABLED", "perhaps")]).1, [line]);
+        assert!(read(&[], &[("DD_CODE_ORIGIN_FOR_SPANS_ENABLED", "0")]).1.is_empty());
+    }
+
+    #[test]
+    fn an_agent_address_that_cannot_be_used_is_as_good_as_the_default() {
+        for bad in [
+            "localhost:8126",
+            "unix://relative",
+            "http://",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:0",
+            "http://127.0.0.1:",
+            "http://:8126",
+            "http://exa mple",
+            "http://127.0.0.1:8126?x",
+            "http://127.0.0.1:8126/?x",
+            "ftp://x",
+        ] {
+            let (settings, log) = read(&[], &[("DD_TRACE_AGENT_URL", bad)]);
+            let line = format!(
+                "DD_TRACE_AGENT_URL: '{bad}' is not an address such as http://host:port or unix:///path; the Agent's host and \
+                 port are used, by default localhost and 8126"
+            );
+            assert_eq!(log, [line]);
+            assert!(settings.agent_is_configured(), "uploads go on, also where only a named Agent gets any");
+            assert_eq!(settings.agent_address(&|_| false), "http://localhost:8126");
+            let (settings, _) = read(&[], &[("DD_TRACE_AGENT_URL", bad), ("DD_AGENT_HOST", "other")]);
+            assert_eq!(settings.agent_address(&|_| true), "http://other:8126");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_told_without_its_user() {
+        let told = |url: &str| read(&[], &[("DD_GIT_REPOSITORY_URL", url)]).0.git_repository_url.unwrap_or_default();
+        assert_eq!(told("https://u:p@h/r.git"), "https://h/r.git");
+        assert_eq!(told("https://u:p@ss@h:81/a@b/r.git"), "https://h:81/a@b/r.git");
+        assert_eq!(told("ssh://git@h"), "ssh://h");
+        assert_eq!(told("https://h/r.git"), "https://h/r.git");
+        assert_eq!(told("git@h:a/r.git"), "git@h:a/r.git", "a name that everybody has");
     }
 
     #[test]
@@ -727,7 +809,7 @@ mod tests {
     #[test]
     fn an_unknown_capture_mode_shows_nothing() {
         for (text, mode, lines) in
-            [("full", CaptureMode::Full, 0), ("strict", CaptureMode::Strict, 1), ("stirct", CaptureMode::Strict, 2)]
+            [("full", CaptureMode::Full, 0), ("strict", CaptureMode::Strict, 1), ("stirct", CaptureMode::Strict, 1)]
         {
             let (settings, log) = read(&[], &[("STROBE_CAPTURE", text)]);
             assert_eq!((settings.capture, log.len()), (mode, lines), "{log:?}");

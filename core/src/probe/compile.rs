@@ -231,6 +231,8 @@ impl Maker<'_> {
 fn expression_error(why: impl fmt::Display, field: impl fmt::Display, dsl: &str) -> Error {
     /// Longer texts are cut: the status is for people, and they know the rest.
     const LONGEST: usize = 500;
+    // It may quote a name of any length.
+    let why = wire::shortened(&why.to_string(), LONGEST);
     let text = match wire::shortened(dsl.trim(), LONGEST).as_str() {
         "" => format!("{why} (in '{field}')"),
         dsl => format!("{why} (in '{field}': {dsl})"),
