@@ -11,14 +11,16 @@ from stroboscope._native import __version__
 
 TYPE_CHECKING = False  # that of `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Literal, Unpack
 
     from stroboscope.settings import Settings
-    from stroboscope.types import ProbeStatus
+    from stroboscope.types import ProbeStatus, Stats
 
-__all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "status", "stop"]
+__all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "stats", "status", "stop"]
 
+_largest = 1.7976931348623157e308  # beyond it are the infinities; NaN is nowhere
+_too_many = 1_000_000  # parts of a definition that are not written yet
 _by_preload = False  # the session was there before the program asked for it
 
 
@@ -68,9 +70,7 @@ def stop(timeout: float = 2.0) -> bool:
 def add_probe(definition: Mapping[str, Any] | str) -> str:
     """Puts a probe in force: a definition, or its JSON text. Returns its id; `status()` says what became of it."""
     if not isinstance(definition, str):
-        import json
-
-        definition = json.dumps(definition)
+        definition = _json(definition)
     return _native.add_probe(definition)
 
 
@@ -80,13 +80,60 @@ def remove_probe(probe_id: str) -> bool:
 
 
 def flush(timeout: float = 2.0) -> bool:
-    """Waits until everything captured so far has left the process. False if that takes longer than the timeout."""
+    """Waits until everything captured so far has left the process.
+
+    False if that takes longer than the timeout, or if some of it was lost on the way: `stats()` says why.
+    """
     return _native.flush(timeout)
 
 
 def status() -> list[ProbeStatus]:
     """Says what every probe is doing, with a reason where there is one."""
     return _native.status()
+
+
+def stats() -> Stats:
+    """Counts hits, events and uploads of all probes together, with what was lost, by reason."""
+    return _native.stats()
+
+
+def _json(definition: Any) -> str:
+    import json
+
+    try:
+        return json.dumps(definition, allow_nan=False)
+    except (ValueError, RecursionError):
+        # What JSON cannot say becomes a text, so that the error names its field; and no nesting is too deep for it.
+        return "".join(_written(definition, json.dumps))
+
+
+def _written(definition: Any, dumps: Callable[[Any], str]) -> list[str]:
+    """The parts of a JSON text, without recursion."""
+    parts: list[str] = []
+    left: list[Any] = [(definition,)]
+    while left:
+        if len(left) > _too_many:
+            raise ValueError("the definition contains itself")
+        part = left.pop()
+        if isinstance(part, str):
+            parts.append(part)
+            continue
+        value = part[0]
+        inner: list[Any] = []
+        if isinstance(value, dict):
+            for key, child in value.items():
+                inner += ["," if inner else "{", dumps(str(key)) + ":", (child,)]
+            inner += ["}"] if inner else ["{}"]
+        elif isinstance(value, (list, tuple)):
+            for child in value:
+                inner += ["," if inner else "[", (child,)]
+            inner += ["]"] if inner else ["[]"]
+        elif isinstance(value, float) and not -_largest <= value <= _largest:
+            inner = [dumps(str(value))]
+        else:
+            inner = [dumps(value)]
+        left += reversed(inner)
+    return parts
 
 
 def _text(value: Any) -> str:
