@@ -20,7 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 use stroboscope_core::clock::{Clock, SystemClock};
 use stroboscope_core::probe::location::{
-    Candidate, Choice, Function, FunctionKind, SourcePath, Statement, choose as choose_file, is_method,
+    Candidate, Choice, Function, FunctionKind, SourcePath, Statement, choose as choose_file, choose_existing,
+    is_method, of_the_same_name,
 };
 use stroboscope_core::text::Text;
 
@@ -76,6 +77,8 @@ struct Index {
     walked: usize,
     /// True if every file that starts is seen.
     watching: bool,
+    /// True once the program itself has begun; before, `sys.path` lacks its folder.
+    begun: bool,
     /// True once all files of the collector's objects are in the index.
     looked: bool,
     /// How often the collector's objects were looked at.
@@ -125,21 +128,24 @@ pub struct FileCode {
 pub enum Chosen {
     /// These files: one, or more copies of it.
     Files(Vec<FileId>),
-    /// A file that is not loaded but could be.
-    Importable(String),
+    /// A file that is not loaded but could be; a loaded one that is like it, and is not meant.
+    Importable(String, Option<String>),
+    /// A file that is not what runs: the sentence says that its module is compiled.
+    Compiled(String),
     /// A file of this package.
     Ours(String),
     /// Several that match equally well.
     Ambiguous(String),
-    /// None.
-    Missing,
+    /// None. What comes nearest, if anything does.
+    Missing(String),
 }
 
 /// Begins an index. `watching`: every file that starts will be handed to [`note`].
 pub fn begin(py: Python<'_>, watching: bool) -> PyResult<()> {
     let os = py.import("os")?.getattr("__file__")?.extract::<String>()?;
     let standard = os.rfind('/').map(|slash| os[..=slash].to_owned());
-    let index = Index { standard: standard.into_iter().collect(), watching, ..Index::default() };
+    let begun = is_executing(py, MAIN)?;
+    let index = Index { standard: standard.into_iter().collect(), watching, begun, ..Index::default() };
     drop(INDEX.with(|slot| slot.replace(index)));
     walk_modules(py);
     Ok(())
@@ -288,11 +294,11 @@ fn walk_modules(py: Python<'_>) {
     });
 }
 
-/// A file that begins to run.
+/// Code that begins to run as the top level of a module.
 pub struct Started {
-    /// The file.
-    pub file: FileId,
-    /// Its name.
+    /// Its file; `None` for code that is from none: `python -c`, standard input, `exec`.
+    pub file: Option<FileId>,
+    /// The file's name, or `<string>` and its like.
     pub name: String,
     /// The module that it runs as.
     pub module: String,
@@ -302,17 +308,23 @@ pub struct Started {
 pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
     let named = code::file(code)?;
     let text = named.text()?;
+    let module = globals.and_then(|globals| globals.dict_get_text("__name__")).and_then(Ref::text);
+    let module = module.map(Text::to_text).unwrap_or_default();
+    if module == MAIN {
+        with(|index| index.begun = true);
+    }
     let name = if text.code_points().next() == Some(u32::from('<')) {
+        let name = text.to_text();
+        if !name.starts_with("<frozen ") {
+            return (!module.is_empty()).then_some(Started { file: None, name, module });
+        }
         // Frozen: the import system has set `__file__` already.
-        let file = text.to_text().starts_with("<frozen ").then_some(globals)??.dict_get_text("__file__")?;
-        file.text()?.to_text()
+        globals?.dict_get_text("__file__")?.text()?.to_text()
     } else {
         let name = text.to_text();
         let folder = if name.starts_with('/') { None } else { current_folder() };
         absolute(name, folder.as_deref())
     };
-    let module = globals.and_then(|globals| globals.dict_get_text("__name__")).and_then(Ref::text);
-    let module = module.map(Text::to_text).unwrap_or_default();
     let mut old = Vec::new();
     let started = with(|index| {
         let file = index.file(&name)?;
@@ -327,7 +339,7 @@ pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
         if !index.files[file].library && !module.is_empty() && index.modules.len() < MAX_FILES {
             index.modules.insert(module.clone(), file);
         }
-        Some(Started { file, name, module })
+        Some(Started { file: Some(file), name, module })
     });
     drop(old);
     started.flatten()
@@ -344,7 +356,12 @@ fn folders(py: Python<'_>) -> Vec<String> {
     let path = sys(py, c"path");
     // SAFETY: an element of a live list.
     let text = |&folder: &*mut PyObject| unsafe { Ref::new(folder) }.and_then(Ref::text).map(Text::to_text);
-    path.as_ref().map_or(&[][..], |path| path.borrow().list()).iter().take(100).filter_map(text).collect()
+    let listed = path.as_ref().map_or(&[][..], |path| path.borrow().list());
+    let mut folders: Vec<String> = listed.iter().take(100).filter_map(text).collect();
+    if !has_begun() {
+        folders.extend(script_folder(py));
+    }
+    folders
 }
 
 /// The files below folders that a path, or what is left of it as leading folders are dropped, leads to. Asks the file
@@ -357,24 +374,150 @@ fn on_path(folders: &[String], file: &str, whole: bool) -> Vec<String> {
         let folder = absolute(folder.trim_end_matches('/').to_owned(), current.as_deref());
         suffixes.iter().map(move |suffix| format!("{}/{suffix}", folder.trim_end_matches('/'))).collect::<Vec<_>>()
     };
-    let files = folders.iter().flat_map(below);
-    files.filter(|file| is_source(file) && Path::new(file).is_file()).collect()
+    let below: Vec<Vec<String>> = folders.iter().map(below).collect();
+    // The first folder that has it is the one that an import takes.
+    let first = |at: usize| {
+        let mut files = below.iter().filter_map(|files| files.get(at));
+        files.find(|file| is_source(file) && Path::new(file).is_file()).cloned()
+    };
+    (0..suffixes.len()).filter_map(first).collect()
 }
 
-/// The file that a path leads to from a folder of `sys.path`.
-pub fn importable(py: Python<'_>, file: &str) -> Option<String> {
+/// The module of the program itself, and its name in children of `multiprocessing`.
+const MAIN: &str = "__main__";
+const CHILD_MAIN: &str = "__mp_main__";
+
+/// True for the names under which the program itself runs.
+pub fn is_main(module: &str) -> bool {
+    module == MAIN || module == CHILD_MAIN
+}
+
+/// True once the program itself has begun to run.
+pub fn has_begun() -> bool {
+    with(|index| index.begun).unwrap_or(true)
+}
+
+/// The folder that `sys.path` will begin with once the program runs.
+fn script_folder(py: Python<'_>) -> Option<String> {
+    let flags = sys(py, c"flags")?;
+    // SAFETY: a live object, borrowed for the call.
+    let flags = unsafe { Bound::from_borrowed_ptr(py, flags.borrow().pointer()) };
+    if flags.getattr("safe_path").and_then(|safe| safe.extract::<bool>()).unwrap_or(false) {
+        return None;
+    }
+    let arguments = sys(py, c"argv")?;
+    let &script = arguments.borrow().list().first()?;
+    // SAFETY: an element of a live list.
+    let script = unsafe { Ref::new(script) }?.text()?.to_text();
+    without_gil(py, || match script.as_str() {
+        "" | "-" | "-c" | "-m" => current_folder(),
+        _ if Path::new(&script).is_dir() => Some(script),
+        _ => {
+            let real = Path::new(&script).canonicalize().ok()?;
+            real.parent().and_then(Path::to_str).map(str::to_owned)
+        }
+    })
+}
+
+/// The file of this machine that a probe's source file leads to: an absolute path, or one below the current folder.
+pub fn existing(py: Python<'_>, source_file: &str) -> Option<String> {
+    without_gil(py, || {
+        let folder = current_folder();
+        let normal = SourcePath::new(source_file).text();
+        let paths = [source_file.trim().to_owned(), normal].map(|path| absolute(path, folder.as_deref()));
+        paths.into_iter().find(|path| Path::new(path).is_file())
+    })
+}
+
+/// True if two names lead to the same file.
+fn is_same_file(one: &str, other: &str) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |name: &str| std::fs::metadata(name).ok().map(|data| (data.dev(), data.ino()));
+    // Asked by the path too: a store of packages may keep equal files once.
+    one == other || (of(one).is_some_and(|it| of(other) == Some(it)) && real(one) == real(other))
+}
+
+fn real(name: &str) -> Option<std::path::PathBuf> {
+    Path::new(name).canonicalize().ok()
+}
+
+/// The compiled file that an import takes instead of a source file.
+fn compiled_beside(py: Python<'_>, source: &str) -> Option<String> {
+    let suffixes = py.import("_imp").and_then(|imp| imp.call_method0("extension_suffixes"));
+    let suffixes = suffixes.and_then(|suffixes| suffixes.extract::<Vec<String>>()).ok()?;
+    let stem = source.strip_suffix(".py")?;
+    without_gil(py, || suffixes.iter().map(|suffix| format!("{stem}{suffix}")).find(|file| Path::new(file).is_file()))
+}
+
+fn compiled(source: &str, file: &str) -> String {
+    format!("{source} is not what runs: its module is compiled ({file}), and compiled code takes no probes")
+}
+/// The module of that name on `sys.path`.
+pub enum Importable {
+    /// In this source file.
+    Source(String),
+    /// Compiled; the sentence says so.
+    Compiled(String),
+    /// There is none.
+    None,
+}
+
+/// Looks for a module that is not imported yet.
+pub fn importable(py: Python<'_>, module: &str) -> Importable {
     let folders = folders(py);
-    without_gil(py, || on_path(&folders, file, true).into_iter().next())
+    let path = module.replace('.', "/");
+    for file in [format!("{path}/__init__.py"), format!("{path}.py")] {
+        if let Some(found) = without_gil(py, || on_path(&folders, &file, true).into_iter().next()) {
+            return match compiled_beside(py, &found) {
+                Some(file) => Importable::Compiled(compiled(&found, &file)),
+                None => Importable::Source(found),
+            };
+        }
+    }
+    Importable::None
 }
 
-/// Chooses the file that a probe means. All that takes longer with more files is done without the GIL.
-pub fn choose(py: Python<'_>, source_file: &str) -> Chosen {
+/// Chooses the file that a probe means. `exact` is the file of this machine that its path leads to. All that takes longer
+/// with more files is done without the GIL.
+pub fn choose(py: Python<'_>, source_file: &str, exact: Option<&str>) -> Chosen {
     walk_modules(py);
+    let chosen = match exact {
+        Some(file) => choose_here(py, source_file, file),
+        None => choose_alike(py, source_file),
+    };
+    if let Chosen::Importable(source, _) = &chosen
+        && let Some(file) = compiled_beside(py, source)
+    {
+        return Chosen::Compiled(compiled(source, &file));
+    }
+    chosen
+}
+
+/// Chooses for a path that leads to a file of this machine.
+fn choose_here(py: Python<'_>, source_file: &str, file: &str) -> Chosen {
+    if code::is_own_file(file) {
+        return Chosen::Ours(file.to_owned());
+    }
+    let links = links(py, file);
+    with(|index| index.file(file));
+    let known = candidates().unwrap_or_default();
+    let choice = without_gil(py, || choose_existing(&known, file, |at| links.contains(&at)));
+    let Choice::File(files) = choice else {
+        // The index is full.
+        return Chosen::Importable(file.to_owned(), None);
+    };
+    let loaded = with(|index| files.into_iter().filter(|&file| index.files[file].loaded).collect::<Vec<_>>());
+    let loaded = loaded.unwrap_or_default();
+    if loaded.is_empty() { Chosen::Importable(file.to_owned(), alike(py, source_file)) } else { Chosen::Files(loaded) }
+}
+
+/// Chooses for a path of another machine.
+fn choose_alike(py: Python<'_>, source_file: &str) -> Chosen {
     if let Some(files) = with(|index| index.exactly(source_file)).flatten() {
         return Chosen::Files(files);
     }
     let folders = folders(py);
-    let Some(mut known) = candidates() else { return Chosen::Missing };
+    let Some(mut known) = candidates() else { return Chosen::Missing(String::new()) };
     let mut count = known.len();
     let (importable, mut choice) =
         without_gil(py, move || (on_path(&folders, source_file, false), choose_file(&known, source_file)));
@@ -393,45 +536,134 @@ pub fn choose(py: Python<'_>, source_file: &str) -> Chosen {
         choice = without_gil(py, move || choose_file(&known, source_file));
     }
     let chosen = with(|index| match choice {
-        Choice::File(files) if files.iter().any(|&file| index.files[file].loaded) => Chosen::Files(files),
-        Choice::File(files) => Chosen::Importable(index.files[files[0]].name.clone()),
-        Choice::Ambiguous(reason) => Chosen::Ambiguous(reason),
-        Choice::None => {
-            let ours = importable.into_iter().find(|file| code::is_own_file(file));
-            ours.map_or(Chosen::Missing, Chosen::Ours)
-        }
+        Choice::File(files) if files.iter().any(|&file| index.files[file].loaded) => Some(Chosen::Files(files)),
+        Choice::File(files) => Some(Chosen::Importable(index.files[files[0]].name.clone(), None)),
+        Choice::Ambiguous(reason) => Some(Chosen::Ambiguous(reason)),
+        Choice::None => importable.into_iter().find(|file| code::is_own_file(file)).map(Chosen::Ours),
     });
-    chosen.unwrap_or(Chosen::Missing)
+    chosen.flatten().unwrap_or_else(|| {
+        let known = candidates().unwrap_or_default();
+        Chosen::Missing(without_gil(py, || of_the_same_name(&known, source_file)))
+    })
 }
 
 fn candidates() -> Option<Arc<Vec<Candidate>>> {
     with(|index| Arc::clone(&index.candidates))
 }
 
-/// True if a probe's source file means a file that just started.
-pub fn means(source_file: &str, started: &Started) -> bool {
-    let chosen = with(|index| {
-        let one = std::slice::from_ref(&index.candidates[started.file]);
+/// The loaded file that a path would mean if it led to none of this machine.
+fn alike(py: Python<'_>, source_file: &str) -> Option<String> {
+    let loaded = with(|index| {
+        let files = index.files.iter().zip(index.candidates.iter()).filter(|(file, _)| file.loaded);
+        files.map(|(_, candidate)| candidate.clone()).collect::<Vec<_>>()
+    });
+    let loaded = loaded.unwrap_or_default();
+    without_gil(py, || match choose_file(&loaded, source_file) {
+        Choice::File(found) => Some(loaded[found[0]].name().to_owned()),
+        Choice::Ambiguous(_) | Choice::None => None,
+    })
+}
+
+/// The loaded files that are a file by another name.
+fn links(py: Python<'_>, file: &str) -> Vec<FileId> {
+    let loaded = with(|index| {
+        let files = index.files.iter().enumerate().filter(|(_, file)| file.loaded);
+        files.map(|(at, file)| (at, file.name.clone())).collect::<Vec<_>>()
+    });
+    let loaded = loaded.unwrap_or_default();
+    without_gil(py, || {
+        loaded.into_iter().filter(|(_, name)| name != file && is_same_file(name, file)).map(|(at, _)| at).collect()
+    })
+}
+
+/// What a probe's source file means, now that a file has started.
+pub enum Meant {
+    /// Not this file.
+    No,
+    /// This one, and these names are it.
+    Here(Vec<String>),
+    /// This one as well as others.
+    Ambiguous(String),
+}
+
+/// Asks whether a probe's source file means a file that just started.
+pub fn means(source_file: &str, exact: Option<&str>, started: &Started) -> Meant {
+    let Some(file) = started.file else { return Meant::No };
+    if let Some(exact) = exact {
+        let here = is_same_file(&started.name, exact);
+        return if here { Meant::Here(vec![exact.to_owned(), started.name.clone()]) } else { Meant::No };
+    }
+    let meant = with(|index| {
+        let one = std::slice::from_ref(&index.candidates[file]);
         // Alone it matches more easily: a quick way to say no.
         if choose_file(one, source_file) == Choice::None {
-            return false;
+            return Meant::No;
         }
-        matches!(choose_file(&index.candidates, source_file), Choice::File(files) if files.contains(&started.file))
+        match choose_file(&index.candidates, source_file) {
+            Choice::File(files) if files.contains(&file) => {
+                Meant::Here(files.iter().map(|&file| index.files[file].name.clone()).collect())
+            }
+            Choice::File(_) => Meant::No,
+            Choice::Ambiguous(reason) => Meant::Ambiguous(reason),
+            Choice::None => Meant::Ambiguous(format!(
+                "source file is ambiguous: only the name is like {}",
+                of_the_same_name(&index.candidates, source_file)
+            )),
+        }
     });
-    chosen.unwrap_or(false)
+    meant.unwrap_or(Meant::No)
 }
 
 /// True if a module's name in a probe means a file that runs as `module`: a script is `__main__` and still known by its
 /// own name.
 pub fn is_module(wanted: &str, module: &str, file: &str) -> bool {
-    if module == wanted {
+    if module == wanted || (is_main(module) && is_main(wanted)) {
         return true;
     }
     let path = wanted.replace('.', "/");
-    module == "__main__"
+    is_main(module)
         && SourcePath::new(file)
             .suffixes()
             .any(|suffix| suffix == format!("{path}.py") || suffix == format!("{path}/__main__.py"))
+}
+
+/// The file that runs as the program itself. Its `__file__` goes as soon as it has run.
+fn main_file(name: &str, main: Ref<'_>) -> Option<String> {
+    let seen = || with(|index| Some(index.files[*index.modules.get(name)?].name.clone())).flatten();
+    file_of(main).or_else(seen)
+}
+
+/// The namespace of a module, whatever name it runs under.
+fn namespace(py: Python<'_>, wanted: &str) -> Option<Owned> {
+    let modules = sys(py, c"modules")?;
+    let modules = modules.borrow();
+    let own = modules.dict_get_text(wanted);
+    let mut mains = [MAIN, CHILD_MAIN].into_iter().filter_map(|name| Some((name, modules.dict_get_text(name)?)));
+    let is_meant = |name: &str, main: Ref<'_>| is_module(wanted, name, &main_file(name, main).unwrap_or_default());
+    let module = own.or_else(|| mains.find(|(name, main)| is_meant(name, *main)).map(|(_, main)| main));
+    module.and_then(Ref::module_dict).map(Owned::keep)
+}
+
+/// True while the top level of a module runs, in whatever thread.
+pub fn is_executing(py: Python<'_>, wanted: &str) -> PyResult<bool> {
+    let frames = py.import("sys")?.call_method0("_current_frames")?;
+    for frame in frames.call_method0("values")?.try_iter()? {
+        let mut frame = frame?;
+        while !frame.is_none() {
+            let (code, globals) = (frame.getattr("f_code")?, frame.getattr("f_globals")?);
+            if let (Some(code), Some(globals)) = (borrow(&code), borrow(&globals))
+                && bare(code) == "<module>"
+            {
+                let module = globals.dict_get_text("__name__").and_then(Ref::text).map(Text::to_text);
+                let file = code::file(code).and_then(Ref::text).map(Text::to_text);
+                if is_module(wanted, &module.unwrap_or_default(), &file.unwrap_or_default()) {
+                    return Ok(true);
+                }
+            }
+            frame = frame.getattr("f_back")?;
+        }
+    }
+    Ok(false)
 }
 
 /// The files that a module name means.
@@ -439,10 +671,12 @@ pub fn files_of_module(py: Python<'_>, wanted: &str) -> Vec<FileId> {
     let modules = sys(py, c"modules");
     let modules = modules.as_ref().map(Owned::borrow);
     let file = |name: &str| modules.and_then(|modules| modules.dict_get_text(name)).and_then(file_of);
-    let main = file("__main__").filter(|main| is_module(wanted, "__main__", main));
+    let module = |name: &str| modules.and_then(|modules| modules.dict_get_text(name));
+    let mains = [MAIN, CHILD_MAIN].into_iter().filter_map(|name| Some((name, main_file(name, module(name)?)?)));
+    let mains = mains.filter(|(name, main)| is_module(wanted, name, main)).map(|(_, main)| main);
     let folder = current_folder();
     let names: Vec<String> =
-        file(wanted).into_iter().chain(main).map(|name| absolute(name, folder.as_deref())).collect();
+        file(wanted).into_iter().chain(mains).map(|name| absolute(name, folder.as_deref())).collect();
     let found = with(|index| {
         let mut found: Vec<FileId> = Vec::new();
         let started = index.modules.get(wanted).copied();
@@ -700,8 +934,8 @@ fn wrapped_codes(py: Python<'_>, object: Ref<'_>, found: &mut Vec<Owned>) {
 
 /// The first line of the getter, if a name is a property that can be set or deleted.
 pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> Option<u32> {
-    let modules = sys(py, c"modules")?;
-    let mut space = modules.borrow().dict_get_text(module).and_then(Ref::module_dict);
+    let held = namespace(py, module)?;
+    let mut space = Some(held.borrow());
     let mut found = None;
     for part in wanted.split('.') {
         found = space.and_then(|space| space.dict_get_text(part));
@@ -758,10 +992,8 @@ pub enum Named {
 
 /// Looks a name of a module up in its namespace, without running code of the program.
 pub fn named(py: Python<'_>, module: &str, wanted: &str) -> Named {
-    let modules = sys(py, c"modules");
-    let modules = modules.as_ref().map(Owned::borrow);
-    let space = modules.and_then(|modules| modules.dict_get_text(module)).and_then(Ref::module_dict);
-    let Some(mut space) = space else { return Named::Missing };
+    let Some(held) = namespace(py, module) else { return Named::Missing };
+    let mut space = held.borrow();
     let file = space.dict_get_text("__file__").and_then(Ref::text).map(Text::to_text);
     let parts: Vec<&str> = wanted.split('.').collect();
     for (at, part) in parts.iter().enumerate() {
@@ -789,16 +1021,35 @@ pub fn named(py: Python<'_>, module: &str, wanted: &str) -> Named {
     Named::Missing
 }
 
+/// The module that a function says it is from.
+fn home(py: Python<'_>, function: Ref<'_>) -> String {
+    let home = attribute(py, function, "__module__");
+    home.as_ref().and_then(|home| home.borrow().text()).map(Text::to_text).unwrap_or_default()
+}
+
+/// True if a module's `__file__` is where code from a source file is; it may be a compiled copy.
+fn is_made_from(file: &str, source: &str) -> bool {
+    file == source || file.strip_suffix('c') == Some(source)
+}
+
 fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Option<&str>) -> Named {
     if object.as_class().is_some() {
         return Named::Not(format!("`{wanted}` in module `{module}` is a class; name one of its methods"));
     }
     let mut object = Owned::keep(object);
     for _ in 0..20 {
+        let own = |function: Ref<'_>| {
+            is_function(function) && is_module(module, &home(py, function), file.unwrap_or_default())
+        };
+        // Made by the module's own use of `exec`, as the methods of a dataclass are.
+        let is_generated = |of: &str| {
+            let inner = unwrapped(py, object.borrow());
+            of.starts_with('<') && (own(object.borrow()) || inner.is_some_and(|inner| own(inner.borrow())))
+        };
         let code = function_code(py, object.borrow());
         let of = code.as_ref().and_then(|code| code::file(code.borrow())).and_then(Ref::text).map(Text::to_text);
         if let (Some(code), Some(of)) = (code, of)
-            && (file == Some(of.as_str()) || of.starts_with("<frozen ") || file.is_none())
+            && (file.is_none_or(|file| is_made_from(file, &of)) || of.starts_with("<frozen ") || is_generated(&of))
         {
             return Named::Function(code);
         }
@@ -806,8 +1057,7 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
         object = inner;
     }
     if is_function(object.borrow()) {
-        let home = attribute(py, object.borrow(), "__module__");
-        let home = home.as_ref().and_then(|home| home.borrow().text()).map(Text::to_text).unwrap_or_default();
+        let home = home(py, object.borrow());
         return Named::Not(format!("`{wanted}` in module `{module}` is defined in module `{home}`; name that module"));
     }
     Named::Not(format!(
@@ -816,9 +1066,55 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
     ))
 }
 
+/// Names like the one that is not there: of the class that it names, or of the module.
+pub fn names_beside(py: Python<'_>, module: &str, wanted: &str) -> Vec<String> {
+    let Some(held) = namespace(py, module) else { return Vec::new() };
+    let mut space = held.borrow();
+    let mut prefix = String::new();
+    let mut parts = wanted.split('.').peekable();
+    while let Some(part) = parts.next()
+        && parts.peek().is_some()
+    {
+        let class = space.dict_get_text(part).and_then(Ref::as_class);
+        let Some(own) = class.and_then(crate::object::Class::dict) else { break };
+        space = own;
+        prefix.push_str(part);
+        prefix.push('.');
+    }
+    let callable = [
+        "function",
+        "staticmethod",
+        "classmethod",
+        "property",
+        "functools._lru_cache_wrapper",
+        "builtin_function_or_method",
+        "method_descriptor",
+        "wrapper_descriptor",
+    ];
+    let mut names = Vec::new();
+    space.dict_entries(|name, value| {
+        if callable.contains(&value.class().c_name()) {
+            names.extend(name.text().map(|name| format!("{prefix}{}", name.to_text())));
+        }
+        names.len() < 10_000
+    });
+    names
+}
+
+fn is_compiled(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "so" || extension == "pyd")
+}
+
+/// The file of a module that is compiled.
+pub fn compiled_file(py: Python<'_>, module: &str) -> Option<String> {
+    let held = namespace(py, module)?;
+    let file = held.borrow().dict_get_text("__file__").and_then(Ref::text);
+    file.map(Text::to_text).filter(|file| is_compiled(file))
+}
+
 /// True if `sys.modules` has a module, whatever it is made of.
 pub fn is_loaded(py: Python<'_>, module: &str) -> bool {
-    sys(py, c"modules").is_some_and(|modules| modules.borrow().dict_get_text(module).is_some())
+    namespace(py, module).is_some()
 }
 
 // ---- the functions of a file ------------------------------------------------------------------------------------

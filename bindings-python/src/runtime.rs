@@ -5,7 +5,7 @@
 //! and answers with the ticket. A file that starts to run is looked at in its own thread, before its first line.
 
 use crate::code;
-use crate::discovery::{self, Chosen, FileCode, FileId, Named, PyFunction, Read, Started};
+use crate::discovery::{self, Chosen, FileCode, FileId, Importable, Meant, Named, PyFunction, Read, Started};
 use crate::frame::{self, Layout};
 use crate::hooks::{self, CodeSite, ProbeSite};
 use crate::names::Held;
@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use stroboscope_core::probe::location;
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::session::Session;
+use stroboscope_core::text::Text;
 
 /// A wish of the worker.
 enum Wish {
@@ -48,6 +50,10 @@ struct Entry {
     ticket: Ticket,
     /// What the core was told last.
     told: Told,
+    /// The same in words, so that nothing is told twice.
+    said: String,
+    /// The file of this machine that the probe's path leads to: no other one is meant.
+    exact: Option<String>,
     /// The files it is placed in.
     files: Vec<String>,
     /// The number of code objects it is placed in.
@@ -62,6 +68,8 @@ enum Told {
     Waits,
     /// A name is not in its module, which is still running: looked for again that many times.
     Again(u32),
+    /// A name is not in its module, and the module has run.
+    Lacks,
     Refused,
 }
 
@@ -369,12 +377,17 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
     for wish in wishes {
         if !matches!(wish, Wish::Install(..)) {
             // In the order of the wishes: a removal may be of a probe that was just added.
-            install_all(py, &std::mem::take(&mut installs), answers);
+            install_all(py, &std::mem::take(&mut installs), answers, false);
         }
         let result = match wish {
             Wish::Install(live, ticket) => {
                 installs.push(live.slot);
-                let entry = Entry { live, ticket, told: Told::Nothing, files: Vec::new(), copies: 0 };
+                let exact = match &live.probe.location {
+                    Location::Lines { file, .. } => discovery::existing(py, file),
+                    Location::Method { .. } => None,
+                };
+                let (told, said) = (Told::Nothing, String::new());
+                let entry = Entry { live, ticket, told, said, exact, files: Vec::new(), copies: 0 };
                 HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.push(entry)));
                 Ok(())
             }
@@ -395,7 +408,7 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
             log::warn!(target: "stroboscope", "a hook could not be changed: {error}");
         }
     }
-    install_all(py, &installs, answers);
+    install_all(py, &installs, answers, false);
     next_look()
 }
 
@@ -421,7 +434,19 @@ fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
         let wanted = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
         Some(hands.entries.iter().filter(wanted).map(|entry| entry.live.slot).collect::<Vec<u32>>())
     });
-    install_all(py, &slots.flatten().unwrap_or_default(), answers);
+    install_all(py, &slots.flatten().unwrap_or_default(), answers, false);
+}
+
+/// Looks once more for what was not found, so that what is said of it is true now. `at_the_end`: what is found now was there
+/// too late.
+pub fn review(py: Python<'_>, at_the_end: bool) {
+    let slots = HANDS.with(|hands| {
+        let open = |entry: &&Entry| matches!(entry.told, Told::Waits | Told::Again(_) | Told::Lacks);
+        Some(hands.as_ref()?.entries.iter().filter(open).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+    });
+    let mut answers = Vec::new();
+    install_all(py, &slots.flatten().unwrap_or_default(), &mut answers, at_the_end);
+    py.detach(|| answers.into_iter().for_each(Answer::give));
 }
 
 /// Our own code panicked as it placed a hook.
@@ -454,18 +479,18 @@ impl Target {
 }
 
 /// Places probes. What is not in the index is looked for once for all of them.
-fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>) {
+fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>, at_the_end: bool) {
     if slots.is_empty() {
         return;
     }
     let began = SystemClock.monotonic();
     let lives = HANDS.with(|hands| {
         let entries = hands.as_ref()?.entries.iter().filter(|entry| slots.contains(&entry.live.slot));
-        Some(entries.map(|entry| Arc::clone(&entry.live)).collect::<Vec<_>>())
+        Some(entries.map(|entry| (Arc::clone(&entry.live), entry.exact.clone())).collect::<Vec<_>>())
     });
-    let lives = lives.flatten().unwrap_or_default();
-    let aim = |live: &Arc<LiveProbe>| target(py, live);
-    let mut targets: Vec<Target> = lives.iter().map(aim).collect();
+    let (lives, exact): (Vec<_>, Vec<_>) = lives.flatten().unwrap_or_default().into_iter().unzip();
+    let aim = |live: &Arc<LiveProbe>, exact: &Option<String>| target(py, live, exact.as_deref());
+    let mut targets: Vec<Target> = lives.iter().zip(&exact).map(|(live, exact)| aim(live, exact)).collect();
     let files = targets.iter().flat_map(Target::files).copied();
     let wanted: HashSet<FileId> = files.filter(|&file| !discovery::is_complete(file)).collect();
     let missing = lives.iter().zip(&targets).filter(|(_, target)| matches!(target, Target::Missing(_)));
@@ -479,9 +504,9 @@ fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>) {
         if let Err(error) = discovery::search(py, &wanted, &missing) {
             log::warn!(target: "stroboscope", "loaded code could not be looked for: {error}");
         }
-        for (live, target) in lives.iter().zip(&mut targets) {
+        for ((live, exact), target) in lives.iter().zip(&exact).zip(&mut targets) {
             if matches!(target, Target::Missing(_)) {
-                *target = aim(live);
+                *target = aim(live, exact);
             }
         }
     }
@@ -490,10 +515,22 @@ fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>) {
             fault::at(fault::Place::Hook);
             install(py, live, target).unwrap_or_else(|error| refused(&error))
         });
-        answers.extend(answer(live.slot, placed.unwrap_or_else(failed)));
+        let mut outcome = placed.unwrap_or_else(failed);
+        if at_the_end && let Outcome::Done { note, .. } = &mut outcome {
+            *note = Some("it was found only as the program ended".to_owned());
+        }
+        let lacks = matches!(outcome, Outcome::Refused { kind: MISSING_NAME, .. });
+        answers.extend(answer(live.slot, outcome, lacks && still_runs(py, live)));
     }
     let held = SystemClock.monotonic() - began;
     HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));
+}
+
+/// True while the module of a method probe runs its top level, which may still define the name.
+fn still_runs(py: Python<'_>, live: &LiveProbe) -> bool {
+    let Location::Method { type_name, method, .. } = &live.probe.location else { return false };
+    let readings = location::readings(type_name, method);
+    readings.iter().any(|(module, _)| discovery::is_executing(py, module).unwrap_or(false))
 }
 
 thread_local! {
@@ -506,58 +543,77 @@ pub fn released(nanoseconds: u64) {
     RELEASED.set(RELEASED.get() + nanoseconds);
 }
 
-fn target(py: Python<'_>, live: &LiveProbe) -> Target {
+fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>) -> Target {
     match &live.probe.location {
-        Location::Lines { file, .. } => match discovery::choose(py, file) {
+        Location::Lines { file, .. } => match discovery::choose(py, file, exact) {
             Chosen::Files(files) => Target::Lines(files),
-            Chosen::Importable(path) => {
-                Target::Missing(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it")))
+            Chosen::Importable(path, alike) => {
+                let alike =
+                    alike.map_or_else(String::new, |alike| format!("; {alike} is loaded, which is another file"));
+                Target::Missing(Outcome::Waiting(format!("{path} is not imported yet; the probe waits for it{alike}")))
             }
+            Chosen::Compiled(reason) => Target::Settled(Outcome::Refused { kind: "NotAPythonFunction", reason }),
             Chosen::Ours(path) => Target::Settled(Outcome::Blocked(format!(
                 "{path} is a part of stroboscope, whose own code is never instrumented"
             ))),
-            Chosen::Ambiguous(reason) => Target::Settled(Outcome::Refused { kind: "AmbiguousFile", reason }),
-            Chosen::Missing => Target::Missing(Outcome::NotFound(format!(
-                "source file not found: no loaded file and none on sys.path is like {file}; the probe goes on waiting"
-            ))),
+            Chosen::Ambiguous(reason) => Target::Settled(Outcome::Refused { kind: AMBIGUOUS, reason }),
+            Chosen::Missing(near) => {
+                let near = if near.is_empty() { near } else { format!(" (of that name there is {near})") };
+                Target::Missing(Outcome::NotFound(format!(
+                    "source file not found: no loaded file and none on sys.path is like {file}{near}; the probe goes on waiting"
+                )))
+            }
         },
-        Location::Method { type_name, method, .. } => {
-            let mut loaded = false;
-            for (module, _) in location::readings(type_name, method) {
-                if module == "stroboscope" || module.starts_with("stroboscope.") {
-                    return Target::Settled(Outcome::Blocked(format!(
-                        "module `{module}` is a part of stroboscope, whose own code is never instrumented"
-                    )));
-                }
-                let files = discovery::files_of_module(py, &module);
-                if !files.is_empty() {
-                    return Target::Method(files);
-                }
-                loaded |= discovery::is_loaded(py, &module);
-            }
-            if loaded {
-                return Target::Method(Vec::new());
-            }
-            for (module, _) in location::readings(type_name, method) {
-                let path = module.replace('.', "/");
-                for file in [format!("{path}.py"), format!("{path}/__init__.py")] {
-                    if let Some(found) = discovery::importable(py, &file) {
-                        return Target::Settled(Outcome::Waiting(format!(
-                            "module `{module}` ({found}) is not imported yet; the probe waits for it"
-                        )));
-                    }
-                }
-            }
-            Target::Missing(Outcome::NotFound(format!(
-                "module not found: no loaded module and none on sys.path is called `{type_name}`; the probe goes on waiting"
-            )))
-        }
+        Location::Method { type_name, method, .. } => method_target(py, type_name, method),
     }
 }
 
-/// Answers the core.
+fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
+    let mut loaded = false;
+    for (module, _) in location::readings(type_name, method) {
+        if module == "stroboscope" || module.starts_with("stroboscope.") {
+            return Target::Settled(Outcome::Blocked(format!(
+                "module `{module}` is a part of stroboscope, whose own code is never instrumented"
+            )));
+        }
+        if discovery::is_main(&module) && !discovery::has_begun() {
+            return Target::Settled(Outcome::Waiting(
+                "the program has not begun yet; the probe waits for it".to_owned(),
+            ));
+        }
+        let files = discovery::files_of_module(py, &module);
+        if !files.is_empty() {
+            return Target::Method(files);
+        }
+        loaded |= discovery::is_loaded(py, &module);
+    }
+    if loaded {
+        return Target::Method(Vec::new());
+    }
+    for (module, _) in location::readings(type_name, method) {
+        match discovery::importable(py, &module) {
+            Importable::Source(found) => {
+                return Target::Settled(Outcome::Waiting(format!(
+                    "module `{module}` ({found}) is not imported yet; the probe waits for it"
+                )));
+            }
+            Importable::Compiled(reason) => {
+                return Target::Settled(Outcome::Refused { kind: "NotAPythonFunction", reason });
+            }
+            Importable::None => {}
+        }
+    }
+    Target::Missing(Outcome::NotFound(format!(
+        "module not found: no loaded module and none on sys.path is called `{type_name}`; the probe goes on waiting"
+    )))
+}
+
+/// The wire's word for a file that several match equally well.
+const AMBIGUOUS: &str = "AmbiguousFile";
+
+/// Answers the core for a file that just started.
 fn settle(slot: u32, outcome: Outcome) {
-    if let Some(answer) = answer(slot, outcome) {
+    if let Some(answer) = answer(slot, outcome, true) {
         answer.give();
     }
 }
@@ -576,27 +632,34 @@ impl Answer {
     }
 }
 
-/// What the core is to be told, which is kept.
-fn answer(slot: u32, outcome: Outcome) -> Option<Answer> {
+/// What the core is to be told, which is kept; nothing if it is no news. `runs`: a name that is missing may still come, as its
+/// module runs.
+fn answer(slot: u32, outcome: Outcome, runs: bool) -> Option<Answer> {
+    let lacks = matches!(outcome, Outcome::Refused { kind: MISSING_NAME, .. });
+    let outcome = match outcome {
+        Outcome::Refused { kind: MISSING_NAME, reason } if runs => {
+            Outcome::Waiting(format!("{reason}; the module still runs, and the probe waits for the name"))
+        }
+        other => other,
+    };
     let answer = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
-        let before = entry.told;
-        entry.told = match &outcome {
-            Outcome::Done { .. } => Told::Placed,
-            Outcome::Waiting(_) | Outcome::NotFound(_) => Told::Waits,
-            Outcome::Refused { kind: MISSING_NAME, .. } => match before {
-                Told::Again(times) if times < MAX_AGAIN => Told::Again(times + 1),
-                _ => Told::Refused,
-            },
-            Outcome::Refused { .. } | Outcome::Blocked(_) => Told::Refused,
+        entry.told = match (&outcome, entry.told) {
+            (Outcome::Done { .. } | Outcome::Moved { .. }, _) => Told::Placed,
+            (Outcome::Waiting(_), Told::Again(times)) if lacks && times < MAX_AGAIN => Told::Again(times + 1),
+            (Outcome::Waiting(_), Told::Nothing | Told::Waits) if lacks && entry.said.is_empty() => Told::Again(0),
+            (Outcome::Waiting(_) | Outcome::NotFound(_), _) => Told::Waits,
+            (Outcome::Refused { .. }, _) if lacks => Told::Lacks,
+            (Outcome::Refused { .. } | Outcome::Blocked(_), _) => Told::Refused,
         };
-        // Nothing new, or not the last word.
-        let quiet = matches!(entry.told, Told::Again(_)) || (before == Told::Waits && entry.told == Told::Waits);
-        if quiet {
-            return None;
-        }
-        Some((hands.session.clone()?, entry.ticket))
+        let said = match &outcome {
+            Outcome::Done { .. } | Outcome::Moved { .. } => String::new(),
+            other => format!("{other:?}"),
+        };
+        let is_new = said.is_empty() || said != entry.said;
+        entry.said = said;
+        is_new.then(|| Some((hands.session.clone()?, entry.ticket))).flatten()
     });
     let (session, ticket) = answer.flatten()?;
     Some(Answer { session, ticket, outcome })
@@ -611,23 +674,38 @@ pub fn module_starts(code: Ref<'_>) {
     };
     let Some(started) = discovery::note(code, globals) else { return };
     let concerned = HANDS.with(|hands| {
-        let entries = hands.as_ref()?.entries.iter().filter(|entry| concerns(entry, &started));
-        Some(entries.map(|entry| Arc::clone(&entry.live)).collect::<Vec<_>>())
+        let entries = hands.as_ref()?.entries.iter();
+        let concerned = entries.map(|entry| (Arc::clone(&entry.live), concern(entry, &started)));
+        Some(concerned.filter(|(_, concern)| !matches!(concern, Concern::None)).collect::<Vec<_>>())
     });
     let Some(concerned) = concerned.flatten().filter(|concerned| !concerned.is_empty()) else { return };
     // SAFETY: callbacks run with the GIL held.
     let py = unsafe { Python::assume_attached() };
     let mut file = discovery::functions_of(py, code, &started.name);
     let mut looks_again = false;
-    for live in concerned {
-        let outcome = match &live.probe.location {
-            Location::Lines { lines, .. } => in_lines(py, &live, &mut file, &started.name, lines, false),
-            Location::Method { type_name, method, .. } => {
-                let module = if started.module == "__main__" { type_name } else { &started.module };
+    for (live, concern) in concerned {
+        let moves = matches!(concern, Concern::Better);
+        if !matches!(concern, Concern::Place) {
+            // It leaves the place that it has.
+            leave(live.slot);
+        }
+        let outcome = match (&live.probe.location, concern) {
+            (_, Concern::Ambiguous(reason)) => {
+                unplace(py, &live).map(|()| Outcome::Refused { kind: AMBIGUOUS, reason })
+            }
+            (Location::Lines { lines, .. }, _) => {
+                let left = if moves { unplace(py, &live) } else { Ok(()) };
+                left.and_then(|()| in_lines(py, &live, &mut file, &started.name, lines, false))
+            }
+            (Location::Method { type_name, method, .. }, _) => {
+                let module = if discovery::is_main(&started.module) { type_name } else { &started.module };
                 in_method(py, &live, &mut file, &started.name, module, &wanted_in(type_name, method, &started), false)
             }
         };
-        let outcome = outcome.unwrap_or_else(|error| refused(&error));
+        let outcome = match outcome.unwrap_or_else(|error| refused(&error)) {
+            Outcome::Done { note, site } if moves => Outcome::Moved { note, site },
+            other => other,
+        };
         looks_again |= started_outcome(live.slot, outcome);
     }
     if looks_again {
@@ -646,26 +724,61 @@ fn started_outcome(slot: u32, outcome: Outcome) -> bool {
             return Some(true); // the new copy lacks the place, the old one has it
         }
         if missing {
-            entry.told = Told::Again(0);
+            entry.told = Told::Nothing;
+            entry.said = String::new();
         }
         Some(false)
     });
-    if keeps.flatten() != Some(true) {
-        settle(slot, outcome);
+    if keeps.flatten() == Some(true) {
+        return false;
     }
+    settle(slot, outcome);
     missing
 }
 
-/// True if a file that starts may hold a probe's place.
-fn concerns(entry: &Entry, started: &Started) -> bool {
+/// What a file that starts is to a probe.
+enum Concern {
+    None,
+    /// It may hold the probe's place.
+    Place,
+    /// It is meant more exactly than the one in which the probe is.
+    Better,
+    /// It is meant as much as others.
+    Ambiguous(String),
+}
+
+fn concern(entry: &Entry, started: &Started) -> Concern {
     match &entry.live.probe.location {
-        Location::Lines { file, .. } => match entry.told {
-            Told::Placed => entry.files.contains(&started.name),
-            _ => discovery::means(file, started),
+        Location::Lines { .. } if entry.told == Told::Placed && entry.files.contains(&started.name) => Concern::Place,
+        Location::Lines { file, .. } => match discovery::means(file, entry.exact.as_deref(), started) {
+            Meant::No => Concern::None,
+            Meant::Here(files) => match entry.told {
+                Told::Placed if !files.iter().any(|file| entry.files.contains(file)) => Concern::Better,
+                _ => Concern::Place,
+            },
+            Meant::Ambiguous(reason) => Concern::Ambiguous(reason),
         },
-        Location::Method { type_name, method, .. } => location::readings(type_name, method)
-            .iter()
-            .any(|(module, _)| discovery::is_module(module, &started.module, &started.name)),
+        Location::Method { type_name, method, .. } => {
+            let readings = location::readings(type_name, method);
+            let mut modules = readings.iter().map(|(module, _)| module);
+            let is_meant = modules.any(|module| discovery::is_module(module, &started.module, &started.name));
+            if is_meant { Concern::Place } else { Concern::None }
+        }
+    }
+}
+
+/// The probe is in no file any more. The caller takes its hooks away.
+fn leave(slot: u32) {
+    let files = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        entry.told = Told::Nothing;
+        let mut files = std::mem::take(&mut entry.files);
+        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        Some(files)
+    });
+    for file in files.flatten().unwrap_or_default() {
+        discovery::release(&file);
     }
 }
 
@@ -699,7 +812,7 @@ fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> PyResult<Ou
                     last = Some(better(last, with_code(py, file, place)?));
                 }
                 if files.is_empty() && discovery::is_loaded(py, &module) {
-                    last = Some(better(last, not_python(py, &module, &wanted)));
+                    last = Some(better(last, without_file(py, live, &module, &wanted)?));
                 }
             }
             Ok(last.unwrap_or_else(stopping))
@@ -720,12 +833,25 @@ fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
     }
 }
 
-/// A name in a module without Python code.
-fn not_python(py: Python<'_>, module: &str, wanted: &str) -> Outcome {
-    match discovery::named(py, module, wanted) {
-        Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason },
-        _ => missing_name(module, wanted, &[]),
-    }
+/// Places a method probe in a module that has no source file: `python -c`, standard input, a compiled module.
+fn without_file(py: Python<'_>, live: &Arc<LiveProbe>, module: &str, wanted: &str) -> PyResult<Outcome> {
+    let compiled = discovery::compiled_file(py, module);
+    let compiled = compiled.map_or_else(String::new, |file| format!("; the module is compiled ({file})"));
+    Ok(match discovery::named(py, module, wanted) {
+        Named::Function(code) => in_function(py, live, &code, module, wanted)?,
+        Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason: format!("{reason}{compiled}") },
+        Named::Missing => missing_name(module, wanted, &discovery::names_beside(py, module, wanted)),
+    })
+}
+
+/// Places a method probe in the one function that its name leads to; the code may call it otherwise.
+fn in_function(py: Python<'_>, live: &Arc<LiveProbe>, code: &Owned, module: &str, wanted: &str) -> PyResult<Outcome> {
+    let name = code::file(code.borrow()).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
+    let mut function = discovery::functions_of(py, code.borrow(), &name);
+    Ok(match in_functions(py, live, &mut function, &[0], &name, module, true)? {
+        Outcome::Done { note, site } => Outcome::Done { note, site: Site { method: wanted.to_owned(), ..site } },
+        other => other,
+    })
 }
 
 /// The wire's word for a name that its module does not have.
@@ -789,6 +915,13 @@ fn in_lines(
         let choice = match choice {
             Ok(choice) => choice,
             Err(mut reason) => {
+                let fine = |line: &u32| location::resolve_line(&code.plain, *line, &CAPABILITIES).is_ok();
+                let fine: Vec<String> = lines.iter().copied().filter(fine).map(|line| line.to_string()).collect();
+                if !fine.is_empty() {
+                    let others = fine.join(", ");
+                    let _ =
+                        write!(reason, "; without it the others ({others}) could be probed, which are not now either");
+                }
                 let has_top = code.plain.iter().any(|one| one.kind == location::FunctionKind::Module);
                 if !has_top {
                     reason.push_str("; lines outside of functions ran before the probe came");
@@ -837,39 +970,66 @@ fn in_method(
     wanted: &str,
     has_run: bool,
 ) -> PyResult<Outcome> {
-    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
     let getter = if has_run { discovery::getter_of_property(py, module, wanted) } else { None };
     let mut found = methods(py, code, wanted, getter, has_run);
     if found.is_empty() && has_run {
         match discovery::named(py, module, wanted) {
             Named::Function(target) => {
                 let same = |function: &PyFunction| function.code.borrow() == target.borrow();
-                found.extend(code.functions.iter().position(same));
+                let Some(at) = code.functions.iter().position(same) else {
+                    return in_function(py, live, &target, module, wanted);
+                };
+                found.push(at);
             }
             Named::Not(reason) => return Ok(Outcome::Refused { kind: "NotAPythonFunction", reason }),
             Named::Missing => {}
         }
     }
-    let Some(&first) = found.first() else {
+    if found.is_empty() {
         let callable = |&at: &usize| code.plain[at].kind == location::FunctionKind::Function;
-        let names = (0..code.plain.len()).filter(callable).map(|at| code.qualified[at].clone());
-        return Ok(missing_name(module, wanted, &names.collect::<Vec<_>>()));
-    };
-    discovery::read(py, code, &opcodes, has_run, |at, _| found.contains(&at), |_| ())?;
-    for &at in &found {
-        let function = &code.functions[at];
+        let mut names = discovery::names_beside(py, module, wanted);
+        names.extend((0..code.plain.len()).filter(callable).map(|at| code.qualified[at].clone()));
+        return Ok(missing_name(module, wanted, &names));
+    }
+    in_functions(py, live, code, &found, name, module, has_run)
+}
+
+/// Places a method probe in functions of a file.
+fn in_functions(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    found: &[usize],
+    name: &str,
+    module: &str,
+    release: bool,
+) -> PyResult<Outcome> {
+    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
+    discovery::read(py, code, &opcodes, release, |at, _| found.contains(&at), |_| ())?;
+    let mut firsts: Vec<u32> = Vec::new();
+    for &at in found {
+        let Some(function) = code.functions.get(at) else { continue };
+        firsts.push(code.plain[at].first);
         let Some(read) = &function.read else { continue };
         place(py, live, function.code.borrow(), read, None)?;
     }
+    let Some(&one) = found.first().filter(|&&at| at < code.plain.len()) else { return Ok(stopping()) };
     placed_in(live.slot, name);
+    firsts.sort_unstable();
+    firsts.dedup();
+    let note = (firsts.len() > 1).then(|| {
+        let lines: Vec<String> = firsts.iter().map(u32::to_string).collect();
+        format!("{} functions have this name, at lines {}: each is probed", firsts.len(), lines.join(", "))
+    });
     let site = Site {
         file: name.to_owned(),
         lines: Vec::new(),
         type_name: module.to_owned(),
-        method: code.qualified[first].clone(),
-        function: code.plain[first].name.clone(),
+        method: code.qualified[one].clone(),
+        function: code.plain[one].name.clone(),
+        first: code.plain[one].first,
     };
-    Ok(Outcome::Done { note: None, site })
+    Ok(Outcome::Done { note, site })
 }
 
 /// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.

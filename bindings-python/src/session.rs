@@ -31,6 +31,8 @@ use stroboscope_core::session::{Parts, ProbeReport, Session};
 
 /// How long a caller waits until it is known what becomes of its probes.
 const PLACEMENT: Duration = Duration::from_secs(1);
+/// How long `status()` waits for the worker to hear what was just found: it does so within its round.
+const CATCH_UP: Duration = Duration::from_millis(100);
 /// Of the two seconds that an end may take in all.
 const DELIVERY: Duration = Duration::from_millis(1500);
 
@@ -307,6 +309,8 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool,
     follow_fork(py);
     let before = NOW.with(|now| std::mem::replace(now, Now::Idle));
     let Some(Now::On(running)) = before else { return Ok(None) };
+    // What is said at the end of what was not found shall be true at the end.
+    runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| running.session.stop(limit));
     exit::leave_alone();
@@ -448,6 +452,7 @@ pub fn deliver(py: Python<'_>) {
         _ => None,
     });
     if let Some((session, wanted, counters)) = running.flatten() {
+        runtime::review(py, true);
         hooks::end();
         py.detach(|| last_words(&session, &wanted, &counters));
     }
@@ -501,7 +506,12 @@ pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
 #[pyfunction]
 pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let Some(session) = session(py)? else { return Ok(Vec::new()) };
-    let reports = py.detach(|| session.status());
+    runtime::review(py, false);
+    let reports = py.detach(|| {
+        // What was placed a moment ago is told by the worker, which may not have heard of it yet.
+        session.catch_up(CATCH_UP);
+        session.status()
+    });
     reports.iter().map(|report| describe(py, report)).collect()
 }
 
@@ -519,7 +529,10 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("reason", &report.reason)?;
     if let Some(site) = &report.site {
         out.set_item("file", &site.file)?;
-        out.set_item("lines", &site.lines)?;
+        // Of a method: where it begins.
+        let first = [site.first];
+        let lines = if site.lines.is_empty() && site.first > 0 { &first[..] } else { &site.lines };
+        out.set_item("lines", lines)?;
         out.set_item("type", &site.type_name)?;
         out.set_item("method", &site.method)?;
     }

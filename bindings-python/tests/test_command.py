@@ -353,6 +353,74 @@ def test_an_older_python_runs_the_program_and_only_the_first_one_says_so(tmp_pat
     assert "stroboscope needs" not in below.stderr
 
 
+@pytest.mark.skipif(sys.version_info[:2] < (3, 13), reason="needs two Pythons that could carry probes")
+def test_a_child_without_our_package_says_so_in_one_line(shop: Path) -> None:
+    other = next(iter(Path.home().glob(".pyenv/versions/3.12.*/bin/python3")), None)
+    if other is None:
+        pytest.skip("there is no Python 3.12 on this machine")
+    child = write(shop.parent, "child.py", f"import subprocess\nsubprocess.call([{str(other)!r}, '-c', 'print(1)'])\n")
+    result = strobe(shop.parent, "--method", "nowhere:f", "--", child.name)
+    assert result.stdout == "1\n"
+    said = [line for line in result.stderr.splitlines() if line.startswith("stroboscope: ")]
+    assert said == ["stroboscope: stroboscope is not installed for Python 3.12; no probes in this program"]
+
+
+def test_a_file_beside_the_script_goes_before_one_of_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "pkg/parser.py", "def parse(text):\n    n = len(text)\n    return n\n")
+    script = write(
+        tmp_path,
+        "script.py",
+        """
+        import html.parser
+        from pkg.parser import parse
+        parse("abc")
+        """,
+    )
+    elsewhere = write(tmp_path, "elsewhere/empty", "").parent
+    for place, name in ((tmp_path, script.name), (elsewhere, str(script))):
+        result = strobe(place, "--at", "pkg/parser.py:3", "--log", "n is {n}", "--", name)
+        assert "n is 3" in result.stderr and "html" not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("module", ["__main__", "script"])
+def test_a_misspelt_function_of_the_script_is_told_with_the_nearest(tmp_path: Path, module: str) -> None:
+    script = write(tmp_path, "script.py", "def work(n):\n    return n\nwork(3)\n")
+    wrong = strobe(tmp_path, "--method", f"{module}:wrk", "--", script.name).stderr
+    assert wrong.splitlines()[-1].strip() == f"no Python function `wrk` in module `{module}`; nearest: work"
+    right = strobe(tmp_path, "--method", f"{module}:work", "--", script.name).stderr
+    assert "no Python function" not in right and "1 hit" in right
+
+
+def test_code_that_is_in_no_file_is_probed_by_method(tmp_path: Path) -> None:
+    code = "def f(x):\n    return x\nexec(compile('def g(y):\\n    return y', '<string>', 'exec'))\nf(3); g(4)\n"
+    given = strobe(
+        tmp_path,
+        *("--method", "__main__:f", "--log", "x is {x}", "--method", "__main__:g", "--log", "y is {y}"),
+        *("--", "-c", code),
+    )
+    assert "x is 3" in given.stderr and "y is 4" in given.stderr, given.stderr
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver"])
+@pytest.mark.parametrize("module", ["__main__", "script"])
+def test_the_script_is_found_in_children_of_multiprocessing(tmp_path: Path, way: str, module: str) -> None:
+    script = write(
+        tmp_path,
+        "script.py",
+        f"""
+        import multiprocessing
+        def work(n):
+            return n * 2
+        if __name__ == "__main__":
+            with multiprocessing.get_context({way!r}).Pool(1) as pool:
+                print(pool.map(work, [21]))
+        """,
+    )
+    result = strobe(tmp_path, "--method", f"{module}:work", "--log", "n is {n}", "--", script.name)
+    assert result.stdout == "[42]\n"
+    assert "n is 21" in result.stderr
+
+
 def test_forked_children_are_watched_too(shop: Path) -> None:
     at = f"shop.py:{line_of(shop, '# here')}"
     write(
@@ -460,6 +528,9 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
         (["--at", "shop.py:one", "--", "x"], 2, "--at shop.py:one: write FILE:LINE, for example shop/cart.py:48"),
         (["--method", "shop.f", "--", "x"], 2, "--method shop.f: write MODULE:NAME, for example shop.cart:Cart.total"),
         (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),
+        (["--probes", ".", "--", "x"], 2, "--probes . is a folder: name a file in it"),
+        (["--at", "a:1", "--when", " ", "--", "x"], 2, "--when of a:1 is empty: write a condition"),
+        (["--at", "a:1", "a.py"], 2, "a.py: write the command after --"),
         (["--", "x"], 2, "nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE"),
         (["--log", "x", "--at", "a:1", "--at", "b:1", "--", "x"], 2, "--log needs a probe before it"),
         (["--at", "a:1", "--log", "x", "--log", "y", "--", "x"], 2, "--log is given twice for a:1"),

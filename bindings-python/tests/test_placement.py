@@ -324,6 +324,80 @@ def test_a_name_that_never_comes_is_an_error_after_the_import(started, folder):
     assert "no Python function" in wait_for("error")["reason"]
 
 
+def test_the_status_is_true_as_soon_as_the_module_has_run(started, folder):
+    name, _ = write(folder, ALL)
+    on_method(name, "Thing.methd")
+    importlib.import_module(name)
+    seen = report()
+    assert seen["state"] == "error" and "nearest: Thing.method" in seen["reason"], seen
+
+
+def test_a_name_that_comes_late_is_waited_for_in_words(started, folder):
+    name, _ = write(
+        folder,
+        """
+        import stroboscope
+        during = stroboscope.status()[0]
+        made = {}
+        exec("def late(x):\\n    return x", globals())
+        """,
+    )
+    on_method(name, "late")
+    module = importlib.import_module(name)
+    assert module.during["state"] == "waiting" and "the module still runs" in module.during["reason"], module.during
+    assert wait_for("installed")["file"] == "<string>"
+    assert module.late(1) == 1
+    assert hits() == 1
+
+
+def test_names_beside_are_looked_for_in_classes_of_c(started):
+    seen = on_method("collections", "OrderedDict.popitemm")
+    assert seen["state"] == "error" and "nearest: OrderedDict.popitem" in seen["reason"]
+
+
+def test_a_generated_method_is_placed(started, folder):
+    name, _ = write(folder, "from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n")
+    module = importlib.import_module(name)
+    seen = on_method(name, "Point.__init__")
+    assert (seen["state"], seen["method"]) == ("installed", "Point.__init__"), seen
+    module.Point(1)
+    assert hits() == 1
+
+
+def test_a_method_says_where_it_begins(started, folder):
+    name, source = write(folder, ALL)
+    importlib.import_module(name)
+    seen = on_method(name, "plain")
+    assert (Path(seen["file"]).name, seen["lines"]) == (f"{name}.py", [line_of(source, "plain") - 1])
+
+
+def test_two_functions_of_one_name_are_both_probed_and_told(started, folder):
+    name, _ = write(folder, "def f():\n    return 1\nold = f\ndef f():\n    return 2\n")
+    module = importlib.import_module(name)
+    seen = on_method(name, "f")
+    assert seen["state"] == "installed" and "2 functions have this name, at lines 1, 4" in seen["reason"], seen
+    assert (module.old(), module.f()) == (1, 2)
+    assert hits() == 2
+
+
+def test_a_compiled_module_is_named_as_such(started, folder):
+    compiled = Path(importlib.import_module("_asyncio").__file__)
+    (folder / "_asyncio.py").write_text("def f():\n    return 1\n")
+    (folder / compiled.name).symlink_to(compiled)
+    seen = on_line(folder / "_asyncio.py", 2)
+    assert seen["state"] == "error" and "is compiled" in seen["reason"] and str(folder) in seen["reason"], seen
+    seen = on_method("_asyncio", "get_event_loop", "m")
+    assert seen["state"] == "error" and "is compiled" in seen["reason"], seen
+
+
+def test_of_several_lines_the_good_ones_are_named(started, folder):
+    name, source = write(folder, ALL)
+    importlib.import_module(name)
+    good = line_of(source, "plain")
+    seen = add(where={"sourceFile": f"{name}.py", "lines": [str(good), "900"]}, template="hit")
+    assert seen["state"] == "error" and f"without it the others ({good}) could be probed" in seen["reason"], seen
+
+
 def test_nothing_like_it_waits(started):
     seen = on_line("no/such/place_at_all.py", 3)
     assert seen["state"] == "waiting" and "not found" in seen["reason"]
@@ -476,6 +550,85 @@ def test_the_better_file_of_two(started, folder):
     assert hits("two") == 1
     for package in ("one", "two"):
         del sys.modules[package]
+
+
+def packages(folder, *paths):
+    """Packages, each with a module of one function whose second line is its body."""
+    for path in paths:
+        parts = Path(path).parts
+        for depth in range(1, len(parts)):
+            package = folder.joinpath(*parts[:depth])
+            package.mkdir(exist_ok=True)
+            (package / "__init__.py").touch()
+        (folder / path).write_text("def f():\n    return 1\n")
+    importlib.invalidate_caches()
+
+
+def module_of(path):
+    return importlib.import_module(path.removesuffix(".py").replace("/", "."))
+
+
+def test_a_file_that_exists_is_waited_for(started, folder, monkeypatch):
+    packages(folder, "aa/helper.py", "bb/helper.py")
+    monkeypatch.chdir(folder)
+    on_line(folder / "bb/helper.py", 2, "absolute")
+    on_line("bb/helper.py", 2, "relative")
+    other = module_of("aa/helper.py")
+    for probe in ("absolute", "relative"):
+        assert report(probe)["state"] == "waiting" and f"{folder}/bb/helper.py" in report(probe)["reason"]
+    right = module_of("bb/helper.py")
+    other.f(), right.f()
+    for probe in ("absolute", "relative"):
+        assert report(probe)["file"] == f"{folder}/bb/helper.py" and hits(probe) == 1
+
+
+def test_a_name_alone_leads_into_no_library(started):
+    seen = on_line("jsn/encoder.py", 200)
+    assert seen["state"] == "waiting" and "json/encoder.py" in seen["reason"]
+    seen = on_line("/nowhere/pkg/parser.py", 3, "absolute")
+    assert seen["state"] == "waiting" and "not found" in seen["reason"]
+
+
+def test_a_probe_moves_to_a_file_that_matches_better(started, folder):
+    packages(folder, "deep/helper.py", "near/deep/helper.py")
+    on_line("src/near/deep/helper.py", 2)
+    worse = module_of("deep/helper.py")
+    assert worse.f() == 1
+    assert report()["file"] == f"{folder}/deep/helper.py"
+    better = module_of("near/deep/helper.py")
+    seen = report()
+    assert seen["file"].endswith("near/deep/helper.py") and f"moved from {folder}/deep/helper.py:2" in seen["reason"]
+    worse.f(), better.f()
+    assert hits() == 2, "one in each, one after the other"
+
+
+def test_files_that_match_alike_are_ambiguous_whenever_they_load(started, folder):
+    packages(folder, "shop/api/views.py", "admin/api/views.py")
+    on_line("api/views.py", 2)
+    first = module_of("shop/api/views.py")
+    first.f()
+    assert report()["state"] in ("installed", "emitting")
+    second = module_of("admin/api/views.py")
+    seen = report()
+    assert seen["state"] == "error" and "ambiguous" in seen["reason"]
+    assert "shop/api/views.py" in seen["reason"] and "admin/api/views.py" in seen["reason"]
+    first.f(), second.f()
+    assert hits() == 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_link_is_the_file_that_it_leads_to(started, folder, early):
+    name, source = write(folder, ALL)
+    (folder / f"link_of_{name}.py").symlink_to(f"{name}.py")
+    importlib.invalidate_caches()
+    if early:
+        module = importlib.import_module(f"link_of_{name}")
+    on_line(folder / f"{name}.py", line_of(source, "plain"))
+    if not early:
+        module = importlib.import_module(f"link_of_{name}")
+    module.plain(1)
+    assert hits() == 1
+    assert Path(report()["file"]).name == f"link_of_{name}.py"
 
 
 def test_other_spellings_of_a_path(started, folder):

@@ -336,6 +336,13 @@ impl Session {
         self.tell(Command::Installed { ticket, realm, outcome });
     }
 
+    /// Waits until what the host has said so far is in the statuses, at most `limit`.
+    pub fn catch_up(&self, limit: Duration) -> bool {
+        let (done, answer) = channel::bounded(1);
+        self.tell(Command::CatchUp { done });
+        answer.recv_timeout(limit).is_ok()
+    }
+
     /// The probes in force.
     pub fn probes(&self) -> Vec<Arc<LiveProbe>> {
         self.shared.registry.load().probes.clone()

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Change { added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>> },
     /// The host has finished, or changed, an installation.
     Installed { ticket: Ticket, realm: u32, outcome: Outcome },
+    /// What the host said before is known now.
+    CatchUp { done: Sender<()> },
     /// Everything that was captured so far leaves the process, or the time is up.
     Flush { until: u64, done: Sender<bool> },
     /// From now on records stay in the rings; those that are there are taken, counted and forgotten. For benchmarks,
@@ -217,6 +219,10 @@ impl Worker {
                 if let Some(&slot) = self.tickets.get(&ticket) {
                     self.settle(slot, realm, outcome);
                 }
+            }
+            Command::CatchUp { done } => {
+                // The asker may have gone; then nobody waits.
+                let _ = done.send(());
             }
             Command::Discard { done } => {
                 self.holds = true;

@@ -38,6 +38,9 @@ Without --rate a probe with a snapshot shows one hit per second, one that only l
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2]
+        if unknown and not unknown.startswith("-"):
+            _fail(f"{unknown}: write the command after --, as in: python -m stroboscope run --at … -- {unknown}")
         _fail(message)
 
 
@@ -165,6 +168,8 @@ def _inline_probes(typed: list[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _give(probe: _Inline, option: str, value: Any) -> None:
+    if option == "--when" and not value.strip():
+        _fail(f"--when of {probe.id} is empty: write a condition, for example 'len(lines) > 20', or leave it out")
     if option in probe.fields:
         _fail(f"{option} is given twice for {probe.id}")
     probe.fields[option] = value
@@ -197,6 +202,8 @@ def _method_location(text: str) -> dict[str, Any]:
 def _probe_file(path: str | None) -> str | None:
     if path is None:
         return None
+    if os.path.isdir(path):
+        _fail(f"--probes {path} is a folder: name a file in it")
     if not os.path.isfile(path):
         _fail(f"--probes {path}: no such file")
     return os.path.abspath(path)

@@ -457,9 +457,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         }
         let order = match (a, b) {
             (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)?,
-            (Shape::Str(a), Shape::Str(b)) => {
-                Some(texts::compare(a, b, self.budget)?)
-            }
+            (Shape::Str(a), Shape::Str(b)) => Some(texts::compare(a, b, self.budget)?),
             _ => return Err(Failure::Order(a.kind(), b.kind())),
         };
         Ok(match how {
@@ -789,9 +787,7 @@ fn contains<'f, V: Value<'f>>(
     budget: &mut Budget<'_>,
 ) -> Result<bool, Failure> {
     match (of, part) {
-        (Shape::Str(text), Shape::Str(part)) => {
-            texts::contains(text, part, budget)
-        }
+        (Shape::Str(text), Shape::Str(part)) => texts::contains(text, part, budget),
         (Shape::Str(_), _) => Err(Failure::Kinds(Doing::Contains, of.kind(), part.kind())),
         (Shape::Bytes(bytes), _) => {
             budget.charge(bytes.len())?;

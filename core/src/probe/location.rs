@@ -134,6 +134,11 @@ impl Candidate {
         Candidate { library: library || normal.is_library(), path: normal, shown: path.to_owned() }
     }
 
+    /// Its name, as the host gave it.
+    pub fn name(&self) -> &str {
+        &self.shown
+    }
+
     /// True for code that the application's authors did not write, as far as its path tells.
     pub fn is_library(&self) -> bool {
         self.library
@@ -198,9 +203,9 @@ pub fn choose_existing(candidates: &[Candidate], file: &str, is_same: impl Fn(us
 /// five are named; empty if there are none.
 pub fn of_the_same_name(candidates: &[Candidate], source_file: &str) -> String {
     let wanted = SourcePath::new(source_file).folded();
-    let named = candidates.iter().filter(|candidate| {
-        !wanted.components.is_empty() && candidate.path.folded().file_name() == wanted.file_name()
-    });
+    let named = candidates
+        .iter()
+        .filter(|candidate| !wanted.components.is_empty() && candidate.path.folded().file_name() == wanted.file_name());
     let mut shown: Vec<&str> = named.map(|candidate| candidate.shown.as_str()).collect();
     shown.sort_unstable();
     shown.dedup();
@@ -340,9 +345,9 @@ pub fn resolve_line(functions: &[Function], line: u32, capabilities: &Capabiliti
     // A statement began above and goes on here. One that began above a function's first line is around that function: the
     // place of a `class` is its whole block.
     let outer = |first: u32| {
-        functions.iter().any(|one| {
-            one.kind == FunctionKind::Function && first < one.first && one.first < line && line <= one.last
-        })
+        functions
+            .iter()
+            .any(|one| one.kind == FunctionKind::Function && first < one.first && one.first < line && line <= one.last)
     };
     let over = innermost(&mut (0..functions.len()).filter(|&at| {
         let first = functions[at].statement_over(line);

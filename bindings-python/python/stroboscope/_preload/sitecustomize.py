@@ -50,9 +50,9 @@ def _begin(folder):
         return
     try:
         package = _package(os.path.dirname(folder))
-    except ImportError as error:
-        if loud:
-            _say("no probes in this program: not installed for Python %s (%s)" % (version, error))
+    except ImportError:
+        # Said in children too: whoever asked for their probes would look for them in vain.
+        _say("stroboscope is not installed for Python %d.%d; no probes in this program" % sys.version_info[:2])
         return
     package._begin.begin()
 
@@ -75,7 +75,13 @@ def _package(folder):
     sys.meta_path.insert(0, finder)
     try:
         import stroboscope._begin
-    finally:
+    except ImportError:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "stroboscope"]:
+            del sys.modules[name]
+        # That one is for another version of Python; this environment may have its own.
+        import stroboscope._begin
+    else:
         sys.meta_path.remove(finder)
     return stroboscope
 

@@ -34,9 +34,7 @@ fn quick<'f, V: Value<'f>>(
 ) -> Result<Option<bool>, Failure> {
     Ok(Some(match (a, b) {
         (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)? == Some(Ordering::Equal),
-        (Shape::Str(a), Shape::Str(b)) => {
-            texts::same(a, b, budget)?
-        }
+        (Shape::Str(a), Shape::Str(b)) => texts::same(a, b, budget)?,
         (Shape::Bool(a), Shape::Bool(b)) => a == b,
         (Shape::Null, Shape::Null) | (Shape::Undefined, Shape::Undefined) => true,
         (Shape::Bytes(a), Shape::Bytes(b)) => {
