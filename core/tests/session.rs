@@ -219,6 +219,28 @@ fn a_place_that_nothing_matches_is_an_error_after_a_minute_and_may_still_be_foun
 }
 
 #[test]
+fn a_probe_that_moves_says_from_where_and_tells_its_hits_with_their_place() {
+    let site = |file: &str| Site { file: file.into(), lines: vec![1], ..Site::default() };
+    for host in HOSTS {
+        let mut process = Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None });
+        put(&mut process, &[probe("p", &json!({}))]);
+        process.answer("p", 1, &Outcome::Done { note: None, site: site("/srv/x/helper.py") });
+        process.round();
+        process.hit("p", 1, &world("{}"));
+        process.answer("p", 1, &Outcome::Moved { note: None, site: site("/srv/y/helper.py") });
+        process.round();
+        process.hit("p", 1, &world("{}"));
+        process.round();
+        let seen = report(&process, "p");
+        assert_eq!(seen.site.unwrap().file, "/srv/y/helper.py", "{host:?}");
+        let events: Vec<String> = process.memory.events().iter().map(ToString::to_string).collect();
+        assert!(events[0].contains("/srv/x/helper.py"), "{host:?}: {}", events[0]);
+        assert!(events[1].contains("/srv/y/helper.py"), "{host:?}: {}", events[1]);
+        assert_eq!(told(&process, "p"), ["RECEIVED", "INSTALLED", "EMITTING", "INSTALLED", "EMITTING"], "{host:?}");
+    }
+}
+
+#[test]
 fn what_was_captured_before_a_removal_is_delivered() {
     let nothing = world("{}");
     for host in HOSTS {
