@@ -22,6 +22,7 @@ mod identity;
 mod label;
 mod logging;
 mod logical;
+mod memory;
 mod names;
 mod numpy;
 mod object;
@@ -67,6 +68,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
+    module.add_function(wrap_pyfunction!(session::stats, module)?)?;
     module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::tally, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;

@@ -399,7 +399,7 @@ fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters) -> Cou
     let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
     let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
     let unwritten = path.map(|path| format!("not written to {path}"));
-    let mut lost: Vec<(&str, u64)> = counters.drops().into_iter().collect();
+    let mut lost: Vec<(&str, u64)> = counters.causes().into_iter().collect();
     if let Some(unwritten) = &unwritten {
         lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
     }
@@ -515,6 +515,43 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     reports.iter().map(|report| describe(py, report)).collect()
 }
 
+/// What became of hits, events and uploads, of all probes together.
+#[pyfunction]
+pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let session = session(py)?;
+    let stats = session.map(|session| py.detach(|| session.stats())).unwrap_or_default();
+    let out = PyDict::new(py);
+    out.set_item("hits", stats.hits)?;
+    out.set_item("emitted", stats.emitted)?;
+    out.set_item("dropped", counts(py, &stats.dropped)?)?;
+    out.set_item("queued_bytes", stats.queued_bytes)?;
+    out.set_item("unreadable", stats.unreadable)?;
+    let Some(uploads) = stats.uploads else {
+        out.set_item("uploads", py.None())?;
+        return Ok(out);
+    };
+    let sent = PyDict::new(py);
+    sent.set_item("events", uploads.events)?;
+    sent.set_item("statuses", uploads.statuses)?;
+    sent.set_item("batches", uploads.batches)?;
+    sent.set_item("bytes", uploads.bytes)?;
+    sent.set_item("retries", uploads.retries)?;
+    sent.set_item("lost", counts(py, &uploads.lost)?)?;
+    sent.set_item("statuses_lost", uploads.statuses_lost)?;
+    let seconds = uploads.since_success.map(|time| Duration::from_nanos(time).as_secs_f64());
+    sent.set_item("seconds_since_success", seconds)?;
+    out.set_item("uploads", sent)?;
+    Ok(out)
+}
+
+fn counts<'py>(py: Python<'py>, counts: &[(&'static str, u64)]) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for (reason, count) in counts {
+        out.set_item(reason, count)?;
+    }
+    Ok(out)
+}
+
 /// What the hooks are doing: tool ids, probes that wait, panics caught.
 #[pyfunction]
 pub fn _test_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -542,11 +579,7 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("failed", report.failed)?;
     out.set_item("failure", &report.failure)?;
     out.set_item("emitted", report.emitted)?;
-    let dropped = PyDict::new(py);
-    for (reason, count) in &report.dropped {
-        dropped.set_item(reason, count)?;
-    }
-    out.set_item("dropped", dropped)?;
+    out.set_item("dropped", counts(py, &report.dropped)?)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;
     out.set_item("disarmed", report.disarmed)?;
     if let Some(note) = selftest::note() {

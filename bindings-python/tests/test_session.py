@@ -129,7 +129,48 @@ def test_a_bad_definition_gets_a_status_and_nothing_else(tmp_path: Path) -> None
     assert "Invalid expression" in state["reason"]
 
 
-@pytest.mark.parametrize("call", ["add_probe(probe)", "remove_probe('p')", "status()", "flush()"])
+def test_what_json_cannot_say_is_an_error_that_names_its_field(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe({**probe, "id": "a", "sampling": {"snapshotsPerSecond": float("nan")}})
+        stroboscope.add_probe({**probe, "id": "b", "capture": {"maxLength": float("-inf")}})
+        deep = {"ref": "x"}
+        for _ in range(5000):
+            deep = {"not": deep}
+        stroboscope.add_probe({**probe, "id": "c", "when": {"json": deep}})
+        deep["not"] = deep
+        try:
+            stroboscope.add_probe({**probe, "id": "d", "when": {"json": deep}})
+        except ValueError as error:
+            print(json.dumps([[one["state"], one["reason"]] for one in stroboscope.status()] + [str(error)]))
+        """,
+    )
+    assert [state for state, _ in found[:3]] == ["error"] * 3
+    assert "'sampling.snapshotsPerSecond' must be a number from 0" in found[0][1]
+    assert "'capture.maxLength' must be a whole number from 0" in found[1][1]
+    assert "deep" in found[2][1] or "nest" in found[2][1], found[2]
+    assert found[3] == "the definition contains itself"
+
+
+def test_an_expired_probe_keeps_its_counts(tmp_path: Path) -> None:
+    (state,) = answer(
+        tmp_path,
+        """
+        import time
+        stroboscope.start()
+        stroboscope.add_probe({**probe, "expiresAt": int(time.time() * 1000) + 300})
+        work(1)
+        while stroboscope.status()[0]["state"] != "expired":
+            time.sleep(0.01)
+        print(json.dumps(stroboscope.status()))
+        """,
+    )
+    assert (state["hits"], state["emitted"]) == (1, 1)
+
+
+@pytest.mark.parametrize("call", ["add_probe(probe)", "remove_probe('p')", "status()", "stats()", "flush()"])
 def test_before_the_start_there_is_nothing_to_ask(tmp_path: Path, call: str) -> None:
     found = answer(
         tmp_path,
@@ -381,6 +422,21 @@ def test_statuses_have_the_keys_of_their_type(tmp_path: Path) -> None:
     )
     assert set(state) <= set(ProbeStatus.__annotations__)
     assert set(ProbeStatus.__required_keys__) <= set(state)
+
+
+def test_counts_have_the_keys_of_their_type(tmp_path: Path) -> None:
+    from stroboscope.types import Stats, UploadStats
+
+    found = answer(
+        tmp_path,
+        """
+        stroboscope.start(agent_host="127.0.0.1", trace_agent_port=9)
+        print(json.dumps(stroboscope.stats()))
+        stroboscope.stop(0)
+        """,
+    )
+    assert set(found) == set(Stats.__annotations__)
+    assert set(found["uploads"]) == set(UploadStats.__annotations__)
 
 
 def test_the_package_imports_little(tmp_path: Path) -> None:

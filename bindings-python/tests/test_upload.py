@@ -286,3 +286,101 @@ def test_what_was_captured_just_before_the_end_arrives(tmp_path: Path, agent: St
     result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=here.url)
     assert result.stderr == ""
     assert messages(here.events()) == ["x is last"]
+
+
+def test_what_the_agent_refuses_is_told_to_the_program(tmp_path: Path, agent: Start) -> None:
+    """By `flush`, by `stats`, by the program's logger, and at the command's end."""
+    here = agent("too-large")
+    found = run(
+        tmp_path,
+        """
+        import logging
+        class Kept(logging.Handler):
+            lines = []
+            def emit(self, record):
+                self.lines.append(record.getMessage())
+        logging.getLogger("stroboscope").addHandler(Kept())
+        stroboscope.start()
+        stroboscope.add_probe(probe)
+        work(1)
+        refused = stroboscope.flush(5)
+        after = stroboscope.stats()
+        work(2)
+        arrived = stroboscope.flush(5)
+        stats = stroboscope.stats()
+        (state,) = stroboscope.status()
+        stroboscope.stop()
+        print(json.dumps([refused, after, arrived, stats, Kept.lines, state]))
+        """,
+        DD_TRACE_AGENT_URL=here.url,
+    )
+    refused, after, arrived, stats, lines, state = found
+    assert (refused, arrived) == (False, True)
+    assert state["dropped"] == {"rejected": 1}
+    assert (after["hits"], after["emitted"], after["dropped"]) == (1, 1, {"rejected": 1})
+    assert after["queued_bytes"] < 8192, "counted a little ahead of the hits"
+    assert (after["uploads"]["lost"], after["uploads"]["events"]) == ({"rejected": 1}, 0)
+    assert (stats["uploads"]["lost"], stats["uploads"]["events"]) == ({"rejected": 1}, 1)
+    assert stats["uploads"]["statuses"] >= 3
+    assert stats["uploads"]["seconds_since_success"] < seconds_to_wait
+    (line,) = [line for line in lines if "did not get" in line]
+    place = here.url.removeprefix("http://")
+    assert line == (
+        f"1 events did not get to the Agent at {place}: it refused them as too large (413); "
+        "`stats()` counts what is lost"
+    )
+
+
+def test_an_agent_address_that_cannot_be_used_leaves_the_default(tmp_path: Path) -> None:
+    remarks, stats = run(
+        tmp_path,
+        """
+        remarks = stroboscope.start(ndjson="events")
+        print(json.dumps([remarks, stroboscope.stats()]))
+        stroboscope.stop(0.1)
+        """,
+        DD_TRACE_AGENT_URL="http://127.0.0.1:99999",
+    )
+    (remark,) = remarks
+    assert remark.startswith("DD_TRACE_AGENT_URL: 'http://127.0.0.1:99999' is not an address")
+    assert stats["uploads"] is not None
+
+
+@pytest.mark.parametrize("script", ["absent", "always-failing", "never", "well"])
+def test_the_program_grows_by_twelve_mebibytes_at_most(tmp_path: Path, agent: Start, script: str) -> None:
+    """Whatever waits, is being sent or was sent: 30 probes that capture as much as they can, for some seconds."""
+    url = "http://127.0.0.1:9" if script == "absent" else agent(script).url
+    grown, emitted = run(
+        tmp_path,
+        """
+        import types
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        source = "\\n".join(f"def f{number}(data):\\n    return data" for number in range(30))
+        with open("thirty.py", "w") as file:
+            file.write(source)
+        import thirty
+        stroboscope.start(upload_timeout=3, cpu_budget=100)
+        for number in range(30):
+            limits = {"maxReferenceDepth": 5, "maxCollectionSize": 10_000, "maxLength": 100_000, "maxFieldCount": 1000}
+            where = {"typeName": "thirty", "methodName": f"f{number}"}
+            sampling = {"snapshotsPerSecond": 10}
+            more = {"captureSnapshot": True, "capture": limits, "sampling": sampling}
+            stroboscope.add_probe({**probe, **more, "id": f"p{number}", "where": where})
+        data = [[{"k": "v" * 250, "n": number} for number in range(100)] for _ in range(3)]
+        functions = [getattr(thirty, f"f{number}") for number in range(30)]
+        before = most = resident()
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            for function in functions:
+                function(data)
+            most = max(most, resident())
+            time.sleep(0.005)
+        print(json.dumps([most - before, stroboscope.stats()["emitted"]]))
+        stroboscope.stop(0.5)
+        """,
+        DD_TRACE_AGENT_URL=url,
+    )
+    assert emitted > 100
+    assert grown <= 12 << 20, f"{grown / (1 << 20):.1f} MiB"

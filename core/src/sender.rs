@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,20 +24,23 @@ use crate::control::agent::input::{self, Route};
 use crate::control::agent::retry::{Attempts, Breaker, Next, Outcome, Reason, nanos};
 use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info};
 use crate::emit::batch::{Batch, Kind, MAX_STATUS_BYTES};
+use crate::emit::ring::QueuedBytes;
 
 /// The name of the sender's thread.
 pub const THREAD: &str = "strobe-sender";
 
 /// The most batches of events that are held here, the one on its way included.
 const EVENT_SLOTS: usize = 2;
-/// A second batch may wait only behind one that is not larger: the large one alone is half of the memory allowed.
-const WAIT_BEHIND: usize = 1 << 20;
+/// A second batch may wait only behind a small one: a large one alone is as much as may be held here.
+const WAIT_BEHIND: usize = 128 << 10;
 /// The most batches of statuses held here; together they have at most the bytes reserved for statuses.
 const STATUS_SLOTS: usize = 8;
 /// How long the rest of an answer that nobody reads is waited for, so that the Agent does not see a reset.
 const DRAIN: Duration = Duration::from_millis(200);
 /// How long after a failed start of the thread it is tried again.
 const START_AGAIN: Duration = Duration::from_secs(5);
+/// How long after a line about lost events there may be another one.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
 /// How long lost statuses wait for a sign of life of the Agent before they are tried again without one.
 const STATUSES_AGAIN: Duration = Duration::from_secs(30);
 
@@ -66,6 +69,8 @@ pub struct SenderCounters {
     pub stopped: AtomicU64,
     /// Events lost because something of ours failed.
     pub internal: AtomicU64,
+    /// Of the events lost while the breaker was open, those that it was opened for by an Agent that refused batches.
+    refused_before: AtomicU64,
     /// Monotonic time of the last batch that arrived; 0: none yet.
     pub last_success: AtomicU64,
 }
@@ -86,6 +91,16 @@ impl SenderCounters {
     pub fn drops(&self) -> [(&'static str, u64); 5] {
         [Reason::BreakerOpen, Reason::Rejected, Reason::Transport, Reason::Stopped, Reason::Internal]
             .map(|reason| (reason.name(), self.dropped(reason).load(Ordering::Relaxed)))
+    }
+
+    /// Events lost, by the reason that people look for: what an open breaker dropped was lost for what opened it.
+    pub fn causes(&self) -> [(&'static str, u64); 5] {
+        let refused = self.refused_before.load(Ordering::Relaxed);
+        self.drops().map(|(name, count)| match name {
+            "breakerOpen" => (name, count.saturating_sub(refused)),
+            "rejected" => (name, count + refused),
+            _ => (name, count),
+        })
     }
 
     /// Events lost, for all reasons together.
@@ -158,6 +173,8 @@ impl Held {
 
 struct Shared {
     settings: AgentSettings,
+    /// What is held here counts there too.
+    queued: OnceLock<Arc<QueuedBytes>>,
     clock: Arc<dyn Clock>,
     counters: Arc<SenderCounters>,
     held: Mutex<Held>,
@@ -165,10 +182,23 @@ struct Shared {
     ends: AtomicU64,
     /// Monotonic time at which lost statuses are to be made again; 0: none are owed.
     owed: AtomicU64,
+    /// Events that were lost since somebody asked: the slot of their probe, their number, and why.
+    lost: Mutex<Vec<(u32, u64, Reason)>>,
     /// The connection in use, so that `stop` can end it.
     socket: Mutex<Weak<Socket>>,
     /// There has been a batch that failed since the last that arrived, and the log knows it.
     said: AtomicBool,
+    /// Monotonic time from which a loss may be said again; 0: none was said.
+    say_again: AtomicU64,
+}
+
+impl Shared {
+    /// Notes that a batch of so many bytes came, or left.
+    fn weigh(&self, kind: Kind, size: usize, came: bool) {
+        // Statuses have room of their own.
+        let Some(queued) = self.queued.get().filter(|_| kind == Kind::Events) else { return };
+        if came { queued.add(size) } else { queued.sub(size) }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -206,15 +236,34 @@ impl Sender {
     pub fn start(settings: AgentSettings, clock: Arc<dyn Clock>, counters: Arc<SenderCounters>) -> Sender {
         let shared = Shared {
             settings,
+            queued: OnceLock::new(),
             clock,
             counters,
             held: Mutex::default(),
             ends: AtomicU64::new(u64::MAX),
             owed: AtomicU64::new(0),
+            lost: Mutex::default(),
             socket: Mutex::new(Weak::new()),
             said: AtomicBool::new(false),
+            say_again: AtomicU64::new(0),
         };
         Sender { shared: Arc::new(shared), state: Mutex::default() }
+    }
+
+    /// From now on what is held here counts as waiting. The first call is the one that counts.
+    pub(crate) fn count_in(&self, queued: &Arc<QueuedBytes>) {
+        // A second session with the same sender would be a mistake of ours; its bytes count where the first one's do.
+        let _ = self.shared.queued.set(Arc::clone(queued));
+    }
+
+    /// The events that were lost since the last call, by the slot of their probe.
+    pub(crate) fn take_lost(&self) -> Vec<(u32, u64, Reason)> {
+        std::mem::take(&mut *lock(&self.shared.lost))
+    }
+
+    /// What became of what was offered.
+    pub fn counters(&self) -> &Arc<SenderCounters> {
+        &self.shared.counters
     }
 
     /// Says whether a batch of events would be taken now. As long as it is not, the worker keeps its records.
@@ -235,11 +284,13 @@ impl Sender {
             return Err(batch);
         }
         held.add(&batch);
+        self.shared.weigh(batch.kind, batch.body.len(), true);
         match running.batches.try_send(batch) {
             Ok(()) => Ok(()),
             Err(refused) => {
                 let batch = refused.into_inner();
                 held.remove(batch.kind, batch.body.len(), batch.count as u64);
+                self.shared.weigh(batch.kind, batch.body.len(), false);
                 Err(batch)
             }
         }
@@ -328,6 +379,7 @@ impl Sender {
         let counters = &self.shared.counters;
         counters.stopped.fetch_add(held.events, Ordering::Relaxed);
         counters.statuses_lost.fetch_add(held.statuses, Ordering::Relaxed);
+        self.shared.weigh(Kind::Events, held.event_bytes, false);
         *held = Held { abandoned: true, ..Held::default() };
     }
 
@@ -385,6 +437,10 @@ struct Courier<'a> {
     query: String,
     route: Route,
     breaker: Breaker,
+    /// The batch lost last was refused by the Agent.
+    refused: bool,
+    /// The status code of the last answer; 0: the last attempt had none.
+    answered: u16,
     chance: RandomState,
     draws: u64,
     #[cfg(feature = "tls")]
@@ -416,6 +472,8 @@ impl<'a> Courier<'a> {
             query,
             route: Route::default(),
             breaker: Breaker::default(),
+            refused: false,
+            answered: 0,
             chance: RandomState::new(),
             draws: 0,
             #[cfg(feature = "tls")]
@@ -447,7 +505,10 @@ impl<'a> Courier<'a> {
             Ok(()) => self.breaker.succeeded(),
             // The end of the session says nothing about the Agent.
             Err(Reason::Stopped) => {}
-            Err(_) => self.breaker.failed(&self.shared.settings.policy, self.now()),
+            Err(reason) => {
+                self.refused = reason == Reason::Rejected;
+                self.breaker.failed(&self.shared.settings.policy, self.now());
+            }
         }
         result
     }
@@ -465,6 +526,7 @@ impl<'a> Courier<'a> {
                 // Sent again once; an Agent that sends it to and fro does not want it.
                 Attempt::Elsewhere => return Err(Reason::Rejected),
             };
+            self.answered = if let Outcome::Answered { status, .. } = outcome { status } else { 0 };
             let chance = self.draw();
             match attempts.after(&self.shared.settings.policy, outcome, chance) {
                 Next::Delivered => return Ok(()),
@@ -527,7 +589,12 @@ impl<'a> Courier<'a> {
         if held.abandoned {
             return;
         }
+        if let Err(reason) = result {
+            // Before it counts as settled, so that who waits for that finds it.
+            lock(&self.shared.lost).extend(batch.riders.iter().map(|(slot, count)| (*slot, *count, reason)));
+        }
         held.remove(batch.kind, batch.body.len(), count);
+        self.shared.weigh(batch.kind, batch.body.len(), false);
         match (result, batch.kind) {
             (Ok(()), kind) => {
                 let sent = if kind == Kind::Events { &counters.events_sent } else { &counters.statuses_sent };
@@ -542,6 +609,9 @@ impl<'a> Courier<'a> {
             }
             (Err(reason), Kind::Events) => {
                 counters.dropped(reason).fetch_add(count, Ordering::Relaxed);
+                if reason == Reason::BreakerOpen && self.refused {
+                    counters.refused_before.fetch_add(count, Ordering::Relaxed);
+                }
             }
             (Err(reason), Kind::Statuses) => {
                 counters.statuses_lost.fetch_add(count, Ordering::Relaxed);
@@ -557,21 +627,40 @@ impl<'a> Courier<'a> {
         self.tell(batch, result);
     }
 
-    /// One line when deliveries begin to fail and one when they work again; at the level of debugging, since an Agent
-    /// that is not there is nobody's mistake.
+    /// One line when deliveries begin to fail and one when they work again; while they fail, no more than one in five
+    /// minutes. An Agent that nobody named and that is not there is nobody's mistake: that is for debugging only.
     fn tell(&self, batch: &Batch, result: Result<(), Reason>) {
-        match result {
-            Ok(()) => {
-                if self.shared.said.swap(false, Ordering::Relaxed) {
-                    log::debug!("stroboscope: uploads work again");
-                }
+        let Err(reason) = result else {
+            if self.shared.said.swap(false, Ordering::Relaxed) {
+                log::debug!("stroboscope: uploads work again");
             }
-            Err(reason) => {
-                if !self.shared.said.swap(true, Ordering::Relaxed) {
-                    log::debug!("stroboscope: a batch of {} was dropped: {}", batch.count, reason.name());
-                }
+            return;
+        };
+        let first = !self.shared.said.swap(true, Ordering::Relaxed);
+        let blames = self.shared.settings.named || reason == Reason::Rejected;
+        let silent = self.now() < self.shared.say_again.load(Ordering::Relaxed);
+        // The end of the session has its own words, and a lost status is sent again.
+        if !blames || silent || reason == Reason::Stopped || batch.kind == Kind::Statuses {
+            if first {
+                log::debug!("stroboscope: a batch of {} was dropped: {}", batch.count, reason.name());
             }
+            return;
         }
+        self.shared.say_again.store(self.now().saturating_add(nanos(SAY_AGAIN)), Ordering::Relaxed);
+        log::warn!(target: "stroboscope", "{}", self.loss(batch, reason));
+    }
+
+    /// What is said of a batch that is lost.
+    fn loss(&self, batch: &Batch, reason: Reason) -> String {
+        let why = match (reason, self.answered) {
+            (Reason::Internal, _) => "something of ours failed".to_owned(),
+            (_, 0) => "it cannot be reached".to_owned(),
+            (_, 413) => "it refused them as too large (413)".to_owned(),
+            (Reason::Transport, status) => format!("it kept failing ({status})"),
+            (_, status) => format!("it refused them ({status})"),
+        };
+        let place = self.shared.settings.endpoint.for_people();
+        format!("{} events did not get to the Agent at {place}: {why}; `stats()` counts what is lost", batch.count)
     }
 
     fn draw(&mut self) -> f64 {

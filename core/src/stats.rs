@@ -1,6 +1,7 @@
 //! Own counters: hits, emitted, dropped by reason, sampled nanoseconds. Written by [`crate::hit`] and the worker, read
 //! by `status()`, the breaker and the health metrics.
 
+use crate::control::agent::retry::Reason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A counter. Hosts whose hits are serialised (a GIL) add without a locked instruction.
@@ -81,6 +82,17 @@ impl Drop {
         Drop::Internal,
         Drop::Stopped,
     ];
+
+    /// Why an event was lost on its way.
+    pub fn of_upload(reason: Reason) -> Drop {
+        match reason {
+            Reason::BreakerOpen => Drop::BreakerOpen,
+            Reason::Rejected => Drop::Rejected,
+            Reason::Transport => Drop::Transport,
+            Reason::Stopped => Drop::Stopped,
+            Reason::Internal => Drop::Internal,
+        }
+    }
 
     /// The name on the wire and in `status()`.
     pub fn name(self) -> &'static str {

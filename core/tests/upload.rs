@@ -118,7 +118,7 @@ fn patient(settings: &mut AgentSettings) {
 
 fn events(count: usize) -> Batch {
     let body = format!("[{}]", vec!["{\"debugger\":{}}"; count].join(",")).into_bytes();
-    Batch { kind: Kind::Events, body, count }
+    Batch { kind: Kind::Events, body, count, riders: vec![] }
 }
 
 fn statuses(count: usize) -> Batch {
@@ -187,7 +187,7 @@ fn a_large_batch_arrives_whole() {
     let body = format!("[\"{}\"]", "é".repeat((2 << 20) - 3)).into_bytes();
     for endpoint in [agent.tcp(), agent.unix()] {
         let (sender, counters) = sender_with(endpoint, patient);
-        deliver(&sender, Batch { kind: Kind::Events, body: body.clone(), count: 1 });
+        deliver(&sender, Batch { kind: Kind::Events, body: body.clone(), count: 1, riders: vec![] });
         assert_eq!(sent(&counters), 1);
         assert!(sender.stop(LONG));
     }
@@ -230,7 +230,7 @@ fn a_batch_refused_as_too_large_is_dropped_and_the_next_arrives() {
     for unix in [false, true] {
         let agent = Agent::start("too-large");
         let (sender, counters) = sender_with(if unix { agent.unix() } else { agent.tcp() }, patient);
-        deliver(&sender, Batch { kind: Kind::Events, body: vec![b' '; 4 << 20], count: 7 });
+        deliver(&sender, Batch { kind: Kind::Events, body: vec![b' '; 4 << 20], count: 7, riders: vec![] });
         deliver(&sender, events(1));
         assert_eq!((sent(&counters), dropped(&counters)), (1, vec![("rejected", 7)]));
         assert_eq!(counters.retries.load(Ordering::Relaxed), 0, "it is not tried again");
@@ -383,7 +383,7 @@ fn the_worker_is_never_kept_waiting() {
 fn a_batch_behind_a_large_one_stays_with_the_worker() {
     let agent = Agent::start("never");
     let (sender, _) = sender_with(agent.tcp(), patient);
-    sender.offer(Batch { kind: Kind::Events, body: vec![b' '; (1 << 20) + 1], count: 1 }).unwrap();
+    sender.offer(Batch { kind: Kind::Events, body: vec![b' '; (1 << 20) + 1], count: 1, riders: vec![] }).unwrap();
     assert!(!sender.ready());
     sender.stop(Duration::from_millis(100));
 }
@@ -493,7 +493,7 @@ fn over_tls_a_batch_arrives_only_at_an_agent_that_is_trusted() {
         settings.timeout = LONG;
         settings.trusted = vec![certificate()];
     });
-    deliver(&sender, Batch { kind: Kind::Events, body: vec![b' '; 3 << 20], count: 1 });
+    deliver(&sender, Batch { kind: Kind::Events, body: vec![b' '; 3 << 20], count: 1, riders: vec![] });
     deliver(&sender, events(2));
     assert_eq!((sent(&counters), dropped(&counters)), (3, vec![]));
     assert_eq!(agent.requests(V2).pop().unwrap()["transport"], "tls");

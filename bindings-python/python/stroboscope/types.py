@@ -24,3 +24,27 @@ class ProbeStatus(TypedDict):
     nanoseconds_per_hit: int | None
     disarmed: bool
     note: NotRequired[str]
+
+
+class Stats(TypedDict):
+    """What became of hits, events and uploads, of all probes together."""
+
+    hits: int
+    emitted: int
+    dropped: dict[str, int]
+    queued_bytes: int
+    unreadable: int
+    uploads: "UploadStats | None"
+
+
+class UploadStats(TypedDict):
+    """What became of uploads. `lost` counts events by reason: `rejected`, `transport`, `breakerOpen`, `stopped`."""
+
+    events: int
+    statuses: int
+    batches: int
+    bytes: int
+    retries: int
+    lost: dict[str, int]
+    statuses_lost: int
+    seconds_since_success: float | None

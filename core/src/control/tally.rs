@@ -74,8 +74,12 @@ pub struct Sum {
     pub silent: usize,
 }
 
+/// Reasons that are told once, for all probes together.
+const UPLOADS: [&str; 3] = ["rejected", "transport", "breakerOpen"];
+
 impl ProbeCounts {
     fn of(report: &ProbeReport) -> Self {
+        let own = report.dropped.iter().filter(|(reason, _)| !UPLOADS.contains(reason));
         ProbeCounts {
             id: report.id.clone(),
             site: place(report),
@@ -85,7 +89,7 @@ impl ProbeCounts {
             failed: report.failed,
             failure: report.failure.clone(),
             emitted: report.emitted,
-            dropped: report.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            dropped: own.map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             placed: matches!(report.state, State::Installed | State::Emitting | State::Paused),
             note: note(report),
         }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// The most bytes of a batch of events.
-pub const MAX_BYTES: usize = 4 << 20;
+/// The most bytes of a batch of events. Twice as much would be as quick, and the program larger by it.
+pub const MAX_BYTES: usize = 2 << 20;
 /// The most events of a batch: the intake takes no longer array.
 pub const MAX_COUNT: usize = 1000;
 /// The most bytes of a batch of statuses, so that these always find room.
@@ -28,6 +28,8 @@ pub struct Batch {
     pub body: Vec<u8>,
     /// How many elements it has.
     pub count: usize,
+    /// Whose events they are: slots of probes, with their numbers. Empty for statuses.
+    pub riders: Vec<(u32, u64)>,
 }
 
 /// Collects one kind.
@@ -119,7 +121,9 @@ impl Batcher {
         }
         let mut body = std::mem::take(&mut self.body);
         body.push(b']');
-        Some(Batch { kind: self.kind, body, count: std::mem::take(&mut self.count) })
+        // It waits, perhaps for long, and an event that was cut away may have needed much more.
+        body.shrink_to_fit();
+        Some(Batch { kind: self.kind, body, count: std::mem::take(&mut self.count), riders: Vec::new() })
     }
 
     /// How many elements the open batch has.
@@ -154,7 +158,7 @@ mod tests {
         assert_eq!(batcher.take(), None);
         assert_eq!(batcher.push(b"{\"a\":1}", 0), None);
         assert_eq!(batcher.push(b"{}", 0), None);
-        let expected = Batch { kind: Kind::Events, body: b"[{\"a\":1},{}]".to_vec(), count: 2 };
+        let expected = Batch { kind: Kind::Events, body: b"[{\"a\":1},{}]".to_vec(), count: 2, riders: vec![] };
         assert_eq!(batcher.take(), Some(expected));
         assert_eq!(batcher.take(), None);
         batcher.push(b"{}", 0);
@@ -200,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn four_mebibytes_close_it_and_are_never_passed() {
+    fn its_largest_size_closes_it_and_is_never_passed() {
         let mut batcher = batcher();
-        let event = vec![b' '; 1 << 20];
+        let event = vec![b' '; MAX_BYTES / 4];
         for _ in 0..3 {
             assert_eq!(batcher.push(&event, 0), None);
         }

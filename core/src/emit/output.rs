@@ -2,7 +2,7 @@
 //! [`crate::worker`] takes records from the rings, after it the sinks and [`crate::sender`].
 //!
 //! Sinks of this process (terminal, NDJSON, memory) get each event at once. For the Agent, records wait as records until
-//! a batch is due and the sender has room: only then is their JSON made, so that 8 MiB hold several times the events.
+//! a batch is due and the sender has room: only then is their JSON made, so that the queue holds several times the events.
 
 use crate::control::{EventView, Sink, StatusView};
 use crate::emit::batch::{Batch, Batcher, MAX_BYTES, MAX_COUNT};
@@ -19,7 +19,7 @@ use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
 use crate::stats::Drop;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +79,8 @@ pub(crate) struct Output {
     renderer: Renderer,
     /// The event that sinks look at.
     shown: Vec<u8>,
+    /// Whose events the open batch has: slots of probes, with their numbers.
+    riders: BTreeMap<u32, u64>,
 }
 
 impl Output {
@@ -108,6 +110,7 @@ impl Output {
             hurried: false,
             renderer,
             shown: Vec::new(),
+            riders: BTreeMap::new(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Output {
         if self.sender.is_none() {
             return;
         }
+        self.note_losses();
         self.offer_refused();
         if self.statuses.is_due(now) || self.hurried {
             let batch = self.statuses.take();
@@ -207,8 +211,13 @@ impl Output {
             self.oldest = now;
             let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
             let renderer = &mut self.renderer;
+            let before = self.events.len();
             let full = self.events.push_with(now, |body| render(renderer, &record, &live, &seen, body, |_| {}));
             self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            let full = full.map(|full| self.with_riders(full));
+            if full.is_some() || self.events.len() > before {
+                *self.riders.entry(live.slot).or_default() += 1;
+            }
             if full.is_some() {
                 return full;
             }
@@ -216,7 +225,22 @@ impl Output {
                 break;
             }
         }
-        self.events.take()
+        let last = self.events.take()?;
+        Some(self.with_riders(last))
+    }
+
+    fn with_riders(&mut self, batch: Batch) -> Batch {
+        Batch { riders: std::mem::take(&mut self.riders).into_iter().collect(), ..batch }
+    }
+
+    /// Counts events that were lost on their way at the probes that they were of, if these are still in force.
+    fn note_losses(&self) {
+        let Some(sender) = &self.sender else { return };
+        for (slot, count, reason) in sender.take_lost() {
+            if let Some(live) = self.shared.registry.load().by_slot(slot) {
+                live.stats.dropped(Drop::of_upload(reason)).add(count);
+            }
+        }
     }
 
     fn offer(&mut self, batch: Option<Batch>) {
@@ -249,7 +273,9 @@ impl Output {
 
     /// True if everything that came has left the process or was counted.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_handed_over() && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0)
+        let settled = self.is_handed_over() && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0);
+        self.note_losses();
+        settled
     }
 
     /// Ends the sender, at most within `limit`.

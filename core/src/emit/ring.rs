@@ -9,12 +9,19 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes of a context's first ring.
 const FIRST_CAPACITY: usize = 64 * 1024;
+/// Bytes of a ring that grew: where one is too small, several follow each other, and each goes as it was emptied. Only a
+/// record that is larger by itself gets a larger one.
+const LARGEST_CAPACITY: usize = 512 * 1024;
+/// So many records in a row found a ring that had grown empty, and would have fitted the first one: then it goes.
+const CALM_RECORDS: u32 = 64;
 /// Bytes that must be free before a hit captures.
 const ROOM: usize = 4 * 1024;
-/// Bytes of records in the whole process, in rings and in the worker's queue.
-pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of records in the whole process, in rings and in the worker's queue, and of batches that are on their way. With
+/// what is needed to make a batch, the program grows by three times as much at most.
+pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The bytes of all records that wait. Shared by all rings and the worker.
+/// The bytes of all records that wait, and of the batches made of them that are on their way: one budget for all that is
+/// held of hits. Shared by all rings, the worker and the sender.
 #[derive(Debug, Default)]
 pub struct QueuedBytes(AtomicUsize);
 
@@ -25,11 +32,12 @@ impl QueuedBytes {
         self.0.load(Relaxed) + ROOM > QUEUE_BYTES
     }
 
-    fn add(&self, bytes: usize) {
+    /// So many bytes more wait, or are on their way.
+    pub fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes, Relaxed);
     }
 
-    /// Records of so many bytes have left the queue.
+    /// So many bytes have left the process, or were given up.
     pub fn sub(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Relaxed);
     }
@@ -40,10 +48,11 @@ impl QueuedBytes {
     }
 }
 
-/// The hit's end of a ring. When it is too small for what comes, a ring of twice the size follows it.
+/// The hit's end of a ring. When it is too small for what comes, a larger ring follows it; after calm times a small one.
 pub struct RecordSender {
     ring: Producer<u8>,
     capacity: usize,
+    calm: u32,
     successors: Sender<Consumer<u8>>,
     queued: Arc<QueuedBytes>,
 }
@@ -59,7 +68,7 @@ pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
     let (producer, consumer) = RingBuffer::new(FIRST_CAPACITY);
     let (sender, receiver) = crossbeam_channel::unbounded();
     (
-        RecordSender { ring: producer, capacity: FIRST_CAPACITY, successors: sender, queued },
+        RecordSender { ring: producer, capacity: FIRST_CAPACITY, calm: 0, successors: sender, queued },
         RecordReceiver { rings: vec![consumer], successors: receiver },
     )
 }
@@ -77,6 +86,9 @@ impl RecordSender {
         if record.len() < HEADER || length_of(record) != Some(record.len()) {
             return false;
         }
+        if self.capacity > FIRST_CAPACITY {
+            self.consider_less(record.len());
+        }
         // Counted first, so that the worker never takes away more than is there.
         self.queued.add(record.len());
         let queued = self.ring.push_entire_slice(record).is_ok() || self.push_into_next(record);
@@ -93,11 +105,30 @@ impl RecordSender {
 
     #[cold]
     fn grow(&mut self, needed: usize) -> bool {
-        let capacity = (self.capacity * 2).max(needed.next_power_of_two()).min(QUEUE_BYTES);
-        if capacity < needed {
+        if needed > QUEUE_BYTES {
             return false;
         }
+        self.follow((self.capacity * 2).min(LARGEST_CAPACITY).max(needed))
+    }
+
+    /// Goes back to a ring of the first size when nothing has needed the large one for a while.
+    #[cold]
+    fn consider_less(&mut self, needed: usize) {
+        if self.ring.slots() < self.capacity || needed > FIRST_CAPACITY / 2 {
+            self.calm = 0;
+            return;
+        }
+        self.calm += 1;
+        if self.calm == CALM_RECORDS {
+            // If it cannot be had, this one goes on.
+            self.follow(FIRST_CAPACITY);
+        }
+    }
+
+    /// Leaves this ring to the worker, which drops it when it is empty, and goes on with another one.
+    fn follow(&mut self, capacity: usize) -> bool {
         let (producer, consumer) = RingBuffer::new(capacity);
+        self.calm = 0;
         if self.successors.send(consumer).is_err() {
             return false;
         }
@@ -212,6 +243,30 @@ mod tests {
             popped += 1;
         }
         assert_eq!(pushed, popped);
+    }
+
+    #[test]
+    fn a_burst_leaves_no_large_ring_behind() {
+        let queued = Arc::new(QueuedBytes::default());
+        let (mut sender, mut receiver) = channel(Arc::clone(&queued));
+        while !sender.is_full() {
+            assert!(sender.push(&record(30_000, 7)));
+            // What waits is all that rings hold, but for the last one and what did not fit at the end of each.
+            assert!(sender.capacity <= LARGEST_CAPACITY);
+        }
+        receiver.pop().unwrap();
+        let held: usize = receiver.rings.iter().map(|ring| ring.buffer().capacity()).sum();
+        assert!(held <= QUEUE_BYTES + QUEUE_BYTES / 8, "{held}");
+        while receiver.pop().is_some() {}
+        assert_eq!(receiver.rings.len(), 1);
+        for _ in 0..CALM_RECORDS {
+            assert!(sender.push(&record(200, 1)));
+            assert_eq!(receiver.pop().unwrap(), record(200, 1));
+        }
+        assert_eq!((sender.capacity, receiver.rings.len()), (FIRST_CAPACITY, 1));
+        assert!(sender.push(&record(1_000_000, 1)), "and it grows again");
+        assert_eq!(sender.capacity, 1_000_000);
+        assert_eq!(receiver.pop().map(|record| record.len()), Some(1_000_000));
     }
 
     #[test]

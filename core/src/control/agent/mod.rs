@@ -84,7 +84,10 @@ impl Endpoint {
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
             return Err(unusable(url, "its path has characters that cannot stand in one"));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| unusable(url, "its port is not a number"))?;
+        let (host, port) = split_port(authority).ok_or_else(|| unusable(url, "its port is not one"))?;
+        if port == Some(0) {
+            return Err(unusable(url, "its port is not one"));
+        }
         if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte)) {
             return Err(unusable(url, "it names no host"));
         }
@@ -122,6 +125,17 @@ impl Endpoint {
             return Err(unusable(url, "the key would be sent in the clear"));
         }
         Ok(Endpoint::Intake { host, port, tls, key: checked_key(key)? })
+    }
+
+    /// The address as a line of the log says it.
+    pub(crate) fn for_people(&self) -> String {
+        match self {
+            Endpoint::Unix(path) => path.display().to_string(),
+            Endpoint::Tcp { host, port, .. } | Endpoint::Intake { host, port, .. } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Endpoint::Tcp { host, port, .. } | Endpoint::Intake { host, port, .. } => format!("{host}:{port}"),
+        }
     }
 
     /// The `Host` header.
@@ -171,6 +185,8 @@ pub struct AgentSettings {
     pub entity_id: Option<String>,
     /// The external environment, if it is set.
     pub external_env: Option<String>,
+    /// The user said where it is: then one that cannot be reached is worth a line.
+    pub named: bool,
     /// The limit of one whole request.
     pub timeout: Duration,
     /// Certificates, in DER, that are trusted beside the public ones.
@@ -188,6 +204,7 @@ impl AgentSettings {
             user_agent: concat!("stroboscope/", env!("CARGO_PKG_VERSION")).to_owned(),
             entity_id: None,
             external_env: None,
+            named: false,
             timeout: Duration::from_secs(10),
             trusted: Vec::new(),
             policy: retry::Policy::default(),
@@ -244,6 +261,7 @@ impl AgentSettings {
             user_agent: identity.user_agent.to_owned(),
             entity_id: settings.entity_id.clone(),
             external_env: settings.external_env.clone(),
+            named: settings.agent_is_configured() || settings.agentless_enabled,
             timeout: settings.upload_timeout,
             ..AgentSettings::new(endpoint)
         })
