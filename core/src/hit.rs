@@ -2,7 +2,7 @@
 //! [`crate::worker`]. A hit looks at the gate, decides the condition, takes tokens, asks for room, and only then
 //! captures. It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
 
-use crate::budget::gate::{Gate, Look};
+use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
 use crate::capture::walk::{self, Deadline, WalkContext};
 use crate::clock::Clock;
@@ -13,6 +13,7 @@ use crate::expr::template::Segment;
 use crate::fault;
 use crate::host::{Frame, Name, Section};
 use crate::probe::model::{EvaluateAt, Kind, Log};
+use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
 use crate::record::write::{self, Header, Place, Suspended, Writer};
 use crate::registry::LiveProbe;
@@ -35,12 +36,23 @@ pub struct Process {
     pub capturing: Gate,
     /// Tokens of all other log probes.
     pub others: Gate,
+    /// Who waits for them, of the capturing ones and of the others.
+    pub lines: [Line; 2],
     /// Bytes of records that wait.
     pub queued: Arc<QueuedBytes>,
     /// Budget of one evaluation, nanoseconds.
     pub evaluation_ns: u64,
     /// Budget of one capture, nanoseconds.
     pub capture_ns: u64,
+}
+
+impl Process {
+    /// The tokens that a probe shares with all others of its sort, and the line before them.
+    #[inline]
+    pub(crate) fn global(&self, captures: bool) -> (&Gate, &Line) {
+        let [capturing, others] = &self.lines;
+        if captures { (&self.capturing, capturing) } else { (&self.others, others) }
+    }
 }
 
 /// What the hook does after a hit.
@@ -293,7 +305,7 @@ impl HitContext {
         self.send(live);
     }
 
-    /// Steps 2 to 5 of a hit: look, condition, take, room.
+    /// Steps 2 to 5 of a hit: look, condition, take, room, and the token of all probes.
     #[inline]
     fn decide<'f, F: Frame<'f>>(
         &mut self,
@@ -328,16 +340,16 @@ impl HitContext {
                 Err(failure) => return Decision::Fail(failure),
             }
         }
-        if self.records.is_full() {
-            live.stats.dropped(Drop::QueueFull).add_serial(1);
-            return Decision::Skip(Verdict::Keep);
-        }
         if !live.gate.take() {
             live.stats.dropped(Drop::RateLimitProbe).add_serial(1);
             return Decision::Skip(Verdict::Keep);
         }
-        let global = if live.captures { &self.process.capturing } else { &self.process.others };
-        if !global.take() {
+        if self.records.is_full() {
+            // Its token is spent: a hit over the rate is told as such, also while the queue is full.
+            live.stats.dropped(Drop::QueueFull).add_serial(1);
+            return Decision::Skip(Verdict::Keep);
+        }
+        if !live.take_global(&self.process) {
             live.gate.put_back();
             live.stats.dropped(Drop::RateLimitGlobal).add_serial(1);
             return Decision::Skip(Verdict::Keep);
@@ -532,7 +544,11 @@ impl HitContext {
         if self.writer.is_full() {
             live.stats.record_full.add_serial(1);
         }
-        if self.records.push(self.writer.finish()) {
+        let record = self.writer.finish();
+        if record.len() > MAX_RECORD {
+            // Every value is bounded as it is written; one that is not must not be told as an event that nobody gets.
+            live.stats.dropped(Drop::PayloadTooLarge).add_serial(1);
+        } else if self.records.push(record) {
             live.stats.emitted.add_serial(1);
         } else {
             live.stats.dropped(Drop::QueueFull).add_serial(1);

@@ -12,9 +12,10 @@
 //!    [`Counts::off`] one.
 //! 2. Run the condition. False is a [`Counts::rejected`] hit. If it fails: [`Intake::condition_failed`], and where that
 //!    says so a record with the flag `FLAG_ERROR`, the failure and the stack.
-//! 3. Ask [`Intake::has_room`]; if there is none, it is a [`Counts::no_room`] hit.
-//! 4. Take 1 from the probe's word if it is above 0, then from the global word of the probe's sort; if that one is empty,
-//!    put the first one back: a [`Counts::empty_global`] hit. A word of [`i32::MAX`] stays as it is.
+//! 3. Take 1 from the probe's word if it is above 0. Ask [`Intake::has_room`]; if there is none, it is a
+//!    [`Counts::no_room`] hit, and the token is spent.
+//! 4. Take 1 from the global word of the probe's sort; if that one is empty, put the first one back: a
+//!    [`Counts::empty_global`] hit. A word of [`i32::MAX`] stays as it is.
 //! 5. Write the record. A template expression that fails: [`Intake::template_failed`].
 //! 6. [`Intake::record`].
 //!
@@ -194,6 +195,7 @@ fn two_kinds(op: Op, of: Kind) -> bool {
 fn doing(op: Op) -> Doing {
     match op {
         Op::IsEmpty { .. } => Doing::IsEmpty,
+        Op::Len { count: true, .. } => Doing::Count,
         Op::Search { how: Search::Contains, .. } => Doing::Contains,
         Op::Search { how: Search::StartsWith, .. } => Doing::StartsWith,
         Op::Search { how: Search::EndsWith, .. } => Doing::EndsWith,
@@ -234,7 +236,7 @@ pub struct Counts {
 /// Why a record was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not a record of this layout.
+    /// It is not a record of this layout. Counted.
     Bad(Error),
     /// Its probe is not in force (any more).
     Unknown(u32),
@@ -270,7 +272,10 @@ impl Intake {
     /// # Errors
     /// If it was not taken.
     pub fn record(&mut self, bytes: &[u8]) -> std::result::Result<(), Refusal> {
-        let (header, _) = Reader::new(bytes).map_err(Refusal::Bad)?;
+        let (header, _) = Reader::new(bytes).map_err(|error| {
+            self.shared.unreadable(&error);
+            Refusal::Bad(error)
+        })?;
         let live = self.probe(header.probe)?;
         if header.full {
             live.stats.record_full.add(1);

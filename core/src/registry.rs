@@ -1,16 +1,17 @@
 //! The immutable set of live probes behind an `ArcSwap`. On the way in, after [`crate::probe::compile`] and before
 //! [`crate::worker`].
 
-use crate::budget::gate::Gate;
+use crate::budget::gate::{Gate, Turn};
 use crate::budget::throttle::Throttle;
 use crate::expr::eval::Failure;
 use crate::expr::tree::Special;
+use crate::hit::Process;
 use crate::host::Site;
 use crate::probe::model::Probe;
 use crate::stats::{Drop, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
@@ -45,6 +46,10 @@ pub struct LiveProbe {
     /// Hits may have gone by that were not counted.
     missed: AtomicBool,
     first_failure: OnceLock<Failure>,
+    /// Monotonic time until which it rests after an evaluation that ran out of time or steps; 0: it does not.
+    rests_until: AtomicU64,
+    /// Its turn at the global gate.
+    turn: Turn,
 }
 
 /// Disarming pays only if the next token is at least this far away.
@@ -72,6 +77,8 @@ impl LiveProbe {
             paused: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             first_failure: OnceLock::new(),
+            rests_until: AtomicU64::new(0),
+            turn: Turn::default(),
         }
     }
 
@@ -133,6 +140,28 @@ impl LiveProbe {
     /// True once after [`LiveProbe::ask_suspension`].
     pub(crate) fn take_suspension(&self) -> bool {
         self.suspend_asked.swap(false, Relaxed)
+    }
+
+    /// Notes until when it rests, or that it does so no more (0).
+    pub(crate) fn rest_until(&self, monotonic: u64) {
+        self.rests_until.store(monotonic, Relaxed);
+    }
+
+    /// Until when it rests because an evaluation ran out of time or steps; 0: it does not.
+    pub(crate) fn rests_until(&self) -> u64 {
+        self.rests_until.load(Relaxed)
+    }
+
+    /// Takes a token of all probes of its sort, in turn with the others.
+    #[inline]
+    pub(crate) fn take_global(&self, process: &Process) -> bool {
+        let (gate, line) = process.global(self.captures);
+        line.take(gate, &self.turn)
+    }
+
+    /// It will not be hit any more: nobody waits for it.
+    pub(crate) fn leave(&self, process: &Process) {
+        process.global(self.captures).1.leave(&self.turn);
     }
 
     /// Our own code panicked in a hit of this probe: it is off for good. Called by a binding's guard; does not allocate.

@@ -7,20 +7,21 @@ use crate::control::Sink;
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, State};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::expr::eval::Names;
 use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
 use crate::intake::Intake;
 use crate::probe::compile;
-use crate::probe::model::Probe;
-use crate::probe::wire::{Definition, Rejected};
+use crate::probe::model::{Location, Probe, ServiceConfiguration};
+use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
 use crate::registry::{LiveProbe, Registry};
-use crate::sender::Sender;
+use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, ProbeStats};
 use crate::worker::{Command, Worker};
 use crossbeam_channel as channel;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -41,6 +42,12 @@ pub(crate) struct Shared {
     pub(crate) language: Language,
     pub(crate) registry: Registry,
     board: Mutex<Board>,
+    /// The service configuration in force.
+    service: Mutex<Arc<ServiceConfiguration>>,
+    /// What expired probes did, by id.
+    retired: Mutex<HashMap<String, ProbeReport>>,
+    /// Records that could not be read.
+    unreadable: Counter,
     /// Where the gates stand, if the host gives the memory.
     words: Option<Arc<Words>>,
 }
@@ -49,6 +56,44 @@ impl Shared {
     /// The statuses. Locked by the worker and by callers of the session, never in a hit.
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a record that cannot be read, and says so the first time: no probe can be told from it.
+    pub(crate) fn unreadable(&self, error: &Error) {
+        if self.unreadable.get() == 0 {
+            log::error!(target: "stroboscope", "an event is lost, and so are further ones like it: {error}");
+        }
+        self.unreadable.add(1);
+    }
+
+    /// The service configuration in force.
+    pub(crate) fn service(&self) -> Arc<ServiceConfiguration> {
+        Arc::clone(&self.service.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why a probe must not be where it is, or is meant to be, if so.
+    pub(crate) fn refuses(&self, live: &LiveProbe, site: Option<&Site>) -> Option<String> {
+        let service = self.service();
+        let file = site.map(|site| site.file.as_str()).filter(|file| !file.is_empty());
+        match (&live.probe.location, file) {
+            (Location::Lines { .. }, Some(file)) => service.refuses_file(file),
+            // As it was asked for it may be a part of a path: whether it is allowed is known when the file is.
+            (Location::Lines { file, .. }, None) => service.denied().refuses_file(file),
+            (location @ Location::Method { .. }, _) => service.refuses_place(location),
+        }
+    }
+
+    /// Keeps what a probe did whose time is over.
+    pub(crate) fn retire(&self, live: &Arc<LiveProbe>) {
+        let id = &live.probe.id;
+        let kept = self.board().get(id).map(|entry| report(&self.process, id, entry, Some(live), 0));
+        if let Some(kept) = kept {
+            self.retired().insert(id.clone(), kept);
+        }
+    }
+
+    fn retired(&self) -> MutexGuard<'_, HashMap<String, ProbeReport>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds since the epoch, for statuses.
@@ -80,6 +125,45 @@ pub struct Session {
     changes: Mutex<()>,
     next_slot: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
+    uploads: Option<Arc<SenderCounters>>,
+}
+
+/// What [`Session::stats`] says of the whole process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Hits of all probes that are known.
+    pub hits: u64,
+    /// Events of all probes that were queued.
+    pub emitted: u64,
+    /// Hits and events of all probes that were dropped, by reason; uploads that were lost are among them.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Bytes of events that wait or are on their way to the Agent.
+    pub queued_bytes: u64,
+    /// Events lost because their record could not be read; no probe can be told from it.
+    pub unreadable: u64,
+    /// What became of uploads; `None` if there are none.
+    pub uploads: Option<UploadStats>,
+}
+
+/// What became of uploads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadStats {
+    /// Events that the Agent took.
+    pub events: u64,
+    /// Statuses that the Agent took.
+    pub statuses: u64,
+    /// Requests that carried them.
+    pub batches: u64,
+    /// Bytes of these requests.
+    pub bytes: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Events that were lost, by reason.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Statuses that were lost; the latest one of each probe is sent again.
+    pub statuses_lost: u64,
+    /// Nanoseconds since the Agent last took something; `None` if it never did.
+    pub since_success: Option<u64>,
 }
 
 /// What a session is made of.
@@ -160,6 +244,7 @@ impl Session {
             clock,
             capturing: capturing_gate,
             others: others_gate,
+            lines: Default::default(),
             queued: Arc::new(QueuedBytes::default()),
             evaluation_ns: nanoseconds(settings.evaluation_timeout),
             capture_ns: nanoseconds(settings.capture_timeout.unwrap_or(default_capture)),
@@ -171,8 +256,15 @@ impl Session {
             language: capabilities.language,
             registry: Registry::default(),
             board,
+            service: Mutex::default(),
+            retired: Mutex::default(),
+            unreadable: Counter::default(),
             words,
         });
+        if let Some(sender) = &sender {
+            sender.count_in(&shared.process.queued);
+        }
+        let uploads = sender.as_ref().map(|sender| Arc::clone(sender.counters()));
         let now = shared.process.clock.monotonic();
         let (mut capturing, mut others) = shared.global_buckets(now);
         capturing.open(&shared.process.capturing, now);
@@ -187,6 +279,7 @@ impl Session {
             changes: Mutex::new(()),
             next_slot: AtomicU32::new(0),
             thread: Mutex::new(None),
+            uploads,
         };
         (session, worker)
     }
@@ -220,19 +313,31 @@ impl Session {
     pub fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.shared.wall_ms();
+        for definition in definitions.iter().flatten() {
+            if let Body::Service(service) = &definition.body {
+                self.serve(service, now);
+            }
+        }
         let current = self.shared.registry.load();
         let mut added = Vec::new();
         let mut gone = Vec::new();
         for definition in definitions {
             match definition {
                 Err(rejected) => self.reject(&rejected, now),
+                Ok(Definition { body: Body::Service(_), .. }) => {}
                 Ok(definition) => {
                     if current.get(&definition.id).is_some_and(|live| live.probe.version == definition.version) {
                         continue;
                     }
                     self.shared.board().received(&definition.id, definition.version, now);
                     match self.compile(&definition) {
-                        Ok(live) => added.push(live),
+                        Ok(live) => match self.shared.refuses(&live, None) {
+                            None => added.push(live),
+                            Some(reason) => {
+                                gone.push(definition.id.clone());
+                                self.shared.board().blocked(&definition.id, definition.version, &reason, now);
+                            }
+                        },
                         Err((kind, text)) => {
                             gone.push(definition.id.clone());
                             self.shared.board().error(&definition.id, definition.version, kind, &text, now);
@@ -244,6 +349,24 @@ impl Session {
         let diff = self.shared.registry.update(added, &gone);
         self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
         diff.added
+    }
+
+    /// Puts a service configuration in force. Probes in code that it denies are blocked, and go.
+    fn serve(&self, service: &ServiceConfiguration, now: u64) {
+        *self.shared.service.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(service.clone());
+        if let Some(rate) = service.rate {
+            self.tell(Command::Rate(rate));
+        }
+        let mut gone = Vec::new();
+        for live in self.probes() {
+            if let Some(reason) = self.shared.refuses(&live, live.site().as_deref()) {
+                self.shared.board().blocked(&live.probe.id, live.probe.version, &reason, now);
+                live.gate.switch_off();
+                gone.push(live.probe.id.clone());
+            }
+        }
+        let diff = self.shared.registry.update(Vec::new(), &gone);
+        self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
     }
 
     fn reject(&self, rejected: &Rejected, now: u64) {
@@ -315,6 +438,7 @@ impl Session {
         let known = board.get(id).is_some();
         board.removed(id);
         drop(board);
+        self.shared.retired().remove(id);
         let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
         for live in &diff.removed {
             // At once, for the caller's own next hit; the worker takes the hooks away.
@@ -351,8 +475,55 @@ impl Session {
     /// What every probe is doing, broken ones included, in the order they came.
     pub fn status(&self) -> Vec<ProbeReport> {
         let set = self.shared.registry.load();
+        let now = self.shared.process.clock.monotonic();
+        let retired = self.shared.retired().clone();
         let board = self.shared.board();
-        board.all().map(|(id, entry)| report(&self.shared.process, id, entry, set.get(id))).collect()
+        let one = |(id, entry): (&str, &Entry)| {
+            let made = report(&self.shared.process, id, entry, set.get(id), now);
+            match retired.get(id).filter(|kept| entry.state == State::Expired && kept.version == made.version) {
+                Some(kept) => ProbeReport { state: made.state, reason: made.reason, disarmed: false, ..kept.clone() },
+                None => made,
+            }
+        };
+        board.all().map(one).collect()
+    }
+
+    /// What became of hits, events and uploads, of all probes together.
+    pub fn stats(&self) -> SessionStats {
+        let mut stats = SessionStats {
+            queued_bytes: self.shared.process.queued.get() as u64,
+            unreadable: self.shared.unreadable.get(),
+            uploads: self.uploads.as_ref().map(|counters| self.upload_stats(counters)),
+            ..SessionStats::default()
+        };
+        for report in self.status() {
+            stats.hits += report.hits;
+            stats.emitted += report.emitted;
+            for (reason, count) in report.dropped {
+                add_up(&mut stats.dropped, reason, count);
+            }
+        }
+        stats
+    }
+
+    fn upload_stats(&self, counters: &SenderCounters) -> UploadStats {
+        let last = counters.last_success.load(Relaxed);
+        let now = self.shared.process.clock.monotonic();
+        UploadStats {
+            events: counters.events_sent.load(Relaxed),
+            statuses: counters.statuses_sent.load(Relaxed),
+            batches: counters.batches_sent.load(Relaxed),
+            bytes: counters.bytes_sent.load(Relaxed),
+            retries: counters.retries.load(Relaxed),
+            lost: counters.drops().into_iter().filter(|(_, count)| *count > 0).collect(),
+            statuses_lost: counters.statuses_lost.load(Relaxed),
+            since_success: (last > 0).then(|| now.saturating_sub(last)),
+        }
+    }
+
+    /// Events that were lost on their way to the Agent so far.
+    fn lost(&self) -> u64 {
+        self.uploads.as_ref().map_or(0, |counters| counters.dropped_events()) + self.shared.unreadable.get()
     }
 
     /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
@@ -363,12 +534,14 @@ impl Session {
         answer.recv_timeout(Duration::from_secs(10)).unwrap_or(0)
     }
 
-    /// Waits until everything captured so far has left the process, at most `limit`. True if it has.
+    /// Waits until everything captured so far has left the process, at most `limit`. True if it has arrived; false if the
+    /// time was over, or something of it was lost on the way ([`Session::stats`] says why).
     pub fn flush(&self, limit: Duration) -> bool {
         let (done, answer) = channel::bounded(1);
+        let lost = self.lost();
         let until = self.deadline(limit);
         self.tell(Command::Flush { until, done });
-        answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false)
+        answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false) && self.lost() == lost
     }
 
     /// Delivers what was captured, at most `limit`, and ends the threads. True if everything was handed over in time; what
@@ -414,6 +587,13 @@ fn host_words(runtime: &dyn Runtime) -> Option<Arc<Words>> {
     words
 }
 
+fn add_up(sums: &mut Vec<(&'static str, u64)>, reason: &'static str, count: u64) {
+    match sums.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, sum)) => *sum += count,
+        None => sums.push((reason, count)),
+    }
+}
+
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -426,14 +606,32 @@ fn first_failure(process: &Process, live: &LiveProbe) -> Option<String> {
     Some(failure.text(&Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds }))
 }
 
-fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>) -> ProbeReport {
+fn report(
+    process: &Process,
+    id: &str,
+    entry: &Entry,
+    live: Option<&Arc<LiveProbe>>,
+    now: u64,
+) -> ProbeReport {
+    let rest = live.map_or(0, |live| live.rests_until().saturating_sub(now));
+    let (state, reason) = if rest > 0 && matches!(entry.state, State::Installed | State::Emitting) {
+        let seconds = rest.div_ceil(1_000_000_000);
+        let reason = format!(
+            "rests for {seconds} s more: evaluating its expressions ran out of time or steps; make the condition or the \
+             template cheaper"
+        );
+        (State::Paused, reason)
+    } else {
+        let exception = entry.exception.as_ref();
+        (entry.state, exception.map_or_else(|| entry.message.clone(), |exception| exception.message.clone()))
+    };
     let stats = live.map(|live| &live.stats);
     let count = |of: fn(&ProbeStats) -> &Counter| stats.map_or(0, |stats| of(stats).get());
     ProbeReport {
         id: id.to_owned(),
         version: entry.version,
-        state: entry.state,
-        reason: entry.exception.as_ref().map_or_else(|| entry.message.clone(), |exception| exception.message.clone()),
+        state,
+        reason,
         site: live.and_then(|live| live.site()).map(|site| Site::clone(&site)),
         hits: count(|stats| &stats.hits),
         hits_exact: live.is_none_or(|live| live.counts_all()),

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Installed { ticket: Ticket, realm: u32, outcome: Outcome },
     /// What the host said before is known now.
     CatchUp { done: Sender<()> },
+    /// The rate of all capturing probes together is another one.
+    Rate(f64),
     /// Everything that was captured so far leaves the process, or the time is up.
     Flush { until: u64, done: Sender<bool> },
     /// From now on records stay in the rings; those that are there are taken, counted and forgotten. For benchmarks,
@@ -224,6 +226,13 @@ impl Worker {
                 // The asker may have gone; then nobody waits.
                 let _ = done.send(());
             }
+            Command::Rate(rate) => {
+                if self.shared.settings.rate_limits {
+                    let now = self.shared.process.clock.monotonic();
+                    self.capturing = Bucket::new(rate, false, now);
+                    self.capturing.open(&self.shared.process.capturing, now);
+                }
+            }
             Command::Discard { done } => {
                 self.holds = true;
                 // The asker may have gone; then nobody waits.
@@ -273,6 +282,7 @@ impl Worker {
 
     fn drop_probe(&mut self, live: &Arc<LiveProbe>) {
         live.gate.switch_off();
+        live.leave(&self.shared.process);
         self.runtime.remove(live);
         if let Some(control) = self.controls.remove(&live.slot) {
             self.tickets.remove(&control.ticket);
@@ -305,6 +315,11 @@ impl Worker {
         } else if !control.realms.is_empty() {
             // Another realm has it; what this one lacks undoes nothing.
             return;
+        }
+        if let Outcome::Done { site, .. } | Outcome::Moved { site, .. } = &outcome
+            && let Some(reason) = self.shared.refuses(&control.live, Some(site))
+        {
+            return self.block(slot, &reason);
         }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
@@ -354,6 +369,14 @@ impl Worker {
         }
     }
 
+    /// The file of a probe is one that the service denies: only its path tells.
+    fn block(&mut self, slot: u32, reason: &str) {
+        let Some(live) = self.controls.get(&slot).map(|control| Arc::clone(&control.live)) else { return };
+        self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
+        self.drop_probe(&live);
+        self.shared.board().blocked(&live.probe.id, live.probe.version, reason, self.shared.wall_ms());
+    }
+
     /// Gives the tokens that are due, ends pauses, and re-arms what was disarmed.
     fn refill(&mut self, now: u64) {
         let process = &self.shared.process;
@@ -376,7 +399,9 @@ impl Worker {
                 continue;
             }
             if control.live.take_suspension() {
-                control.off = Some(Off::Suspended { until: now.saturating_add(WINDOW_NS) });
+                let until = now.saturating_add(WINDOW_NS);
+                control.off = Some(Off::Suspended { until });
+                control.live.rest_until(until);
             }
             if let Some(Off::Paused { until } | Off::Suspended { until }) = control.off {
                 if now < until {
@@ -391,6 +416,7 @@ impl Worker {
                     control.emitted = false;
                 }
                 control.off = None;
+                control.live.rest_until(0);
                 control.bucket.open(&control.live.gate, now);
                 if control.live.take_disarmed() {
                     rearm.push(Arc::clone(&control.live));
@@ -509,6 +535,7 @@ impl Worker {
             .collect();
         self.take_leave(&expired, self.shared.process.clock.monotonic());
         for live in expired {
+            self.shared.retire(&live);
             self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
             self.drop_probe(&live);
             self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);

@@ -1,7 +1,7 @@
 //! Token buckets whose tokens stand in one 32-bit word per probe: a hit takes from the word and reads no clock, the
 //! worker refills it. Before: [`crate::worker`] on the refilling side, [`crate::hit`] on the taking side.
 
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// No token may be taken, whatever the rate: paused, suspended, expired, removed.
@@ -164,6 +164,64 @@ impl Gate {
     }
 }
 
+/// The probes that a gate they share has refused, although each had a token of its own. Whoever is hit most often would
+/// take every token in the moment it comes. So those that wait have the next tokens before those that had one since the
+/// line began.
+#[derive(Debug, Default)]
+pub struct Line {
+    waiting: AtomicU32,
+    /// Number of the line: a new one begins with the first refusal when nobody waits.
+    number: AtomicU32,
+}
+
+/// A probe's place in a [`Line`].
+#[derive(Debug, Default)]
+pub struct Turn {
+    waits: AtomicBool,
+    /// Number of the line in which it had a token.
+    served: AtomicU32,
+}
+
+impl Line {
+    /// Takes a token for a probe, if it is its turn and there is one.
+    #[inline]
+    pub fn take(&self, gate: &Gate, turn: &Turn) -> bool {
+        if self.waiting.load(Relaxed) == 0 && gate.take() {
+            return true;
+        }
+        self.take_in_turn(gate, turn)
+    }
+
+    #[cold]
+    fn take_in_turn(&self, gate: &Gate, turn: &Turn) -> bool {
+        let waiting = self.waiting.load(Relaxed);
+        if waiting == 0 {
+            self.number.fetch_add(1, Relaxed);
+        }
+        let number = self.number.load(Relaxed);
+        if !turn.waits.load(Relaxed) && turn.served.load(Relaxed) == number {
+            // One token for each that waits is not for it.
+            return u32::try_from(gate.word().load(Relaxed)).is_ok_and(|tokens| tokens > waiting) && gate.take();
+        }
+        if gate.take() {
+            self.leave(turn);
+            turn.served.store(number, Relaxed);
+            return true;
+        }
+        if !turn.waits.swap(true, Relaxed) {
+            self.waiting.fetch_add(1, Relaxed);
+        }
+        false
+    }
+
+    /// The probe waits no more.
+    pub fn leave(&self, turn: &Turn) {
+        if turn.waits.swap(false, Relaxed) {
+            self.waiting.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
 /// Refilling steps are at most this long, so no credit is older.
 pub const STEP_NS: u64 = 4_000_000;
 
@@ -250,6 +308,29 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn who_waits_goes_before_who_had_a_token() {
+        let (line, gate) = (Line::default(), Gate::new(1));
+        let [hot, seldom, gone] = [(); 3].map(|()| Turn::default());
+        assert!(line.take(&gate, &hot));
+        for waiter in [&hot, &seldom, &gone, &seldom] {
+            assert!(!line.take(&gate, waiter));
+        }
+        gate.put_back();
+        assert!(line.take(&gate, &hot), "it waits as well as the others");
+        gate.put_back();
+        assert!(!line.take(&gate, &hot), "it had its turn");
+        assert!(line.take(&gate, &seldom));
+        // One that never comes back has a token kept, and holds up nobody for longer.
+        gate.put_back();
+        assert!(!line.take(&gate, &hot));
+        gate.put_back();
+        assert!(line.take(&gate, &hot));
+        assert!(!line.take(&gate, &hot));
+        line.leave(&gone);
+        assert!(line.take(&gate, &hot), "nobody waits");
+    }
 
     fn drain(gate: &Gate) -> u32 {
         let mut taken = 0;

@@ -1,6 +1,7 @@
 //! A checked probe: what `compile.rs` makes of a definition and what every later file reads. Both walks carry it: a
 //! configuration going in ends with it in `registry.rs`, a hit going out begins with it in `hit.rs`.
 
+use super::location::{SourcePath, readings};
 use crate::capture::limits::Limits;
 use crate::expr::Expression;
 use crate::expr::template::Template;
@@ -257,11 +258,53 @@ impl ServiceConfiguration {
         }
         Some(format!("'{unit}' is not on the service's allow list"))
     }
+
+    /// Why a place must not be probed, if so, as far as its names tell: of a file its path, and the modules that it may
+    /// be.
+    pub fn refuses_place(&self, location: &Location) -> Option<String> {
+        match location {
+            Location::Lines { file, .. } => self.refuses_file(file),
+            Location::Method { type_name, method, .. } => {
+                let unit = |(module, name): (String, String)| {
+                    let class = name.rsplit_once('.').map(|(class, _)| format!("{module}.{class}"));
+                    (module, class)
+                };
+                let units: Vec<_> = readings(type_name, method).into_iter().map(unit).collect();
+                self.refuses_each(&units)
+            }
+        }
+    }
+
+    /// The deny list alone.
+    pub fn denied(&self) -> ServiceConfiguration {
+        ServiceConfiguration { deny: self.deny.clone(), ..ServiceConfiguration::default() }
+    }
+
+    /// Why a file must not be probed, if so.
+    pub fn refuses_file(&self, path: &str) -> Option<String> {
+        let mut units = vec![(path.to_owned(), None)];
+        let bare = path.strip_suffix(".py").unwrap_or(path);
+        let bare = bare.strip_suffix("/__init__").unwrap_or(bare);
+        units.extend(SourcePath::new(bare).suffixes().map(|path| (path.replace('/', "."), None)));
+        self.refuses_each(&units)
+    }
+
+    /// The names of one place: one that is denied is enough, and one that is allowed.
+    fn refuses_each(&self, units: &[(String, Option<String>)]) -> Option<String> {
+        for (unit, class) in units {
+            if self.deny.entry(unit, class.as_deref()).is_some() {
+                return self.refuses(unit, class.as_deref());
+            }
+        }
+        let mut refused = units.iter().map(|(unit, class)| self.refuses(unit, class.as_deref()));
+        let first = refused.next()??;
+        refused.all(|one| one.is_some()).then_some(first)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CodeList, ServiceConfiguration};
+    use super::{CodeList, Location, ServiceConfiguration};
 
     fn list(prefixes: &[&str], classes: &[&str]) -> CodeList {
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -289,5 +332,35 @@ mod tests {
             assert_eq!(service.refuses(unit, class).is_some(), refused, "{unit} {class:?}");
         }
         assert_eq!(ServiceConfiguration::default().refuses("anything", None), None);
+    }
+
+    #[test]
+    fn files_are_known_by_the_modules_they_may_be() {
+        let service = |allow: &[&str], deny: &[&str]| ServiceConfiguration {
+            allow: list(allow, &[]),
+            deny: list(deny, &["shop.cart.Card"]),
+            rate: None,
+        };
+        let denied = service(&[], &["json", "shop.secret", "/srv/app/private"]);
+        for (file, refused) in [
+            ("json/decoder.py", true),
+            ("/usr/lib/python3.13/json/__init__.py", true),
+            ("C:\\app\\shop\\secret.py", true),
+            ("shop/secrets.py", false),
+            ("/srv/app/private/x.js", true),
+            ("decoder.py", false),
+        ] {
+            assert_eq!(denied.refuses_file(file).is_some(), refused, "{file}");
+        }
+        let allowed = service(&["shop"], &["shop.secret"]);
+        assert_eq!(allowed.refuses_file("/srv/shop/cart.py"), None);
+        assert!(allowed.refuses_file("/srv/shop/secret.py").unwrap().contains("deny list ('shop.secret')"));
+        assert!(allowed.refuses_file("/srv/bank/x.py").unwrap().contains("not on the service's allow list"));
+        let method = |type_name: &str, method: &str| {
+            let (type_name, method) = (type_name.to_owned(), method.to_owned());
+            allowed.refuses_place(&Location::Method { type_name, method, signature: None, file: None }).is_some()
+        };
+        assert!(!method("shop.cart", "Cart.total") && method("bank", "f"));
+        assert!(method("shop.cart", "Card.pay") && method("shop.cart.Card", "pay") && method("shop.secret", "f"));
     }
 }

@@ -494,11 +494,11 @@ impl Process {
                 Err(failure) => return self.condition_failed(live, world, &failure),
             }
         }
-        if !self.intake.has_room() {
-            return counts.no_room = 1;
-        }
         if !take(&words[word as usize]) {
             return counts.empty = 1;
+        }
+        if !self.intake.has_room() {
+            return counts.no_room = 1;
         }
         let global = if live.captures { Words::CAPTURING } else { Words::OTHERS };
         if !take(&words[global as usize]) {
