@@ -861,9 +861,7 @@ def f(items):
 """
 
 
-@pytest.mark.parametrize(
-    "mark", ["in a method", "in a class", "in a for", "in a with", "in a try", "in an except"]
-)
+@pytest.mark.parametrize("mark", ["in a method", "in a class", "in a for", "in a with", "in a try", "in an except"])
 def test_a_line_without_code_moves_down_and_never_up(folder, mark):
     (folder / "blocks.py").write_text(BLOCKS)
     line = line_of(BLOCKS, mark)

@@ -606,13 +606,7 @@ fn first_failure(process: &Process, live: &LiveProbe) -> Option<String> {
     Some(failure.text(&Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds }))
 }
 
-fn report(
-    process: &Process,
-    id: &str,
-    entry: &Entry,
-    live: Option<&Arc<LiveProbe>>,
-    now: u64,
-) -> ProbeReport {
+fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>, now: u64) -> ProbeReport {
     let rest = live.map_or(0, |live| live.rests_until().saturating_sub(now));
     let (state, reason) = if rest > 0 && matches!(entry.state, State::Installed | State::Emitting) {
         let seconds = rest.div_ceil(1_000_000_000);

@@ -109,6 +109,7 @@ fn fixture(language: Language, method: bool) -> Fixture {
         type_name: "shop.Orders".to_owned(),
         method: "Orders.charge".to_owned(),
         function: "charge".to_owned(),
+        ..Site::default()
     };
     live.set_site(site);
     Fixture { world, tables, live, language, frames: 2 }

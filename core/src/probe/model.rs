@@ -276,6 +276,7 @@ impl ServiceConfiguration {
     }
 
     /// The deny list alone.
+    #[must_use]
     pub fn denied(&self) -> ServiceConfiguration {
         ServiceConfiguration { deny: self.deny.clone(), ..ServiceConfiguration::default() }
     }
