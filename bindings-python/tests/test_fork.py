@@ -442,4 +442,6 @@ def test_workers_of_a_pool_are_in_the_sum(tmp_path: Path) -> None:
     )
     _, result = watched(tmp_path)
     *_, line, processes = result.stderr.splitlines()
-    assert (line, processes) == ("forks.py:4  6 hits  6 events", "summed over 3 processes")
+    assert line == "forks.py:4  6 hits  6 events"
+    # A worker without work may be ended before it has begun.
+    assert processes in ("summed over 2 processes", "summed over 3 processes")
