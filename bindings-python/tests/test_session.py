@@ -55,7 +55,7 @@ def test_a_status_says_all(tmp_path: Path) -> None:
         "id": "p",
         "version": 3,
         "state": "emitting",
-        "lines": [],
+        "lines": [3],
         "type": "__main__",
         "method": "work",
         "hits": 4,
