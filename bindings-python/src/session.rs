@@ -362,7 +362,8 @@ fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
 /// no GIL.
 fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
     let place = wanted.place;
-    if !place.command && !(place.preload && wanted.shows()) {
+    let tells = place.command || (place.preload && wanted.shows());
+    if !tells {
         return;
     }
     let mut counts = counted(session, wanted, counters);

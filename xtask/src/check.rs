@@ -63,6 +63,7 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/emit/values.rs",
             "core/src/emit/prune.rs",
             "core/src/control/terminal.rs",
+            "core/src/control/tally.rs",
             "core/src/control/ndjson.rs",
             "core/src/emit/batch.rs",
             "core/src/sender.rs",
