@@ -379,6 +379,14 @@ pub fn is_own_file(file: &str) -> bool {
     FOLDER.get().is_some_and(|folder| !folder.is_empty() && file.starts_with(folder.as_str()))
 }
 
+/// Set in a position that is a line.
+const IS_LINE: u32 = 1 << 31;
+
+/// A line as a position.
+pub fn position_of_line(line: u32) -> u32 {
+    line | IS_LINE
+}
+
 /// Turns a number and a position into text. Needs no GIL.
 pub fn describe(code: u32, position: u32) -> FrameText {
     let place = code as usize % SHELF;
@@ -387,6 +395,9 @@ pub fn describe(code: u32, position: u32) -> FrameText {
         return FrameText { function: "<unknown>".to_owned(), ..FrameText::default() };
     };
     debug_assert!(!kept.ours, "no stack holds code of ours");
+    if position & IS_LINE != 0 {
+        return FrameText { line: position & !IS_LINE, ..kept.text.clone() };
+    }
     let at = Locations::new(&kept.table, kept.first_line)
         .find(|location| location.start <= position && position < location.end);
     FrameText { line: at.map_or(0, |at| at.line), ..kept.text.clone() }

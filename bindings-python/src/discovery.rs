@@ -1176,8 +1176,11 @@ impl<'c> Raw<'c> {
         };
         let mut starts = match lines {
             _ if self.expression => statements::starts_of_expression(&code, opcodes),
-            Some(lines) => statements::starts(&code, opcodes, &|line| lines.first(line)),
-            None => statements::starts(&code, opcodes, &|line| line),
+            Some(lines) => {
+                let first_of = |line: u32| lines.first(line);
+                statements::starts(&code, opcodes, Some(&first_of as &dyn Fn(u32) -> u32))
+            }
+            None => statements::starts(&code, opcodes, None),
         };
         if let Some(lines) = lines.filter(|_| !self.expression) {
             // The bytecode of a `class`, `for`, `with` or `except` has the place of the whole block.
@@ -1295,18 +1298,45 @@ fn logical_lines(file: &str, shapes: &[Shape<'_>]) -> Option<LogicalLines> {
     if size > MAX_SOURCE {
         return None;
     }
-    let source = std::fs::read(file).ok()?;
-    let lines = LogicalLines::of(&source)?;
+    let mut source = std::fs::read(file).ok()?;
+    if source.contains(&b'\r') {
+        source = universal_newlines(&source);
+    }
+    let source = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&source);
+    let lines = LogicalLines::of(source)?;
     let texts: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
     let fits = |function: &Function| {
         let text = texts.get((function.first as usize).checked_sub(1)?)?.trim_ascii_start();
-        let words: [&[u8]; 5] = [b"def ", b"class ", b"async ", b"@", b"type "];
-        Some(lines.begins(function.first) && words.iter().any(|word| text.starts_with(word)))
+        let word = text.split(|byte| byte.is_ascii_whitespace() || *byte == b'\\').next()?;
+        let begins = text.starts_with(b"@") || [&b"def"[..], b"class", b"async", b"type"].contains(&word);
+        Some(lines.begins(function.first) && begins)
     };
-    let plain = shapes.iter().map(|shape| &shape.plain);
-    let mut named = plain.filter(|plain| matches!(plain.kind, FunctionKind::Class | FunctionKind::Function));
+    let plain: Vec<&Function> = shapes.iter().map(|shape| &shape.plain).collect();
+    let mut named = plain.iter().filter(|function| is_statement(function, &plain));
     // A file that was changed since it was loaded says nothing of the code that runs.
     named.all(|function| fits(function).unwrap_or(false)).then_some(lines)
+}
+
+/// True for code of a statement: not for that of an expression, of the bound of a type parameter, or of annotations.
+fn is_statement(function: &Function, all: &[&Function]) -> bool {
+    let parent = function.parent.and_then(|parent| all.get(parent));
+    let owner = parent.and_then(|parent| parent.name.strip_prefix("<generic parameters of ")?.strip_suffix('>'));
+    matches!(function.kind, FunctionKind::Class | FunctionKind::Function)
+        && owner.is_none_or(|owner| owner == function.name)
+        && function.name != "__annotate__"
+}
+
+/// Source as CPython reads it: `\r\n` and `\r` end a line as `\n` does.
+fn universal_newlines(source: &[u8]) -> Vec<u8> {
+    let mut bytes = source.iter().copied().peekable();
+    let mut out = Vec::with_capacity(source.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+        }
+        out.push(if byte == b'\r' { b'\n' } else { byte });
+    }
+    out
 }
 
 /// Reads the statements of those functions for which `wanted` holds, and decides on them. With `release`, without the GIL.
@@ -1378,6 +1408,14 @@ pub fn has_setters(py: Python<'_>, class: Ref<'_>) -> bool {
     // SAFETY: elements of a live tuple.
     let mut texts = names.borrow().tuple().iter().filter_map(|&name| unsafe { Ref::new(name) }.and_then(Ref::text));
     texts.any(|text| text.same(Text::Utf8("setter")) || text.same(Text::Utf8("deleter")))
+}
+
+/// True for the code of a generator, asynchronous or not.
+pub fn is_generator(py: Python<'_>, code: Ref<'_>) -> bool {
+    const GENERATOR: i64 = 0x20;
+    const ASYNC_GENERATOR: i64 = 0x200;
+    let flags = attribute(py, code, "co_flags").and_then(|flags| flags.borrow().int()).unwrap_or(0);
+    flags & (GENERATOR | ASYNC_GENERATOR) != 0
 }
 
 fn kind(code: Ref<'_>) -> FunctionKind {

@@ -84,6 +84,8 @@ pub struct PyFrame<'f> {
     slots: *const *mut PyObject,
     layout: &'f Layout,
     symbols: &'f [Resolved],
+    /// The line to show; 0 for that of the instruction.
+    line: u32,
 }
 
 impl<'f> PyFrame<'f> {
@@ -96,12 +98,25 @@ impl<'f> PyFrame<'f> {
         let mut slots = std::ptr::null();
         // SAFETY: the GIL is held, and the code is alive; the output is ours.
         let frame = unsafe { shim::strobe_top_of(code.pointer(), &raw mut slots) };
-        (!frame.is_null()).then_some(PyFrame { frame, slots, layout, symbols })
+        (!frame.is_null()).then_some(PyFrame { frame, slots, layout, symbols, line: 0 })
+    }
+
+    /// Says that it stands at the statement of a line, whose first instruction may be on a later one. 0: that does not matter.
+    #[inline]
+    pub fn at_line(mut self, line: u32) -> Self {
+        self.line = line;
+        self
     }
 
     /// The frame's address, which no other frame has while it runs.
     pub fn address(&self) -> usize {
         self.frame as usize
+    }
+
+    /// The instruction that runs, in code units.
+    pub fn position(&self) -> c_int {
+        // SAFETY: a running frame.
+        unsafe { shim::strobe_frame_position(self.frame) }
     }
 
     #[inline]
@@ -244,6 +259,7 @@ impl<'f> Frame<'f> for PyFrame<'f> {
 
     fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
         let mut frame = self.frame;
+        let mut line = self.line;
         let index = code::extra_index();
         let mut places = [const { MaybeUninit::<Place>::uninit() }; PLACES];
         let mut left = MAX_FRAMES;
@@ -254,14 +270,23 @@ impl<'f> Frame<'f> for PyFrame<'f> {
             let count = usize::try_from(count).unwrap_or(0);
             for place in places.iter().take(count) {
                 // SAFETY: one of those just filled.
-                let Place { code, position } = unsafe { place.assume_init() };
+                let Place { code, mut position } = unsafe { place.assume_init() };
+                if line != 0 {
+                    // The hit's own frame shows the line of the statement.
+                    position = code::position_of_line(std::mem::take(&mut line));
+                }
                 if visit(StackFrame { code, position }).is_break() {
                     return;
                 }
             }
             left = left.saturating_sub(count);
             if count < PLACES && !frame.is_null() {
-                if first_seen(frame).is_some_and(|seen| visit(seen).is_break()) {
+                let own = std::mem::take(&mut line);
+                let seen = first_seen(frame).map(|seen| match own {
+                    0 => seen,
+                    line => StackFrame { position: code::position_of_line(line), ..seen },
+                });
+                if seen.is_some_and(|seen| visit(seen).is_break()) {
                     return;
                 }
                 left = left.saturating_sub(1);

@@ -31,6 +31,8 @@ pub struct ProbeSite {
     pub symbols: Vec<Resolved>,
     /// The line used; 0 for a method.
     pub line: u32,
+    /// The same if its statement begins with an instruction of another line; else 0.
+    pub shown: u32,
 }
 
 /// All probes of a code object. Never changed, only replaced: a hit keeps the one it began with.
@@ -71,6 +73,20 @@ impl CodeSite {
         self.loose.set(times);
         if code::JOINS && times >= 8 && times.is_power_of_two() {
             code::join(self.code.borrow());
+        }
+    }
+}
+
+impl CodeSite {
+    /// The same once more, to be put in force anew.
+    pub fn same(&self) -> Self {
+        CodeSite {
+            code: Owned::keep(self.code.borrow()),
+            layout: Rc::clone(&self.layout),
+            lines: self.lines.clone(),
+            methods: self.methods.clone(),
+            loose: Cell::new(1),
+            events: 0,
         }
     }
 }
@@ -342,10 +358,25 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
             let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else {
                 return Answer::Keep;
             };
+            let frame = frame.at_line(probe.shown);
             let verdict = run(&probe.live, |context| context.line(&probe.live, probe.line, &frame));
             disable &= verdict == Verdict::Disarm;
         }
         if disable && !KEEP_ARMED.load(Ordering::Relaxed) { Answer::Disable } else { Answer::Keep }
+    }))
+}
+
+/// A line begins, in code with probes, beside another tool that listens to lines. Nothing is hit here: that we go on
+/// listening where a probe stands keeps the instruction event alive when the other tool switches the line off.
+unsafe extern "C" fn on_line(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
+    // SAFETY: CPython passes `count` live objects.
+    let code = unsafe { argument(arguments, count, 0) };
+    answer(&guard::guarded(|| {
+        let Some((code, site)) = code.and_then(|code| Some((code, find(code)?))) else { return Answer::Disable };
+        // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
+        let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &[]) }) else { return Answer::Keep };
+        let offset = i64::from(frame.position()) * 2;
+        if site.lines.iter().any(|(at, _)| *at == offset) { Answer::Keep } else { Answer::Disable }
     }))
 }
 
@@ -484,7 +515,7 @@ type Callback = unsafe extern "C" fn(*mut PyObject, *mut *mut PyObject, isize) -
 
 /// A callback as a Python object.
 fn function<'py>(py: Python<'py>, name: &'static CStr, callback: Callback) -> PyResult<Bound<'py, PyAny>> {
-    // The definition lives for ever: CPython keeps a pointer to it. A session makes six of them.
+    // The definition lives for ever: CPython keeps a pointer to it. A session makes seven of them.
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: callback },
@@ -496,9 +527,10 @@ fn function<'py>(py: Python<'py>, name: &'static CStr, callback: Callback) -> Py
 }
 
 /// The callbacks with the names of their events: of probes, of discovery, and of both.
-pub fn callbacks(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAny>); 6]> {
+pub fn callbacks(py: Python<'_>) -> PyResult<[(&'static str, Bound<'_, PyAny>); 7]> {
     Ok([
         ("INSTRUCTION", function(py, c"stroboscope_line", on_instruction)?),
+        ("LINE", function(py, c"stroboscope_others", on_line)?),
         ("PY_START", function(py, c"stroboscope_entry", on_start)?),
         ("PY_RETURN", function(py, c"stroboscope_return", on_return)?),
         ("PY_UNWIND", function(py, c"stroboscope_unwind", on_unwind)?),

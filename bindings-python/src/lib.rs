@@ -26,6 +26,7 @@ mod memory;
 mod names;
 mod numpy;
 mod object;
+mod others;
 mod runtime;
 mod selftest;
 mod session;
@@ -65,6 +66,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::start, module)?)?;
     module.add_function(wrap_pyfunction!(session::stop, module)?)?;
     module.add_function(wrap_pyfunction!(session::add_probe, module)?)?;
+    module.add_function(wrap_pyfunction!(session::unseen, module)?)?;
     module.add_function(wrap_pyfunction!(session::remove_probe, module)?)?;
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;

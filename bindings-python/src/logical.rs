@@ -97,7 +97,8 @@ impl Reader<'_> {
         let before = &self.source[..self.at - 1];
         let prefix = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
         let prefix: Vec<u8> = prefix.take(3).map(u8::to_ascii_lowercase).collect();
-        let formatted = prefix.len() <= 2 && prefix.iter().any(|byte| matches!(byte, b'f' | b't'));
+        // Not the `if` of `if"a" in b:`.
+        let formatted = [&b"f"[..], b"fr", b"rf", b"t", b"tr", b"rt"].contains(&&prefix[..]);
         let end: &[u8] = if self.peek(0) == quote && self.peek(1) == quote {
             self.at += 2;
             if quote == b'"' { b"\"\"\"" } else { b"'''" }
@@ -199,6 +200,9 @@ mod tests {
             ("x = {  # }\n 'a': 1,\n}\r\ny\r\n", vec![1, 1, 1, 4]),
             ("x = f'\\N{BULLET}('\ny\n", vec![1, 2]),
             ("x = f'{(lambda: 1)()}{x!r:>{10}}'\ny\n", vec![1, 2]),
+            ("if'{':\n  a(\n)\n", vec![1, 2, 2]),
+            ("type X = list[\n int]\ny\n", vec![1, 1, 3]),
+            ("x = f'{a!r:{\"}\"}}' f'{b\n}'\ny\n", vec![1, 1, 3]),
             ("x = )\n", vec![]),
             ("x = (\n", vec![]),
             ("x = '\n", vec![]),

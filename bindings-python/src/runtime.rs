@@ -10,8 +10,9 @@ use crate::frame::{self, Layout};
 use crate::hooks::{self, CodeSite, ProbeSite};
 use crate::names::Held;
 use crate::object::{Owned, Ref};
+use crate::others;
 use crate::shim;
-use crate::statements::Opcodes;
+use crate::statements::{Opcodes, Start};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::Cell;
@@ -99,6 +100,8 @@ struct Hands {
     entries: Vec<Entry>,
     wishes: Option<Sender<Wish>>,
     watches_unwind: bool,
+    /// True if another tool may listen to lines: see [`crate::others`].
+    beside_others: bool,
     /// Nanoseconds for which the last installation held the GIL.
     held: u64,
     /// In a forked child code may still be armed as the parent left it.
@@ -109,6 +112,7 @@ struct Hands {
 #[derive(Clone, Copy)]
 struct Events {
     instruction: u32,
+    line: u32,
     start: u32,
     end: u32,
     unwind: u32,
@@ -221,6 +225,7 @@ impl PyRuntime {
         }
         let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
         discovery::forget();
+        others::leave_alone();
         if !goes_on {
             return Ok(());
         }
@@ -332,6 +337,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         };
         monitoring.call_method1("register_callback", (tool, event, callback))?;
     }
+    others::watch(&monitoring)?;
     Ok(Hands {
         set_local_events: monitoring.getattr("set_local_events")?.unbind(),
         set_events: monitoring.getattr("set_events")?.unbind(),
@@ -339,6 +345,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         discovery,
         events: Events {
             instruction: number("INSTRUCTION")?,
+            line: number("LINE")?,
             start: number("PY_START")?,
             end: number("PY_RETURN")?,
             unwind: number("PY_UNWIND")?,
@@ -349,6 +356,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         entries: Vec::new(),
         wishes: None,
         watches_unwind: false,
+        beside_others: others::may_listen(&monitoring, &tools)?,
         held: 0,
         forked: false,
     })
@@ -357,7 +365,7 @@ fn take_tools(py: Python<'_>) -> PyResult<Hands> {
 fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
     monitoring.call_method1("set_events", (tool, 0))?;
     let numbers = monitoring.getattr("events")?;
-    for name in ["INSTRUCTION", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
+    for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
         monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()))?;
     }
     monitoring.call_method1("free_tool_id", (tool,))?;
@@ -1029,7 +1037,23 @@ fn in_functions(
         function: code.plain[one].name.clone(),
         first: code.plain[one].first,
     };
+    let generates = found.iter().any(|&at| discovery::is_generator(py, code.functions[at].code.borrow()));
+    let notes: Vec<String> = note.into_iter().chain(generates.then(|| unseen_ends(py)).flatten()).collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
+}
+
+/// What CPython 3.13.0 to 3.13.9 and 3.14.0 do not tell of generators.
+fn unseen_ends(py: Python<'_>) -> Option<String> {
+    let version = py.version_info();
+    let (major, minor, patch) = (version.major, version.minor, version.patch);
+    let silent = (major, minor) == (3, 13) && patch < 10 || (major, minor, patch) == (3, 14, 0);
+    silent.then(|| {
+        format!(
+            "a generator that is closed or dropped while it is suspended ends unseen on CPython {major}.{minor}.{patch}: \
+             such an end is no hit"
+        )
+    })
 }
 
 /// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.
@@ -1070,7 +1094,10 @@ fn place(
     };
     let symbols = frame::resolve(&layout, &live.probe.symbols);
     let symbols = symbols.ok_or_else(|| pyo3::exceptions::PyMemoryError::new_err("out of memory"))?;
-    let probe = Rc::new(ProbeSite { live: Arc::clone(live), symbols, line: line.map_or(0, |(line, _)| line) });
+    let (at, offsets) = line.unwrap_or((0, &[]));
+    let differs = |start: &Start| start.own != at && offsets.contains(&i64::from(start.offset));
+    let shown = if read.starts.iter().any(differs) { at } else { 0 };
+    let probe = Rc::new(ProbeSite { live: Arc::clone(live), symbols, line: at, shown });
     let before = old.as_ref().map(|old| (!old.lines.is_empty(), !old.methods.is_empty()));
     let (mut lines, mut methods) = old.map_or_else(Default::default, |old| (old.lines.clone(), old.methods.clone()));
     let mut sleeps = false;
@@ -1124,12 +1151,11 @@ enum Change {
 /// Puts a site in force and sets the events that it needs; probes that rest need none. Answers the nanoseconds that CPython
 /// took to set them.
 fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> {
-    let Some((set_local_events, tool, events)) = HANDS
-        .with(|hands| hands.as_ref().map(|hands| (hands.set_local_events.clone_ref(py), hands.probes, hands.events)))
-        .flatten()
-    else {
-        return Ok(0);
-    };
+    let hands = HANDS.with(|hands| {
+        let hands = hands.as_ref()?;
+        Some((hands.set_local_events.clone_ref(py), hands.probes, hands.events, hands.beside_others))
+    });
+    let Some((set_local_events, tool, events, beside_others)) = hands.flatten() else { return Ok(0) };
     let code = Owned::keep(site.code.borrow());
     let old = hooks::site(code.borrow());
     let awake = |probe: &Rc<ProbeSite>| !probe.live.rests();
@@ -1137,7 +1163,8 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     let methods = site.methods.iter().any(awake);
     let had = old.as_deref().map_or(0, |old| old.events);
     let had_methods = had & events.end != 0;
-    let events = if lines { events.instruction } else { 0 } | if methods { events.start | events.end } else { 0 };
+    let at_lines = events.instruction | if beside_others { events.line } else { 0 };
+    let events = if lines { at_lines } else { 0 } | if methods { events.start | events.end } else { 0 };
     site.events = events;
     if had_methods && !methods {
         hooks::forget_activations(code.borrow());
@@ -1212,15 +1239,32 @@ fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
 /// others of the same code rest, and switch themselves off again.
 fn set_again(py: Python<'_>, lives: &[Arc<LiveProbe>], change: Change) -> PyResult<()> {
     for site in hooks::with_probe(|live| lives.iter().any(|other| other.slot == live.slot)) {
-        let same = CodeSite {
-            code: Owned::keep(site.code.borrow()),
-            layout: Rc::clone(&site.layout),
-            lines: site.lines.clone(),
-            methods: site.methods.clone(),
-            loose: Cell::new(1),
-            events: 0,
-        };
-        refresh(py, same, change)?;
+        refresh(py, site.same(), change)?;
+    }
+    Ok(())
+}
+
+/// A tool (none: a trace function) has changed what it listens to, in one code object or everywhere: probes on lines are
+/// armed anew. Once one listens to lines, they do too. See [`crate::others`].
+pub fn others_changed(py: Python<'_>, tool: Option<i64>, code: Option<Ref<'_>>, events: i64) -> PyResult<()> {
+    let concerned = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let ours = |tool| tool == i64::from(hands.probes) || hands.discovery.map(i64::from) == Some(tool);
+        if tool.is_some_and(ours) {
+            return None;
+        }
+        let lines = tool.is_some() && events & i64::from(hands.events.line) != 0;
+        let news = lines && !hands.beside_others;
+        hands.beside_others |= lines;
+        Some(news)
+    });
+    let Some(news) = concerned.flatten() else { return Ok(()) };
+    let sites = match code {
+        Some(code) if !news => hooks::site(code).into_iter().collect(),
+        _ => hooks::with_probe(|_| true),
+    };
+    for site in sites.iter().filter(|site| !site.lines.is_empty()) {
+        refresh(py, site.same(), Change::Restart)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What Python can ask of the native module: start, stop, probes, status. Before the walk of a configuration; the core's
 //! session comes after.
 
+use crate::guard::{self, Guarded};
 use crate::runtime::{self, PyRuntime};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
@@ -231,6 +232,18 @@ fn sender(
             lines.push(error.text);
             None
         }
+    }
+}
+
+/// Calls a Python function of ours, in which no probe hits.
+#[pyfunction]
+pub fn unseen(function: &Bound<'_, PyAny>, argument: &Bound<'_, PyAny>) -> PyResult<String> {
+    let call = || function.call1((argument,))?.extract::<String>();
+    match guard::guarded(call) {
+        Guarded::Done(text) => text,
+        // Within a hit nothing else hits.
+        Guarded::Nested => call(),
+        Guarded::Panicked => Err(PyRuntimeError::new_err("our own code failed as it read the definition")),
     }
 }
 

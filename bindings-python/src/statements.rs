@@ -23,6 +23,8 @@ pub struct Start {
     pub line: u32,
     /// The last line of it, or of its head if it has a body.
     pub end: u32,
+    /// The line that the instruction itself is on: `x = (` and below it what is evaluated first.
+    pub own: u32,
 }
 
 /// How an instruction matters here.
@@ -31,6 +33,8 @@ enum Role {
     Plain,
     /// CPython's own; no statement begins with it.
     Hidden,
+    /// Of a loop, hidden as well. In CPython 3.12 its place is the whole loop.
+    Advance,
     /// Begins a statement (`pass`, `break`, `return`) unless it shares its place in the source with another instruction.
     Weak,
     Extended,
@@ -44,10 +48,21 @@ enum Role {
     /// What `BeforeWith` does, in two steps (CPython 3.14).
     LoadSpecial,
     PushExcInfo,
-    /// Of an `except*`: its place is the whole clause.
-    GroupMatch,
+    /// Of an `except`: its place is the whole clause.
+    Match,
+    /// Ends an expression: no statement begins with it.
+    Call,
+    /// Of a name: begins the `case` of a capture, and ends the `def` or `class` at whose place it stands.
+    Store,
     Exit,
+    /// A bare `raise` has no other instruction.
+    Raise,
     JumpAlways,
+    /// Of a pattern: the subject is copied before it is tried.
+    Copy,
+    Yield,
+    /// Of an asynchronous generator: between a bare `yield` and its `None`.
+    Intrinsic,
 }
 
 /// The opcodes of the interpreter, read once from its `opcode` module.
@@ -182,14 +197,20 @@ fn role(name: &str) -> Role {
         "BEFORE_WITH" | "BEFORE_ASYNC_WITH" => Role::BeforeWith,
         "LOAD_SPECIAL" => Role::LoadSpecial,
         "PUSH_EXC_INFO" => Role::PushExcInfo,
-        "CHECK_EG_MATCH" => Role::GroupMatch,
-        "RETURN_VALUE" | "RERAISE" | "RAISE_VARARGS" => Role::Exit,
+        "CHECK_EXC_MATCH" | "CHECK_EG_MATCH" => Role::Match,
+        "COPY" => Role::Copy,
+        "YIELD_VALUE" => Role::Yield,
+        "CALL_INTRINSIC_1" => Role::Intrinsic,
+        "CALL" => Role::Call,
+        "STORE_FAST" | "STORE_NAME" | "STORE_GLOBAL" | "STORE_DEREF" => Role::Store,
+        "RETURN_VALUE" | "RERAISE" => Role::Exit,
+        "RAISE_VARARGS" => Role::Raise,
         "JUMP_FORWARD" | "JUMP_BACKWARD" | "JUMP_BACKWARD_NO_INTERRUPT" => Role::JumpAlways,
         // A `return` inside an `except` leaves it first; the probe must see the exception still being handled.
         "POP_TOP" | "NOP" | "POP_EXCEPT" => Role::Weak,
-        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "FOR_ITER" | "END_FOR"
-        | "POP_ITER" | "SEND" | "END_SEND" | "COPY" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR"
-        | "GET_ANEXT" | "NOT_TAKEN" => Role::Hidden,
+        "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "END_FOR" | "POP_ITER" | "SEND"
+        | "END_SEND" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR" | "NOT_TAKEN" => Role::Hidden,
+        "FOR_ITER" | "GET_ANEXT" => Role::Advance,
         _ => Role::Plain,
     }
 }
@@ -210,6 +231,40 @@ struct State {
     stack: Vec<bool>,
     /// The line whose statement began last; `None` if that differs by the way taken.
     line: Option<u32>,
+}
+
+/// A code object on its way through [`follow`].
+struct Flow<'c> {
+    instructions: &'c [Instruction],
+    lines: &'c [Option<u32>],
+    eligible: &'c [bool],
+    /// True if lines are those of the source's statements, not of its text.
+    by_source: bool,
+}
+
+impl Flow<'_> {
+    /// True if an instruction stands where a statement is, or goes on. With source that is also where another line is
+    /// reached with something on the stack: the value of a `return` whose `finally` runs, the subject of a `match`.
+    fn is_statement(&self, at: usize, state: &State, opcodes: &Opcodes) -> bool {
+        let role = opcodes.roles[self.instructions[at].opcode as usize];
+        self.eligible[at] && (state.is_between(role) || self.reaches(at, state))
+    }
+
+    fn reaches(&self, at: usize, state: &State) -> bool {
+        self.by_source && state.line.is_some() && self.lines[at].is_some() && state.line != self.lines[at]
+    }
+}
+
+impl State {
+    /// True if nothing of an expression is on the stack; below a pattern there is the subject of its `match`.
+    fn is_between(&self, role: Role) -> bool {
+        let below = match self.stack.split_last() {
+            Some((false, below)) if role == Role::Copy => below,
+            _ if role == Role::Copy => return false,
+            _ => &self.stack[..],
+        };
+        below.iter().all(|stays| *stays)
+    }
 }
 
 /// One entry of the exception table.
@@ -239,28 +294,43 @@ pub struct Code<'c> {
 }
 
 /// The statements of a code object, in the order of its instructions. A statement that CPython copied has one start a copy.
-/// `first_of` knows the first line of the statement that a line belongs to: bytecode does not tell the second line of a
-/// condition from a statement of its own.
-pub fn starts(code: &Code<'_>, opcodes: &Opcodes, first_of: &dyn Fn(u32) -> u32) -> Vec<Start> {
+/// `first_of` knows the first line of the statement that a line belongs to, if there is source: bytecode does not tell the
+/// second line of a condition from a statement of its own.
+pub fn starts(code: &Code<'_>, opcodes: &Opcodes, first_of: Option<&dyn Fn(u32) -> u32>) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
     let mut places = locate(code, &instructions);
-    for place in places.iter_mut().flatten() {
-        place.line = first_of(place.line);
+    let own = own_lines(&places);
+    if let Some(first_of) = first_of {
+        for place in places.iter_mut().flatten() {
+            place.line = first_of(place.line);
+        }
     }
-    starts_at(code, opcodes, &instructions, &places)
+    starts_at(code, opcodes, &instructions, &places, &own, first_of.is_some())
 }
 
 /// The one statement of a lambda or comprehension, however many lines it has.
 pub fn starts_of_expression(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
     let mut places = locate(code, &instructions);
-    let visible = |one: &Instruction| opcodes.roles[one.opcode as usize] != Role::Hidden;
+    let own = own_lines(&places);
+    let visible = |one: &Instruction| !matches!(opcodes.roles[one.opcode as usize], Role::Hidden | Role::Advance);
     let lines = instructions.iter().zip(&places).filter(|(one, _)| visible(one)).filter_map(|(_, place)| *place);
+    let lines = lines.filter(|place| !has_no_width(*place));
     let Some(first) = lines.map(|place| place.line).min() else { return Vec::new() };
     for place in places.iter_mut().flatten() {
         place.line = first;
     }
-    starts_at(code, opcodes, &instructions, &places)
+    starts_at(code, opcodes, &instructions, &places, &own, true)
+}
+
+/// True for the place of what is in no source, on the first line of the function: the beginning of a class, the end of a
+/// lambda (CPython 3.12), the first piece of `'a%s' % (…)`.
+fn has_no_width(location: Location) -> bool {
+    location.column.is_some() && location.column == location.end_column
+}
+
+fn own_lines(places: &[Option<Location>]) -> Vec<u32> {
+    places.iter().map(|place| place.map_or(0, |place| place.line)).collect()
 }
 
 /// The names that code loads from its module, as positions in `co_names`, and the number of its instructions.
@@ -286,6 +356,8 @@ fn starts_at(
     opcodes: &Opcodes,
     instructions: &[Instruction],
     places: &[Option<Location>],
+    own: &[u32],
+    by_source: bool,
 ) -> Vec<Start> {
     let at_unit: HashMap<u32, usize> = instructions
         .iter()
@@ -293,23 +365,34 @@ fn starts_at(
         .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
         .collect();
     let by_place = opcodes_by_place(instructions, places, opcodes);
-    let eligible: Vec<bool> =
-        instructions.iter().zip(places).map(|(one, place)| begins(one, *place, code, opcodes, &by_place)).collect();
-    let states = follow(code, opcodes, instructions, places, &eligible, &at_unit);
+    let leaves = leaves_with(instructions, opcodes, places);
+    let names = names_definition(instructions, opcodes, places);
+    let eligible: Vec<bool> = (0..instructions.len())
+        .map(|at| !leaves[at] && !names[at] && begins(at, instructions, places, code, opcodes, &by_place))
+        .collect();
+    let lines: Vec<Option<u32>> = places.iter().map(|place| place.map(|place| place.line)).collect();
+    let flow = Flow { instructions, lines: &lines, eligible: &eligible, by_source };
+    let states = follow(code, opcodes, &flow, &at_unit);
     let begins = |at: usize| {
         let state = states[at].as_ref()?;
-        let line = places[at]?.line;
-        (eligible[at] && state.stack.iter().all(|stays| *stays) && state.line != Some(line)).then_some(line)
+        let line = lines[at]?;
+        (flow.is_statement(at, state, opcodes) && state.line != Some(line)).then_some(line)
     };
     let is_clause = |location: Location| {
         let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
-        same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == Role::GroupMatch)
+        same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == Role::Match)
+    };
+    // Nothing of the iterable stands at the place of a whole loop.
+    let is_loop = |location: Location| {
+        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
+        let has = |wanted| same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == wanted);
+        has(Role::Advance) && !has(Role::Plain) && !has(Role::Call) && (!has(Role::LoadConst) || has(Role::Yield))
     };
     let mut found: Vec<Start> = Vec::new();
     let mut defines = false;
     for (at, one) in instructions.iter().enumerate() {
         if let Some(line) = begins(at) {
-            found.push(Start { offset: one.first * 2, line, end: line });
+            found.push(Start { offset: one.first * 2, line, end: line, own: own[at] });
             defines = false;
         }
         let is_constant = opcodes.roles[one.opcode as usize] == Role::LoadConst;
@@ -320,31 +403,70 @@ fn starts_at(
             && opcodes.roles[one.opcode as usize] != Role::Weak
             && place.line == last.line
             && !is_clause(place)
+            && !is_loop(place)
         {
             last.end = last.end.max(place.end_line);
         }
     }
-    add_unfollowed(&mut found, instructions, places, &eligible);
+    add_unfollowed(&mut found, instructions, places, &eligible, own);
     found
 }
 
-/// Lines whose statements begin with something on the stack (`case`, the body of `except*`): each run of instructions of
-/// such a line has a start. Lines in the middle of a statement are not among them.
+/// Stores at a place where something else stood before: the name that a function or class is bound to.
+fn names_definition(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
+    let mut first: HashMap<Place, u8> = HashMap::new();
+    let names = instructions.iter().zip(places).map(|(one, location)| {
+        let Some(location) = *location else { return false };
+        let before = *first.entry(place(location)).or_insert(one.opcode);
+        opcodes.roles[one.opcode as usize] == Role::Store && before != one.opcode
+    });
+    names.collect()
+}
+
+/// Instructions at the place of a `with` that come after its beginning: they leave it, wherever in its body that was.
+fn leaves_with(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
+    let role = |at: usize| opcodes.roles[instructions[at].opcode as usize];
+    let withs: HashSet<Place> = (0..instructions.len())
+        .filter(|&at| role(at) == Role::BeforeWith)
+        .filter_map(|at| places[at].map(place))
+        .collect();
+    let mut leaves = vec![false; instructions.len()];
+    // From the end: of a run of one place, what comes before the entering belongs to it.
+    let (mut before, mut enters) = (None, false);
+    for at in (0..instructions.len()).rev() {
+        let here = places[at].map(place);
+        enters = role(at) == Role::BeforeWith || (enters && here == before);
+        before = here;
+        leaves[at] = !enters && here.is_some_and(|here| withs.contains(&here));
+    }
+    leaves
+}
+
+/// Lines whose statements begin with something on the stack (the last `case`, decorators): each run of instructions of such
+/// a line has a start. Lines in the middle of a statement are not among them, nor are runs that only end what began before
+/// at the same place: the call of a decorator, the name that a class is bound to.
 fn add_unfollowed(
     found: &mut Vec<Start>,
     instructions: &[Instruction],
     places: &[Option<Location>],
     eligible: &[bool],
+    own: &[u32],
 ) {
     let covered = |line: u32| found.iter().any(|start| start.line <= line && line <= start.end);
     let mut added = Vec::new();
+    let mut seen: HashMap<Place, HashSet<u8>> = HashMap::new();
     let mut before = 0;
     for (at, one) in instructions.iter().enumerate() {
-        let Some(place) = places[at] else { continue };
-        if eligible[at] && place.line != before && !covered(place.line) {
-            added.push(Start { offset: one.first * 2, line: place.line, end: place.line });
+        let Some(location) = places[at] else { continue };
+        let here = place(location);
+        // The same instruction at the same place is a copy of the statement.
+        let ends = seen.get(&here).is_some_and(|begun| !begun.contains(&one.opcode));
+        let begun = seen.entry(here).or_default();
+        if eligible[at] && location.line != before && !ends && !covered(location.line) {
+            begun.insert(one.opcode);
+            added.push(Start { offset: one.first * 2, line: location.line, end: location.line, own: own[at] });
         }
-        before = place.line;
+        before = location.line;
     }
     found.extend(added);
     found.sort_by_key(|start| start.offset);
@@ -416,15 +538,19 @@ fn opcodes_by_place(
     by_place
 }
 
-/// True if a statement can begin with this instruction.
+/// True if a statement can begin with an instruction.
 fn begins(
-    one: &Instruction,
-    location: Option<Location>,
+    at: usize,
+    instructions: &[Instruction],
+    places: &[Option<Location>],
     code: &Code<'_>,
     opcodes: &Opcodes,
     by_place: &BTreeMap<Place, Vec<u8>>,
 ) -> bool {
-    let Some(location) = location else { return false };
+    let (one, Some(location)) = (&instructions[at], places[at]) else { return false };
+    if has_no_width(location) {
+        return false;
+    }
     let none = code.none_constants.get(one.argument as usize).copied().unwrap_or(false);
     let own_place = || {
         let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
@@ -433,23 +559,41 @@ fn begins(
             *opcode == one.opcode || matches!(role, Role::Exit | Role::ReturnConst | Role::JumpAlways)
         })
     };
+    // A bare `yield`, unlike the `None` that an `await` sends.
+    let yields = || {
+        let mut next = instructions[at + 1..].iter().map(|next| opcodes.roles[next.opcode as usize]);
+        match next.next() {
+            Some(Role::Intrinsic) => next.next() == Some(Role::Yield),
+            role => role == Some(Role::Yield),
+        }
+    };
     match opcodes.roles[one.opcode as usize] {
-        Role::Plain | Role::LoadInt | Role::GetIter | Role::BeforeWith | Role::LoadSpecial | Role::GroupMatch => true,
-        Role::Hidden | Role::Extended | Role::Swap | Role::PushExcInfo | Role::Exit => false,
-        Role::LoadConst | Role::ReturnConst => !none || own_place(),
+        Role::Plain
+        | Role::LoadInt
+        | Role::GetIter
+        | Role::BeforeWith
+        | Role::LoadSpecial
+        | Role::Match
+        | Role::Intrinsic
+        | Role::Store => true,
+        Role::Copy => one.argument == 1,
+        Role::Raise => one.argument == 0,
+        Role::Call
+        | Role::Hidden
+        | Role::Advance
+        | Role::Extended
+        | Role::Swap
+        | Role::PushExcInfo
+        | Role::Exit
+        | Role::Yield => false,
+        Role::LoadConst | Role::ReturnConst => !none || own_place() || yields(),
         Role::Weak | Role::JumpAlways => own_place(),
     }
 }
 
 /// The state before each instruction; `None` for what is never reached.
-fn follow(
-    code: &Code<'_>,
-    opcodes: &Opcodes,
-    instructions: &[Instruction],
-    places: &[Option<Location>],
-    eligible: &[bool],
-    at_unit: &HashMap<u32, usize>,
-) -> Vec<Option<State>> {
+fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &HashMap<u32, usize>) -> Vec<Option<State>> {
+    let instructions = flow.instructions;
     let handlers = handlers(code.exceptions);
     let mut states: Vec<Option<State>> = vec![None; instructions.len()];
     let mut waiting = Vec::new();
@@ -458,13 +602,13 @@ fn follow(
         waiting.push(0);
     }
     while let Some(at) = waiting.pop() {
-        let Some(state) = states[at].clone() else { continue };
+        let Some(mut state) = states[at].clone() else { continue };
         let one = &instructions[at];
-        let at_base = state.stack.iter().all(|stays| *stays);
-        let line = match places[at] {
-            Some(place) if eligible[at] && at_base => Some(place.line),
-            _ => state.line,
-        };
+        let line = if flow.is_statement(at, &state, opcodes) { flow.lines[at] } else { state.line };
+        if flow.eligible[at] && flow.reaches(at, &state) {
+            // What is there now stays there between the statements that follow.
+            state.stack.fill(true);
+        }
         let opcode = one.opcode as usize;
         let mut enter = |unit: u32, stack: Vec<bool>, line: Option<u32>| {
             let Some(&to) = at_unit.get(&unit) else { return };
@@ -498,7 +642,7 @@ fn follow(
                 enter(target, after(&state.stack, one, role, true), line);
             }
         }
-        if !matches!(role, Role::JumpAlways | Role::Exit | Role::ReturnConst) {
+        if !matches!(role, Role::JumpAlways | Role::Exit | Role::Raise | Role::ReturnConst) {
             enter(one.next, after(&state.stack, one, role, false), line);
         }
     }

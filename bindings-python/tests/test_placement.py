@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ from pathlib import Path
 import processes
 import pytest
 
+import stroboscope
 from stroboscope import _native
 
 
@@ -405,6 +407,19 @@ def test_nothing_like_it_waits(started):
     assert report("m")["state"] == "waiting" and "not found" in report("m")["reason"]
 
 
+def test_our_own_calls_hit_nothing(started):
+    on_method("json", "dumps")
+    on_method("json.encoder", "JSONEncoder.encode", "encode")
+    before = hits(), hits("encode")
+    for number in range(3):
+        definition = {"id": f"more{number}", "type": "LOG_PROBE", "where": {"typeName": "os", "methodName": "getcwdb"}}
+        stroboscope.add_probe({**definition, "template": "x"})
+    stroboscope.status()
+    assert (hits(), hits("encode")) == before
+    json.dumps({})
+    assert (hits(), hits("encode")) == (before[0] + 1, before[1] + 1)
+
+
 def test_our_own_code_is_blocked(started):
     assert on_line("stroboscope/__init__.py", 20)["state"] == "blocked"
     assert on_method("stroboscope", "start", "m")["state"] == "blocked"
@@ -734,6 +749,60 @@ def test_a_statement_of_several_lines_fires_once_an_execution(started, folder, s
             module.g(a, b)
         expected += count
         assert hits() == expected, (a, b)
+
+
+SOFT = """
+type Number = int
+type Pair[T: (
+    int, str)] = tuple[
+    T, T]
+def generic[
+    T: (int, str),
+](x: T) -> T:
+    if"{" in "x":
+        return x
+    return x
+class Box[T]:
+    def put[U: (
+        int, str)](self, x: U): pass
+def g(a, b):
+    x = (a  # here
+         if b
+         else 0)
+    return x
+"""
+
+
+@pytest.mark.parametrize("encode", [str.encode, lambda text: text.replace("\n", "\r\n").encode("utf-8-sig")])
+def test_source_with_every_kind_of_scope_is_followed(started, folder, encode):
+    name, source = write(folder, SOFT)
+    (folder / f"{name}.py").write_bytes(encode(source))
+    module = importlib.import_module(name)
+    line = line_of(source, "here")
+    assert on_line(f"{name}.py", line + 1)["lines"] == [line]
+    module.g(1, 1)
+    module.g(1, 0)
+    assert hits() == 2
+
+
+def test_a_hit_shows_the_line_of_its_statement(started, folder):
+    name, _ = write(folder, "def g(a):\n    x = (  # here\n        a,\n    )\n    return x\n")
+    module = importlib.import_module(name)
+    on_line(f"{name}.py", 2, captureSnapshot=True)
+    module.g(1)
+    (event,) = events()
+    snapshot = event["debugger"]["snapshot"]
+    assert snapshot["probe"]["location"]["lines"] == ["2"]
+    assert (snapshot["stack"][0]["function"], snapshot["stack"][0]["lineNumber"]) == ("g", 2)
+
+
+def test_the_body_of_a_lambda_on_lines_of_its_own(started, folder):
+    name, _ = write(folder, "made = (lambda v:\n    v + 1)\n")
+    module = importlib.import_module(name)
+    assert on_line(f"{name}.py", 2)["lines"] == [2]
+    module.made(1)
+    module.made(2)
+    assert hits() == 2
 
 
 def test_a_line_in_the_middle_is_served_by_the_first(started, folder):
@@ -1158,6 +1227,112 @@ def test_beside_another_tool(started, folder):
     check(module, 2)
 
 
+LOOP = """
+def loop(n):
+    total = 0  # first
+    for i in range(n):
+        total += i  # body
+    return total
+"""
+
+#: What another tool may do between two calls: it listens to lines everywhere, or in this code; it ends that; all events
+#: come anew; a trace function comes and goes.
+OTHERS = {
+    "everywhere": ["everywhere"],
+    "in_this_code": ["here"],
+    "twice": ["everywhere", "end", "everywhere"],
+    "restarted": ["everywhere", "restart"],
+    "two_tools": ["everywhere", "second", "restart"],
+    "with_a_trace_function": ["everywhere", "trace", "untrace"],
+    "after_a_trace_function": ["trace", "everywhere", "untrace", "restart"],
+}
+
+
+@pytest.mark.parametrize("answer", ["disables", "keeps"])
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize("first", [True, False], ids=["tool_first", "probe_first"])
+def test_no_hit_is_lost_beside_a_tool_that_switches_lines_off(folder, others, answer, first):
+    name, source = write(folder, LOOP)
+    module = importlib.import_module(name)
+    monitoring, code = sys.monitoring, module.loop.__code__
+    lines = monitoring.events.LINE
+    before = sys.gettrace()
+
+    def trace(frame, event, argument):
+        return trace
+
+    do = {
+        "everywhere": lambda: monitoring.set_events(0, lines),
+        "second": lambda: monitoring.set_events(1, lines),
+        "here": lambda: monitoring.set_local_events(0, code, lines),
+        "end": lambda: monitoring.set_events(0, 0),
+        "restart": monitoring.restart_events,
+        "trace": lambda: sys.settrace(trace),
+        "untrace": lambda: sys.settrace(before),
+    }
+
+    def steps():
+        wanted = monitoring.DISABLE if answer == "disables" else None
+        for tool in (0, 1):
+            monitoring.use_tool_id(tool, "other")
+            monitoring.register_callback(tool, lines, lambda code, line: wanted)
+        for step in OTHERS[others]:
+            do[step]()
+            yield
+
+    running = steps()
+    if first:
+        next(running)
+    _native.start([], True)
+    try:
+        on_line(f"{name}.py", line_of(source, "first"), "first")
+        on_line(f"{name}.py", line_of(source, "body"), "body")
+        calls = 0
+        for _ in itertools.chain([None], running):
+            for _ in range(2):
+                module.loop(3)
+                calls += 1
+                assert (hits("first"), hits("body")) == (calls, 3 * calls)
+    finally:
+        assert _native.stop(5.0)
+        sys.settrace(before)
+        for tool in (0, 1):
+            monitoring.set_local_events(tool, code, 0)
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, lines, None)
+            monitoring.free_tool_id(tool)
+
+
+def test_without_another_tool_lines_are_not_listened_to(started, folder):
+    name, source = write(folder, LOOP)
+    code = importlib.import_module(name).loop.__code__
+    on_line(f"{name}.py", line_of(source, "body"))
+    assert sys.monitoring.get_local_events(tool(), code) == sys.monitoring.events.INSTRUCTION
+
+
+@pytest.mark.parametrize("mark", ["first", "body"])
+def test_lines_beside_coverage(folder, mark):
+    pytest.importorskip("coverage")
+    body = """
+def loop(n):
+    total = 0  # first
+    for i in range(n):
+        total += i  # body
+    return total
+seen = add({"sourceFile": "shop.py", "lines": ["LINE"]})
+loop(3)
+loop(3)
+_native.flush(5.0)
+print(len(_native._test_events()))
+_native.stop(5.0)
+"""
+    text = SCRIPT.format(before="", body=body)
+    (folder / "shop.py").write_text(text.replace("LINE", str(line_of(text, mark))))
+    environment = {**os.environ, "COVERAGE_CORE": "sysmon", "COVERAGE_FILE": str(folder / "coverage")}
+    expected = {"first": "2\n", "body": "6\n"}[mark]
+    assert run(folder / "shop.py", "-m", "coverage", "run", env=environment) == expected
+
+
 @contextlib.contextmanager
 def taken(*tools):
     for one in tools:
@@ -1320,6 +1495,19 @@ def test_generators_end_by_exhaustion_or_close(started, folder):
     next(waiting)
     waiting.close()
     assert hits("line") == 1
+
+
+def test_a_generator_that_is_closed_is_a_hit_or_the_status_says_that_it_is_not(started, folder):
+    name, _ = write(folder, "def numbers(n):\n    for i in range(n):\n        yield i\ndef plain():\n    return 1\n")
+    module = importlib.import_module(name)
+    assert "ends unseen" not in on_method(name, "plain", "plain")["reason"]
+    reason = on_method(name, "numbers")["reason"]
+    made = module.numbers(3)
+    next(made)
+    made.close()
+    assert hits() == (0 if "ends unseen" in reason else 1)
+    next(module.numbers(3))
+    assert hits() == (0 if "ends unseen" in reason else 2)
 
 
 def test_a_suspended_generator_sees_a_probe_that_comes_later(started, folder):

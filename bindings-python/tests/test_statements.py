@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import asyncio
 import asyncio.base_events
 import dataclasses
 import inspect
@@ -92,6 +93,47 @@ CASES = {
     "f_string": ("x = f'{f(1)} {f(2)}'  # here", 1),
     "walrus": ("if (y := f(1)):  # here\n    f(y)", 1),
     "slice": ("x = [1, 2, 3]\nx[0:f(2)] = [f(1)]  # here", 1),
+    "bare_yield": ("r = yield  # here", 1),
+    "bare_yield_alone": ("yield  # here", 1),
+    "bare_yield_in_a_loop": ("for i in range(3):\n    r = yield  # here\n    f(r)", 3),
+    "case_value": ("match f(2):\n    case 1:  # here\n        f(1)\n    case 2:\n        f(2)", 1),
+    "case_second": (
+        "match f(2):\n    case 1:\n        f(1)\n    case 2:  # here\n        f(2)\n    case 3:\n        f(3)",
+        1,
+    ),
+    "case_last": ("match f(2):\n    case 1:\n        f(1)\n    case 2:  # here\n        f(2)", 1),
+    "case_not_tried": (
+        "match f(2):\n    case 2:\n        f(1)\n    case 3:  # here\n        f(2)\n    case _:\n        f(3)",
+        0,
+    ),
+    "case_text": (
+        "match f('a'):\n    case 'b':\n        f(1)\n    case 'a':  # here\n        f(2)\n    case _:\n        f(3)",
+        1,
+    ),
+    "case_guard": ("match f((1, 2)):\n    case [a, b] if a > b:  # here\n        f(1)\n    case _:\n        f(2)", 1),
+    "case_guard_holds": (
+        "match f((2, 1)):\n    case [a, b] if a > b:  # here\n        f(1)\n    case _:\n        f(2)",
+        1,
+    ),
+    "case_classes": ("match f(2):\n    case str() | int():  # here\n        f(1)\n    case _:\n        f(2)", 1),
+    "case_mapping": ("match f({'k': 1}):\n    case {'k': v}:  # here\n        f(v)\n    case _:\n        f(2)", 1),
+    "case_none": ("match f(2):\n    case None:  # here\n        f(1)\n    case _:\n        f(2)", 1),
+    "case_any": ("match f(2):\n    case 1:\n        f(1)\n    case _:  # here\n        f(2)", 1),
+    "case_body_after_guard": (
+        "match f((2, 1)):\n    case [a, b] if a > b:\n        f(1)  # here\n    case _:\n        f(2)",
+        1,
+    ),
+    "case_in_a_loop": (
+        "for i in range(3):\n    match i:\n        case 1:  # here\n            f(1)\n        case _:\n            f()",
+        3,
+    ),
+    "return_of_a_constant_in_with": ("with C():  # here\n    f(1)\n    return 5", 1),
+    "return_in_with_is_a_line": ("with C():\n    f(1)\n    return 5  # here", 1),
+    "with_name": ("c = C()\nwith c:  # here\n    for i in range(3):\n        if i:\n            return 5", 1),
+    "second_decorator": ("@f(lambda g: g)\n@f(lambda g: g)  # here\ndef g(a=1, *, b=2):\n    pass", 1),
+    "decorated_def_with_defaults": ("@f(lambda g: g)\n@f\ndef g(a=1, *, b=2):  # here\n    pass", 1),
+    "decorated_class": ("@f\nclass K(object):  # here\n    pass", 1),
+    "class_with_bases_on_lines": ("@f\nclass K(object,  # here\n        metaclass=type):\n    pass", 1),
     "import": ("import os.path  # here", 1),
     "class_in_function": ("class K:  # here\n    y = 1", 1),
 }
@@ -99,10 +141,28 @@ CASES = {
 
 def run_case(source):
     text = f"def target(f, C):\n{textwrap.indent(source, '    ')}\n"
-    line = next(number for number, one in enumerate(text.splitlines(), 1) if "# here" in one)
     space = {}
     exec(compile(text, "<case>", "exec"), space)
     target = space["target"]
+
+    class C:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exc):
+            return False
+
+    def use():
+        result = target(lambda *values: values[0] if values else None, C)
+        if hasattr(result, "send"):
+            list(result)
+
+    return count(target, text, use)
+
+
+def count(target, text, use):
+    """The places of the marked line, and the hits as it is used."""
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "# here" in one)
     code = target.__code__
     offsets = {offset for offset, first, _ in _native._test_statement_starts(code) if first == line}
     hits = []
@@ -113,17 +173,7 @@ def run_case(source):
             TOOL, events.INSTRUCTION, lambda code, offset: hits.append(offset) if offset in offsets else None
         )
         sys.monitoring.set_local_events(TOOL, code, events.INSTRUCTION)
-
-        class C:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *exc):
-                return False
-
-        result = target(lambda *values: values[0] if values else None, C)
-        if hasattr(result, "send"):
-            list(result)
+        use()
     finally:
         sys.monitoring.set_local_events(TOOL, code, 0)
         sys.monitoring.register_callback(TOOL, events.INSTRUCTION, None)
@@ -136,6 +186,45 @@ def test_a_line_fires_once_per_execution(name):
     source, expected = CASES[name]
     offsets, hits = run_case(source)
     assert len(hits) == expected, (offsets, hits)
+
+
+ASYNCHRONOUS = {
+    "async_with": ("async with C() as k:  # here\n    f(k)", 1),
+    "async_with_return": ("async with C() as k:  # here\n    return 5", 1),
+    "async_with_break": ("for i in range(2):\n    async with C():  # here\n        break", 1),
+    "async_with_raised": ("async with C():  # here\n    raise KeyError", 1),
+    "async_for": ("async for i in A():  # here\n    f(i)", 1),
+    "await": ("await C().__aenter__()  # here", 1),
+    "bare_yield": ("r = yield  # here", 1),
+}
+
+
+@pytest.mark.parametrize("name", ASYNCHRONOUS)
+def test_a_line_of_an_asynchronous_function_fires_once(name):
+    source, expected = ASYNCHRONOUS[name]
+    text = f"async def target(f, C, A):\n{textwrap.indent(source, '    ')}\n"
+    space = {}
+    exec(compile(text, "<case>", "exec"), space)
+
+    class C:
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *exc):
+            return True
+
+    async def numbers():
+        for i in range(3):
+            yield i
+
+    async def use():
+        made = space["target"](lambda value: value, C, numbers)
+        if hasattr(made, "__aiter__"):
+            return [item async for item in made]
+        return await made
+
+    _, hits = count(space["target"], text, lambda: asyncio.run(use()))
+    assert len(hits) == expected, hits
 
 
 def test_an_instruction_with_a_wide_argument_fires_once():

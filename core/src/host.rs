@@ -372,7 +372,7 @@ pub struct Capabilities {
 pub enum Outcome {
     /// The hook is in place.
     Done {
-        /// The line really used, if it is not the one asked for; a sentence for people.
+        /// The line really used, if it is not the one asked for, or what this host cannot see there; a sentence for people.
         note: Option<String>,
         /// Where: file, line or type, method, as the host resolved them.
         site: Site,

@@ -70,7 +70,10 @@ def stop(timeout: float = 2.0) -> bool:
 def add_probe(definition: Mapping[str, Any] | str) -> str:
     """Puts a probe in force: a definition, or its JSON text. Returns its id; `status()` says what became of it."""
     if not isinstance(definition, str):
-        definition = _json(definition)
+        # Its first import is the program's business too: probes in it find their place.
+        import json  # noqa: F401
+
+        definition = _native.unseen(_json, definition)
     return _native.add_probe(definition)
 
 
