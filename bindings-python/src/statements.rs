@@ -33,6 +33,8 @@ enum Role {
     Plain,
     /// CPython's own; no statement begins with it.
     Hidden,
+    /// Where an `await` goes on if something was thrown into it: in the middle of its statement.
+    Cleanup,
     /// Of a loop, hidden as well. In CPython 3.12 its place is the whole loop.
     Advance,
     /// Begins a statement (`pass`, `break`, `return`) unless it shares its place in the source with another instruction.
@@ -209,7 +211,8 @@ fn role(name: &str) -> Role {
         // A `return` inside an `except` leaves it first; the probe must see the exception still being handled.
         "POP_TOP" | "NOP" | "POP_EXCEPT" => Role::Weak,
         "CACHE" | "RESUME" | "COPY_FREE_VARS" | "MAKE_CELL" | "RETURN_GENERATOR" | "END_FOR" | "POP_ITER" | "SEND"
-        | "END_SEND" | "WITH_EXCEPT_START" | "CLEANUP_THROW" | "END_ASYNC_FOR" | "NOT_TAKEN" => Role::Hidden,
+        | "END_SEND" | "WITH_EXCEPT_START" | "END_ASYNC_FOR" | "NOT_TAKEN" => Role::Hidden,
+        "CLEANUP_THROW" => Role::Cleanup,
         "FOR_ITER" | "GET_ANEXT" => Role::Advance,
         _ => Role::Plain,
     }
@@ -313,7 +316,8 @@ pub fn starts_of_expression(code: &Code<'_>, opcodes: &Opcodes) -> Vec<Start> {
     let instructions = decode(code.bytes, opcodes);
     let mut places = locate(code, &instructions);
     let own = own_lines(&places);
-    let visible = |one: &Instruction| !matches!(opcodes.roles[one.opcode as usize], Role::Hidden | Role::Advance);
+    let visible =
+        |one: &Instruction| !matches!(opcodes.roles[one.opcode as usize], Role::Hidden | Role::Cleanup | Role::Advance);
     let lines = instructions.iter().zip(&places).filter(|(one, _)| visible(one)).filter_map(|(_, place)| *place);
     let lines = lines.filter(|place| !has_no_width(*place));
     let Some(first) = lines.map(|place| place.line).min() else { return Vec::new() };
@@ -365,7 +369,7 @@ fn starts_at(
         .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
         .collect();
     let by_place = opcodes_by_place(instructions, places, opcodes);
-    let leaves = leaves_with(instructions, opcodes, places);
+    let leaves = leaves(instructions, opcodes, places);
     let names = names_definition(instructions, opcodes, places);
     let eligible: Vec<bool> = (0..instructions.len())
         .map(|at| !leaves[at] && !names[at] && begins(at, instructions, places, code, opcodes, &by_place))
@@ -423,21 +427,30 @@ fn names_definition(instructions: &[Instruction], opcodes: &Opcodes, places: &[O
     names.collect()
 }
 
-/// Instructions at the place of a `with` that come after its beginning: they leave it, wherever in its body that was.
-fn leaves_with(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
+/// Instructions at the place of a `with` or of what a loop goes through that come after its beginning: they leave it,
+/// wherever in its body that was, or CPython gave them no place of their own.
+fn leaves(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
     let role = |at: usize| opcodes.roles[instructions[at].opcode as usize];
-    let withs: HashSet<Place> = (0..instructions.len())
-        .filter(|&at| role(at) == Role::BeforeWith)
-        .filter_map(|at| places[at].map(place))
-        .collect();
+    let places_of = |wanted: Role| -> HashSet<Place> {
+        (0..instructions.len()).filter(|&at| role(at) == wanted).filter_map(|at| places[at].map(place)).collect()
+    };
+    // Not of a generator expression, which is made at the place of its iterator.
+    let loops = places_of(Role::Advance);
+    let is_entry = |at: usize| match role(at) {
+        Role::BeforeWith => true,
+        Role::GetIter => places[at].is_some_and(|location| loops.contains(&place(location))),
+        _ => false,
+    };
+    let entries: HashSet<Place> =
+        (0..instructions.len()).filter(|&at| is_entry(at)).filter_map(|at| places[at].map(place)).collect();
     let mut leaves = vec![false; instructions.len()];
     // From the end: of a run of one place, what comes before the entering belongs to it.
     let (mut before, mut enters) = (None, false);
     for at in (0..instructions.len()).rev() {
         let here = places[at].map(place);
-        enters = role(at) == Role::BeforeWith || (enters && here == before);
+        enters = is_entry(at) || (enters && here == before);
         before = here;
-        leaves[at] = !enters && here.is_some_and(|here| withs.contains(&here));
+        leaves[at] = !enters && here.is_some_and(|here| entries.contains(&here));
     }
     leaves
 }
@@ -556,7 +569,7 @@ fn begins(
         let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
         same_place.iter().all(|opcode| {
             let role = opcodes.roles[*opcode as usize];
-            *opcode == one.opcode || matches!(role, Role::Exit | Role::ReturnConst | Role::JumpAlways)
+            *opcode == one.opcode || matches!(role, Role::Weak | Role::Exit | Role::ReturnConst | Role::JumpAlways)
         })
     };
     // A bare `yield`, unlike the `None` that an `await` sends.
@@ -580,6 +593,7 @@ fn begins(
         Role::Raise => one.argument == 0,
         Role::Call
         | Role::Hidden
+        | Role::Cleanup
         | Role::Advance
         | Role::Extended
         | Role::Swap
@@ -629,7 +643,9 @@ fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &HashMap
             let mut stack: Vec<bool> = state.stack.iter().copied().take(handler.depth).collect();
             stack.resize(handler.depth + usize::from(handler.lasti) + 1, true);
             // Whatever the handler begins with is a line of its own.
-            enter(handler.target, stack, None);
+            let goes_on = |to: &&usize| opcodes.roles[instructions[**to].opcode as usize] == Role::Cleanup;
+            let line = at_unit.get(&handler.target).filter(goes_on).and_then(|&to| flow.lines[to]);
+            enter(handler.target, stack, line);
         }
         let role = opcodes.roles[opcode];
         if opcodes.forward[opcode] || opcodes.backward[opcode] {

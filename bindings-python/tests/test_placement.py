@@ -732,6 +732,9 @@ STATEMENTS = {
         (1, 0, 1),
     ],
     "del (a,  # here\n     b)": [(1, 1, 1)],
+    "try:\n    return f(a)\nfinally:\n    a = b  # here": [(1, 1, 1), (0, 1, 1)],
+    "try:\n    return f(a)\nfinally:\n    for _ in (a, b):\n        f(1)  # here": [(1, 1, 2)],
+    "try:\n    return f(a)\nfinally:\n    x = y = None  # here": [(1, 1, 1)],
     "x = f'''  # here\n{a if\nb else f()}\n'''": [(1, 1, 1), (1, 0, 1)],
 }
 
@@ -803,6 +806,18 @@ def test_the_body_of_a_lambda_on_lines_of_its_own(started, folder):
     module.made(1)
     module.made(2)
     assert hits() == 2
+
+
+def test_a_finally_after_the_return_of_what_was_awaited(started, folder):
+    name, _ = write(folder, "async def g(f):\n    try:\n        return await f()\n    finally:\n        x = 1\n")
+    module = importlib.import_module(name)
+
+    async def nap():
+        await asyncio.sleep(0)
+
+    on_line(f"{name}.py", 5)
+    asyncio.run(module.g(nap))
+    assert hits() == 1
 
 
 def test_a_line_in_the_middle_is_served_by_the_first(started, folder):

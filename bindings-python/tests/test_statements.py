@@ -127,6 +127,23 @@ CASES = {
         "for i in range(3):\n    match i:\n        case 1:  # here\n            f(1)\n        case _:\n            f()",
         3,
     ),
+    "bare_raise": (
+        "try:\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        raise  # here\n"
+        "except ZeroDivisionError:\n    f(1)",
+        1,
+    ),
+    "percent_in_except": (
+        "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    x = 'a %s' % error  # here\n    f(x)",
+        1,
+    ),
+    "percent_after_for": ("for i in f([1]):  # here\n    f(i)\nreturn '<%s>' % f(i)", 1),
+    "returned_percent": ("return 'a %s' % f(1)  # here", 1),
+    "break_in_except": (
+        "for i in [1]:\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        f(1)\n        break  # here",
+        1,
+    ),
+    "generator_expression_returned": ("return list((f(i) for i in range(3)))  # here", 1),
+    "generator_expression_alone": ("return (f(i) for i in f([1]))  # here", 1),
     "return_of_a_constant_in_with": ("with C():  # here\n    f(1)\n    return 5", 1),
     "return_in_with_is_a_line": ("with C():\n    f(1)\n    return 5  # here", 1),
     "with_name": ("c = C()\nwith c:  # here\n    for i in range(3):\n        if i:\n            return 5", 1),
