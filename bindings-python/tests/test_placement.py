@@ -605,15 +605,18 @@ def test_a_name_alone_leads_into_no_library(started):
 
 
 def test_a_probe_moves_to_a_file_that_matches_better(started, folder):
-    packages(folder, "deep/helper.py", "near/deep/helper.py")
+    packages(folder, "deep/helper.py")
+    hidden = folder / "hidden/near/deep/helper.py"
+    hidden.parent.mkdir(parents=True)
+    hidden.write_text("def f():\n    return 1\n")
     on_line("src/near/deep/helper.py", 2)
-    worse = module_of("deep/helper.py")
-    assert worse.f() == 1
+    worse = module_of("deep/helper.py").f
+    assert worse() == 1
     assert report()["file"] == f"{folder}/deep/helper.py"
-    better = module_of("near/deep/helper.py")
+    better = runpy.run_path(str(hidden))["f"]
     seen = report()
-    assert seen["file"].endswith("near/deep/helper.py") and f"moved from {folder}/deep/helper.py:2" in seen["reason"]
-    worse.f(), better.f()
+    assert seen["file"] == str(hidden) and f"moved from {folder}/deep/helper.py:2" in seen["reason"]
+    worse(), better()
     assert hits() == 2, "one in each, one after the other"
 
 
