@@ -294,10 +294,12 @@ fn ask(dice: &mut Dice, id: &str, python: bool) -> String {
     let host = if python { ", \"host\": \"python\"" } else { "" };
     let depth = 1 + dice.below(4);
     let json = node(dice, depth, false);
-    format!(
+    let question = format!(
         "\"id\": \"{id}\", \"kind\": \"{kind}\", \"description\": \"random\", \"vars\": {{{}}}, \"json\": {json}{config}{host}",
         vars.join(", ")
-    )
+    );
+    // In Python the members of an enumeration are attributes of each of them: no text may name one by chance.
+    if python { question.replace(RED, &RED.replace("RED", "SCARLET")) } else { question }
 }
 
 /// Expectations that are drawn again, and how often at most.
