@@ -38,6 +38,7 @@ mod tally;
 mod testing;
 mod value;
 mod vectors;
+mod way;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

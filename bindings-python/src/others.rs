@@ -11,93 +11,20 @@
 use crate::guard;
 use crate::object::Ref;
 use crate::runtime;
-use pyo3::ffi::{self, PyMethodDef, PyMethodDefPointer, PyObject};
+use crate::way::{Ours, Way};
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use std::ffi::{CStr, c_int};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
-type Many = unsafe extern "C" fn(*mut PyObject, *mut *mut PyObject, ffi::Py_ssize_t) -> *mut PyObject;
-type One = unsafe extern "C" fn(*mut PyObject, *mut PyObject) -> *mut PyObject;
+static SET_EVENTS: Way = Way::new(c"set_events", Ours::Many(set_events));
+static SET_LOCAL_EVENTS: Way = Way::new(c"set_local_events", Ours::Many(set_local_events));
+static SETTRACE: Way = Way::new(c"settrace", Ours::One(settrace));
+static SETTRACE_ALL: Way = Way::new(c"_settraceallthreads", Ours::One(settrace_all));
+static SETPROFILE: Way = Way::new(c"setprofile", Ours::One(setprofile));
+static SETPROFILE_ALL: Way = Way::new(c"_setprofileallthreads", Ours::One(setprofile_all));
 
-/// A C function of the interpreter that is led through us.
-struct Led {
-    name: &'static CStr,
-    flags: c_int,
-    /// Its definition, and what it did before. Set together, under the GIL; the definition never ends.
-    definition: AtomicPtr<PyMethodDef>,
-    original: AtomicPtr<()>,
-}
-
-impl Led {
-    const fn new(name: &'static CStr, flags: c_int) -> Self {
-        let (definition, original) = (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
-        Led { name, flags, definition, original }
-    }
-
-    /// Leads it through `ours`, which is of the kind that the flags say. Where it does not look as expected nothing is done.
-    fn lead(&self, module: &Bound<'_, PyAny>, ours: PyMethodDefPointer) -> PyResult<()> {
-        let function = module.getattr(self.name.to_str().unwrap_or_default())?;
-        let object = function.as_ptr();
-        // SAFETY: asks for the type of a live object.
-        if unsafe { ffi::PyCFunction_CheckExact(object) } == 0 {
-            return Ok(());
-        }
-        // SAFETY: it is a C function of exactly this layout, and its definition is static data of the interpreter.
-        let definition = unsafe { (*object.cast::<ffi::PyCFunctionObject>()).m_ml };
-        // SAFETY: as above; a name of a definition is a C string that is never freed.
-        let (name, flags) = unsafe { (CStr::from_ptr((*definition).ml_name), (*definition).ml_flags) };
-        if name != self.name || flags != self.flags {
-            return Ok(());
-        }
-        // SAFETY: one pointer, whichever member is in use; the GIL is held, so nobody calls it meanwhile.
-        unsafe {
-            let before = (*definition).ml_meth.as_ptr();
-            if before != ours.as_ptr() {
-                self.original.store(before.cast(), Ordering::Release);
-                (*definition).ml_meth = ours;
-                self.definition.store(definition, Ordering::Release);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives it back. The caller holds the GIL.
-    fn leave_alone(&self) {
-        let definition = self.definition.swap(ptr::null_mut(), Ordering::AcqRel);
-        let original = self.original.load(Ordering::Acquire);
-        if !definition.is_null() && !original.is_null() {
-            // SAFETY: static data of the interpreter, which only changes under the GIL; what it held before is of its kind.
-            unsafe {
-                (*definition).ml_meth = match self.flags {
-                    ffi::METH_O => PyMethodDefPointer { PyCFunction: std::mem::transmute::<*mut (), One>(original) },
-                    _ => PyMethodDefPointer { PyCFunctionFast: std::mem::transmute::<*mut (), Many>(original) },
-                };
-            }
-        }
-    }
-
-    /// What it did before, of a function with several arguments.
-    fn many(&self) -> Option<Many> {
-        let original = self.original.load(Ordering::Acquire);
-        // SAFETY: it was taken from a definition whose flags promise this type.
-        (!original.is_null()).then(|| unsafe { std::mem::transmute::<*mut (), Many>(original) })
-    }
-
-    /// What it did before, of a function with one argument.
-    fn one(&self) -> Option<One> {
-        let original = self.original.load(Ordering::Acquire);
-        // SAFETY: it was taken from a definition whose flags promise this type.
-        (!original.is_null()).then(|| unsafe { std::mem::transmute::<*mut (), One>(original) })
-    }
-}
-
-static SET_EVENTS: Led = Led::new(c"set_events", ffi::METH_FASTCALL);
-static SET_LOCAL_EVENTS: Led = Led::new(c"set_local_events", ffi::METH_FASTCALL);
-static SETTRACE: Led = Led::new(c"settrace", ffi::METH_O);
-static SETTRACE_ALL: Led = Led::new(c"_settraceallthreads", ffi::METH_O);
-static SETPROFILE: Led = Led::new(c"setprofile", ffi::METH_O);
-static SETPROFILE_ALL: Led = Led::new(c"_setprofileallthreads", ffi::METH_O);
+static OF_SYS: [&Way; 4] = [&SETTRACE, &SETTRACE_ALL, &SETPROFILE, &SETPROFILE_ALL];
+static OF_MONITORING: [&Way; 2] = [&SET_EVENTS, &SET_LOCAL_EVENTS];
 
 /// True if a tool that is there already may listen to lines. Whether it does is not told: its events may be local to code.
 pub fn may_listen(monitoring: &Bound<'_, PyAny>, ours: &[u8]) -> PyResult<bool> {
@@ -114,18 +41,19 @@ pub fn may_listen(monitoring: &Bound<'_, PyAny>, ours: &[u8]) -> PyResult<bool> 
 /// Sees from now on what other tools listen to.
 pub fn watch(monitoring: &Bound<'_, PyAny>) -> PyResult<()> {
     let sys = monitoring.py().import("sys")?;
-    SET_EVENTS.lead(monitoring, PyMethodDefPointer { PyCFunctionFast: set_events })?;
-    SET_LOCAL_EVENTS.lead(monitoring, PyMethodDefPointer { PyCFunctionFast: set_local_events })?;
-    SETTRACE.lead(&sys, PyMethodDefPointer { PyCFunction: settrace })?;
-    SETTRACE_ALL.lead(&sys, PyMethodDefPointer { PyCFunction: settrace_all })?;
-    SETPROFILE.lead(&sys, PyMethodDefPointer { PyCFunction: setprofile })?;
-    SETPROFILE_ALL.lead(&sys, PyMethodDefPointer { PyCFunction: setprofile_all })
+    for way in OF_SYS {
+        way.lead(sys.as_any());
+    }
+    for way in OF_MONITORING {
+        way.lead(monitoring);
+    }
+    Ok(())
 }
 
 /// Ends that. The caller holds the GIL.
 pub fn leave_alone() {
-    for led in [&SET_EVENTS, &SET_LOCAL_EVENTS, &SETTRACE, &SETTRACE_ALL, &SETPROFILE, &SETPROFILE_ALL] {
-        led.leave_alone();
+    for way in OF_SYS.iter().chain(&OF_MONITORING) {
+        way.leave_alone();
     }
 }
 
@@ -180,8 +108,8 @@ unsafe extern "C" fn set_local_events(
 }
 
 /// A trace or profile function comes or goes.
-fn hand_on(led: &Led, module: *mut PyObject, function: *mut PyObject) -> *mut PyObject {
-    let Some(original) = led.one() else { return ptr::null_mut() };
+fn hand_on(way: &Way, module: *mut PyObject, function: *mut PyObject) -> *mut PyObject {
+    let Some(original) = way.one() else { return ptr::null_mut() };
     // SAFETY: what CPython gave us is handed on.
     told(unsafe { original(module, function) }, |py| runtime::others_changed(py, None, None, 0))
 }

@@ -439,8 +439,8 @@ pub fn after_traceback() {
     sinks::hold(false);
 }
 
-/// Before this process becomes another program, if it can: what was captured leaves it now or never.
-pub fn deliver_and_go_on(py: Python<'_>) {
+/// The session of this process, not of the one that it was forked from.
+fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
     let pid = std::process::id();
     let running = NOW.with(|now| match now {
         Now::On(running) if running.pid == pid => {
@@ -448,7 +448,12 @@ pub fn deliver_and_go_on(py: Python<'_>) {
         }
         _ => None,
     });
-    if let Some((session, wanted, counters)) = running.flatten() {
+    running.flatten()
+}
+
+/// Before this process becomes another program, if it can: what was captured leaves it now or never.
+pub fn deliver_and_go_on(py: Python<'_>) {
+    if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
             session.flush(DELIVERY);
             farewell(&session, &wanted, &counters);
@@ -458,14 +463,7 @@ pub fn deliver_and_go_on(py: Python<'_>) {
 
 /// Before `os._exit`: what was captured leaves the process now or never.
 pub fn deliver(py: Python<'_>) {
-    let pid = std::process::id();
-    let running = NOW.with(|now| match now {
-        Now::On(running) if running.pid == pid => {
-            Some((Arc::clone(&running.session), running.wanted.clone(), Arc::clone(&running.counters)))
-        }
-        _ => None,
-    });
-    if let Some((session, wanted, counters)) = running.flatten() {
+    if let Some((session, wanted, counters)) = running_here() {
         runtime::review(py, true);
         hooks::end();
         py.detach(|| last_words(&session, &wanted, &counters));

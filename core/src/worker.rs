@@ -461,6 +461,11 @@ impl Worker {
             more |= taken == RECORDS_A_ROUND;
         }
         rings.retain_mut(|ring| !ring.is_finished());
+        // Rings are kept empty for the next burst only while what they held goes on.
+        let is_calm = now.saturating_sub(self.last_event) >= CALM_AFTER_NS;
+        if is_calm || self.shared.process.queued.get() > QUEUE_BYTES / 4 {
+            rings.iter().for_each(RecordReceiver::rest);
+        }
         self.rings = rings;
         more
     }

@@ -12,6 +12,9 @@ const FIRST_CAPACITY: usize = 64 * 1024;
 /// Bytes of a ring that grew: where one is too small, several follow each other, and each goes as it was emptied. Only a
 /// record that is larger by itself gets a larger one.
 const LARGEST_CAPACITY: usize = 512 * 1024;
+/// Emptied rings of that size that are kept for the next burst, until [`RecordReceiver::rest`]: fresh pages of the system's
+/// would cost a hit as much as its capture.
+const SPARES: usize = QUEUE_BYTES / LARGEST_CAPACITY;
 /// So many records in a row found a ring that had grown empty, and would have fitted the first one: then it goes.
 const CALM_RECORDS: u32 = 64;
 /// Bytes that must be free before a hit captures.
@@ -53,23 +56,52 @@ pub struct RecordSender {
     ring: Producer<u8>,
     capacity: usize,
     calm: u32,
-    successors: Sender<Consumer<u8>>,
+    successors: Sender<Successor>,
+    spares: Receiver<Both>,
     queued: Arc<QueuedBytes>,
+}
+
+/// Both ends of an empty ring.
+type Both = (Producer<u8>, Consumer<u8>);
+
+/// Word that another ring goes on, with the end of the one before that its sender has left.
+struct Successor {
+    left: Producer<u8>,
+    next: Consumer<u8>,
+}
+
+/// A ring as the worker sees it.
+struct Ring {
+    records: Consumer<u8>,
+    /// Its other end, once the sender has left it.
+    left: Option<Producer<u8>>,
 }
 
 /// The worker's end: the rings of one context, oldest first.
 pub struct RecordReceiver {
-    rings: Vec<Consumer<u8>>,
-    successors: Receiver<Consumer<u8>>,
+    rings: Vec<Ring>,
+    successors: Receiver<Successor>,
+    /// Where emptied rings go, and how they are taken back.
+    emptied: Sender<Both>,
+    spares: Receiver<Both>,
 }
 
 /// Makes the two ends of a context's rings.
 pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
     let (producer, consumer) = RingBuffer::new(FIRST_CAPACITY);
     let (sender, receiver) = crossbeam_channel::unbounded();
+    let (emptied, spares) = crossbeam_channel::bounded(SPARES);
+    let ring = Ring { records: consumer, left: None };
     (
-        RecordSender { ring: producer, capacity: FIRST_CAPACITY, calm: 0, successors: sender, queued },
-        RecordReceiver { rings: vec![consumer], successors: receiver },
+        RecordSender {
+            ring: producer,
+            capacity: FIRST_CAPACITY,
+            calm: 0,
+            successors: sender,
+            spares: spares.clone(),
+            queued,
+        },
+        RecordReceiver { rings: vec![ring], successors: receiver, emptied, spares },
     )
 }
 
@@ -125,16 +157,15 @@ impl RecordSender {
         }
     }
 
-    /// Leaves this ring to the worker, which drops it when it is empty, and goes on with another one.
+    /// Leaves this ring to the worker, which keeps or drops it when it is empty, and goes on with another one.
     fn follow(&mut self, capacity: usize) -> bool {
-        let (producer, consumer) = RingBuffer::new(capacity);
+        let spare = if capacity == LARGEST_CAPACITY { self.spares.try_recv().ok() } else { None };
+        let (producer, next) = spare.unwrap_or_else(|| RingBuffer::new(capacity));
         self.calm = 0;
-        if self.successors.send(consumer).is_err() {
-            return false;
-        }
         self.capacity = capacity;
-        self.ring = producer;
-        true
+        let left = std::mem::replace(&mut self.ring, producer);
+        // Without a worker nobody takes what comes from now on.
+        self.successors.send(Successor { left, next }).is_ok()
     }
 }
 
@@ -142,19 +173,32 @@ impl RecordReceiver {
     /// Takes the next whole record, with the bytes it stood for in the queue.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
         loop {
-            while let Ok(ring) = self.successors.try_recv() {
-                self.rings.push(ring);
+            while let Ok(Successor { left, next }) = self.successors.try_recv() {
+                if let Some(last) = self.rings.last_mut() {
+                    last.left = Some(left);
+                }
+                self.rings.push(Ring { records: next, left: None });
             }
             let ring = self.rings.first_mut()?;
-            if let Some(record) = pop_from(ring) {
+            if let Some(record) = pop_from(&mut ring.records) {
                 return Some(record);
             }
             // A ring that its sender left behind is empty for good once it is seen empty after it was left.
-            if !ring.is_abandoned() || !ring.is_empty() {
+            let is_left = ring.left.is_some() || ring.records.is_abandoned();
+            if !is_left || !ring.records.is_empty() {
                 return None;
             }
-            self.rings.remove(0);
+            let Ring { records, left } = self.rings.remove(0);
+            if let (LARGEST_CAPACITY, Some(left)) = (records.buffer().capacity(), left) {
+                // One more than are kept goes.
+                let _ = self.emptied.try_send((left, records));
+            }
         }
+    }
+
+    /// Gives back what was kept for a burst: there is none, or memory is short.
+    pub fn rest(&self) {
+        while self.spares.try_recv().is_ok() {}
     }
 
     /// True if the sender is gone and everything was taken.
@@ -255,10 +299,18 @@ mod tests {
             assert!(sender.capacity <= LARGEST_CAPACITY);
         }
         receiver.pop().unwrap();
-        let held: usize = receiver.rings.iter().map(|ring| ring.buffer().capacity()).sum();
+        let held: usize = receiver.rings.iter().map(|ring| ring.records.buffer().capacity()).sum();
         assert!(held <= QUEUE_BYTES + QUEUE_BYTES / 8, "{held}");
         while receiver.pop().is_some() {}
         assert_eq!(receiver.rings.len(), 1);
+        assert!(receiver.spares.len() > SPARES / 2, "what was emptied is there for the next burst");
+        let spares = receiver.spares.len();
+        assert!(sender.push(&record(LARGEST_CAPACITY, 1)) && sender.push(&record(LARGEST_CAPACITY, 2)));
+        assert_eq!(receiver.spares.len(), spares - 1, "which takes it");
+        assert_eq!(receiver.pop().unwrap(), record(LARGEST_CAPACITY, 1));
+        assert_eq!(receiver.pop().unwrap(), record(LARGEST_CAPACITY, 2));
+        receiver.rest();
+        assert!(receiver.spares.is_empty());
         for _ in 0..CALM_RECORDS {
             assert!(sender.push(&record(200, 1)));
             assert_eq!(receiver.pop().unwrap(), record(200, 1));
