@@ -12,6 +12,12 @@ use crate::record::layout as lay;
 use crate::record::names::Tables;
 use crate::record::read::{self, Children, Content, NameRef, Reader, Stored};
 
+/// Names whose spelling is kept: the first ones of the tables. A program that has more spells the others each time, so that
+/// what is kept stays below 2 MiB.
+const KEYS_KEPT: u32 = 16_384;
+/// The same for types.
+const TYPES_KEPT: u32 = 4_096;
+
 /// What stands in JSON for the names and types of a session's tables, by number; empty: not spelled yet.
 pub struct Spellings {
     profile: &'static Profile,
@@ -20,6 +26,8 @@ pub struct Spellings {
     types: Vec<TypeText>,
     /// The language's own types, by tag.
     kinds: [TypeText; KINDS],
+    /// The last name and the last type that are not kept.
+    seldom: (Fragment, TypeText),
     /// A number's text.
     scratch: String,
 }
@@ -65,7 +73,14 @@ impl Spellings {
         let kinds = std::array::from_fn(|tag| {
             TypeText::of(profile.type_names.get(tag).copied().unwrap_or_default(), profile.quote)
         });
-        Spellings { profile, keys: Vec::new(), types: Vec::new(), kinds, scratch: String::new() }
+        Spellings {
+            profile,
+            keys: Vec::new(),
+            types: Vec::new(),
+            kinds,
+            seldom: Default::default(),
+            scratch: String::new(),
+        }
     }
 
     /// The language.
@@ -77,6 +92,10 @@ impl Spellings {
     fn key(&mut self, id: u32, tables: &Tables) -> Result<&Fragment> {
         if self.keys.get(id as usize).is_none_or(Fragment::is_empty) {
             let name = tables.name(id).ok_or_else(|| unknown("name", id))?;
+            if id >= KEYS_KEPT {
+                self.seldom.0 = spelled_key(name);
+                return Ok(&self.seldom.0);
+            }
             add_spelling(&mut self.keys, id, spelled_key(name));
         }
         self.keys.get(id as usize).ok_or_else(|| unknown("name", id))
@@ -86,6 +105,10 @@ impl Spellings {
     fn type_of(&mut self, id: u32, tables: &Tables) -> Result<&TypeText> {
         if self.types.get(id as usize).is_none_or(|text| text.open.is_empty()) {
             let name = tables.type_name(id).ok_or_else(|| unknown("type", id))?;
+            if id >= TYPES_KEPT {
+                self.seldom.1 = TypeText::of(name, self.profile.quote);
+                return Ok(&self.seldom.1);
+            }
             add_spelling(&mut self.types, id, TypeText::of(name, self.profile.quote));
         }
         self.types.get(id as usize).ok_or_else(|| unknown("type", id))
@@ -404,5 +427,38 @@ fn incomplete(json: &mut Json<'_>, span: usize, children: Children) {
     if let Some(reason) = lay::reason_text(children.reason) {
         json.incomplete(span, children.reason == lay::REASON_DEPTH);
         json.text(",\"notCapturedReason\":", reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS_KEPT, Spellings, TYPES_KEPT};
+    use crate::capture::redact::Redaction;
+    use crate::emit::json::Json;
+    use crate::emit::language::Profile;
+    use crate::host::Language;
+    use crate::record::names::Tables;
+    use crate::text::Text;
+    use std::sync::Arc;
+
+    #[test]
+    fn names_and_types_beyond_what_is_kept_are_spelled_as_well() {
+        let tables = Tables::new(Arc::new(Redaction::default()));
+        let mut spellings = Spellings::new(Profile::of(Language::Python));
+        for n in 0..KEYS_KEPT + 100 {
+            let name = format!("a.{n}");
+            tables.intern_name(Text::Utf8(&name)).unwrap();
+            tables.intern_type(Text::Utf8(&name), Text::Utf8(&name), false);
+        }
+        for id in [0, 1, TYPES_KEPT - 1, TYPES_KEPT, KEYS_KEPT - 1, KEYS_KEPT, KEYS_KEPT + 99, 7] {
+            let mut out = Vec::new();
+            let mut json = Json::new(&mut out);
+            json.fragment(spellings.key(id, &tables).unwrap());
+            json.fragment(&spellings.type_of(id, &tables).unwrap().scalar);
+            let wanted = format!(",\"a_{id}\":{{\"type\":\"a.{id}\",\"value\":\"");
+            assert_eq!(String::from_utf8(out).unwrap(), wanted);
+        }
+        assert_eq!((spellings.keys.len(), spellings.types.len()), (KEYS_KEPT as usize, TYPES_KEPT as usize));
+        assert!(spellings.key(KEYS_KEPT + 100, &tables).is_err());
     }
 }
