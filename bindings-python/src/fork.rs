@@ -79,7 +79,8 @@ fn only_ours_are_more() -> bool {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return false };
     let (mut ours, mut others) = (0, 0);
     for thread in threads.flatten() {
-        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        // A thread that has ended since the list was read is none.
+        let Ok(name) = std::fs::read_to_string(thread.path().join("comm")) else { continue };
         if OURS.iter().any(|begin| name.starts_with(begin)) {
             ours += 1;
         } else {
