@@ -1,10 +1,11 @@
 //! What a program calls as it ends without any handler of ours: `os._exit`, `os.execv` and `os.execve`; and what Python
-//! calls to print an uncaught exception. The C functions behind them are led through us while we run. Before an end what
+//! calls to print an uncaught exception; and `signal.signal`, by which a program puts back how a signal ends it. The C functions behind them are led through us while we run. Before an end what
 //! was captured is delivered; a traceback comes after what was caught before it, in one piece. Then each does what it
 //! always did. The Python objects stay the same ones. On neither walk.
 
 use crate::guard;
 use crate::session;
+use crate::signal;
 use crate::way::{Ours, Way};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -17,8 +18,16 @@ static EXECVE: Way = Way::new(c"execve", Ours::Named(become_other_with));
 static PRINTS: Way = Way::new(c"excepthook", Ours::Many(print_uncaught));
 static PRINTS_OF_THREAD: Way = Way::new(c"_excepthook", Ours::One(print_uncaught_of_thread));
 
-static ALL: [(&str, &Way); 5] =
-    [("posix", &EXIT), ("posix", &EXECV), ("posix", &EXECVE), ("sys", &PRINTS), ("_thread", &PRINTS_OF_THREAD)];
+static SIGNAL: Way = Way::new(c"signal", Ours::Many(take_signal));
+
+static ALL: [(&str, &Way); 6] = [
+    ("posix", &EXIT),
+    ("posix", &EXECV),
+    ("posix", &EXECVE),
+    ("sys", &PRINTS),
+    ("_thread", &PRINTS_OF_THREAD),
+    ("_signal", &SIGNAL),
+];
 
 /// Leads the functions through us. Where one does not look as expected nothing is done: then events of the last
 /// milliseconds before such an end may be lost.
@@ -128,5 +137,17 @@ unsafe extern "C" fn print_uncaught_of_thread(module: *mut PyObject, argument: *
     // SAFETY: it gets what CPython gave us.
     let answer = unsafe { original(module, argument) };
     session::after_traceback();
+    answer
+}
+
+unsafe extern "C" fn take_signal(
+    module: *mut PyObject,
+    arguments: *mut *mut PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut PyObject {
+    let Some(original) = SIGNAL.many() else { return ptr::null_mut() };
+    // SAFETY: it gets what CPython gave us.
+    let answer = unsafe { original(module, arguments, count) };
+    signal::stand_again();
     answer
 }

@@ -21,14 +21,14 @@ use stroboscope_core::control::agent::{self, AgentSettings};
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::tally::Counts;
-use stroboscope_core::control::terminal::Look;
+use stroboscope_core::control::terminal::{self, Look};
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::emit::status::State;
 use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::sender::{Sender, SenderCounters};
-use stroboscope_core::session::{Parts, ProbeReport, Session};
+use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
 
 /// How long a caller waits until it is known what becomes of its probes.
 const PLACEMENT: Duration = Duration::from_secs(1);
@@ -49,14 +49,20 @@ struct Running {
 }
 
 enum Now {
-    /// Not started, or stopped.
-    Idle,
+    /// Not started, or stopped: then what it came to can still be read.
+    Idle(Option<Box<Sums>>),
     /// Started, and switched off by a setting: what is asked of it is accepted and does nothing.
     Off,
     On(Box<Running>),
 }
 
-static NOW: names::Held<Now> = names::Held::new(Now::Idle);
+/// What a session that has ended came to.
+struct Sums {
+    stats: SessionStats,
+    reports: Vec<ProbeReport>,
+}
+
+static NOW: names::Held<Now> = names::Held::new(Now::Idle(None));
 
 fn not_started() -> PyErr {
     PyRuntimeError::new_err("stroboscope is not started")
@@ -67,11 +73,17 @@ fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Optio
     logging::drain(py);
     follow_fork(py);
     let answer = NOW.with(|now| match now {
-        Now::Idle => Err(not_started()),
+        Now::Idle(_) => Err(not_started()),
         Now::Off => Ok(None),
         Now::On(running) => Ok(Some(ask(running))),
     });
     answer.unwrap_or_else(|| Err(not_started()))
+}
+
+/// Asks what the session that has ended came to; `None` if none has, or another one runs.
+fn ended<R>(ask: impl FnOnce(&Sums) -> R) -> Option<R> {
+    let answer = NOW.with(|now| if let Now::Idle(Some(sums)) = now { Some(ask(sums)) } else { None });
+    answer.flatten()
 }
 
 /// True between start and stop.
@@ -101,7 +113,7 @@ pub fn start(
     tally: Option<(u32, i32, String)>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
-    if !NOW.with(|now| matches!(now, Now::Idle | Now::Off)).unwrap_or(false) {
+    if !NOW.with(|now| matches!(now, Now::Idle(_) | Now::Off)).unwrap_or(false) {
         return Err(PyRuntimeError::new_err("stroboscope is started already"));
     }
     logging::begin();
@@ -275,7 +287,7 @@ pub fn follow_fork(py: Python<'_>) {
     hooks::fork_is_known();
     let pid = std::process::id();
     let old = NOW.with(|now| match now {
-        Now::On(running) if running.pid != pid => match std::mem::replace(now, Now::Idle) {
+        Now::On(running) if running.pid != pid => match std::mem::replace(now, Now::Idle(None)) {
             Now::On(running) => Some(running),
             _ => None,
         },
@@ -312,16 +324,28 @@ pub fn follow_fork(py: Python<'_>) {
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     let limit = limit(timeout)?;
     let Some((delivered, ended)) = end(py, limit, true)? else { return Ok(true) };
+    let sums = Sums { stats: ended.session.stats(), reports: ended.session.status() };
+    let lost = sums.stats.uploads.as_ref().map(|uploads| terminal::losses(&uploads.lost)).unwrap_or_default();
+    if !lost.is_empty() && !ended.wanted.place.command {
+        log_all(&[format!("stopped; events: {lost}")]);
+        logging::drain(py);
+    }
+    NOW.with(|now| {
+        if matches!(now, Now::Idle(_)) {
+            *now = Now::Idle(Some(Box::new(sums)));
+        }
+    });
     // Who typed the command wants to know all the same.
-    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters));
+    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     Ok(delivered)
 }
 
 /// Stops; `None` if there was nothing to be stopped. `goes_on`: the process does not end with the session.
 fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool, Ended)>> {
     follow_fork(py);
-    let before = NOW.with(|now| std::mem::replace(now, Now::Idle));
-    let Some(Now::On(running)) = before else { return Ok(None) };
+    let before =
+        NOW.with(|now| if matches!(now, Now::Idle(_)) { None } else { Some(std::mem::replace(now, Now::Idle(None))) });
+    let Some(Some(Now::On(running))) = before else { return Ok(None) };
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
@@ -341,7 +365,7 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool,
 #[pyfunction]
 pub fn finish(py: Python<'_>) -> PyResult<()> {
     if let Some((_, ended)) = end(py, DELIVERY, false)? {
-        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters));
+        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     }
     Ok(())
 }
@@ -368,18 +392,18 @@ fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
         // at once.
         session.flush(DELIVERY);
     }
-    farewell(session, wanted, counters);
+    farewell(session, wanted, counters, 0);
 }
 
-/// Says what each probe did: the process that the user started for all of them, another one only if nobody else will. Needs
-/// no GIL.
-fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
+/// Says what each probe did: the process that the user started for all of them, another one only if nobody else will.
+/// `waiting` events have not left, and never will. Needs no GIL.
+fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64) {
     let place = wanted.place;
     let tells = place.command || (place.preload && wanted.shows());
     if !tells {
         return;
     }
-    let mut counts = counted(session, wanted, counters);
+    let mut counts = counted(session, wanted, counters, waiting);
     if place.first {
         let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
         counts.add(sum.counts);
@@ -409,11 +433,12 @@ fn say(mut counts: Counts, wanted: &Wanted) -> String {
 }
 
 /// What this process counted.
-fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters) -> Counts {
+fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64) -> Counts {
     let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
     let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
     let unwritten = path.map(|path| format!("not written to {path}"));
     let mut lost: Vec<(&str, u64)> = counters.causes().into_iter().collect();
+    lost.push(("stopped", waiting));
     if let Some(unwritten) = &unwritten {
         lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
     }
@@ -456,7 +481,8 @@ pub fn deliver_and_go_on(py: Python<'_>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
             session.flush(DELIVERY);
-            farewell(&session, &wanted, &counters);
+            let waiting = session.on_their_way();
+            farewell(&session, &wanted, &counters, waiting);
         });
     }
 }
@@ -514,9 +540,12 @@ pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     Ok(py.detach(|| session.flush(limit)))
 }
 
-/// What the probes are doing.
+/// What the probes are doing; after `stop()`, what they did.
 #[pyfunction]
 pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    if let Some(reports) = ended(|sums| sums.reports.clone()) {
+        return reports.iter().map(|report| describe(py, report)).collect();
+    }
     let Some(session) = session(py)? else { return Ok(Vec::new()) };
     runtime::review(py, false);
     let reports = py.detach(|| {
@@ -527,11 +556,13 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     reports.iter().map(|report| describe(py, report)).collect()
 }
 
-/// What became of hits, events and uploads, of all probes together.
+/// What became of hits, events and uploads, of all probes together; after `stop()`, what came of them in the end.
 #[pyfunction]
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let session = session(py)?;
-    let stats = session.map(|session| py.detach(|| session.stats())).unwrap_or_default();
+    let stats = match ended(|sums| sums.stats.clone()) {
+        Some(stats) => stats,
+        None => session(py)?.map(|session| py.detach(|| session.stats())).unwrap_or_default(),
+    };
     let out = PyDict::new(py);
     out.set_item("hits", stats.hits)?;
     out.set_item("emitted", stats.emitted)?;

@@ -1,12 +1,14 @@
-//! SIGTERM and SIGHUP end a process without any handler, unless the program has one. While we run, a handler of ours stands
-//! where the default stood: it keeps the interrupted thread where it is, lets a thread of ours deliver what was captured,
-//! and then does what the default does. Python does not see it: `signal.getsignal` says what it said. On neither walk.
+//! SIGTERM and SIGHUP end a process without any handler, unless the program has one; SIGINT does where the program puts the
+//! default in the place of Python's own handler. While we run, a handler of ours stands where the default stood: it keeps
+//! the interrupted thread where it is, lets a thread of ours deliver what was captured, and then does what the default
+//! does. Python does not see it: `signal.getsignal` says what it said. A program that puts the default back gets ours
+//! again ([`stand_again`]). On neither walk.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGHUP];
+const SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
 /// How long the end may take: so many naps of a tenth of a second. Another signal only shortens one of them.
 const NAPS: u32 = 18;
 const NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -88,6 +90,17 @@ impl Watch {
             // It does nothing that could panic.
             let _ = thread.join();
         }
+    }
+}
+
+/// After the program has set how it takes a signal: where that is the default, ours stands in its place again.
+pub fn stand_again() {
+    let watched = PID.load(Ordering::Acquire);
+    if watched == 0 || u32::try_from(watched) != Ok(std::process::id()) {
+        return;
+    }
+    for signal in SIGNALS {
+        exchange(signal, libc::SIG_DFL, handler());
     }
 }
 

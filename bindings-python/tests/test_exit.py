@@ -1,5 +1,6 @@
 """However a program ends, it ends as without us, at most two seconds later, and what was captured is shown."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -25,6 +26,9 @@ ends = {
     "hung up": "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGHUP)",
     "own handler": "signal.signal(15, lambda *_: sys.exit(4)); os.kill(os.getpid(), 15)",
     "default again": "signal.signal(15, lambda *_: 0); signal.signal(15, signal.SIG_DFL); time.sleep(0.1)",
+    "default put back": "sys.stdout.flush(); before = signal.signal(15, print); signal.signal(15, before); os.kill(os.getpid(), 15)",
+    "interrupt by default": "sys.stdout.flush(); signal.signal(2, signal.SIG_DFL); os.kill(os.getpid(), 2)",
+    "interrupt set again": "signal.signal(2, signal.signal(2, signal.SIG_DFL)); print(signal.getsignal(2))",
     "ignored": "signal.signal(15, signal.SIG_IGN); os.kill(os.getpid(), 15); print('on')",
     "interrupted": "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)",
     "daemon thread": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.05)",
@@ -69,7 +73,7 @@ def test_it_ends_as_without_us(tmp_path: Path, name: str) -> None:
         assert "y is 2" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["normal", "exception", "sys.exit", "os._exit", "terminated", "no descriptors"])
+@pytest.mark.parametrize("name", ["normal", "exception", "sys.exit", "os._exit", "terminated", "default put back", "no descriptors"])
 def test_the_end_is_summed_up(tmp_path: Path, name: str) -> None:
     script = program(tmp_path, ends[name])
     result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name)
@@ -207,3 +211,46 @@ def test_a_traceback_stays_in_one_piece_and_comes_after_what_was_caught(tmp_path
     before, _, after = result.stderr.partition(without.stderr)
     assert [n for n in range(1, 31) if f"at {n}." not in before] == []
     assert "at " not in after
+
+
+def test_what_an_exec_cannot_deliver_is_counted(tmp_path: Path, silent: str) -> None:
+    script = program(tmp_path, ends["execed"])
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name, DD_TRACE_AGENT_URL=silent)
+    assert "events: 1 not delivered before the end" in result.stderr
+
+
+def test_statuses_alone_are_worth_a_short_wait_only(tmp_path: Path, silent: str) -> None:
+    children = "[subprocess.run([sys.executable, '-c', 'pass'], check=True) for _ in range(4)]"
+    script = write(tmp_path, "children.py", f"import subprocess, sys\n{children}\n")
+    started = time.monotonic()
+    result = strobe(tmp_path, "--at", "elsewhere.py:5", "--", script.name, DD_TRACE_AGENT_URL=silent)
+    assert result.returncode == 0
+    # Five ends that wait for a second and a half each would take longer.
+    assert time.monotonic() - started < 5.0
+
+
+def test_after_stop_what_was_lost_can_still_be_read(tmp_path: Path, silent: str) -> None:
+    text = """
+        import json, logging, stroboscope
+
+        logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+
+        def work(x):
+            return x + 1
+
+        stroboscope.start(rate_limits=False)
+        stroboscope.add_probe({
+            "id": "p", "version": 0, "type": "LOG_PROBE", "language": "python", "evaluateAt": "EXIT",
+            "where": {"typeName": "__main__", "methodName": "work"}, "template": "x", "segments": [{"str": "x"}],
+        })
+        for x in range(10):
+            work(x)
+        print(json.dumps([stroboscope.stop(), stroboscope.stop(), stroboscope.stats(), stroboscope.status()]))
+    """
+    script = write(tmp_path, "asks.py", text)
+    result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=silent)
+    first, second, stats, (status,) = json.loads(result.stdout)
+    assert (first, second) == (False, True)
+    assert stats["uploads"]["lost"] == {"stopped": 10}
+    assert (status["hits"], status["emitted"]) == (10, 10)
+    assert result.stderr == "stroboscope WARNING stopped; events: 10 not delivered before the end\n"

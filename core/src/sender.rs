@@ -43,6 +43,8 @@ const START_AGAIN: Duration = Duration::from_secs(5);
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 /// How long lost statuses wait for a sign of life of the Agent before they are tried again without one.
 const STATUSES_AGAIN: Duration = Duration::from_secs(30);
+/// How long an end waits for statuses when there is no event to deliver.
+const STATUSES_ALONE: Duration = Duration::from_millis(300);
 
 /// What became of what was sent. Plain counters, read by anybody.
 #[derive(Debug, Default)]
@@ -339,11 +341,13 @@ impl Sender {
     }
 
     /// Delivers what was offered, tries nothing twice any more, and ends the thread: within `limit`, whatever the Agent
-    /// does. What is not delivered by then is counted as dropped. Says whether all was settled and the thread has ended.
+    /// does; statuses alone are worth a short wait only. What is not delivered by then is counted as dropped. Says whether
+    /// all was settled and the thread has ended.
     pub fn stop(&self, limit: Duration) -> bool {
         let state = std::mem::replace(&mut *lock(&self.state), State::Stopped);
         let State::Running(Running { batches, wake, settled, thread }) = state else { return true };
         let now = self.shared.clock.monotonic();
+        let limit = if lock(&self.shared.held).events == 0 { limit.min(STATUSES_ALONE) } else { limit };
         // A tenth is kept to end a connection that hangs and to see the thread go.
         let ends = now.saturating_add(nanos(limit / 10 * 9));
         self.shared.ends.store(ends, Ordering::Release);

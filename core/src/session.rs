@@ -544,11 +544,12 @@ impl Session {
         answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false) && self.lost() == lost
     }
 
-    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything was handed over in time; what
-    /// the Agent then did not take is counted, as `stopped`.
+    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has arrived; what the Agent did
+    /// not take is counted, as `stopped`.
     pub fn stop(&self, limit: Duration) -> bool {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         let (done, answer) = channel::bounded(1);
+        let lost = self.lost();
         let until = self.deadline(limit);
         self.tell_through(&thread, Command::Stop { until, done });
         let settled = answer.recv_timeout(limit + Duration::from_millis(100));
@@ -556,7 +557,15 @@ impl Session {
         if settled.is_ok() && thread.join().is_err() {
             log::error!(target: "stroboscope", "the worker ended by a panic");
         }
-        settled.unwrap_or(false)
+        settled.unwrap_or(false) && self.lost() == lost
+    }
+
+    /// Events that are on their way to the Agent: what would be lost if the process ended now.
+    pub fn on_their_way(&self) -> u64 {
+        let stats = self.stats();
+        let Some(uploads) = stats.uploads else { return 0 };
+        let lost: u64 = uploads.lost.iter().map(|(_, count)| count).sum();
+        stats.emitted.saturating_sub(uploads.events + lost + stats.unreadable)
     }
 
     fn deadline(&self, limit: Duration) -> u64 {

@@ -59,7 +59,7 @@ def _start(
 def stop(timeout: float = 2.0) -> bool:
     """Delivers what was captured and stops.
 
-    False if something could not be handed over in time. What an Agent then does not take is counted as `stopped`.
+    False if something captured did not arrive; `stats()` says what became of it, after the end too.
     """
     global _by_preload  # noqa: PLW0603 one session per process
     _by_preload = False
@@ -91,12 +91,12 @@ def flush(timeout: float = 2.0) -> bool:
 
 
 def status() -> list[ProbeStatus]:
-    """Says what every probe is doing, with a reason where there is one."""
+    """Says what every probe is doing, with a reason where there is one; after `stop()`, what it did."""
     return _native.status()
 
 
 def stats() -> Stats:
-    """Counts hits, events and uploads of all probes together, with what was lost, by reason."""
+    """Counts hits, events and uploads of all probes together, with what was lost, by reason; after `stop()` too."""
     return _native.stats()
 
 

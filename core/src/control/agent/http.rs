@@ -54,7 +54,7 @@ impl Request<'_> {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// `Retry-After` in seconds; the form with a date is not read.
+    /// `Retry-After`: seconds, or a date, which is read against the answer's own `Date` since clocks differ.
     pub retry_after: Option<Duration>,
     framing: Framing,
     rest: Vec<u8>,
@@ -139,11 +139,15 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         return Err(garbage("the answer's status is out of range"));
     }
     let mut answer = Answer { status, retry_after: None, framing: Framing::Close, rest: Vec::new() };
+    let (mut date, mut again) = (None, None);
     for header in response.headers.iter() {
         let Ok(value) = std::str::from_utf8(header.value) else { continue };
         let value = value.trim();
         if header.name.eq_ignore_ascii_case("retry-after") {
             answer.retry_after = value.parse().ok().map(Duration::from_secs);
+            again = httpdate::parse_http_date(value).ok();
+        } else if header.name.eq_ignore_ascii_case("date") {
+            date = httpdate::parse_http_date(value).ok();
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             if value.eq_ignore_ascii_case("chunked") {
                 answer.framing = Framing::Chunked;
@@ -152,6 +156,9 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
             // A length that is not a number: read to the end of the connection.
             answer.framing = value.parse().map_or(Framing::Close, Framing::Length);
         }
+    }
+    if let (Some(again), Some(date)) = (again, date) {
+        answer.retry_after = Some(again.duration_since(date).unwrap_or(Duration::ZERO));
     }
     Ok(Some((answer, used)))
 }
@@ -335,11 +342,15 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_seconds_only() {
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
         let head = |value: &str| format!("HTTP/1.1 429 Slow\r\nRetry-After: {value}\r\n\r\n").into_bytes();
         let retry_after = |value: &str| exchange(&mut script(&head(value), 4096), &REQUEST).unwrap().retry_after;
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None, "there is no date to read it against");
+        let dated = |date: &str| retry_after(&format!("Wed, 21 Oct 2015 07:28:00 GMT\r\nDate: {date}"));
+        assert_eq!(dated("Wed, 21 Oct 2015 07:27:48 GMT"), Some(Duration::from_secs(12)));
+        assert_eq!(dated("Wed, 21 Oct 2015 07:28:48 GMT"), Some(Duration::ZERO), "it is over");
+        assert_eq!(dated("today"), None);
         assert_eq!(retry_after("-1"), None);
         assert_eq!(retry_after("99999999999999999999999"), None);
     }
