@@ -17,7 +17,7 @@ use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
 use crate::record::write::{self, Header, Place, Suspended, Writer};
 use crate::registry::LiveProbe;
-use crate::stats::{Drop, ProbeStats};
+use crate::stats::Drop;
 use crate::text::Text;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -107,6 +107,31 @@ enum Point<V> {
     Line(u32),
     Entry,
     Exit(Exit<V>),
+}
+
+/// Times a hit that stands for `weight` of them.
+struct Timer {
+    weight: u64,
+    cpu: u64,
+    started: u64,
+}
+
+impl Timer {
+    /// A hit that takes longer may have been interrupted for another thread or process.
+    const INTERRUPTED_NS: u64 = 20_000;
+
+    #[cold]
+    fn start(clock: &dyn Clock, weight: u64) -> Timer {
+        let cpu = clock.thread_cpu();
+        Timer { weight, cpu, started: clock.monotonic() }
+    }
+
+    /// Nanoseconds of CPU. The clock of the thread is too dear for short hits, which nothing interrupts.
+    #[cold]
+    fn spent(&self, clock: &dyn Clock) -> u64 {
+        let spent = clock.monotonic().saturating_sub(self.started);
+        if spent < Self::INTERRUPTED_NS { spent } else { spent.min(clock.thread_cpu().saturating_sub(self.cpu)) }
+    }
 }
 
 /// What was decided before anything is captured.
@@ -200,13 +225,13 @@ impl HitContext {
 
     /// Counts a hit, and starts its clock if it is one of those that are timed.
     #[inline]
-    fn count(&mut self, live: &LiveProbe) -> Option<(u64, u64)> {
+    fn count(&mut self, live: &LiveProbe) -> Option<Timer> {
         let hits = live.stats.hits.get();
         live.stats.hits.add_serial(1);
-        let weight = ProbeStats::sample_weight(hits)?;
+        let weight = live.stats.sample_weight(hits)?;
         self.faulty = fault::is_asked();
         self.fault(fault::Place::Hit);
-        Some((weight, self.process.clock.monotonic()))
+        Some(Timer::start(&*self.process.clock, weight))
     }
 
     #[inline]
@@ -217,10 +242,9 @@ impl HitContext {
     }
 
     #[inline]
-    fn stop(&self, live: &LiveProbe, timer: Option<(u64, u64)>) {
-        if let Some((weight, started)) = timer {
-            let spent = self.process.clock.monotonic().saturating_sub(started);
-            live.stats.nanoseconds.add_serial(spent.saturating_mul(weight));
+    fn stop(&self, live: &LiveProbe, timer: Option<Timer>) {
+        if let Some(timer) = timer {
+            live.stats.sampled(timer.spent(&*self.process.clock), timer.weight);
         }
     }
 

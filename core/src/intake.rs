@@ -229,8 +229,10 @@ pub struct Counts {
     pub entry_not_seen: u32,
     /// Those inside our own work.
     pub reentrant: u32,
-    /// Nanoseconds of the timed ones, each times its weight ([`crate::stats::ProbeStats::sample_weight`]).
+    /// Nanoseconds of a timed one, not yet times its weight, …
     pub nanoseconds: u64,
+    /// … which is this ([`crate::stats::ProbeStats::sample_weight`]); 0 if none was timed.
+    pub weight: u64,
 }
 
 /// Why a record was not taken.
@@ -336,7 +338,9 @@ impl Intake {
         let stats = &live.stats;
         stats.hits.add(counts.hits.into());
         stats.rejected.add(counts.rejected.into());
-        stats.nanoseconds.add(counts.nanoseconds);
+        if counts.weight > 0 {
+            stats.sampled(counts.nanoseconds, counts.weight);
+        }
         let dropped = [
             (Drop::RateLimitProbe, counts.empty),
             (Drop::RateLimitGlobal, counts.empty_global),

@@ -29,7 +29,11 @@ impl Counter {
 
     /// Sets the count back.
     pub fn reset(&self) {
-        self.0.store(0, Relaxed);
+        self.set(0);
+    }
+
+    fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
     }
 }
 
@@ -129,13 +133,28 @@ pub struct ProbeStats {
     pub record_full: Counter,
     /// Nanoseconds spent in hits, estimated from samples.
     pub nanoseconds: Counter,
+    /// Hits that these nanoseconds stand for.
+    pub timed: Counter,
+    /// What the dearest sample since the last look has added to the nanoseconds.
+    pub dearest: Counter,
+    /// Hits that are still timed one by one until the next look.
+    one_by_one: OneByOne,
     dropped: [Counter; Drop::ALL.len()],
 }
 
-/// Every hit of the first ones is timed, …
-const SAMPLED_AT_FIRST: u64 = 16;
-/// … then one in this many, with its weight.
-const SAMPLE_EVERY: u64 = 64;
+/// So many hits after each look are timed one by one: all of a probe that is hit seldom, …
+const ONE_BY_ONE: u64 = 16;
+/// … then one in this many, with its weight. A sample costs a system call.
+const SAMPLE_EVERY: u64 = 512;
+
+#[derive(Debug)]
+struct OneByOne(Counter);
+
+impl Default for OneByOne {
+    fn default() -> Self {
+        OneByOne(Counter(AtomicU64::new(ONE_BY_ONE)))
+    }
+}
 
 impl ProbeStats {
     /// The counter of a reason.
@@ -146,26 +165,36 @@ impl ProbeStats {
 
     /// The weight of a hit's sample, or `None` if this hit is not timed. `hits` is the count before this hit.
     #[inline]
-    pub fn sample_weight(hits: u64) -> Option<u64> {
-        if hits & (SAMPLE_EVERY - 1) == 0 && hits >= SAMPLE_EVERY {
-            return Some(SAMPLE_EVERY);
+    pub fn sample_weight(&self, hits: u64) -> Option<u64> {
+        let left = self.one_by_one.0.get();
+        if left == 0 && hits & (SAMPLE_EVERY - 1) != 0 {
+            return None;
         }
-        if hits < SAMPLED_AT_FIRST {
-            return Some(1);
+        self.one_by_one.0.set(left.saturating_sub(1));
+        Some(if left > 0 { 1 } else { SAMPLE_EVERY })
+    }
+
+    /// Adds a sample.
+    pub fn sampled(&self, nanoseconds: u64, weight: u64) {
+        let cost = nanoseconds.saturating_mul(weight);
+        self.nanoseconds.add_serial(cost);
+        self.timed.add_serial(weight);
+        if cost > self.dearest.get() {
+            self.dearest.set(cost);
         }
-        None
+    }
+
+    /// A look at the costs: what the dearest sample since the last one has added. The next hits are timed one by one again.
+    pub fn look(&self) -> u64 {
+        let dearest = self.dearest.get();
+        self.dearest.set(0);
+        self.one_by_one.0.set(ONE_BY_ONE);
+        dearest
     }
 
     /// Nanoseconds a hit, on average, estimated from samples.
     pub fn nanoseconds_per_hit(&self) -> Option<u64> {
-        // Hits between the first samples and the next multiple of 64 are not represented; what is, is.
-        let hits = self.hits.get();
-        let represented = if hits <= SAMPLED_AT_FIRST {
-            hits
-        } else {
-            SAMPLED_AT_FIRST + (hits.saturating_sub(1) / SAMPLE_EVERY) * SAMPLE_EVERY
-        };
-        self.nanoseconds.get().checked_div(represented)
+        self.nanoseconds.get().checked_div(self.timed.get())
     }
 
     /// The reasons that occurred, with their counts.
@@ -183,9 +212,25 @@ mod tests {
     use super::ProbeStats;
 
     #[test]
-    fn the_first_hits_are_timed_then_one_in_64_with_its_weight() {
-        let weights: u64 = (0..6400).filter_map(ProbeStats::sample_weight).sum();
-        assert_eq!(weights, 16 + 99 * 64);
-        assert_eq!(ProbeStats::sample_weight(17), None);
+    fn the_first_hits_after_a_look_are_timed_then_one_in_512_with_its_weight() {
+        let stats = ProbeStats::default();
+        let weights = |hits: std::ops::Range<u64>| hits.filter_map(|hit| stats.sample_weight(hit)).sum::<u64>();
+        assert_eq!(weights(0..5120), 16 + 9 * 512);
+        assert_eq!(weights(5121..5130), 0);
+        stats.look();
+        assert_eq!(weights(5130..5140), 10);
+        assert_eq!(weights(5140..5632), 6);
+        assert_eq!(weights(5632..5633), 512);
+    }
+
+    #[test]
+    fn a_hit_costs_what_its_samples_cost_on_average() {
+        let stats = ProbeStats::default();
+        assert_eq!(stats.nanoseconds_per_hit(), None);
+        stats.sampled(100, 1);
+        stats.sampled(200, 1);
+        stats.sampled(100, 512);
+        assert_eq!(stats.nanoseconds_per_hit(), Some(100));
+        assert_eq!((stats.look(), stats.look()), (51_200, 0));
     }
 }

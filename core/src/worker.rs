@@ -516,6 +516,7 @@ impl Worker {
             .map(|control| Cost {
                 slot: control.live.slot,
                 nanoseconds: control.live.stats.nanoseconds.get(),
+                dearest: control.live.stats.look(),
                 on: control.off.is_none(),
             })
             .collect();

@@ -1,6 +1,7 @@
 //! The CPU budget: while all probes together cost more than their share of one core, the dearest is paused, for a
 //! time that grows. Fed by [`crate::worker`] a few times a second with the nanoseconds sampled in hits. What is spent while
-//! a probe rests (other threads may still be inside a hit) is nobody's fault, and does not count.
+//! a probe rests (other threads may still be inside a hit) is nobody's fault, and does not count. Nor does a single sample
+//! pause a probe, since it may stand for hits that were nothing like it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -20,6 +21,8 @@ pub struct Cost {
     pub slot: u32,
     /// Nanoseconds since it was installed.
     pub nanoseconds: u64,
+    /// The dearest sample among those since the last look.
+    pub dearest: u64,
     /// False while it rests: then it is not paused, and what is added meanwhile does not count.
     pub on: bool,
 }
@@ -79,6 +82,8 @@ struct Counted {
     seen: u64,
     /// What of it counts.
     total: u64,
+    /// The dearest sample of late, and when it was taken.
+    dearest: (u64, u64),
 }
 
 impl Breaker {
@@ -89,7 +94,8 @@ impl Breaker {
 
     /// A pause is over: what was added to its counter until now does not count.
     pub fn resumed(&mut self, slot: u32, nanoseconds: u64) {
-        self.counted.entry(slot).or_default().seen = nanoseconds;
+        let counted = self.counted.entry(slot).or_default();
+        (counted.seen, counted.dearest) = (nanoseconds, (0, 0));
     }
 
     /// Looks at the costs; names the probe to be paused if the budget is exceeded.
@@ -97,7 +103,7 @@ impl Breaker {
         if !(self.budget.is_finite() && self.budget > 0.0) {
             return None;
         }
-        self.count(costs);
+        self.count(now, costs);
         if self.looks.is_empty() {
             // Nothing was spent before the first look.
             self.looks.push_back((now, HashMap::new()));
@@ -112,7 +118,9 @@ impl Breaker {
         // A share is taken over the whole window, so that one dear second in ten does not count tenfold.
         let share = |nanoseconds: u64| nanoseconds as f64 * 100.0 / within.max(WINDOW_NS) as f64;
         let total = share(costs.iter().map(|cost| spent(cost.slot)).sum());
-        if total <= self.budget {
+        let certain =
+            |slot: u32| spent(slot).saturating_sub(self.counted.get(&slot).map_or(0, |counted| counted.dearest.0));
+        if share(costs.iter().map(|cost| certain(cost.slot)).sum()) <= self.budget {
             let kept = self.looks.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= LOOK_NS);
             if kept {
                 self.looks.push_back((now, self.totals()));
@@ -133,12 +141,15 @@ impl Breaker {
     }
 
     /// Adds what probes that are on have spent since the last look; forgets those that are gone.
-    fn count(&mut self, costs: &[Cost]) {
+    fn count(&mut self, now: u64, costs: &[Cost]) {
         let known: HashSet<u32> = costs.iter().map(|cost| cost.slot).collect();
         self.pauses.retain(|slot, _| known.contains(slot));
         self.counted.retain(|slot, _| known.contains(slot));
         for cost in costs {
             let counted = self.counted.entry(cost.slot).or_default();
+            if cost.dearest >= counted.dearest.0 || now.saturating_sub(counted.dearest.1) >= WINDOW_NS {
+                counted.dearest = (cost.dearest, now);
+            }
             if cost.on {
                 counted.total += cost.nanoseconds.saturating_sub(counted.seen);
             }
@@ -158,7 +169,25 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn cost(slot: u32, ms: u64) -> Cost {
-        Cost { slot, nanoseconds: ms * 1_000_000, on: true }
+        Cost { slot, nanoseconds: ms * 1_000_000, dearest: 0, on: true }
+    }
+
+    #[test]
+    fn a_single_sample_pauses_nothing_but_two_do() {
+        let mut breaker = Breaker::new(2.0);
+        let sampled = |ms: u64, dearest: u64| [Cost { dearest: dearest * 1_000_000, ..cost(1, ms) }];
+        assert_eq!(breaker.look(0, &sampled(0, 0)), None);
+        assert_eq!(breaker.look(SECOND, &sampled(910, 900)), None, "10 ms without it");
+        assert_eq!(breaker.look(2 * SECOND, &sampled(920, 1)), None);
+        let pause = breaker.look(3 * SECOND, &sampled(1820, 900)).unwrap();
+        assert_eq!((pause.slot, pause.spent), (1, 1_820_000_000));
+        let mut breaker = Breaker::new(2.0);
+        assert_eq!(breaker.look(0, &sampled(0, 0)), None);
+        assert_eq!(breaker.look(SECOND, &sampled(900, 900)), None);
+        for second in 2..12 {
+            assert_eq!(breaker.look(second * SECOND, &sampled(900 + second, 1)), None, "{second}");
+        }
+        assert!(breaker.look(12 * SECOND, &sampled(1200, 1)).is_some(), "many small ones");
     }
 
     #[test]

@@ -28,7 +28,6 @@ use stroboscope_core::record::names::Tables;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::sender::Sender;
 use stroboscope_core::session::{Parts, ProbeReport, Session};
-use stroboscope_core::stats::ProbeStats;
 use stroboscope_core::worker::{Next, Worker};
 
 /// The worker's rounds come at least this often.
@@ -469,12 +468,12 @@ impl Process {
     fn hit_outside(&mut self, hook: &Hook, world: &World) -> Verdict {
         let live = &hook.live;
         // The host's own count, which says which hits are timed.
-        let weight = ProbeStats::sample_weight(live.stats.hits.get());
+        let weight = live.stats.sample_weight(live.stats.hits.get());
         let started = weight.map(|weight| (weight, self.clock.monotonic()));
         let mut counts = Counts { hits: 1, ..Counts::default() };
         self.run(hook, world, &mut counts);
         if let Some((weight, started)) = started {
-            counts.nanoseconds = (self.clock.monotonic() - started) * weight;
+            (counts.nanoseconds, counts.weight) = (self.clock.monotonic() - started, weight);
         }
         self.intake.report(live.slot, &counts).unwrap_or(Verdict::Keep)
     }
