@@ -504,7 +504,7 @@ unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObjec
     }))
 }
 
-/// An event that only has to be set; see `Events` in runtime.rs.
+/// An event that only has to be set; see `Events` in runtime/tools.rs.
 unsafe extern "C" fn on_shared(_: *mut PyObject, _: *mut *mut PyObject, _: isize) -> *mut PyObject {
     answer(&Guarded::Done(Answer::Disable))
 }

@@ -1,0 +1,266 @@
+//! The index of files. Stands on the configuration's walk: files are noted as their first line is about to run.
+//!
+//! The index holds names. Code is kept only of the program's own files, and of others while a probe is in them.
+
+use super::functions::FileCode;
+use super::modules::{MAIN, is_executing};
+use super::paths::{absolute, current_folder, is_source};
+use super::sys;
+use crate::code;
+use crate::names::Held;
+use crate::object::{Owned, Ref};
+use pyo3::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+use stroboscope_core::probe::location::{Candidate, SourcePath};
+use stroboscope_core::text::Text;
+
+/// Files in the index; a program that makes files without end does not make us grow without end.
+const MAX_FILES: usize = 50_000;
+/// Copies of one file's code that are kept: the newest.
+const MAX_ROOTS: usize = 16;
+
+/// What is known of a file.
+pub(super) struct File {
+    pub(super) name: String,
+    /// False if it could be imported but was not yet, as far as we know.
+    pub(super) loaded: bool,
+    /// Not the program's own: its code is not kept for the case that a probe comes.
+    library: bool,
+    /// True if all its code is below `roots`.
+    pub(super) complete: bool,
+    /// Its outermost code.
+    pub(super) roots: Vec<Owned>,
+    /// Counts the changes of `roots`.
+    pub(super) changes: u32,
+    pub(super) read: Option<FileCode>,
+}
+
+/// All files.
+#[derive(Default)]
+pub(super) struct Index {
+    pub(super) files: Vec<File>,
+    /// What the core decides on; parallel to `files`. Shared, so that it can be gone through without the GIL.
+    pub(super) candidates: Arc<Vec<Candidate>>,
+    by_name: HashMap<String, usize>,
+    /// By absolute path, normalised: one file may have been named in several ways.
+    by_path: HashMap<String, Vec<usize>>,
+    /// Modules that started while we watched, and their files.
+    pub(super) modules: HashMap<String, usize>,
+    /// The standard library's folders.
+    standard: Vec<String>,
+    /// The entries of `sys.modules` when they were walked.
+    walked: usize,
+    /// True if every file that starts is seen.
+    watching: bool,
+    /// True once the program itself has begun; before, `sys.path` lacks its folder.
+    begun: bool,
+    /// True once all files of the collector's objects are in the index.
+    pub(super) looked: bool,
+    /// How often the collector's objects were looked at.
+    pub(super) looks: u32,
+    /// The number of files whose functions are kept read.
+    pub(super) kept: usize,
+}
+
+static INDEX: Held<Option<Index>> = Held::new(None);
+
+/// A file in the index.
+pub type FileId = usize;
+
+/// Begins an index. `watching`: every file that starts will be handed to [`note`].
+pub fn begin(py: Python<'_>, watching: bool) -> PyResult<()> {
+    let os = py.import("os")?.getattr("__file__")?.extract::<String>()?;
+    let standard = os.rfind('/').map(|slash| os[..=slash].to_owned());
+    let begun = is_executing(py, MAIN)?;
+    let index = Index { standard: standard.into_iter().collect(), watching, begun, ..Index::default() };
+    drop(INDEX.with(|slot| slot.replace(index)));
+    walk_modules(py);
+    Ok(())
+}
+
+/// Lets go of everything.
+pub fn forget() {
+    drop(INDEX.with(Option::take));
+}
+
+pub(super) fn with<R>(use_it: impl FnOnce(&mut Index) -> R) -> Option<R> {
+    INDEX.with(|index| index.as_mut().map(use_it)).flatten()
+}
+
+impl Index {
+    /// The file of a name, which is absolute.
+    pub(super) fn file(&mut self, name: &str) -> Option<FileId> {
+        if let Some(&known) = self.by_name.get(name) {
+            return Some(known);
+        }
+        if self.files.len() >= MAX_FILES || code::is_own_file(name) {
+            return None;
+        }
+        let beside =
+            |folder: &String| name.starts_with(folder.as_str()) && !name[folder.len()..].contains("-packages/");
+        let candidate = Candidate::new(name, self.standard.iter().any(beside));
+        let id = self.files.len();
+        self.files.push(File {
+            name: name.to_owned(),
+            loaded: false,
+            library: candidate.is_library(),
+            complete: false,
+            roots: Vec::new(),
+            changes: 0,
+            read: None,
+        });
+        Arc::make_mut(&mut self.candidates).push(candidate);
+        self.by_name.insert(name.to_owned(), id);
+        self.by_path.entry(SourcePath::new(name).text()).or_default().push(id);
+        Some(id)
+    }
+
+    /// The files that a probe names by their whole path: nothing else can mean it better.
+    pub(super) fn exactly(&self, source_file: &str) -> Option<Vec<FileId>> {
+        let path = SourcePath::new(source_file).text();
+        let files = self.by_path.get(&path).filter(|_| path.starts_with('/'))?;
+        files.iter().any(|&file| self.files[file].loaded).then(|| files.clone())
+    }
+
+    /// Adds outermost code. What is pushed out goes to `old`, to be dropped outside of the borrow.
+    fn add_root(&mut self, id: FileId, root: Ref<'_>, old: &mut Vec<Owned>) {
+        let file = &mut self.files[id];
+        if file.roots.iter().any(|known| known.borrow() == root) {
+            return;
+        }
+        if file.roots.len() >= MAX_ROOTS {
+            old.push(file.roots.remove(0));
+        }
+        file.roots.push(Owned::keep(root));
+        file.changes += 1;
+    }
+}
+
+/// Puts the files of all modules into the index.
+pub(super) fn walk_modules(py: Python<'_>) {
+    let modules = sys(py, c"modules");
+    let Some(modules) = modules.as_ref().map(Owned::borrow) else { return };
+    let stale = with(|index| !index.watching || index.walked == 0 || index.walked > modules.dict_len());
+    if stale != Some(true) {
+        return;
+    }
+    let key = Owned::text(Text::Utf8("__file__"));
+    let mut found: Vec<String> = Vec::new();
+    modules.dict_entries(|_, module| {
+        let file = key.as_ref().and_then(|key| module.module_dict()?.dict_get(key.borrow())).and_then(Ref::text);
+        found.extend(file.map(Text::to_text).filter(|file| is_source(file)));
+        true
+    });
+    let folder = current_folder();
+    let count = modules.dict_len();
+    with(|index| {
+        for name in found {
+            if let Some(id) = index.file(&absolute(name, folder.as_deref())) {
+                index.files[id].loaded = true;
+            }
+        }
+        index.walked = count;
+    });
+}
+
+/// Code that begins to run as the top level of a module.
+pub struct Started {
+    /// Its file; `None` for code that is from none: `python -c`, standard input, `exec`.
+    pub file: Option<FileId>,
+    /// The file's name, or `<string>` and its like.
+    pub name: String,
+    /// The module that it runs as.
+    pub module: String,
+}
+
+/// Notes the top level of a file that starts to run. A reload is noted too: both copies may be alive.
+pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
+    let named = code::file(code)?;
+    let text = named.text()?;
+    let module = globals.and_then(|globals| globals.dict_get_text("__name__")).and_then(Ref::text);
+    let module = module.map(Text::to_text).unwrap_or_default();
+    if module == MAIN {
+        with(|index| index.begun = true);
+    }
+    let name = if text.code_points().next() == Some(u32::from('<')) {
+        let name = text.to_text();
+        if !name.starts_with("<frozen ") {
+            return (!module.is_empty()).then_some(Started { file: None, name, module });
+        }
+        // Frozen: the import system has set `__file__` already.
+        globals?.dict_get_text("__file__")?.text()?.to_text()
+    } else {
+        let name = text.to_text();
+        let folder = if name.starts_with('/') { None } else { current_folder() };
+        absolute(name, folder.as_deref())
+    };
+    let mut old = Vec::new();
+    let started = with(|index| {
+        let file = index.file(&name)?;
+        let known = &mut index.files[file];
+        if !known.loaded {
+            known.loaded = true;
+            known.complete = !known.library;
+        }
+        if known.complete || !known.library {
+            index.add_root(file, code, &mut old);
+        }
+        if !index.files[file].library && !module.is_empty() && index.modules.len() < MAX_FILES {
+            index.modules.insert(module.clone(), file);
+        }
+        Some(Started { file: Some(file), name, module })
+    });
+    drop(old);
+    started.flatten()
+}
+
+/// True once the program itself has begun to run.
+pub fn has_begun() -> bool {
+    with(|index| index.begun).unwrap_or(true)
+}
+
+pub(super) fn candidates() -> Option<Arc<Vec<Candidate>>> {
+    with(|index| Arc::clone(&index.candidates))
+}
+
+/// The name of a file.
+pub fn name(file: FileId) -> String {
+    with(|index| index.files.get(file).map(|file| file.name.clone())).flatten().unwrap_or_default()
+}
+
+/// True if all code of a file is in the index.
+pub fn is_complete(file: FileId) -> bool {
+    with(|index| index.watching && index.files.get(file).is_some_and(|file| file.complete)).unwrap_or(false)
+}
+
+/// True if a look for code would find no file that is not in the index.
+pub fn has_looked() -> bool {
+    with(|index| index.watching && index.looked).unwrap_or(false)
+}
+
+/// How often the collector's objects were looked at.
+pub fn looks() -> u32 {
+    with(|index| index.looks).unwrap_or(0)
+}
+
+/// Counts the changes of a file's code.
+pub fn changes(file: FileId) -> u32 {
+    with(|index| index.files.get(file).map(|file| file.changes)).flatten().unwrap_or(0)
+}
+
+/// Lets go of code of a library in which no probe is left.
+pub fn release(name: &str) {
+    let old = with(|index| {
+        let &id = index.by_name.get(name)?;
+        let file = &mut index.files[id];
+        if !file.library {
+            return None;
+        }
+        file.complete = false;
+        let read = file.read.take();
+        index.kept -= usize::from(read.is_some());
+        Some((std::mem::take(&mut index.files[id].roots), read))
+    });
+    drop(old);
+}

@@ -1,0 +1,53 @@
+//! Finds loaded code: an index of files, filled as they start to run, and for what ran before us by one look at modules,
+//! running frames and the collector's objects. Stands on the configuration's walk, between [`crate::runtime`] and
+//! [`crate::statements`].
+//!
+//! * [`index`]: the files that are known, and their outermost code;
+//! * [`paths`]: what is asked of the file system;
+//! * [`which_file`]: the file that a probe's source file means;
+//! * [`modules`]: the file and the namespace that a module's name means;
+//! * [`named`]: what a name in a module is;
+//! * [`search`]: one look for all code of some files;
+//! * [`functions`]: the functions of a file, and the statements in them.
+
+mod functions;
+mod index;
+mod modules;
+mod named;
+mod paths;
+mod search;
+mod which_file;
+
+pub use functions::{
+    FileCode, PyFunction, Read, functions, functions_of, has_setters, is_generator, keep_read, methods, names_at, read,
+    statements_of,
+};
+pub use index::{
+    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, looks, name, note, release,
+};
+pub use modules::{
+    Importable, compiled_file, files_of_module, importable, is_executing, is_loaded, is_main, is_module,
+};
+pub use named::{Named, getter_of_property, named, names_beside};
+pub use paths::existing;
+pub use search::search;
+pub use which_file::{Chosen, Meant, choose, means};
+
+use crate::object::{Owned, Ref};
+use pyo3::prelude::*;
+use std::ffi::CStr;
+use stroboscope_core::clock::{Clock, SystemClock};
+
+/// Does work without the GIL, and says how long it took.
+pub(super) fn without_gil<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+    let began = SystemClock.monotonic();
+    let done = py.detach(work);
+    crate::runtime::released(SystemClock.monotonic() - began);
+    done
+}
+
+/// What `sys` has under a name.
+pub(super) fn sys(_: Python<'_>, name: &CStr) -> Option<Owned> {
+    // SAFETY: the GIL is held, as the token shows; a borrowed reference or null, kept before anything else happens.
+    unsafe { Ref::new(pyo3::ffi::PySys_GetObject(name.as_ptr())) }.map(Owned::keep)
+}

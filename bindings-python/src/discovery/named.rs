@@ -1,0 +1,178 @@
+//! What a name in a module is, found in its namespace without running code of the program. Stands on the configuration's walk,
+//! for probes on methods.
+
+use super::modules::{is_module, namespace};
+use crate::code;
+use crate::object::{Owned, Ref};
+use crate::selftest::borrow;
+use pyo3::prelude::*;
+use stroboscope_core::text::Text;
+
+/// The first line of the getter, if a name is a property that can be set or deleted.
+pub fn getter_of_property(py: Python<'_>, module: &str, wanted: &str) -> Option<u32> {
+    let held = namespace(py, module)?;
+    let mut space = Some(held.borrow());
+    let mut found = None;
+    for part in wanted.split('.') {
+        found = space.and_then(|space| space.dict_get_text(part));
+        space = found.and_then(Ref::as_class).and_then(crate::object::Class::dict);
+    }
+    let property = found.filter(|found| found.class().c_name() == "property")?;
+    let code = |name: &str| function_code(py, attribute(py, property, name)?.borrow());
+    if code("fset").is_none() && code("fdel").is_none() {
+        return None;
+    }
+    code("fget").map(|code| code::line_table(code.borrow()).1)
+}
+
+/// A new reference to an attribute of an object of CPython's own classes, for which no code of the program runs.
+pub(super) fn attribute(py: Python<'_>, object: Ref<'_>, name: &str) -> Option<Owned> {
+    // SAFETY: a live object, borrowed for the call.
+    let object = unsafe { Bound::from_borrowed_ptr(py, object.pointer()) };
+    let found = object.getattr(name).ok()?;
+    borrow(&found).map(Owned::keep)
+}
+
+/// What is inside a wrapper of CPython's own: `staticmethod`, `classmethod`, `property`, a bound method, a cache.
+pub(super) fn unwrapped(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
+    match object.class().c_name() {
+        "staticmethod" | "classmethod" | "method" => attribute(py, object, "__func__"),
+        "property" => attribute(py, object, "fget"),
+        "function" | "functools._lru_cache_wrapper" => attribute(py, object, "__wrapped__"),
+        _ => None,
+    }
+}
+
+pub(super) fn is_function(object: Ref<'_>) -> bool {
+    object.class().c_name() == "function" && object.class().module().same(Text::Utf8("builtins"))
+}
+
+/// The code of the function that an object is or wraps.
+fn function_code(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
+    if is_function(object) {
+        return attribute(py, object, "__code__");
+    }
+    let inner = unwrapped(py, object)?;
+    is_function(inner.borrow()).then(|| attribute(py, inner.borrow(), "__code__")).flatten()
+}
+
+/// What a name in a module is, found in its namespace.
+pub enum Named {
+    /// A Python function of the module's file.
+    Function(Owned),
+    /// It is there, but no probe can be placed; the sentence says why.
+    Not(String),
+    /// There is no such name.
+    Missing,
+}
+
+/// Looks a name of a module up in its namespace, without running code of the program.
+pub fn named(py: Python<'_>, module: &str, wanted: &str) -> Named {
+    let Some(held) = namespace(py, module) else { return Named::Missing };
+    let mut space = held.borrow();
+    let file = space.dict_get_text("__file__").and_then(Ref::text).map(Text::to_text);
+    let parts: Vec<&str> = wanted.split('.').collect();
+    for (at, part) in parts.iter().enumerate() {
+        let last = at + 1 == parts.len();
+        let found = space.dict_get_text(part);
+        let Some(found) = found else { return Named::Missing };
+        if last {
+            return what(py, found, wanted, module, file.as_deref());
+        }
+        let Some(class) = found.as_class() else { return Named::Missing };
+        let Some(own) = class.dict() else { return Named::Missing };
+        let next = parts[at + 1];
+        if at + 2 == parts.len() && own.dict_get_text(next).is_none() {
+            let has =
+                |class: &crate::object::Class<'_>| class.dict().is_some_and(|dict| dict.dict_get_text(next).is_some());
+            let Some(definer) = class.ancestors().find(has) else { return Named::Missing };
+            let mut qualified = String::new();
+            crate::names::qualify(definer, &mut qualified);
+            return Named::Not(format!(
+                "`{wanted}` is inherited: class `{qualified}` defines `{next}`; name that class"
+            ));
+        }
+        space = own;
+    }
+    Named::Missing
+}
+
+/// The module that a function says it is from.
+fn home(py: Python<'_>, function: Ref<'_>) -> String {
+    let home = attribute(py, function, "__module__");
+    home.as_ref().and_then(|home| home.borrow().text()).map(Text::to_text).unwrap_or_default()
+}
+
+/// True if a module's `__file__` is where code from a source file is; it may be a compiled copy.
+fn is_made_from(file: &str, source: &str) -> bool {
+    file == source || file.strip_suffix('c') == Some(source)
+}
+
+fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Option<&str>) -> Named {
+    if object.as_class().is_some() {
+        return Named::Not(format!("`{wanted}` in module `{module}` is a class; name one of its methods"));
+    }
+    let mut object = Owned::keep(object);
+    for _ in 0..20 {
+        let own = |function: Ref<'_>| {
+            is_function(function) && is_module(module, &home(py, function), file.unwrap_or_default())
+        };
+        // Made by the module's own use of `exec`, as the methods of a dataclass are.
+        let is_generated = |of: &str| {
+            let inner = unwrapped(py, object.borrow());
+            of.starts_with('<') && (own(object.borrow()) || inner.is_some_and(|inner| own(inner.borrow())))
+        };
+        let code = function_code(py, object.borrow());
+        let of = code.as_ref().and_then(|code| code::file(code.borrow())).and_then(Ref::text).map(Text::to_text);
+        if let (Some(code), Some(of)) = (code, of)
+            && (file.is_none_or(|file| is_made_from(file, &of)) || of.starts_with("<frozen ") || is_generated(&of))
+        {
+            return Named::Function(code);
+        }
+        let Some(inner) = unwrapped(py, object.borrow()) else { break };
+        object = inner;
+    }
+    if is_function(object.borrow()) {
+        let home = home(py, object.borrow());
+        return Named::Not(format!("`{wanted}` in module `{module}` is defined in module `{home}`; name that module"));
+    }
+    Named::Not(format!(
+        "`{wanted}` in module `{module}` is not a Python function but a `{}`",
+        object.borrow().class().bare_name().to_text()
+    ))
+}
+
+/// Names like the one that is not there: of the class that it names, or of the module.
+pub fn names_beside(py: Python<'_>, module: &str, wanted: &str) -> Vec<String> {
+    let Some(held) = namespace(py, module) else { return Vec::new() };
+    let mut space = held.borrow();
+    let mut prefix = String::new();
+    let mut parts = wanted.split('.').peekable();
+    while let Some(part) = parts.next()
+        && parts.peek().is_some()
+    {
+        let class = space.dict_get_text(part).and_then(Ref::as_class);
+        let Some(own) = class.and_then(crate::object::Class::dict) else { break };
+        space = own;
+        prefix.push_str(part);
+        prefix.push('.');
+    }
+    let callable = [
+        "function",
+        "staticmethod",
+        "classmethod",
+        "property",
+        "functools._lru_cache_wrapper",
+        "builtin_function_or_method",
+        "method_descriptor",
+        "wrapper_descriptor",
+    ];
+    let mut names = Vec::new();
+    space.dict_entries(|name, value| {
+        if callable.contains(&value.class().c_name()) {
+            names.extend(name.text().map(|name| format!("{prefix}{}", name.to_text())));
+        }
+        names.len() < 10_000
+    });
+    names
+}

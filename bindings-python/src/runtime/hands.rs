@@ -1,0 +1,147 @@
+//! The hands: the thread that takes the GIL, and what it does with a wish of the core's worker. Stands on the configuration's
+//! walk, behind [`super::PyRuntime`].
+
+use super::answer::Answer;
+use super::install::install_all;
+use super::place::{Change, set_again, unplace};
+use super::state::{Entry, HANDS, Told, Wish};
+use crate::discovery;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use stroboscope_core::probe::model::Location;
+use stroboscope_core::registry::LiveProbe;
+
+/// How often a name is looked for again that its module, just started, may still define.
+pub(super) const MAX_AGAIN: u32 = 7;
+/// The first pause before that; each is twice the one before.
+const FIRST_AGAIN: Duration = Duration::from_millis(20);
+/// How often modules are looked at for probes that wait, if no tool id is left to be told of files that start.
+const LOOK: Duration = Duration::from_millis(200);
+
+#[allow(clippy::disallowed_methods, reason = "the hands: the core's worker must not wait for the GIL")]
+pub(super) fn spawn(orders: Receiver<Wish>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("stroboscope-hands".to_owned()).spawn(move || serve(&orders))
+}
+
+/// The hands' life. Wishes that are there already are fulfilled together, so that they share one look for code.
+fn serve(orders: &Receiver<Wish>) {
+    let mut pause: Option<Duration> = None;
+    loop {
+        let first = match pause {
+            Some(pause) => orders.recv_timeout(pause),
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let mut wishes = match first {
+            Ok(wish) => vec![wish],
+            Err(RecvTimeoutError::Timeout) => vec![Wish::Again],
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        wishes.extend(orders.try_iter());
+        if wishes.iter().any(|wish| matches!(wish, Wish::End)) {
+            return;
+        }
+        let mut answers = Vec::new();
+        let work = |py: Python<'_>| crate::guard::caught(|| fulfil(py, wishes, &mut answers)).flatten();
+        // `None`: the interpreter is at its end, and wants nothing of us.
+        let Some(next) = Python::try_attach(work) else { return };
+        pause = next;
+        for answer in answers {
+            answer.give();
+        }
+    }
+}
+
+/// Does what is wished, and collects what the core is to be told. Answers when to look again without a wish.
+fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Option<Duration> {
+    let mut installs = Vec::new();
+    for wish in wishes {
+        if !matches!(wish, Wish::Install(..)) {
+            // In the order of the wishes: a removal may be of a probe that was just added.
+            install_all(py, &std::mem::take(&mut installs), answers, false);
+        }
+        let result = match wish {
+            Wish::Install(live, ticket) => {
+                installs.push(live.slot);
+                let exact = match &live.probe.location {
+                    Location::Lines { file, .. } => discovery::existing(py, file),
+                    Location::Method { .. } => None,
+                };
+                let (told, said) = (Told::Nothing, String::new());
+                let entry = Entry { live, ticket, told, said, exact, files: Vec::new(), copies: 0 };
+                HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.push(entry)));
+                Ok(())
+            }
+            Wish::Remove(live) => remove(py, &live),
+            Wish::Rearm(lives) => set_again(py, &lives, Change::Restart),
+            Wish::Disarm(lives) => set_again(py, &lives, Change::Keep),
+            Wish::Again => {
+                again(py, answers);
+                Ok(())
+            }
+            Wish::Log => {
+                crate::logging::drain(py);
+                Ok(())
+            }
+            Wish::End => Ok(()),
+        };
+        if let Err(error) = result {
+            log::warn!(target: "stroboscope", "a hook could not be changed: {error}");
+        }
+    }
+    install_all(py, &installs, answers, false);
+    next_look()
+}
+
+/// When something has to be looked at without being asked.
+fn next_look() -> Option<Duration> {
+    let next = HANDS.with(|hands| {
+        let hands = hands.as_ref()?;
+        let again = hands.entries.iter().filter_map(|entry| match entry.told {
+            Told::Again(times) => Some(FIRST_AGAIN * (1 << times.min(MAX_AGAIN))),
+            Told::Waits if hands.discovery.is_none() => Some(LOOK),
+            _ => None,
+        });
+        again.min()
+    });
+    next.flatten()
+}
+
+/// Probes whose place may have appeared meanwhile.
+fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
+    let slots = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let unseen = hands.discovery.is_none();
+        let wanted = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
+        Some(hands.entries.iter().filter(wanted).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+    });
+    install_all(py, &slots.flatten().unwrap_or_default(), answers, false);
+}
+
+/// Looks once more for what was not found, so that what is said of it is true now. `at_the_end`: what is found now was there
+/// too late.
+pub fn review(py: Python<'_>, at_the_end: bool) {
+    let slots = HANDS.with(|hands| {
+        let open = |entry: &&Entry| matches!(entry.told, Told::Waits | Told::Again(_) | Told::Lacks);
+        Some(hands.as_ref()?.entries.iter().filter(open).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+    });
+    let mut answers = Vec::new();
+    install_all(py, &slots.flatten().unwrap_or_default(), &mut answers, at_the_end);
+    py.detach(|| answers.into_iter().for_each(Answer::give));
+}
+
+fn remove(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
+    let files = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let at = hands.entries.iter().position(|entry| entry.live.slot == live.slot)?;
+        let mut files = hands.entries.remove(at).files;
+        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        Some(files)
+    });
+    for file in files.flatten().unwrap_or_default() {
+        discovery::release(&file);
+    }
+    unplace(py, live)
+}

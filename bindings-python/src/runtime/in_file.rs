@@ -1,0 +1,209 @@
+//! Finds a probe's lines, or its method, in the code of one file and places it there. Stands on the configuration's walk,
+//! between [`super::install`] or [`super::starts`] and [`super::place`].
+
+use super::CAPABILITIES;
+use super::answer::{missing_name, stopping};
+use super::place::{place, unplace};
+use super::state::{HANDS, opcodes};
+use crate::code;
+use crate::discovery::{self, FileCode, Named, PyFunction};
+use crate::object::{Owned, Ref};
+use pyo3::prelude::*;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use stroboscope_core::host::{Outcome, Site};
+use stroboscope_core::probe::location;
+use stroboscope_core::registry::LiveProbe;
+use stroboscope_core::text::Text;
+
+/// Places a method probe in the one function that its name leads to; the code may call it otherwise.
+pub(super) fn in_function(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &Owned,
+    module: &str,
+    wanted: &str,
+) -> PyResult<Outcome> {
+    let name = code::file(code.borrow()).and_then(Ref::text).map(Text::to_text).unwrap_or_default();
+    let mut function = discovery::functions_of(py, code.borrow(), &name);
+    Ok(match in_functions(py, live, &mut function, &[0], &name, module, true)? {
+        Outcome::Done { note, site } => Outcome::Done { note, site: Site { method: wanted.to_owned(), ..site } },
+        other => other,
+    })
+}
+
+/// Places a line probe in the functions of a file.
+pub(super) fn in_lines(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    name: &str,
+    lines: &[u32],
+    release: bool,
+) -> PyResult<Outcome> {
+    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
+    if code.functions.is_empty() {
+        return Ok(Outcome::Waiting(format!(
+            "{name} has run and left no function behind; the probe waits for it to run again"
+        )));
+    }
+    let mut site = Site { file: name.to_owned(), ..Site::default() };
+    let mut notes = Vec::new();
+    for &line in lines {
+        // Only functions around the line can hold it. All of them are read to say what comes nearest.
+        let around = |_, function: &location::Function| function.first <= line && line <= function.last;
+        let resolve = |plain: &[location::Function]| location::resolve_line(plain, line, &CAPABILITIES);
+        let mut choice = discovery::read(py, code, &opcodes, release, around, resolve)?;
+        if choice.is_err() {
+            choice = discovery::read(py, code, &opcodes, release, |_, _| true, resolve)?;
+        }
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(mut reason) => {
+                let fine = |line: &u32| location::resolve_line(&code.plain, *line, &CAPABILITIES).is_ok();
+                let fine: Vec<String> = lines.iter().copied().filter(fine).map(|line| line.to_string()).collect();
+                if !fine.is_empty() {
+                    let others = fine.join(", ");
+                    let _ =
+                        write!(reason, "; without it the others ({others}) could be probed, which are not now either");
+                }
+                let has_top = code.plain.iter().any(|one| one.kind == location::FunctionKind::Module);
+                if !has_top {
+                    reason.push_str("; lines outside of functions ran before the probe came");
+                }
+                unplace(py, live)?;
+                return Ok(Outcome::Refused { kind: "NoSuchLine", reason });
+            }
+        };
+        notes.extend(choice.note);
+        if site.lines.contains(&choice.line) {
+            // Several lines without code come down to one.
+            continue;
+        }
+        for &at in &choice.functions {
+            let function = &code.functions[at];
+            let Some(read) = &function.read else { continue };
+            let offsets = read.starts.iter().filter(|start| start.line == choice.line);
+            let offsets: Vec<i64> = offsets.map(|start| i64::from(start.offset)).collect();
+            place(py, live, function.code.borrow(), read, Some((choice.line, &offsets)))?;
+            site.function.clone_from(&code.plain[at].name);
+        }
+        site.lines.push(choice.line);
+    }
+    placed_in(live.slot, name);
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    Ok(Outcome::Done { note, site })
+}
+
+fn placed_in(slot: u32, name: &str) {
+    HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        if !entry.files.iter().any(|file| file == name) {
+            entry.files.push(name.to_owned());
+        }
+        Some(())
+    });
+}
+
+/// Places a method probe in the functions of a file.
+pub(super) fn in_method(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    name: &str,
+    module: &str,
+    wanted: &str,
+    has_run: bool,
+) -> PyResult<Outcome> {
+    let getter = if has_run { discovery::getter_of_property(py, module, wanted) } else { None };
+    let mut found = methods(py, code, wanted, getter, has_run);
+    if found.is_empty() && has_run {
+        match discovery::named(py, module, wanted) {
+            Named::Function(target) => {
+                let same = |function: &PyFunction| function.code.borrow() == target.borrow();
+                let Some(at) = code.functions.iter().position(same) else {
+                    return in_function(py, live, &target, module, wanted);
+                };
+                found.push(at);
+            }
+            Named::Not(reason) => return Ok(Outcome::Refused { kind: "NotAPythonFunction", reason }),
+            Named::Missing => {}
+        }
+    }
+    if found.is_empty() {
+        let callable = |&at: &usize| code.plain[at].kind == location::FunctionKind::Function;
+        let mut names = discovery::names_beside(py, module, wanted);
+        names.extend((0..code.plain.len()).filter(callable).map(|at| code.qualified[at].clone()));
+        return Ok(missing_name(module, wanted, &names));
+    }
+    in_functions(py, live, code, &found, name, module, has_run)
+}
+
+/// Places a method probe in functions of a file.
+fn in_functions(
+    py: Python<'_>,
+    live: &Arc<LiveProbe>,
+    code: &mut FileCode,
+    found: &[usize],
+    name: &str,
+    module: &str,
+    release: bool,
+) -> PyResult<Outcome> {
+    let Some(opcodes) = opcodes() else { return Ok(stopping()) };
+    discovery::read(py, code, &opcodes, release, |at, _| found.contains(&at), |_| ())?;
+    let mut firsts: Vec<u32> = Vec::new();
+    for &at in found {
+        let Some(function) = code.functions.get(at) else { continue };
+        firsts.push(code.plain[at].first);
+        let Some(read) = &function.read else { continue };
+        place(py, live, function.code.borrow(), read, None)?;
+    }
+    let Some(&one) = found.first().filter(|&&at| at < code.plain.len()) else { return Ok(stopping()) };
+    placed_in(live.slot, name);
+    firsts.sort_unstable();
+    firsts.dedup();
+    let note = (firsts.len() > 1).then(|| {
+        let lines: Vec<String> = firsts.iter().map(u32::to_string).collect();
+        format!("{} functions have this name, at lines {}: each is probed", firsts.len(), lines.join(", "))
+    });
+    let site = Site {
+        file: name.to_owned(),
+        lines: Vec::new(),
+        type_name: module.to_owned(),
+        method: code.qualified[one].clone(),
+        function: code.plain[one].name.clone(),
+        first: code.plain[one].first,
+    };
+    let generates = found.iter().any(|&at| discovery::is_generator(py, code.functions[at].code.borrow()));
+    let notes: Vec<String> = note.into_iter().chain(generates.then(|| unseen_ends(py)).flatten()).collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    Ok(Outcome::Done { note, site })
+}
+
+/// What CPython 3.13.0 to 3.13.9 and 3.14.0 do not tell of generators.
+fn unseen_ends(py: Python<'_>) -> Option<String> {
+    let version = py.version_info();
+    let (major, minor, patch) = (version.major, version.minor, version.patch);
+    let silent = (major, minor) == (3, 13) && patch < 10 || (major, minor, patch) == (3, 14, 0);
+    silent.then(|| {
+        format!(
+            "a generator that is closed or dropped while it is suspended ends unseen on CPython {major}.{minor}.{patch}: \
+             such an end is no hit"
+        )
+    })
+}
+
+/// The functions with a name. Of a property that can be set they are its getter, which begins at `getter` if that is known.
+fn methods(py: Python<'_>, code: &FileCode, wanted: &str, getter: Option<u32>, release: bool) -> Vec<usize> {
+    let mut found = discovery::methods(py, code, wanted, release);
+    let mut classes = HashSet::new();
+    found.retain(|&at| {
+        let Some(parent) = code.plain[at].parent else {
+            return getter.is_none_or(|line| line == code.plain[at].first);
+        };
+        let is_class = code.plain[parent].kind == location::FunctionKind::Class;
+        !is_class || classes.insert(parent) || !discovery::has_setters(py, code.functions[parent].code.borrow())
+    });
+    found
+}

@@ -1,0 +1,139 @@
+//! Places probes in the code that is loaded. Stands on the configuration's walk, between [`super::hands`] and
+//! [`super::in_file`].
+
+use super::answer::{Answer, MISSING_NAME, answer, better, failed, missing_name, refused, stopping};
+use super::in_file::{in_function, in_lines, in_method};
+use super::state::HANDS;
+use super::target::{Target, still_runs, target};
+use crate::discovery::{self, FileCode, FileId, Named};
+use pyo3::prelude::*;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::Arc;
+use stroboscope_core::clock::{Clock, SystemClock};
+use stroboscope_core::fault;
+use stroboscope_core::host::Outcome;
+use stroboscope_core::probe::location;
+use stroboscope_core::probe::model::Location;
+use stroboscope_core::registry::LiveProbe;
+
+/// Places probes. What is not in the index is looked for once for all of them.
+pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answer>, at_the_end: bool) {
+    if slots.is_empty() {
+        return;
+    }
+    let began = SystemClock.monotonic();
+    let lives = HANDS.with(|hands| {
+        let entries = hands.as_ref()?.entries.iter().filter(|entry| slots.contains(&entry.live.slot));
+        Some(entries.map(|entry| (Arc::clone(&entry.live), entry.exact.clone())).collect::<Vec<_>>())
+    });
+    let (lives, exact): (Vec<_>, Vec<_>) = lives.flatten().unwrap_or_default().into_iter().unzip();
+    let aim = |live: &Arc<LiveProbe>, exact: &Option<String>| target(py, live, exact.as_deref());
+    let mut targets: Vec<Target> = lives.iter().zip(&exact).map(|(live, exact)| aim(live, exact)).collect();
+    let files = targets.iter().flat_map(Target::files).copied();
+    let wanted: HashSet<FileId> = files.filter(|&file| !discovery::is_complete(file)).collect();
+    let missing = lives.iter().zip(&targets).filter(|(_, target)| matches!(target, Target::Missing(_)));
+    let missing: Vec<&str> = missing
+        .filter_map(|(live, _)| match &live.probe.location {
+            Location::Lines { file, .. } => Some(file.as_str()),
+            Location::Method { .. } => None,
+        })
+        .collect();
+    if !wanted.is_empty() || !(missing.is_empty() || discovery::has_looked()) {
+        if let Err(error) = discovery::search(py, &wanted, &missing) {
+            log::warn!(target: "stroboscope", "loaded code could not be looked for: {error}");
+        }
+        for ((live, exact), target) in lives.iter().zip(&exact).zip(&mut targets) {
+            if matches!(target, Target::Missing(_)) {
+                *target = aim(live, exact);
+            }
+        }
+    }
+    for (live, target) in lives.iter().zip(targets) {
+        let placed = crate::guard::caught(|| {
+            fault::at(fault::Place::Hook);
+            install(py, live, target).unwrap_or_else(|error| refused(&error))
+        });
+        let mut outcome = placed.unwrap_or_else(failed);
+        if at_the_end && let Outcome::Done { note, .. } = &mut outcome {
+            *note = Some("it was found only as the program ended".to_owned());
+        }
+        let lacks = matches!(outcome, Outcome::Refused { kind: MISSING_NAME, .. });
+        answers.extend(answer(live.slot, outcome, lacks && still_runs(py, live)));
+    }
+    let held = SystemClock.monotonic() - began;
+    HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));
+}
+
+thread_local! {
+    /// Nanoseconds of the installation under way for which the GIL was not held.
+    static RELEASED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Notes time without the GIL.
+pub fn released(nanoseconds: u64) {
+    RELEASED.set(RELEASED.get() + nanoseconds);
+}
+
+/// Places a probe in files.
+pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> PyResult<Outcome> {
+    match (target, &live.probe.location) {
+        (Target::Missing(outcome) | Target::Settled(outcome), _) => Ok(outcome),
+        (Target::Lines(files), Location::Lines { lines, .. }) => {
+            let mut last = None;
+            for file in files {
+                let name = discovery::name(file);
+                let outcome = with_code(py, file, |code| in_lines(py, live, code, &name, lines, true))?;
+                last = Some(better(last, outcome));
+            }
+            Ok(last.unwrap_or_else(stopping))
+        }
+        (Target::Method(files), Location::Method { type_name, method, .. }) => {
+            let mut last = None;
+            for (module, wanted) in location::readings(type_name, method) {
+                let mine = discovery::files_of_module(py, &module);
+                for &file in mine.iter().filter(|file| files.contains(file)) {
+                    let name = discovery::name(file);
+                    let place = |code: &mut FileCode| in_method(py, live, code, &name, &module, &wanted, true);
+                    last = Some(better(last, with_code(py, file, place)?));
+                }
+                if files.is_empty() && discovery::is_loaded(py, &module) {
+                    last = Some(better(last, without_file(py, live, &module, &wanted)?));
+                }
+            }
+            Ok(last.unwrap_or_else(stopping))
+        }
+        _ => Ok(stopping()),
+    }
+}
+
+/// Places a method probe in a module that has no source file: `python -c`, standard input, a compiled module.
+fn without_file(py: Python<'_>, live: &Arc<LiveProbe>, module: &str, wanted: &str) -> PyResult<Outcome> {
+    let compiled = discovery::compiled_file(py, module);
+    let compiled = compiled.map_or_else(String::new, |file| format!("; the module is compiled ({file})"));
+    Ok(match discovery::named(py, module, wanted) {
+        Named::Function(code) => in_function(py, live, &code, module, wanted)?,
+        Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason: format!("{reason}{compiled}") },
+        Named::Missing => missing_name(module, wanted, &discovery::names_beside(py, module, wanted)),
+    })
+}
+
+/// Uses the functions of a file. If another copy of it starts meanwhile (its thread runs while ours reads), again.
+fn with_code(
+    py: Python<'_>,
+    file: FileId,
+    mut place: impl FnMut(&mut FileCode) -> PyResult<Outcome>,
+) -> PyResult<Outcome> {
+    let mut tries = 0;
+    loop {
+        let before = discovery::changes(file);
+        let mut code = discovery::functions(py, file, true);
+        let outcome = place(&mut code);
+        discovery::keep_read(file, code);
+        tries += 1;
+        // Copies that start later are seen as they do; a program that compiles one file without end is not waited for.
+        if tries == 5 || outcome.is_err() || discovery::changes(file) == before {
+            return outcome;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A file begins to run: the probes that concern it are placed before its first line. Stands on the configuration's walk;
+//! called by the discovery callback, in the program's thread.
+
+use super::answer::{MISSING_NAME, refused, settle};
+use super::in_file::{in_lines, in_method};
+use super::place::unplace;
+use super::state::{Entry, HANDS, Told, Wish};
+use super::target::AMBIGUOUS;
+use crate::discovery::{self, Meant, Started};
+use crate::object::Ref;
+use crate::shim;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use stroboscope_core::host::Outcome;
+use stroboscope_core::probe::location;
+use stroboscope_core::probe::model::Location;
+
+/// A file begins to run: it is noted, and the probes that concern it are placed. Called by the discovery callback.
+pub fn module_starts(code: Ref<'_>) {
+    // SAFETY: the GIL is held, and the innermost frame is the one that starts; its globals stay while it does.
+    let globals = unsafe {
+        let frame = shim::strobe_top_frame();
+        if frame.is_null() { None } else { Ref::new(shim::strobe_frame_globals(frame)) }
+    };
+    let Some(started) = discovery::note(code, globals) else { return };
+    let concerned = HANDS.with(|hands| {
+        let entries = hands.as_ref()?.entries.iter();
+        let concerned = entries.map(|entry| (Arc::clone(&entry.live), concern(entry, &started)));
+        Some(concerned.filter(|(_, concern)| !matches!(concern, Concern::None)).collect::<Vec<_>>())
+    });
+    let Some(concerned) = concerned.flatten().filter(|concerned| !concerned.is_empty()) else { return };
+    // SAFETY: callbacks run with the GIL held.
+    let py = unsafe { Python::assume_attached() };
+    let mut file = discovery::functions_of(py, code, &started.name);
+    let mut looks_again = false;
+    for (live, concern) in concerned {
+        let moves = matches!(concern, Concern::Better);
+        if !matches!(concern, Concern::Place) {
+            // It leaves the place that it has.
+            leave(live.slot);
+        }
+        let outcome = match (&live.probe.location, concern) {
+            (_, Concern::Ambiguous(reason)) => {
+                unplace(py, &live).map(|()| Outcome::Refused { kind: AMBIGUOUS, reason })
+            }
+            (Location::Lines { lines, .. }, _) => {
+                let left = if moves { unplace(py, &live) } else { Ok(()) };
+                left.and_then(|()| in_lines(py, &live, &mut file, &started.name, lines, false))
+            }
+            (Location::Method { type_name, method, .. }, _) => {
+                let module = if discovery::is_main(&started.module) { type_name } else { &started.module };
+                in_method(py, &live, &mut file, &started.name, module, &wanted_in(type_name, method, &started), false)
+            }
+        };
+        let outcome = match outcome.unwrap_or_else(|error| refused(&error)) {
+            Outcome::Done { note, site } if moves => Outcome::Moved { note, site },
+            other => other,
+        };
+        looks_again |= started_outcome(live.slot, outcome);
+    }
+    if looks_again {
+        let wishes = HANDS.with(|hands| hands.as_ref().and_then(|hands| hands.wishes.clone())).flatten();
+        // After the end nobody listens, and nothing is left to be done.
+        drop(wishes.map(|wishes| wishes.send(Wish::Again)));
+    }
+}
+
+/// Answers for a file that just started. True if the name may still come, as the module runs.
+fn started_outcome(slot: u32, outcome: Outcome) -> bool {
+    let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
+    let keeps = HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        if entry.told == Told::Placed && !matches!(outcome, Outcome::Done { .. }) {
+            return Some(true); // the new copy lacks the place, the old one has it
+        }
+        if missing {
+            entry.told = Told::Nothing;
+            entry.said = String::new();
+        }
+        Some(false)
+    });
+    if keeps.flatten() == Some(true) {
+        return false;
+    }
+    settle(slot, outcome);
+    missing
+}
+
+/// What a file that starts is to a probe.
+enum Concern {
+    None,
+    /// It may hold the probe's place.
+    Place,
+    /// It is meant more exactly than the one in which the probe is.
+    Better,
+    /// It is meant as much as others.
+    Ambiguous(String),
+}
+
+fn concern(entry: &Entry, started: &Started) -> Concern {
+    match &entry.live.probe.location {
+        Location::Lines { .. } if entry.told == Told::Placed && entry.files.contains(&started.name) => Concern::Place,
+        Location::Lines { file, .. } => match discovery::means(file, entry.exact.as_deref(), started) {
+            Meant::No => Concern::None,
+            Meant::Here(files) => match entry.told {
+                Told::Placed if !files.iter().any(|file| entry.files.contains(file)) => Concern::Better,
+                _ => Concern::Place,
+            },
+            Meant::Ambiguous(reason) => Concern::Ambiguous(reason),
+        },
+        Location::Method { type_name, method, .. } => {
+            let readings = location::readings(type_name, method);
+            let mut modules = readings.iter().map(|(module, _)| module);
+            let is_meant = modules.any(|module| discovery::is_module(module, &started.module, &started.name));
+            if is_meant { Concern::Place } else { Concern::None }
+        }
+    }
+}
+
+/// The probe is in no file any more. The caller takes its hooks away.
+fn leave(slot: u32) {
+    let files = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        entry.told = Told::Nothing;
+        let mut files = std::mem::take(&mut entry.files);
+        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        Some(files)
+    });
+    for file in files.flatten().unwrap_or_default() {
+        discovery::release(&file);
+    }
+}
+
+/// The name that a method probe means in a module that starts.
+fn wanted_in(type_name: &str, method: &str, started: &Started) -> String {
+    let readings = location::readings(type_name, method);
+    let reading = readings.into_iter().find(|(module, _)| discovery::is_module(module, &started.module, &started.name));
+    reading.map_or_else(|| method.to_owned(), |(_, wanted)| wanted)
+}

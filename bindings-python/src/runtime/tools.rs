@@ -1,0 +1,117 @@
+//! The tool ids and the events of `sys.monitoring`: taken, set, given back. Stands at the end of the configuration's walk.
+
+use super::state::{HANDS, Hands};
+use crate::hooks;
+use crate::object::Ref;
+use crate::others;
+use crate::statements::Opcodes;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use stroboscope_core::registry::LiveProbe;
+
+/// The numbers of the events.
+#[derive(Clone, Copy)]
+pub(super) struct Events {
+    pub(super) instruction: u32,
+    pub(super) line: u32,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    unwind: u32,
+    /// What both tools have set everywhere, though neither needs it; 0 if there is one tool only.
+    ///
+    /// CPython notes which tools want an instruction only once two tools have an event in common, and loses what a tool
+    /// had set on instructions before. A debugger's `set_trace` makes that happen: it asks for the instructions of a
+    /// function, then for the start of all functions, which discovery wants too. With two tools everywhere from the
+    /// beginning nothing is lost, of the debugger or of us. Few functions resume, and each place tells us once.
+    pub(super) shared: u32,
+}
+
+pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
+    let monitoring = py.import("sys")?.getattr("monitoring")?;
+    let mut tools = Vec::new();
+    for tool in [4u8, 3, 5] {
+        if tools.len() < 2 && monitoring.call_method1("use_tool_id", (tool, "stroboscope")).is_ok() {
+            tools.push(tool);
+        }
+    }
+    let Some(&probes) = tools.first() else {
+        return Err(pyo3::exceptions::PyRuntimeError::new_err(
+            "the three ids of sys.monitoring that stroboscope could use (3, 4, 5) are all taken by other tools",
+        ));
+    };
+    let discovery = tools.get(1).copied();
+    let numbers = monitoring.getattr("events")?;
+    let number = |name: &str| numbers.getattr(name)?.extract::<u32>();
+    let shared = if discovery.is_some() { number("PY_RESUME")? } else { 0 };
+    for (name, callback) in hooks::callbacks(py)? {
+        let (tool, event) = match (name, discovery) {
+            ("DISCOVERY", Some(tool)) => (tool, number("PY_START")?),
+            ("SHARED", Some(tool)) => {
+                monitoring.call_method1("register_callback", (tool, number("PY_RESUME")?, &callback))?;
+                (probes, number("PY_RESUME")?)
+            }
+            ("DISCOVERY" | "SHARED", None) => continue,
+            _ => (probes, number(name)?),
+        };
+        monitoring.call_method1("register_callback", (tool, event, callback))?;
+    }
+    others::watch(&monitoring)?;
+    Ok(Hands {
+        set_local_events: monitoring.getattr("set_local_events")?.unbind(),
+        set_events: monitoring.getattr("set_events")?.unbind(),
+        probes,
+        discovery,
+        events: Events {
+            instruction: number("INSTRUCTION")?,
+            line: number("LINE")?,
+            start: number("PY_START")?,
+            end: number("PY_RETURN")?,
+            unwind: number("PY_UNWIND")?,
+            shared,
+        },
+        opcodes: Arc::new(Opcodes::read(py)?),
+        session: None,
+        entries: Vec::new(),
+        wishes: None,
+        watches_unwind: false,
+        beside_others: others::may_listen(&monitoring, &tools)?,
+        held: 0,
+        forked: false,
+    })
+}
+
+pub(super) fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
+    monitoring.call_method1("set_events", (tool, 0))?;
+    let numbers = monitoring.getattr("events")?;
+    for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
+        monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()))?;
+    }
+    monitoring.call_method1("free_tool_id", (tool,))?;
+    Ok(())
+}
+
+/// Sets the events of a code object.
+pub(super) fn arm(py: Python<'_>, set_local_events: &Py<PyAny>, tool: u8, code: Ref<'_>, events: u32) -> PyResult<()> {
+    // SAFETY: a live code object, borrowed for the call.
+    let code = unsafe { Bound::from_borrowed_ptr(py, code.pointer()) };
+    set_local_events.call1(py, (tool, code, events)).map(drop)
+}
+
+/// Exceptions that leave a method are seen by a global event, switched on only while a method is probed.
+pub(super) fn watch_unwind(py: Python<'_>) -> PyResult<()> {
+    let mine = |live: &LiveProbe| live.probe.is_method() && !live.rests();
+    let wanted = hooks::with_probe(mine).iter().any(|site| !site.methods.is_empty());
+    let change = HANDS.with(|hands| {
+        let hands = hands.as_mut()?;
+        if hands.watches_unwind == wanted {
+            return None;
+        }
+        hands.watches_unwind = wanted;
+        let unwind = if wanted { hands.events.unwind } else { 0 };
+        Some((hands.set_events.clone_ref(py), hands.probes, hands.events.shared | unwind))
+    });
+    match change.flatten() {
+        Some((set_events, tool, events)) => set_events.call1(py, (tool, events)).map(drop),
+        None => Ok(()),
+    }
+}
