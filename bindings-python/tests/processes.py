@@ -1,4 +1,4 @@
-"""Starts real programs, with and without the command. For tests of whole processes."""
+"""Starts real programs, with and without the command, for tests of whole processes; and adds probes to this one."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import stroboscope
+from stroboscope import _native
 
 seconds_to_wait = 60.0
 preload = str(Path(stroboscope.__file__).parent / "_preload")
@@ -53,6 +54,26 @@ def events(text: str) -> list[dict]:
 
 def message(event: dict) -> str:
     return event["message"]
+
+
+def add(probe_id: str = "p", **fields) -> dict:
+    """Adds a log probe to this process and says what became of it so far."""
+    definition = {
+        "id": probe_id,
+        "version": 1,
+        "type": "LOG_PROBE",
+        "language": "python",
+        "where": fields.pop("where"),
+        "sampling": {"snapshotsPerSecond": 5000},
+        **fields,
+    }
+    _native.add_probe(json.dumps(definition))
+    return report(probe_id)
+
+
+def report(probe_id: str = "p") -> dict:
+    """The status of a probe of this process."""
+    return next(probe for probe in _native.status() if probe["id"] == probe_id)
 
 
 def contains_lines(text: str, lines: str) -> bool:

@@ -18,28 +18,10 @@ from pathlib import Path
 
 import processes
 import pytest
+from processes import add, report
 
 import stroboscope
 from stroboscope import _native
-
-
-def add(probe_id="p", **fields):
-    where = fields.pop("where")
-    definition = {
-        "id": probe_id,
-        "version": 1,
-        "type": "LOG_PROBE",
-        "language": "python",
-        "where": where,
-        "sampling": {"snapshotsPerSecond": 5000},
-        **fields,
-    }
-    _native.add_probe(json.dumps(definition))
-    return report(probe_id)
-
-
-def report(probe_id="p"):
-    return next(probe for probe in _native.status() if probe["id"] == probe_id)
 
 
 def wait_for(state, probe_id="p"):

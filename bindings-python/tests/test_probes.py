@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from processes import add, report
 
 from stroboscope import _native
 
@@ -60,24 +61,6 @@ def shop(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     yield name
     sys.modules.pop(name, None)
-
-
-def add(probe_id="p", **fields):
-    where = fields.pop("where")
-    definition = {
-        "id": probe_id,
-        "version": 1,
-        "type": "LOG_PROBE",
-        "language": "python",
-        "where": where,
-        "sampling": {"snapshotsPerSecond": 5000},
-        **fields,
-    }
-    _native.add_probe(json.dumps(definition))
-
-
-def report(probe_id="p"):
-    return next(probe for probe in _native.status() if probe["id"] == probe_id)
 
 
 def wait(state, probe_id="p"):
