@@ -13,7 +13,7 @@ use stroboscope_core::config::Settings;
 use stroboscope_core::control::agent::{AgentSettings, Endpoint};
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::emit::output::Identity;
-use stroboscope_core::emit::ring::QUEUE_BYTES;
+use stroboscope_core::emit::ring::{QUEUE_BYTES, SHARE};
 use stroboscope_core::emit::status::State;
 use stroboscope_core::host::{Outcome, Runtime, Site};
 use stroboscope_core::probe::wire;
@@ -369,7 +369,8 @@ fn what_was_captured_before_a_removal_is_delivered() {
         process.round();
         process.round();
         assert_eq!(process.memory.events().len(), 5_000, "{host:?}");
-        assert_eq!(process.session.process().queued.get(), 0, "{host:?}");
+        // What its sender has taken for the next records is not given back.
+        assert!(process.session.process().queued.get() <= SHARE, "{host:?}");
         process.hit("p", 1, &nothing);
         process.round();
         assert_eq!((process.memory.events().len(), process.report("p").is_none()), (5_000, true), "{host:?}");

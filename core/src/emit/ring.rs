@@ -15,15 +15,17 @@ const LARGEST_CAPACITY: usize = 512 * 1024;
 /// Emptied rings of that size that are kept for the next burst, until [`RecordReceiver::rest`]: fresh pages of the system's
 /// would cost a hit as much as its capture.
 const SPARES: usize = QUEUE_BYTES / LARGEST_CAPACITY;
-/// So many records in a row found a ring that had grown empty, and would have fitted the first one: then it goes.
-const CALM_RECORDS: u32 = 64;
+/// A sender takes so much of the budget of all at a time: adding to what other threads add to as well is dear.
+pub const SHARE: usize = 4 * 1024;
+/// So many shares in a row began with an empty ring that had grown, and the first one would have taken them: then it goes.
+const CALM_SHARES: u32 = 4;
 /// Bytes that must be free before a hit captures.
 const ROOM: usize = 4 * 1024;
 /// Bytes of records in the whole process, in rings and in the worker's queue, and of batches that are on their way. With
 /// what is needed to make a batch, the program grows by three times as much at most.
 pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The bytes of all records that wait, and of the batches made of them that are on their way: one budget for all that is
+/// The bytes of all records that wait, what senders have taken for the next ones, and the bytes of the batches made of them that are on their way: one budget for all that is
 /// held of hits. Shared by all rings, the worker and the sender.
 #[derive(Debug, Default)]
 pub struct QueuedBytes(AtomicUsize);
@@ -56,6 +58,8 @@ pub struct RecordSender {
     ring: Producer<u8>,
     capacity: usize,
     calm: u32,
+    /// What is left of the last share.
+    share: usize,
     successors: Sender<Successor>,
     spares: Receiver<Both>,
     queued: Arc<QueuedBytes>,
@@ -97,6 +101,7 @@ pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
             ring: producer,
             capacity: FIRST_CAPACITY,
             calm: 0,
+            share: 0,
             successors: sender,
             spares: spares.clone(),
             queued,
@@ -118,16 +123,25 @@ impl RecordSender {
         if record.len() < HEADER || length_of(record) != Some(record.len()) {
             return false;
         }
-        if self.capacity > FIRST_CAPACITY {
-            self.consider_less(record.len());
-        }
         // Counted first, so that the worker never takes away more than is there.
-        self.queued.add(record.len());
+        if self.share < record.len() {
+            self.take_share(record.len());
+        }
         let queued = self.ring.push_entire_slice(record).is_ok() || self.push_into_next(record);
-        if !queued {
-            self.queued.sub(record.len());
+        if queued {
+            self.share -= record.len();
         }
         queued
+    }
+
+    #[cold]
+    fn take_share(&mut self, needed: usize) {
+        if self.capacity > FIRST_CAPACITY {
+            self.consider_less(needed);
+        }
+        let more = needed.max(SHARE);
+        self.queued.add(more);
+        self.share += more;
     }
 
     #[cold]
@@ -144,14 +158,13 @@ impl RecordSender {
     }
 
     /// Goes back to a ring of the first size when nothing has needed the large one for a while.
-    #[cold]
     fn consider_less(&mut self, needed: usize) {
         if self.ring.slots() < self.capacity || needed > FIRST_CAPACITY / 2 {
             self.calm = 0;
             return;
         }
         self.calm += 1;
-        if self.calm == CALM_RECORDS {
+        if self.calm == CALM_SHARES {
             // If it cannot be had, this one goes on.
             self.follow(FIRST_CAPACITY);
         }
@@ -166,6 +179,12 @@ impl RecordSender {
         let left = std::mem::replace(&mut self.ring, producer);
         // Without a worker nobody takes what comes from now on.
         self.successors.send(Successor { left, next }).is_ok()
+    }
+}
+
+impl Drop for RecordSender {
+    fn drop(&mut self) {
+        self.queued.sub(self.share);
     }
 }
 
@@ -265,10 +284,11 @@ mod tests {
                 queued.sub(RecordReceiver::queue_bytes(&popped));
             }
         }
-        assert_eq!((receiver.pop(), queued.get()), (None, 0));
+        assert_eq!(receiver.pop(), None);
+        assert!(queued.get() <= SHARE, "what the sender has taken in advance");
         assert!(!receiver.is_finished());
         drop(sender);
-        assert_eq!(receiver.pop(), None);
+        assert_eq!((receiver.pop(), queued.get()), (None, 0));
         assert!(receiver.is_finished());
     }
 
@@ -311,7 +331,7 @@ mod tests {
         assert_eq!(receiver.pop().unwrap(), record(LARGEST_CAPACITY, 2));
         receiver.rest();
         assert!(receiver.spares.is_empty());
-        for _ in 0..CALM_RECORDS {
+        for _ in 0..=CALM_SHARES as usize * SHARE / 200 {
             assert!(sender.push(&record(200, 1)));
             assert_eq!(receiver.pop().unwrap(), record(200, 1));
         }
