@@ -36,6 +36,7 @@ mod sinks;
 mod statements;
 mod tally;
 mod testing;
+mod ticks;
 mod value;
 mod vectors;
 mod way;

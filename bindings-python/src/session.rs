@@ -6,7 +6,7 @@ use crate::runtime::{self, PyRuntime};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
 use crate::tally::Tally;
-use crate::{exit, fork, hooks, identity, logging, names, selftest};
+use crate::{exit, fork, hooks, identity, logging, names, selftest, ticks};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -204,7 +204,7 @@ fn begin(
         identity,
         settings,
         runtime: Arc::clone(&runtime) as _,
-        clock: Arc::new(SystemClock),
+        clock: ticks::clock(),
         sinks: sinks::open(&wanted, &memory, lines),
         sender,
         tables,

@@ -1453,6 +1453,32 @@ def test_a_coroutine_lasts_over_its_suspension(started, folder):
     assert len(durations) == 3 and all(duration >= 45 for duration in durations), durations
 
 
+def test_a_method_lasts_as_long_as_the_clock_of_the_program_says(started, folder):
+    name, _ = write(
+        folder,
+        """
+        from time import perf_counter_ns
+        def busy(nanoseconds):
+            began = perf_counter_ns()
+            while perf_counter_ns() - began < nanoseconds:
+                pass
+            return perf_counter_ns() - began
+    """,
+    )
+    module = importlib.import_module(name)
+    on_method(name, "busy", "busy", template="", segments=[{"str": ""}])
+    bounds = []
+    # Short and long ones, before and after the length of a tick is known.
+    for nanoseconds in [0, 10_000, 1_000_000, 150_000_000, 0, 10_000, 1_000_000, 50_000_000, 1_300_000_000]:
+        began = time.perf_counter_ns()
+        least = module.busy(nanoseconds)
+        bounds.append((least, time.perf_counter_ns() - began))
+    durations = [event["duration"] for event in events()]
+    assert len(durations) == len(bounds)
+    for duration, (least, most) in zip(durations, bounds, strict=True):
+        assert least * (1 - 1e-4) - 200 <= duration <= most * (1 + 1e-4) + 200, (durations, bounds)
+
+
 def test_each_activation_of_a_recursion_is_a_hit(started, folder):
     name, _ = write(folder, "def down(n):\n    return 0 if n == 0 else 1 + down(n - 1)\n")
     module = importlib.import_module(name)

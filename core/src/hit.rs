@@ -5,7 +5,7 @@
 use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
 use crate::capture::walk::{self, Deadline, WalkContext};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::emit::ring::{QueuedBytes, RecordSender};
 use crate::expr::Expression;
 use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
@@ -74,12 +74,11 @@ pub enum Exit<V> {
 }
 
 /// What a method's entry leaves for its exit. The binding keeps it with the activation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EntryToken {
-    /// Monotonic time of the entry.
-    started: u64,
-    /// The unfinished record of a probe that captures at entry and at exit.
-    record: Option<Suspended>,
+    started: Moment,
+    /// The unfinished record of a probe that captures at entry and at exit. Most leave none, so it takes little room here.
+    record: Option<Box<Suspended>>,
 }
 
 /// Pseudo-random bits for event ids: unguessable is not needed, unique is.
@@ -113,7 +112,7 @@ enum Point<V> {
 struct Timer {
     weight: u64,
     cpu: u64,
-    started: u64,
+    started: Moment,
 }
 
 impl Timer {
@@ -123,13 +122,13 @@ impl Timer {
     #[cold]
     fn start(clock: &dyn Clock, weight: u64) -> Timer {
         let cpu = clock.thread_cpu();
-        Timer { weight, cpu, started: clock.monotonic() }
+        Timer { weight, cpu, started: clock.moment() }
     }
 
     /// Nanoseconds of CPU. The clock of the thread is too dear for short hits, which nothing interrupts.
     #[cold]
     fn spent(&self, clock: &dyn Clock) -> u64 {
-        let spent = clock.monotonic().saturating_sub(self.started);
+        let spent = clock.since(self.started);
         if spent < Self::INTERRUPTED_NS { spent } else { spent.min(clock.thread_cpu().saturating_sub(self.cpu)) }
     }
 }
@@ -191,7 +190,7 @@ impl HitContext {
     /// The entry of a probed method: what it leaves for the exit, if anything.
     #[inline]
     pub fn entry<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, frame: &F) -> (Verdict, Option<EntryToken>) {
-        let started = self.process.clock.monotonic();
+        let started = self.process.clock.moment();
         if live.probe.evaluate_at == EvaluateAt::Exit {
             return (Verdict::Keep, Some(EntryToken { started, record: None }));
         }
@@ -217,7 +216,7 @@ impl HitContext {
             return Verdict::Keep;
         }
         let timer = self.count(live);
-        let duration = token.map(|token| self.process.clock.monotonic().saturating_sub(token.started));
+        let duration = token.map(|token| self.process.clock.since(token.started));
         let verdict = self.evaluate(live, frame, Point::Exit(exit), duration);
         self.stop(live, timer);
         verdict
@@ -284,7 +283,7 @@ impl HitContext {
         &mut self,
         live: &'f LiveProbe,
         frame: &F,
-        started: u64,
+        started: Moment,
     ) -> (Verdict, Option<EntryToken>) {
         if !live.captures {
             return (self.evaluate(live, frame, Point::Entry, None), None);
@@ -306,7 +305,7 @@ impl HitContext {
             return (Verdict::Keep, None);
         }
         self.capture(live, log, &scope, Point::Entry);
-        (Verdict::Keep, Some(EntryToken { started, record: Some(self.writer.suspend()) }))
+        (Verdict::Keep, Some(EntryToken { started, record: Some(Box::new(self.writer.suspend())) }))
     }
 
     /// The exit of a probe that captured at its entry.
@@ -315,11 +314,11 @@ impl HitContext {
         live: &'f LiveProbe,
         frame: &F,
         exit: Exit<F::Value>,
-        started: u64,
+        started: Moment,
         record: &Suspended,
     ) {
         let Kind::Log(log) = &live.probe.kind else { return };
-        let duration = self.process.clock.monotonic().saturating_sub(started);
+        let duration = self.process.clock.since(started);
         self.writer.resume(record);
         self.writer.set_duration(duration);
         let point = Point::Exit(exit);
@@ -330,7 +329,8 @@ impl HitContext {
     }
 
     /// Steps 2 to 5 of a hit: look, condition, take, room, and the token of all probes.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
     fn decide<'f, F: Frame<'f>>(
         &mut self,
         live: &'f LiveProbe,
@@ -394,7 +394,8 @@ impl HitContext {
         eval::holds(condition, &live.probe.symbols, scope, &mut budget)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
     fn begin<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F, duration: Option<u64>) {
         let event_id = u128::from(self.random.next()) | u128::from(self.random.next()) << 64;
         self.writer.begin(&Header {
@@ -409,8 +410,15 @@ impl HitContext {
 
     /// Records the message's values. False if evaluation ran out of time or steps: then nothing is captured, and the
     /// event is an error event.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "most snapshots have a message without values")]
     fn message<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, log: &'f Log, scope: &Scope<'_, F, F::Value>) -> bool {
+        let has_values = log.template.segments.iter().any(|segment| matches!(segment, Segment::Expression(_)));
+        !has_values || self.values(live, log, scope)
+    }
+
+    #[inline(never)]
+    fn values<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, log: &'f Log, scope: &Scope<'_, F, F::Value>) -> bool {
         let HitContext { process, writer, .. } = self;
         let walk = walk_context(process);
         for (index, segment) in log.template.segments.iter().enumerate() {
@@ -453,7 +461,8 @@ impl HitContext {
     }
 
     /// Captures one point.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
     fn capture<'f, F: Frame<'f>>(
         &mut self,
         live: &'f LiveProbe,
@@ -470,7 +479,7 @@ impl HitContext {
     }
 
     /// All variables of a point.
-    #[inline]
+    #[inline(never)]
     fn snapshot<'f, F: Frame<'f>>(&mut self, log: &Log, scope: &Scope<'_, F, F::Value>, point: Point<F::Value>) {
         let (returned, exception) = (self.returned, self.exception);
         let HitContext { process, writer, .. } = self;
