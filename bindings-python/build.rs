@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file("src/shim.c")
         .include(include.trim())
         .opt_level(2)
+        .define("NDEBUG", None) // CPython's own asserts would end the program
         .flag("-fno-strict-aliasing")
         .flag_if_supported("-fvisibility=hidden")
         .flag_if_supported("-Wno-unused-parameter")

@@ -145,18 +145,19 @@ pub enum Builtin {
     List,
     Float,
     Bool,
+    None,
 }
 
 /// Their numbers in the session, once they are known. Each in one word, which is read at once: bit 32 is set if the class is
 /// redacted.
-struct Builtins([Cell<u64>; 6]);
+struct Builtins([Cell<u64>; 7]);
 
 const UNKNOWN: u64 = u64::MAX;
 
 // SAFETY: every user holds the GIL.
 unsafe impl Sync for Builtins {}
 
-static BUILTINS: Builtins = Builtins([const { Cell::new(UNKNOWN) }; 6]);
+static BUILTINS: Builtins = Builtins([const { Cell::new(UNKNOWN) }; 7]);
 
 /// The number of an object's class that is this one, as its address has shown: nothing waits for a look into a table.
 #[inline(always)]

@@ -4,20 +4,16 @@
 use crate::code;
 use crate::names;
 use crate::object::{Owned, Ref};
-use crate::shim::{self, Place, RawFrame};
+use crate::shim::{self, RawFrame};
 use crate::value::{self, Hint, PyValue};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo};
 
-/// Deepest stack that is walked; the core takes fewer.
+/// So many frames of a traceback are looked for; the core takes fewer.
 const MAX_FRAMES: usize = 512;
-
-/// Frames that are read in one go.
-const PLACES: usize = 16;
 
 /// The bit of a slot in which CPython 3.14 notes that it holds no reference of its own.
 const MARK: usize = if cfg!(Py_3_14) { 1 } else { 0 };
@@ -160,46 +156,41 @@ impl<'f> PyFrame<'f> {
         unsafe { Ref::new(shim::strobe_frame_globals(self.frame)) }.filter(|globals| globals.is_dict())
     }
 
-    #[inline]
-    fn find(&self, slot: Option<usize>, name: Ref<'_>) -> Option<Ref<'f>> {
-        if let Some(found) = slot.and_then(|slot| self.slot(slot)) {
-            return Some(found);
-        }
-        if slot.is_some() && self.layout.optimized {
+    /// A variable that is in no slot.
+    #[inline(never)]
+    fn elsewhere(&self, resolved: &Resolved) -> Option<Ref<'f>> {
+        if resolved.slot.is_some() && self.layout.optimized {
             return None; // declared here but not bound: no variable of another scope takes its place
         }
+        let name = resolved.name.borrow();
         self.mapping().and_then(|mapping| mapping.dict_get(name)).or_else(|| self.globals()?.dict_get(name))
     }
 
-    fn arguments<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(
-        &self,
-        from: usize,
-        to: usize,
-        visit: &mut F,
-    ) -> ControlFlow<()> {
-        let slots = self.layout.slots.get(from..to.min(self.layout.slots.len())).unwrap_or_default();
-        for (index, slot) in (from..).zip(slots) {
-            // SAFETY: those of the layout from `from` on.
-            if let Some(found) = unsafe { self.held(index, slot) } {
-                visit(names::name(slot.name.borrow()), PyValue::Object(found))?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn statics<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, visit: &mut F) -> ControlFlow<()> {
-        if self.layout.globals.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        let Some(globals) = self.globals() else { return ControlFlow::Continue(()) };
+    /// The globals that the code names, and that are data.
+    #[inline(never)]
+    fn statics<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, mut visit: F) {
+        let Some(globals) = self.globals() else { return };
         if self.mapping() == Some(globals) {
-            return ControlFlow::Continue(()); // a module: its globals are its locals
+            return; // a module: its globals are its locals
         }
         for name in &self.layout.globals {
             let Some(found) = globals.dict_get(name.borrow()).filter(|found| is_data(*found)) else { continue };
-            visit(names::name(name.borrow()), PyValue::Object(found))?;
+            if visit(names::name(name.borrow()), PyValue::Object(found)).is_break() {
+                return;
+            }
         }
-        ControlFlow::Continue(())
+    }
+
+    /// The variables of a module or class.
+    #[inline(never)]
+    fn mapped<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, mut visit: F) {
+        let Some(mapping) = self.mapping() else { return };
+        let module = self.globals() == Some(mapping);
+        mapping.dict_entries(|key, found| {
+            // A module's namespace is mostly imports, functions and classes: not what a snapshot is for.
+            let shown = key.is_text() && !(module && (is_data_hidden(key) || !is_data(found)));
+            !shown || visit(names::name(key), PyValue::Object(found)).is_continue()
+        });
     }
 }
 
@@ -211,12 +202,11 @@ fn is_data(object: Ref<'_>) -> bool {
 impl<'f> Frame<'f> for PyFrame<'f> {
     type Value = PyValue<'f>;
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "most variables are in a slot: a few loads")]
     fn variable(&self, symbol: Symbol<'_>) -> Child<PyValue<'f>> {
-        let found = match self.symbols.get(symbol.index as usize) {
-            Some(resolved) => self.find(resolved.slot, resolved.name.borrow()),
-            None => None,
-        };
+        let Some(resolved) = self.symbols.get(symbol.index as usize) else { return Child::Absent };
+        let found = resolved.slot.and_then(|slot| self.slot(slot)).or_else(|| self.elsewhere(resolved));
         found.map_or(Child::Absent, |found| Child::Present(PyValue::Object(found)))
     }
 
@@ -229,27 +219,31 @@ impl<'f> Frame<'f> for PyFrame<'f> {
         }
     }
 
-    fn section<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, section: Section, mut visit: F) {
-        let arguments = self.layout.arguments;
-        // A visitor that stops has what it wants.
-        let _ = match section {
-            Section::Arguments => self.arguments(0, arguments, &mut visit),
-            Section::Statics => self.statics(&mut visit),
-            Section::Locals => {
-                let mut stop = self.arguments(arguments, self.layout.slots.len(), &mut visit);
-                if let (Some(mapping), true) = (self.mapping(), stop.is_continue()) {
-                    let module = self.globals() == Some(mapping);
-                    mapping.dict_entries(|key, found| {
-                        // A module's namespace is mostly imports, functions and classes: not what a snapshot is for.
-                        if key.is_text() && !(module && (is_data_hidden(key) || !is_data(found))) {
-                            stop = visit(names::name(key), PyValue::Object(found));
-                        }
-                        stop.is_continue()
-                    });
-                }
-                stop
-            }
-        };
+    #[inline]
+    fn places(&self, section: Section) -> Range<usize> {
+        match section {
+            Section::Arguments => 0..self.layout.arguments,
+            Section::Locals => self.layout.arguments..self.layout.slots.len(),
+            Section::Statics => 0..0,
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a name and a value in registers: a call would pass them through memory")]
+    fn place(&self, place: usize) -> Option<(Name<'f>, PyValue<'f>)> {
+        let slot = self.layout.slots.get(place)?;
+        // SAFETY: the layout's own at this index.
+        let found = unsafe { self.held(place, slot) }?;
+        Some((names::name(slot.name.borrow()), PyValue::Object(found)))
+    }
+
+    #[inline]
+    fn section<F: FnMut(Name<'f>, PyValue<'f>) -> ControlFlow<()>>(&self, section: Section, visit: F) {
+        match section {
+            Section::Statics if !self.layout.globals.is_empty() => self.statics(visit),
+            Section::Locals if !self.layout.optimized => self.mapped(visit),
+            _ => {}
+        }
     }
 
     fn handling(&self) -> Option<PyValue<'f>> {
@@ -257,43 +251,30 @@ impl<'f> Frame<'f> for PyFrame<'f> {
         unsafe { PyValue::new(shim::strobe_handling()) }
     }
 
-    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
-        let mut frame = self.frame;
-        let mut line = self.line;
+    fn stack(&self, frames: &mut [StackFrame]) -> usize {
         let index = code::extra_index();
-        let mut places = [const { MaybeUninit::<Place>::uninit() }; PLACES];
-        let mut left = MAX_FRAMES;
-        while !frame.is_null() && left > 0 {
-            let most = c_int::try_from(PLACES).unwrap_or(0);
-            // SAFETY: a running frame of this thread; there is room for as many places as are asked for.
-            let count = unsafe { shim::strobe_stack(&raw mut frame, index, places.as_mut_ptr().cast(), most) };
-            let count = usize::try_from(count).unwrap_or(0);
-            for place in places.iter().take(count) {
-                // SAFETY: one of those just filled.
-                let Place { code, mut position } = unsafe { place.assume_init() };
-                if line != 0 {
-                    // The hit's own frame shows the line of the statement.
-                    position = code::position_of_line(std::mem::take(&mut line));
-                }
-                if visit(StackFrame { code, position }).is_break() {
-                    return;
-                }
+        let (mut frame, mut count) = (self.frame, 0);
+        while let Some(left) = frames.get_mut(count..).filter(|left| !left.is_empty() && !frame.is_null()) {
+            let most = c_int::try_from(left.len()).unwrap_or(c_int::MAX);
+            // SAFETY: a running frame of this thread; there is room for as many as are asked for.
+            let found = unsafe { shim::strobe_stack(&raw mut frame, index, left.as_mut_ptr(), most) };
+            let found = usize::try_from(found).unwrap_or(0);
+            count += found;
+            let Some(place) = left.get_mut(found).filter(|_| !frame.is_null()) else { break };
+            if let Some(seen) = first_seen(frame) {
+                *place = seen;
+                count += 1;
             }
-            left = left.saturating_sub(count);
-            if count < PLACES && !frame.is_null() {
-                let own = std::mem::take(&mut line);
-                let seen = first_seen(frame).map(|seen| match own {
-                    0 => seen,
-                    line => StackFrame { position: code::position_of_line(line), ..seen },
-                });
-                if seen.is_some_and(|seen| visit(seen).is_break()) {
-                    return;
-                }
-                left = left.saturating_sub(1);
-                // SAFETY: a running frame of this thread.
-                frame = unsafe { shim::strobe_outer_frame(frame) };
-            }
+            // SAFETY: a running frame of this thread.
+            frame = unsafe { shim::strobe_outer_frame(frame) };
         }
+        if self.line != 0
+            && let Some(own) = frames.first_mut()
+        {
+            // The hit's own frame shows the line of the statement.
+            own.position = code::position_of_line(self.line);
+        }
+        count
     }
 
     fn traceback<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, of: PyValue<'f>, mut visit: F) {
@@ -331,10 +312,14 @@ impl<'f> Frame<'f> for PyFrame<'f> {
         }
     }
 
+    #[inline]
     fn thread(&self) -> ThreadInfo {
-        // SAFETY: a pure function of the calling thread.
-        let id = unsafe { PyThread_get_thread_ident() };
-        names::thread(id, || thread_name(id))
+        // SAFETY: the GIL is held.
+        names::current_thread(unsafe { shim::strobe_thread_number() }, || {
+            // SAFETY: a pure function of the calling thread.
+            let id = unsafe { PyThread_get_thread_ident() };
+            names::thread(id, || thread_name(id))
+        })
     }
 }
 

@@ -408,44 +408,65 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
 }
 
 /// Notes an activation. One left over at the same address never ended in our sight: it is replaced.
+#[inline]
 fn remember(address: usize, activation: Activation) {
-    let dropped = TABLE.with(|table| {
-        let table = table.as_mut()?;
-        // The one before goes on outside of this one, unless its end was not seen: then its address is used again.
-        let before = table.recent.take().filter(|(before, _)| *before != address);
-        let stale = if table.activations.is_empty() { None } else { table.activations.remove(&address) };
+    TABLE.with(|table| {
+        let Some(table) = table.as_mut() else { return };
+        if table.recent.is_some() || !table.activations.is_empty() {
+            table.make_way(address);
+        }
         if !activation.tokens.is_empty() {
             table.recent = Some((address, activation));
         }
-        let mut oldest = None;
-        let Some((address, activation)) = before else { return Some((stale, oldest)) };
-        while table.activations.len() >= MAX_ENTRIES && oldest.is_none() {
-            oldest = table.activations.remove(&table.order.pop_front()?);
-        }
-        // Ended activations leave their address in the queue: it is swept when it outgrows what it stands for.
-        if table.order.len() > 2 * MAX_ENTRIES {
-            let Table { order, activations, .. } = table;
-            order.retain(|address| activations.contains_key(address));
-        }
-        table.order.push_back(address);
-        Some((table.activations.insert(address, activation), oldest))
     });
-    drop(dropped);
 }
 
+impl Table {
+    /// An activation ends that was not the last to begin.
+    #[inline(never)]
+    fn end(&mut self, address: usize) -> Option<Activation> {
+        self.activations.remove(&address)
+    }
+
+    /// An activation begins at this address while others have not ended.
+    #[inline(never)]
+    fn make_way(&mut self, address: usize) {
+        self.activations.remove(&address);
+        // The one before goes on outside of this one, unless its end was not seen: then its address is used again.
+        let Some((address, before)) = self.recent.take().filter(|(before, _)| *before != address) else { return };
+        while self.activations.len() >= MAX_ENTRIES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.activations.remove(&oldest).is_some() {
+                break;
+            }
+        }
+        // Ended activations leave their address in the queue: it is swept when it outgrows what it stands for.
+        if self.order.len() > 2 * MAX_ENTRIES {
+            let Table { order, activations, .. } = self;
+            order.retain(|address| activations.contains_key(address));
+        }
+        self.order.push_back(address);
+        self.activations.insert(address, before);
+    }
+}
+
+/// What the entry of an activation left, which ends.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "what is found stays in registers")]
 fn recall(address: usize, code: usize) -> Tokens {
     let found = TABLE.with(|table| {
         let table = table.as_mut()?;
-        match table.recent.take_if(|(recent, _)| *recent == address) {
-            Some((_, activation)) => Some(activation),
-            None => table.activations.remove(&address),
-        }
+        let found = match table.recent.take_if(|(recent, _)| *recent == address) {
+            Some((_, activation)) => activation,
+            None => table.end(address)?,
+        };
+        (found.code == code).then_some(found.tokens)
     });
-    let found = found.flatten();
-    found.filter(|activation| activation.code == code).map(|activation| activation.tokens).unwrap_or_default()
+    found.flatten().unwrap_or_default()
 }
 
-fn exit<'a>(code: Ref<'a>, exit: impl Fn() -> Exit<PyValue<'a>>) -> Answer {
+#[inline]
+fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     let Some(site) = find(code) else { return Answer::Disable };
     let mut tokens = None;
     for probe in &site.methods {
@@ -453,24 +474,16 @@ fn exit<'a>(code: Ref<'a>, exit: impl Fn() -> Exit<PyValue<'a>>) -> Answer {
         let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
         let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
         let token = tokens.take(probe.live.slot);
-        run(&probe.live, |context| {
-            // The value lives as long as the call, the frame's borrow is shorter: both end before we return.
-            context.exit(&probe.live, &frame, shorten(exit()), token)
-        });
+        run(&probe.live, |context| context.exit(&probe.live, &frame, exit, token));
     }
     Answer::Keep
-}
-
-/// The same end of a method for a shorter time.
-fn shorten<'short, 'long: 'short>(exit: Exit<PyValue<'long>>) -> Exit<PyValue<'short>> {
-    exit
 }
 
 unsafe extern "C" fn on_return(_: *mut PyObject, arguments: *mut *mut PyObject, count: isize) -> *mut PyObject {
     // SAFETY: CPython passes `count` live objects.
     let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
     answer(&guard::guarded(|| match (code, value) {
-        (Some(code), Some(value)) => exit(code, || Exit::Returned(PyValue::Object(value))),
+        (Some(code), Some(value)) => exit(code, Exit::Returned(PyValue::Object(value))),
         _ => Answer::Keep,
     }))
 }
@@ -481,7 +494,7 @@ unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, 
     let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
     answer(&guard::guarded(|| {
         if let (Some(code), Some(value)) = (code, value) {
-            exit(code, || Exit::Threw(PyValue::Object(value)));
+            exit(code, Exit::Threw(PyValue::Object(value)));
         }
         Answer::Keep
     }))

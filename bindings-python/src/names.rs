@@ -2,7 +2,7 @@
 //! instance costs no hashing of text. Stands on the hit's walk, beside [`crate::value`]; the tables come after.
 
 use crate::object::{Class, Owned, Ref};
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stroboscope_core::host::{Name, ThreadInfo, TypeInfo};
@@ -78,8 +78,8 @@ static SESSION: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// The session, how often the name was looked for, and what was found.
-    static THREAD: std::cell::Cell<(u64, u32, ThreadInfo)> = const {
-        std::cell::Cell::new((0, 0, ThreadInfo { id: 0, name: ThreadInfo::UNNAMED }))
+    static THREAD: Cell<(u64, u32, ThreadInfo)> = const {
+        Cell::new((0, 0, ThreadInfo { id: 0, name: ThreadInfo::UNNAMED }))
     };
 }
 
@@ -89,6 +89,7 @@ pub fn use_tables(tables: Option<Arc<Tables>>) {
         LINES.set(place, UNUSED);
     }
     SESSION.fetch_add(1, Ordering::Relaxed);
+    LAST.0.set(NOBODY);
     let old = CACHE.with(|cache| {
         cache.interner = tables.map(Interner::new);
         std::mem::take(&mut cache.names)
@@ -170,6 +171,31 @@ pub fn qualify(class: Class<'_>, out: &mut String) {
     class.module().push_to(out);
     out.push('.');
     class.qualified_name().push_to(out);
+}
+
+/// The thread that was asked for last, under the number that CPython gives it and no other.
+struct Last(Cell<(u64, ThreadInfo)>);
+
+// SAFETY: read and written by the holder of the GIL only.
+unsafe impl Sync for Last {}
+
+const NOBODY: (u64, ThreadInfo) = (0, ThreadInfo { id: 0, name: ThreadInfo::UNNAMED });
+
+static LAST: Last = Last(Cell::new(NOBODY));
+
+/// The current thread, which has this number (0: it is not known). To look at a thread's own memory is a call, so that is
+/// left to `find`.
+#[inline]
+pub fn current_thread(number: u64, find: impl FnOnce() -> ThreadInfo) -> ThreadInfo {
+    let (last, info) = LAST.0.get();
+    if last == number && number != 0 {
+        return info;
+    }
+    let info = find();
+    if info.name != ThreadInfo::UNNAMED {
+        LAST.0.set((number, info));
+    }
+    info
 }
 
 /// How often a thread without a name is asked again: it may get one after its first hit.

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use stroboscope_core::host::{Child, Frame, Symbol, Value, View};
+use stroboscope_core::host::{Child, Frame, StackFrame, Symbol, Value, View};
 use stroboscope_core::text::Text;
 
 /// Known objects, each with what the public way says of it.
@@ -326,11 +326,12 @@ fn read_frame(py: Python<'_>) -> Seen {
             _ => None,
         })
         .collect();
-    frame.stack(|step| {
+    let mut steps = [StackFrame::default(); 2];
+    let count = frame.stack(&mut steps);
+    for step in steps.iter().take(count) {
         let place = code::describe(step.code, step.position);
         seen.1.push((place.function, place.line));
-        if seen.1.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
+    }
     seen
 }
 

@@ -102,26 +102,45 @@ APART static PyObject *public_mapping(Frame *frame)
 
 /* ---- frames ------------------------------------------------------------------------------------------------- */
 
-static Frame *complete(Frame *frame)
+/* True for what stands between frames and is none: where C calls Python, and a frame that has not begun. */
+static inline int between(Frame *frame)
 {
 #if PY_VERSION_HEX >= 0x030E0000
-    while (frame && (frame->owner >= FRAME_OWNED_BY_INTERPRETER || _PyFrame_IsIncomplete(frame)))
+    return frame->owner >= FRAME_OWNED_BY_INTERPRETER || _PyFrame_IsIncomplete(frame);
 #else
-    while (frame && (frame->owner == FRAME_OWNED_BY_CSTACK || _PyFrame_IsIncomplete(frame)))
+    return frame->owner == FRAME_OWNED_BY_CSTACK || _PyFrame_IsIncomplete(frame);
 #endif
+}
+static inline Frame *complete(Frame *frame)
+{
+    while (frame && between(frame))
         frame = frame->previous;
     return frame;
 }
 
-static inline Frame *top_frame(void)
+static inline PyThreadState *this_thread(void)
 {
 #if PY_VERSION_HEX >= 0x030D0000
-    PyThreadState *thread = PyThreadState_GetUnchecked();
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+static inline Frame *top_frame(void)
+{
+    PyThreadState *thread = this_thread();
+#if PY_VERSION_HEX >= 0x030D0000
     return thread ? complete(thread->current_frame) : NULL;
 #else
-    PyThreadState *thread = _PyThreadState_UncheckedGet();
     return thread && thread->cframe ? complete(thread->cframe->current_frame) : NULL;
 #endif
+}
+
+/* CPython counts the threads that it ever had, from 1. */
+uint64_t strobe_thread_number(void)
+{
+    PyThreadState *thread = this_thread();
+    return thread ? PyThreadState_GetID(thread) : 0;
 }
 
 Frame *strobe_top_frame(void) { return RARELY(public_frames) ? public_top_frame() : top_frame(); }
@@ -189,26 +208,33 @@ typedef struct {
     uint32_t code;
     uint32_t position; /* in code units */
 } Place;
-/* Some frames of the stack, from a frame outwards: how many, and where to go on: NULL at its end, else, if there are fewer
- * than asked for, a frame whose code has no number yet (see code.rs for how it is kept). Code of ours is left out. */
-int strobe_stack(Frame **from, Py_ssize_t index, Place *out, int most)
+static inline int stack_of(Frame **from, Py_ssize_t index, Place *out, int most, int publicly)
 {
-    const int publicly = public_frames;
-    int count = 0;
+    Place *at = out;
     Frame *frame = *from;
-    while (frame && count < most) {
-        uintptr_t packed = index < 0 ? 0 : code_extra(code_in(frame, publicly), index);
+    for (; frame && at < out + most; frame = publicly ? public_outer(frame) : frame->previous) {
+        if (!publicly && between(frame))
+            continue;
+        uintptr_t packed = code_extra(code_in(frame, publicly), index);
         if (!packed)
             break;
-        if (!(packed & 1)) {
-            int position = position_in(frame, publicly);
-            out[count].code = (uint32_t)((packed - 2) / 2);
-            out[count++].position = position < 0 ? 0 : (uint32_t)position;
-        }
-        frame = outer(frame, publicly);
+        if (packed & 1)
+            continue;
+        int position = position_in(frame, publicly);
+        *at++ = (Place){(uint32_t)(packed / 2 - 1), position < 0 ? 0 : (uint32_t)position};
     }
     *from = frame;
-    return count;
+    return (int)(at - out);
+}
+APART static int public_stack(Frame **from, Py_ssize_t index, Place *out, int most) { return stack_of(from, index, out, most, 1); }
+
+/* The stack, from a frame outwards: how many frames, and where to go on: NULL at its end, else, if there are fewer than
+ * asked for, a frame whose code has no number yet (see code.rs for how it is kept). Code of ours is left out. */
+int strobe_stack(Frame **from, Py_ssize_t index, Place *out, int most)
+{
+    if (index < 0)
+        return 0;
+    return RARELY(public_frames) ? public_stack(from, index, out, most) : stack_of(from, index, out, most, 0);
 }
 Frame *strobe_outer_frame(Frame *frame) { return outer(frame, public_frames); }
 

@@ -6,20 +6,12 @@
 
 use pyo3::ffi::{Py_hash_t, Py_ssize_t, PyObject, PyTypeObject};
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use stroboscope_core::host::StackFrame;
 
 /// CPython's interpreter frame; only `shim.c` looks inside.
 #[repr(C)]
 pub struct RawFrame {
     _opaque: [u8; 0],
-}
-
-/// A frame of a stack, as records hold it. Filled by [`strobe_stack`].
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Place {
-    pub code: u32,
-    /// In code units.
-    pub position: u32,
 }
 
 /// Where the fields of an instance are. Filled by [`strobe_fields`].
@@ -119,9 +111,9 @@ unsafe extern "C" {
     pub fn strobe_top_of(code: *mut PyObject, slots: *mut *const *mut PyObject) -> *mut RawFrame;
     pub fn strobe_frame_position(frame: *mut RawFrame) -> c_int;
     pub fn strobe_frame_code(frame: *mut RawFrame) -> *mut PyObject;
-    /// Fills at most `most` places. `from` becomes the frame to go on at, null at the end; if there are fewer, the code of
+    /// Fills at most `most` frames. `from` becomes the frame to go on at, null at the end; if there are fewer, the code of
     /// that frame has no number yet. An `index` below 0 finds none.
-    pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut Place, most: c_int) -> c_int;
+    pub fn strobe_stack(from: *mut *mut RawFrame, index: Py_ssize_t, out: *mut StackFrame, most: c_int) -> c_int;
     /// The frame around one; null for none.
     pub fn strobe_outer_frame(frame: *mut RawFrame) -> *mut RawFrame;
     pub fn strobe_code_extra(code: *mut PyObject, index: Py_ssize_t) -> *mut c_void;
@@ -221,6 +213,8 @@ unsafe extern "C" {
         code: *mut c_int,
         size: *mut c_int,
     ) -> *const u8;
+    /// A number that no other thread of the interpreter ever has; 0 if there is none.
+    pub fn strobe_thread_number() -> u64;
     pub fn strobe_is_main_thread() -> c_int;
     pub fn strobe_range_part(object: *mut PyObject, which: c_int) -> *mut PyObject;
     pub fn strobe_range(object: *mut PyObject, start: *mut i64, step: *mut i64, length: *mut i64) -> c_int;

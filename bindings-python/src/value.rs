@@ -583,6 +583,12 @@ fn each_made<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(
     Walk::Complete
 }
 
+/// The class and the view of a value that no object holds.
+#[inline(never)]
+fn without_object(value: PyValue<'_>) -> (TypeInfo, View<'_>) {
+    (value.type_info(), value.view())
+}
+
 impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
     fn view(self) -> View<'f> {
@@ -612,7 +618,10 @@ impl<'f> Value<'f> for PyValue<'f> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "who looks is told by a branch, and not by a value in memory")]
     fn look<L: Look<'f>>(self, look: L) -> L::Out {
-        let PyValue::Object(object) = self else { return look.view(self.type_info(), self.view()) };
+        let PyValue::Object(object) = self else {
+            let (info, view) = without_object(self);
+            return look.view(info, view);
+        };
         if object.is_exactly(&raw const ffi::PyLong_Type) {
             let info = classes::builtin(object, Builtin::Int);
             // SAFETY: a live int.
@@ -641,6 +650,10 @@ impl<'f> Value<'f> for PyValue<'f> {
             // SAFETY: `True` is alive for ever.
             let value = std::ptr::eq(object.pointer(), unsafe { ffi::Py_True() });
             return look.bool(classes::builtin(object, Builtin::Bool), value);
+        }
+        // SAFETY: `None` is alive for ever.
+        if std::ptr::eq(object.pointer(), unsafe { ffi::Py_None() }) {
+            return look.null(classes::builtin(object, Builtin::None));
         }
         if object.is_exactly(&raw const ffi::PyList_Type) {
             return look.list(classes::builtin(object, Builtin::List), object.list().len());

@@ -93,7 +93,9 @@ impl<'f> Frame<'f> for Variables<'f> {
         }
     }
 
-    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, _visit: F) {}
+    fn stack(&self, _frames: &mut [StackFrame]) -> usize {
+        0
+    }
 
     fn thread(&self) -> ThreadInfo {
         ThreadInfo::default()

@@ -4,7 +4,7 @@
 use crate::probe::model::Location;
 use crate::registry::LiveProbe;
 use crate::text::Text;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 
@@ -264,8 +264,9 @@ pub enum Section {
     Statics,
 }
 
-/// One frame of a stack.
-#[derive(Clone, Copy, Debug)]
+/// One frame of a stack. Its layout is that of C, so that a host may fill it there.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct StackFrame {
     /// The host's number of the code; [`Runtime::describe_frame`] turns it into a file and a function.
     pub code: u32,
@@ -307,7 +308,22 @@ pub trait Frame<'f> {
         of.member(symbol.name)
     }
 
-    /// Visits the variables of a section that are bound.
+    /// The numbers of a section's variables, where a host has them in places that it can number ([`Frame::place`]): each is
+    /// then read where it is written, with nothing handed over.
+    #[inline]
+    fn places(&self, section: Section) -> Range<usize> {
+        let _ = section;
+        0..0
+    }
+
+    /// The variable at a place, if it is bound.
+    #[inline]
+    fn place(&self, place: usize) -> Option<(Name<'f>, Self::Value)> {
+        let _ = place;
+        None
+    }
+
+    /// Visits the variables of a section that are bound and have no place; they come after those that have.
     fn section<F: FnMut(Name<'f>, Self::Value) -> ControlFlow<()>>(&self, section: Section, visit: F);
 
     /// The exception that the code is handling at this place, if any.
@@ -315,8 +331,9 @@ pub trait Frame<'f> {
         None
     }
 
-    /// The stack, innermost first, frames of ours left out.
-    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, visit: F);
+    /// Fills `frames` with the stack, innermost first, frames of ours left out, and answers how many they are. Where there
+    /// are more than it takes, the outermost are left out.
+    fn stack(&self, frames: &mut [StackFrame]) -> usize;
 
     /// The stack of an exception's traceback, innermost first.
     fn traceback<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, of: Self::Value, visit: F) {

@@ -43,12 +43,9 @@ impl<'f> Frame<'f> for Stacked<'f> {
         self.0.section(section, visit);
     }
 
-    fn stack<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, mut visit: F) {
-        for position in 0..self.1 {
-            if visit(StackFrame { code: 1, position }).is_break() {
-                return;
-            }
-        }
+    fn stack(&self, frames: &mut [StackFrame]) -> usize {
+        let stack = (0..self.1).map(|position| StackFrame { code: 1, position });
+        frames.iter_mut().zip(stack).map(|(place, frame)| *place = frame).count()
     }
 
     fn traceback<F: FnMut(StackFrame) -> ControlFlow<()>>(&self, _of: Handle<'f>, mut visit: F) {

@@ -59,10 +59,18 @@ pub fn message_value<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, s
 }
 
 /// Writes all variables of a section.
+#[inline(never)]
 pub fn section<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, section: Section, limits: &Limits) {
     out.section(section);
     let mut walker = Walker { out, cx, limits: *limits, message: false };
-    frame.section(section, |name, value| walker.named(name, value));
+    for place in frame.places(section) {
+        if let Some((name, value)) = frame.place(place)
+            && walker.named(name, value).is_break()
+        {
+            return;
+        }
+    }
+    frame.section(section, |name, value| walker.rare_named(name, value));
 }
 
 /// Writes one variable of the open section. `Break`: the section takes no more.
@@ -74,7 +82,7 @@ pub fn named<'f, V: Value<'f>>(
     value: V,
     limits: &Limits,
 ) -> ControlFlow<()> {
-    Walker { out, cx, limits: *limits, message: false }.named(name, value)
+    Walker { out, cx, limits: *limits, message: false }.rare_named(name, value)
 }
 
 /// Writes the value of a capture expression; its name is the author's and is not judged.
@@ -273,7 +281,8 @@ impl<'f, V: Value<'f>> Look<'f> for Key<'_, '_, '_, V> {
 
 impl Walker<'_, '_> {
     /// A variable of the open section.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn named<'f, V: Value<'f>>(&mut self, name: Name<'_>, value: V) -> ControlFlow<()> {
         admit(self.out)?;
         let redacted = self.name(name);
@@ -281,8 +290,15 @@ impl Walker<'_, '_> {
         ControlFlow::Continue(())
     }
 
+    /// As [`Self::named`], where variables are rare.
+    #[inline(never)]
+    fn rare_named<'f, V: Value<'f>>(&mut self, name: Name<'_>, value: V) -> ControlFlow<()> {
+        self.named(name, value)
+    }
+
     /// Writes a name and answers whether it is redacted.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `child`")]
     fn name(&mut self, name: Name<'_>) -> bool {
         match name {
             Name::Known { id, redacted } => {

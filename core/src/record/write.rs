@@ -113,6 +113,8 @@ pub struct Writer {
     pub(crate) names: usize,
     /// A failure, on its way into the record.
     failure: Vec<u8>,
+    /// A stack, on its way into the record.
+    frames: [StackFrame; STACK_FRAMES],
     flags: u32,
 }
 
@@ -141,12 +143,14 @@ impl Writer {
             point_reason: lay::REASON_NONE,
             names: 0,
             failure: Vec::new(),
+            frames: [StackFrame::default(); STACK_FRAMES],
             flags: 0,
         }
     }
 
     /// Begins a record; whatever was in the scratch is gone.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the header stays in registers")]
     pub fn begin(&mut self, header: &Header) {
         self.buf.clear(KEPT);
         self.nodes = 0;
@@ -161,7 +165,10 @@ impl Writer {
             set(bytes, lay::AT_REVISION, header.revision.to_le_bytes());
             set(bytes, lay::AT_WALL, header.wall.to_le_bytes());
             set(bytes, lay::AT_MONOTONIC, header.monotonic.to_le_bytes());
-            set(bytes, lay::AT_EVENT, header.event_id);
+            // In halves, as it was made: together they would have to be read back from memory.
+            let event_id = u128::from_le_bytes(header.event_id);
+            set(bytes, lay::AT_EVENT, (event_id as u64).to_le_bytes());
+            set(bytes, lay::AT_EVENT + 8, ((event_id >> 64) as u64).to_le_bytes());
             set(bytes, lay::AT_THREAD, header.thread.id.to_le_bytes());
             set(bytes, lay::AT_TRACE_HIGH, ((header.trace_id >> 64) as u64).to_le_bytes());
             set(bytes, lay::AT_TRACE_LOW, (header.trace_id as u64).to_le_bytes());
@@ -257,12 +264,13 @@ impl Writer {
     /// Writes the hit's stack.
     #[inline]
     pub fn stack<'f, F: Frame<'f>>(&mut self, frame: &F) {
-        let mut frames = self.open_frames();
-        frame.stack(|frame| frames.push(frame));
-        frames.close();
+        let count = frame.stack(&mut self.frames);
+        let frames = self.frames.get(..count).unwrap_or_default();
+        self.buf.put(word(lay::ITEM_STACK, frames.len() as u32).to_le_bytes());
+        self.buf.numbers(frames.iter().map(|frame| pair(frame.code, frame.position)));
     }
 
-    /// Begins a stack.
+    /// Begins the stack of an exception.
     #[inline]
     pub(crate) fn open_frames(&mut self) -> Frames<'_> {
         let start = self.buf.len();

@@ -151,7 +151,8 @@ pub(super) fn verdict<'f, F: Frame<'f>>(
     Some(!*any)
 }
 
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a few loads; a call would cost more")]
 fn value<'f, F: Frame<'f>>(path: Path, symbols: &'f [String], scope: &Scope<'_, F, F::Value>) -> Option<F::Value> {
     let symbol = |index: u32| Some(Symbol { index, name: symbols.get(index as usize)? });
     let Child::Present(value) = scope.frame.variable(symbol(path.variable)?) else { return None };
