@@ -465,7 +465,8 @@ fn recall(address: usize, code: usize) -> Tokens {
     found.flatten().unwrap_or_default()
 }
 
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "exceptions elsewhere come by here, and end at the first line")]
 fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     let Some(site) = find(code) else { return Answer::Disable };
     let mut tokens = None;
