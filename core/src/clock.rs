@@ -108,19 +108,9 @@ const NEVER: u64 = u64::MAX;
 impl CountingClock {
     /// A clock with a counter that goes at one rate, the same on all cores.
     pub fn new(ticks: fn() -> u64) -> Self {
-        let known = Known { ticks: ticks(), time: SystemClock.monotonic(), tick: 0, attempts: ATTEMPTS };
+        let (first, time) = both(ticks).unwrap_or_default();
+        let known = Known { ticks: first, time, tick: 0, attempts: ATTEMPTS };
         CountingClock { ticks, tick: AtomicU64::new(0), due: AtomicU64::new(0), known: Mutex::new(known) }
-    }
-
-    /// Ticks and time of this moment.
-    fn both(&self) -> Option<(u64, u64)> {
-        let read = |_| {
-            let before = SystemClock.monotonic();
-            let ticks = (self.ticks)();
-            (SystemClock.monotonic().saturating_sub(before), ticks, before)
-        };
-        let (apart, ticks, before) = (0..4).map(read).min()?;
-        (apart <= APART_NS).then_some((ticks, before + apart / 2))
     }
 
     /// Finds out how long a tick is, once there is enough to measure it by.
@@ -130,13 +120,18 @@ impl CountingClock {
         if SystemClock.monotonic().saturating_sub(known.time) < BASELINE_NS {
             return;
         }
-        let Some((ticks, time)) = self.both() else {
+        let Some((ticks, time)) = both(self.ticks) else {
             known.attempts = known.attempts.saturating_sub(1);
             if known.attempts == 0 {
                 self.give_up();
             }
             return;
         };
+        if known.time == 0 {
+            // The first moment could not be read.
+            *known = Known { ticks, time, tick: 0, attempts: ATTEMPTS };
+            return;
+        }
         let passed = ticks.checked_sub(known.ticks).filter(|ticks| *ticks > 0);
         let tick = passed.map_or(0, |ticks| quotient(time.saturating_sub(known.time), ticks));
         if tick == 0 || (known.tick != 0 && known.tick.abs_diff(tick) > known.tick / 1000) {
@@ -163,6 +158,17 @@ impl CountingClock {
         };
         Some(SystemClock.monotonic().saturating_sub(began))
     }
+}
+
+/// Ticks and time of this moment.
+fn both(ticks: fn() -> u64) -> Option<(u64, u64)> {
+    let read = |_| {
+        let before = SystemClock.monotonic();
+        let ticks = ticks();
+        (SystemClock.monotonic().saturating_sub(before), ticks, before)
+    };
+    let (apart, ticks, before) = (0..4).map(read).min()?;
+    (apart <= APART_NS).then_some((ticks, before + apart / 2))
 }
 
 /// The time of some ticks of such a length.

@@ -25,8 +25,8 @@ const ROOM: usize = 4 * 1024;
 /// what is needed to make a batch, the program grows by three times as much at most.
 pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The bytes of all records that wait, what senders have taken for the next ones, and the bytes of the batches made of them that are on their way: one budget for all that is
-/// held of hits. Shared by all rings, the worker and the sender.
+/// The bytes of all records that wait, what is taken for the next ones, and the batches made of them that are on their way:
+/// one budget for all that is held of hits. Shared by all rings, the worker and the sender.
 #[derive(Debug, Default)]
 pub struct QueuedBytes(AtomicUsize);
 
