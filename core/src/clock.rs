@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn durations_by_ticks_are_those_of_the_kernel() {
-        let (slow, quick): (fn() -> u64, fn() -> u64) = (|| monotonic() / 3, || monotonic() * 3 + 7);
+        let slow: fn() -> u64 = || monotonic() / 3;
+        let quick: fn() -> u64 = || monotonic() * 3 + 7;
         for ticks in [slow, quick] {
             let clock = CountingClock::new(ticks);
             assert!(matches!(clock.moment(), Moment::Time(_)), "a tick is not known yet");
