@@ -87,6 +87,12 @@ impl LiveProbe {
         self.site.load_full()
     }
 
+    /// True if that is where it is installed.
+    #[inline]
+    pub fn is_at(&self, site: Option<&Arc<Site>>) -> bool {
+        self.site.load().as_ref().map(Arc::as_ptr) == site.map(Arc::as_ptr)
+    }
+
     /// Notes where it is installed.
     pub fn set_site(&self, site: Site) {
         self.site.store(Some(Arc::new(site)));

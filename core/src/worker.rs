@@ -63,6 +63,8 @@ const INSTALLS_A_ROUND: usize = 16;
 const PANICS_IN_A_ROW: u32 = 3;
 /// Records taken from one ring in a round, so that commands and gates have their turn.
 const RECORDS_A_ROUND: usize = 4096;
+/// Bytes after which hits learn that there is room again.
+const FREED_AT_ONCE: usize = 16 * 1024;
 /// Rounds after which everything has been taken that was queued before the first of them, however small.
 const FULL_QUEUE_ROUNDS: usize = QUEUE_BYTES / (HEADER * RECORDS_A_ROUND) + 1;
 
@@ -435,8 +437,8 @@ impl Worker {
     fn discard(&mut self) -> usize {
         let mut count = 0;
         for ring in &mut self.rings {
-            while let Some(record) = ring.pop() {
-                self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            while let Some(bytes) = ring.pop(<[u8]>::len) {
+                self.shared.process.queued.sub(bytes);
                 count += 1;
             }
         }
@@ -451,13 +453,18 @@ impl Worker {
         let mut more = false;
         let mut rings = std::mem::take(&mut self.rings);
         for ring in &mut rings {
-            let mut taken = 0;
+            let (mut taken, mut freed) = (0, 0);
             while taken < RECORDS_A_ROUND && !self.is_late() {
-                let Some(record) = ring.pop() else { break };
+                let Some(bytes) = ring.pop(|record| self.accept(record, now)) else { break };
                 self.last_event = now;
-                self.accept(record, now);
                 taken += 1;
+                // Not at each record: hits count there at the same time.
+                freed += bytes;
+                if freed >= FREED_AT_ONCE {
+                    self.shared.process.queued.sub(std::mem::take(&mut freed));
+                }
             }
+            self.shared.process.queued.sub(freed);
             more |= taken == RECORDS_A_ROUND;
         }
         rings.retain_mut(|ring| !ring.is_finished());
@@ -478,30 +485,27 @@ impl Worker {
     /// Counts what is still in the rings as the session ends.
     fn abandon_records(&mut self) {
         for ring in &mut self.rings {
-            while let Some(record) = ring.pop() {
-                self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-                if let Some(control) = read::probe_of(&record).and_then(|slot| self.controls.get(&slot)) {
+            while let Some((slot, bytes)) = ring.pop(|record| (read::probe_of(record), record.len())) {
+                self.shared.process.queued.sub(bytes);
+                if let Some(control) = slot.and_then(|slot| self.controls.get(&slot)) {
                     control.live.stats.dropped(Drop::Stopped).add(1);
                 }
             }
         }
     }
 
-    /// Hands a record to the outputs and lets its probe's status say that it emits.
-    fn accept(&mut self, record: Vec<u8>, now: u64) {
-        let control = read::probe_of(&record).and_then(|slot| self.controls.get_mut(&slot));
-        let Some(control) = control else {
-            // Its probe was removed in the meantime.
-            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-            return;
-        };
+    /// Hands a record to the outputs and lets its probe's status say that it emits. Answers how many bytes of it have left
+    /// the queue.
+    fn accept(&mut self, record: &[u8], now: u64) -> usize {
+        let control = read::probe_of(record).and_then(|slot| self.controls.get_mut(&slot));
+        // Its probe was removed in the meantime.
+        let Some(control) = control else { return record.len() };
         if !control.emitted {
             control.emitted = true;
             let probe = &control.live.probe;
             self.shared.board().emitting(&probe.id, probe.version, self.shared.wall_ms());
         }
-        let live = Arc::clone(&control.live);
-        self.output.accept(record, live, now);
+        if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
     }
 
     /// Looks at what hits cost, a few times a second.

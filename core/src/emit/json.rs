@@ -91,6 +91,37 @@ impl<'o> Json<'o> {
         self.out.truncate(end);
     }
 
+    /// Appends a fragment and a little more: `put` writes behind the fragment and answers how many bytes. One look
+    /// whether there is room does for both.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a piece is put together in registers")]
+    pub fn fragment_and<const N: usize>(&mut self, fragment: &Fragment, put: impl FnOnce(&mut [u8; N]) -> usize) {
+        let start = self.out.len();
+        let length = fragment.length;
+        if length > WIDTH {
+            self.out.extend_from_slice(&fragment.long);
+            self.out.extend_from_slice(&[0; N]);
+        } else {
+            // Room for both, whatever stands there: all of it is written or cut off.
+            self.out.extend_from_slice(&[0; N]);
+            self.out.extend_from_slice(&fragment.short);
+            if let Some(place) = self.out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+                *place = fragment.short;
+            }
+        }
+        let behind = start + length;
+        let used = self.out.get_mut(behind..).and_then(<[u8]>::first_chunk_mut).map_or(0, put);
+        self.out.truncate(behind + used);
+    }
+
+    /// Puts bytes in the place of others.
+    #[inline]
+    pub fn put(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.out.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
     /// Appends text that begins with a comma, or without the comma if something has just been opened.
     #[inline]
     pub fn next(&mut self, text: &'static str) {
@@ -114,7 +145,7 @@ impl<'o> Json<'o> {
     /// Appends a string.
     pub fn string(&mut self, text: &str) {
         self.out.push(b'"');
-        if is_plain(text.as_bytes()) {
+        if needs_no_escape(text.as_bytes()) {
             self.out.extend_from_slice(text.as_bytes());
         } else {
             escape(text, self.out);
@@ -182,10 +213,30 @@ impl<'o> Json<'o> {
 /// True if a text is the same inside a JSON string and inside a quoted string of any language.
 #[inline]
 pub fn is_plain(text: &[u8]) -> bool {
-    // Without an early end the compiler looks at many bytes at once.
-    let plain = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & is_plain_byte(*byte));
+    all(text, is_plain_byte)
+}
+
+/// True if a text is the same inside a JSON string.
+#[inline]
+fn needs_no_escape(text: &[u8]) -> bool {
+    #[allow(clippy::needless_bitwise_bool, reason = "without branches many bytes are looked at at once")]
+    all(text, |byte| (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
+}
+
+/// True if that holds for all bytes. Without an early end the compiler looks at many of them at once.
+#[inline]
+fn all(text: &[u8], holds: impl Fn(u8) -> bool + Copy) -> bool {
+    let each = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & holds(*byte));
     let (chunks, rest) = text.as_chunks::<16>();
-    chunks.iter().all(|chunk| plain(chunk)) && plain(rest)
+    if !chunks.iter().all(|chunk| each(chunk)) {
+        return false;
+    }
+    // The last bytes once more rather than the rest one by one.
+    match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(last), ..) => rest.is_empty() || each(last),
+        (_, Some(first), Some(last)) => each(first) & each(last),
+        _ => each(rest),
+    }
 }
 
 #[inline]
@@ -197,20 +248,38 @@ fn is_plain_byte(byte: u8) -> bool {
 /// The same for the first bytes of some.
 #[inline]
 #[allow(clippy::needless_bitwise_bool, reason = "as above")]
-pub fn begins_plain(bytes: &[u8; WIDTH], length: usize) -> bool {
+pub fn begins_plain<const N: usize>(bytes: &[u8; N], length: usize) -> bool {
     // Places as bytes, so that they are compared as many at once as the bytes are.
-    const PLACES: [u8; WIDTH] = {
-        let mut places = [0; WIDTH];
+    let places: [u8; N] = const {
+        let mut places = [0; N];
         let mut at = 0;
-        while at < WIDTH {
+        while at < N {
             places[at] = at as u8;
             at += 1;
         }
         places
     };
-    let length = length.min(WIDTH) as u8;
-    bytes.iter().zip(&PLACES).fold(true, |all, (byte, at)| all & (is_plain_byte(*byte) | (*at >= length)))
+    let length = length.min(N) as u8;
+    bytes.iter().zip(places).fold(true, |all, (byte, at)| all & (is_plain_byte(*byte) | (at >= length)))
 }
+
+/// Writes the digits of a number, and answers how many. Most numbers are small.
+#[inline]
+pub fn digits(number: i64, out: &mut [u8; DIGITS]) -> usize {
+    if let 0..10 = number {
+        out[0] = b'0' + number as u8;
+        return 1;
+    }
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number).as_bytes();
+    if let Some(place) = out.get_mut(..text.len()) {
+        place.copy_from_slice(text);
+    }
+    text.len()
+}
+
+/// Digits of a number at most, and its sign.
+pub const DIGITS: usize = 20;
 
 /// Appends text as the inside of a JSON string.
 pub fn escape(text: &str, out: &mut Vec<u8>) {
@@ -276,7 +345,7 @@ mod tests {
                 for byte in [b'"', b'\'', b'\\', 0x1F, 0x7F, 0x80, 0xFF] {
                     text[at] = byte;
                     assert!(!is_plain(&text), "{byte} at {at} of {length}");
-                    if let Some(first) = text.first_chunk() {
+                    if let Some(first) = text.first_chunk::<WIDTH>() {
                         assert!(!begins_plain(first, at + 1) || at >= WIDTH, "{byte} at {at} of {length}");
                         assert!(begins_plain(first, at.min(WIDTH)), "{byte} at {at} of {length}");
                     }

@@ -65,6 +65,16 @@ impl<'t> Capped<'t> {
         }
     }
 
+    /// The same for text that is known to be ASCII.
+    #[inline]
+    pub fn push_ascii(&mut self, text: &str) {
+        if text.len() > self.left {
+            return self.push_str(text);
+        }
+        self.left -= text.len();
+        self.text.push_str(text);
+    }
+
     /// Ends the text, with `…` if it was cut.
     pub fn finish(self) {
         if self.cut {
@@ -143,6 +153,10 @@ pub(super) fn unknown(what: &str, id: u32) -> Error {
 /// Renders the next value of a record; `level` 0 is the top.
 pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
     reader.check_depth(level)?;
+    if let Some(int) = reader.plain_int()? {
+        out.push_ascii(itoa::Buffer::new().format(int));
+        return Ok(());
+    }
     let node = reader.value()?;
     let class_or =
         |kind: &'static str| type_name(tables, node.type_name).map(|class| if class.is_empty() { kind } else { class });
@@ -150,7 +164,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
         Content::Undefined => out.push_str("undefined"),
         Content::Null => out.push_str("null"),
         Content::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
-        Content::Int(int) => out.push_str(itoa::Buffer::new().format(int)),
+        Content::Int(int) => out.push_ascii(itoa::Buffer::new().format(int)),
         Content::Big { negative, width, bits, dropped, digits } => {
             out.push_str(&number::integer_text(negative, width, bits, dropped, digits).text);
         }

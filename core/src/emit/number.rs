@@ -111,6 +111,10 @@ fn special(value: f64, nan: &str, infinity: &str, out: &mut String) -> bool {
 
 /// A double as Python's `repr`.
 pub fn python_float(value: f64, out: &mut String) {
+    // There the two spell alike.
+    if (1e-4..1e16).contains(&value.abs()) {
+        return out.push_str(zmij::Buffer::new().format_finite(value));
+    }
     python(value, true, out);
 }
 
@@ -277,6 +281,10 @@ mod tests {
             if !value.is_finite() {
                 continue;
             }
+            let [mut quick, mut whole] = [const { String::new() }; 2];
+            python_float(value, &mut quick);
+            python(value, true, &mut whole);
+            assert_eq!(quick, whole);
             let shortest = Shortest::of(value);
             let text = format!("{:e}", value.abs());
             let (mantissa, exponent) = text.split_once('e').unwrap();

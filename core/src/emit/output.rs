@@ -10,7 +10,6 @@ use crate::emit::event::RenderContext;
 use crate::emit::language::Profile;
 use crate::emit::prune;
 use crate::emit::render::Renderer;
-use crate::emit::ring::RecordReceiver;
 use crate::emit::status;
 use crate::error::Result;
 use crate::fault;
@@ -52,7 +51,7 @@ const SHOWN_KEPT: usize = 64 * 1024;
 
 /// A record that waits for the Agent.
 struct Waiting {
-    record: Vec<u8>,
+    record: Box<[u8]>,
     live: Arc<LiveProbe>,
 }
 
@@ -114,19 +113,19 @@ impl Output {
         }
     }
 
-    /// Takes a record. Sinks see its event at once; for the Agent it waits.
-    pub(crate) fn accept(&mut self, record: Vec<u8>, live: Arc<LiveProbe>, now: u64) {
+    /// Takes a record. Sinks see its event at once; for the Agent it waits. True if it stays in the queue.
+    pub(crate) fn accept(&mut self, record: &[u8], live: &Arc<LiveProbe>, now: u64) -> bool {
         if !self.sinks.is_empty() {
-            self.show(&record, &live);
+            self.show(record, live);
         }
         if self.sender.is_none() {
-            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
-            return;
+            return false;
         }
         if self.waiting.is_empty() {
             self.oldest = now;
         }
-        self.waiting.push_back(Waiting { record, live });
+        self.waiting.push_back(Waiting { record: record.into(), live: Arc::clone(live) });
+        true
     }
 
     fn show(&mut self, record: &[u8], live: &LiveProbe) {
@@ -213,7 +212,7 @@ impl Output {
             let renderer = &mut self.renderer;
             let before = self.events.len();
             let full = self.events.push_with(now, |body| render(renderer, &record, &live, &seen, body, |_| {}));
-            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            self.shared.process.queued.sub(record.len());
             let full = full.map(|full| self.with_riders(full));
             if full.is_some() || self.events.len() > before {
                 *self.riders.entry(live.slot).or_default() += 1;
@@ -284,7 +283,7 @@ impl Output {
             sink.flush();
         }
         for Waiting { record, live } in self.waiting.drain(..) {
-            self.shared.process.queued.sub(RecordReceiver::queue_bytes(&record));
+            self.shared.process.queued.sub(record.len());
             live.stats.dropped(Drop::Stopped).add(1);
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))

@@ -18,7 +18,7 @@ use crate::expr::template::Segment;
 use crate::host::{FrameText, Site, StackFrame};
 use crate::probe::model::{Kind, Location, Probe};
 use crate::record::layout as lay;
-use crate::record::read::{self, Content, FrameRef, Item, NameRef, Reader, RecordHeader};
+use crate::record::read::{Content, FrameRef, Item, NameRef, Reader, RecordHeader};
 use crate::record::write::{Place, Point};
 use crate::registry::LiveProbe;
 use smallvec::SmallVec;
@@ -41,20 +41,42 @@ struct Envelope {
     site: Option<Arc<Site>>,
     /// The site, for people.
     place: String,
-    /// From the begin to the time.
+    /// Digits of a time. Whole texts are kept, into which an event's own time is put.
+    digits: usize,
+    /// From the begin to the message.
     begin: Vec<u8>,
+    /// Where the time stands in it.
+    begin_time: usize,
     /// From the message or duration to the thread's id.
     logger: Vec<u8>,
-    /// The probe with its location.
+    /// The same with the thread of the event before, up to the id of a trace.
+    thread: Thread,
+    /// From the trace to the probe, or to the duration of a method.
+    snapshot: Vec<u8>,
+    /// The probe with its location, if a duration may stand before it.
     definition: Vec<u8>,
+    /// Which of the whole stacks the event before had.
+    stack: usize,
 }
 
+/// A thread, as it stands in JSON.
+struct Thread {
+    id: u64,
+    name: u32,
+    text: Vec<u8>,
+}
+
+/// What stands before the event's id, and between that and the time.
+const BEFORE_ID: &[u8] = b",\"debugger\":{\"snapshot\":{\"id\":\"";
+const AFTER_ID: &[u8] = b"\",\"timestamp\":";
+const ID: usize = 36;
+
 impl Envelope {
-    fn of(live: &LiveProbe, site: Option<Arc<Site>>, cx: &RenderContext<'_>, profile: &Profile) -> Self {
+    fn of(live: &LiveProbe, site: Option<Arc<Site>>, cx: &RenderContext<'_>, profile: &Profile, time: &[u8]) -> Self {
         let probe = &*live.probe;
         let unknown = Site::default();
         let at = site.as_deref().unwrap_or(&unknown);
-        let [mut begin, mut logger, mut definition] = [const { Vec::new() }; 3];
+        let [mut begin, mut logger, mut snapshot, mut definition] = [const { Vec::new() }; 4];
         let mut json = Json::new(&mut begin);
         json.raw(b"{");
         json.text(",\"ddsource\":", "dd_debugger");
@@ -63,6 +85,9 @@ impl Envelope {
             json.text(",\"hostname\":", &cx.identity.hostname);
         }
         json.raw(b",\"timestamp\":");
+        let begin_time = json.out.len();
+        json.raw(time);
+        json.raw(b",\"type\":\"snapshot\",\"message\":");
         let mut json = Json::new(&mut logger);
         // The comma that is due after the message.
         json.raw(b",");
@@ -84,17 +109,83 @@ impl Envelope {
         });
         json.text(",\"method\":", &at.function);
         json.raw(b",\"version\":2,\"thread_id\":");
-        let mut json = Json::new(&mut definition);
+        let mut json = Json::new(&mut snapshot);
+        json.raw(BEFORE_ID);
+        json.raw(&[b'-'; ID]);
+        json.raw(AFTER_ID);
+        json.raw(time);
+        json.text(",\"language\":", cx.language.wire_name());
+        json.raw(b",\"type\":\"snapshot\"");
+        let mut json = if probe.is_method() { Json::new(&mut definition) } else { json };
         json.raw(b",\"probe\":{");
         json.text(",\"id\":", &probe.id);
         json.number(",\"version\":", probe.version);
         location(&mut json, profile, at, probe);
         json.raw(b"}");
-        Envelope { probe: Arc::clone(&live.probe), place: at.to_string(), site, begin, logger, definition }
+        Envelope {
+            probe: Arc::clone(&live.probe),
+            place: at.to_string(),
+            site,
+            digits: time.len(),
+            begin,
+            begin_time,
+            logger,
+            thread: Thread { id: 0, name: lay::NO_TYPE, text: Vec::new() },
+            snapshot,
+            definition,
+            stack: 0,
+        }
     }
 
-    fn is_of(&self, live: &LiveProbe, site: Option<&Arc<Site>>) -> bool {
-        Arc::ptr_eq(&self.probe, &live.probe) && self.site.as_ref().map(Arc::as_ptr) == site.map(Arc::as_ptr)
+    fn is_of(&self, live: &LiveProbe, time: &[u8]) -> bool {
+        Arc::ptr_eq(&self.probe, &live.probe) && live.is_at(self.site.as_ref()) && self.digits == time.len()
+    }
+
+    /// Writes the begin, up to the message.
+    fn begin(&self, json: &mut Json<'_>, time: &[u8]) {
+        let start = json.out.len();
+        json.raw(&self.begin);
+        json.put(start + self.begin_time, time);
+    }
+
+    /// Writes what stands between message and trace.
+    fn logger(&mut self, json: &mut Json<'_>, header: &RecordHeader, cx: &RenderContext<'_>, profile: &Profile) {
+        let Envelope { logger, thread, .. } = self;
+        if (thread.id, thread.name) != (header.thread, header.thread_name) || thread.text.is_empty() {
+            thread.write(logger, header, cx, profile);
+        }
+        json.raw(&thread.text);
+    }
+
+    /// Writes what stands between trace and captures.
+    fn snapshot(&self, json: &mut Json<'_>, id: [u8; 16], time: &[u8], duration: Option<u64>) {
+        let start = json.out.len() + BEFORE_ID.len();
+        json.raw(&self.snapshot);
+        json.put(start, &uuid(id));
+        json.put(start + ID + AFTER_ID.len(), time);
+        if let Some(duration) = duration {
+            json.number(",\"duration\":", duration);
+        }
+        json.raw(&self.definition);
+    }
+}
+
+impl Thread {
+    #[cold]
+    fn write(&mut self, logger: &[u8], header: &RecordHeader, cx: &RenderContext<'_>, profile: &Profile) {
+        (self.id, self.name) = (header.thread, header.thread_name);
+        self.text.clear();
+        let name = cx.tables.name(self.name).unwrap_or_default();
+        let mut json = Json::new(&mut self.text);
+        json.raw(logger);
+        json.integer(self.id);
+        json.raw(b",\"thread_name\":");
+        if profile.pid {
+            json.string(&format!("{name};pid:{}", std::process::id()));
+        } else {
+            json.string(name);
+        }
+        json.raw(b"}");
     }
 }
 
@@ -103,8 +194,10 @@ impl Envelope {
 #[derive(Default)]
 struct Stacks {
     frames: HashMap<(u32, u32), Box<[u8]>>,
-    /// By the bytes of the record.
-    whole: HashMap<Box<[u8]>, Box<[u8]>>,
+    /// With the bytes of the record.
+    whole: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Where they stand in `whole`.
+    places: HashMap<Box<[u8]>, usize>,
     bytes: usize,
 }
 
@@ -117,10 +210,6 @@ pub struct Outline<'r> {
     pub site: &'r str,
     /// When it was hit, in milliseconds since the epoch.
     pub time: u64,
-    /// True for an evaluation-error event.
-    pub error: bool,
-    /// True if the record was cut at its largest size.
-    pub full: bool,
 }
 
 /// Renders the records of one session.
@@ -128,8 +217,6 @@ pub struct Renderer {
     spellings: Spellings,
     envelopes: BTreeMap<u32, Envelope>,
     stacks: Stacks,
-    /// The thread of the event before, and how it stands in JSON.
-    thread: (u32, Vec<u8>),
     message: String,
 }
 
@@ -140,15 +227,8 @@ struct Places {
     frames: Vec<(usize, usize)>,
 }
 
-/// What stands in a record before its points.
-struct Preamble<'r> {
-    /// Template values: segment, place.
-    templates: SmallVec<[(u32, usize); 8]>,
-    /// Failures, in the order of evaluation.
-    failures: SmallVec<[(Place, FailureText); 1]>,
-    /// The item after all of them.
-    next: Option<Item<'r>>,
-}
+/// Failures, in the order of evaluation.
+type Failures = SmallVec<[(Place, FailureText); 1]>;
 
 /// Renders one record, with the places that [`super::prune`] needs.
 pub fn render(record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
@@ -162,7 +242,6 @@ impl Renderer {
             spellings: Spellings::new(profile),
             envelopes: BTreeMap::new(),
             stacks: Stacks::default(),
-            thread: (lay::NO_TYPE, Vec::new()),
             message: String::new(),
         }
     }
@@ -171,30 +250,25 @@ impl Renderer {
     pub fn write(&mut self, record: &[u8], cx: &RenderContext<'_>, out: &mut Vec<u8>) -> Result<Outline<'_>> {
         let start = out.len();
         let written = self.write_to(record, cx, &mut Json::new(out), &mut Places::default());
-        let header = match written {
-            Ok(header) => header,
-            Err(error) => {
-                out.truncate(start);
-                return Err(error);
-            }
-        };
-        let site = self.envelopes.get(&cx.live.slot).map_or("", |envelope| &envelope.place);
-        let time = header.wall / 1_000_000;
-        Ok(Outline { message: &self.message, site, time, error: header.error, full: header.full })
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
     }
 
     /// The event of a record, with the places that [`super::prune`] needs.
     pub fn event(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
         let (mut text, mut places) = (Vec::new(), Places::default());
         let mut json = Json::with_spans(&mut text);
-        let header = self.write_to(record, cx, &mut json, &mut places)?;
-        let spans = json.into_spans();
+        let Outline { message, site, time } = self.write_to(record, cx, &mut json, &mut places)?;
+        let (message, site) = (message.to_owned(), site.to_owned());
+        let (header, _) = Reader::new(record)?;
         Ok(Event {
+            spans: json.into_spans(),
             json: text,
-            message: self.message.clone(),
-            site: cx.live.site().unwrap_or_default().to_string(),
-            time: header.wall / 1_000_000,
-            spans,
+            message,
+            site,
+            time,
             message_at: places.message,
             frames: places.frames,
             error: header.error,
@@ -208,43 +282,35 @@ impl Renderer {
         cx: &RenderContext<'_>,
         json: &mut Json<'_>,
         places: &mut Places,
-    ) -> Result<RecordHeader> {
+    ) -> Result<Outline<'_>> {
         let (header, mut reader) = Reader::new(record)?;
-        let Preamble { templates, mut failures, next } = preamble(&mut reader, cx)?;
-        self.message_of(&header, &reader, &templates, &failures, cx)?;
+        let mut failures = Failures::new();
+        if !self.message_in_order(&mut reader, cx)? {
+            let templates = preamble(&mut reader, cx, &mut failures)?;
+            self.message_of(&header, &reader, &templates, &failures, cx)?;
+        }
 
         let profile = self.spellings.profile();
-        let Renderer { spellings, envelopes, stacks, thread, message } = self;
-        let envelope = envelope_of(envelopes, cx, profile);
+        let Renderer { spellings, envelopes, stacks, message } = self;
+        let time = header.wall / 1_000_000;
         let mut digits = itoa::Buffer::new();
-        let timestamp = digits.format(header.wall / 1_000_000).as_bytes();
+        let timestamp = digits.format(time).as_bytes();
+        let envelope = envelope_of(envelopes, cx, profile, timestamp);
         let duration = header.duration.filter(|_| cx.live.probe.is_method());
-        json.raw(&envelope.begin);
-        json.raw(timestamp);
-        json.raw(b",\"type\":\"snapshot\",\"message\":");
+        envelope.begin(json, timestamp);
         let from = json.out.len();
         json.string(message);
         places.message = (from, json.out.len());
         if let Some(duration) = duration {
             json.number(",\"duration\":", duration);
         }
-        json.raw(&envelope.logger);
-        json.integer(header.thread);
-        json.raw(thread_name(thread, header.thread_name, cx, profile));
+        envelope.logger(json, &header, cx, profile);
         trace(json, &header);
-        json.raw(b",\"debugger\":{\"snapshot\":{\"id\":\"");
-        json.raw(&uuid(header.event_id));
-        json.raw(b"\",\"timestamp\":");
-        json.raw(timestamp);
-        json.text(",\"language\":", cx.language.wire_name());
-        json.raw(b",\"type\":\"snapshot\"");
-        if let Some(duration) = duration {
-            json.number(",\"duration\":", duration);
-        }
-        json.raw(&envelope.definition);
+        envelope.snapshot(json, header.event_id, timestamp, duration);
 
-        let mut body = Body { values: Values { tables: cx.tables, spellings }, stacks, cx, frames: &mut places.frames };
-        body.write(json, &mut reader, next, &header, &mut failures)?;
+        let values = Values { tables: cx.tables, spellings };
+        let mut body = Body { values, stacks, cx, frames: &mut places.frames, stack: &mut envelope.stack };
+        body.write(json, &mut reader, &header, &mut failures)?;
         json.raw(b",\"evaluationErrors\":[");
         for (_, failure) in &failures {
             json.next(",{\"expr\":");
@@ -253,7 +319,32 @@ impl Renderer {
             json.raw(b"}");
         }
         json.raw(b"]}}}");
-        Ok(header)
+        Ok(Outline { message, site: &envelope.place, time })
+    }
+
+    /// The template's text, where all its values were recorded, one after the other. Then the reader stands behind them;
+    /// else it stays where it is, and the message is made by [`Self::message_of`].
+    fn message_in_order(&mut self, reader: &mut Reader<'_>, cx: &RenderContext<'_>) -> Result<bool> {
+        let Kind::Log(log) = &cx.live.probe.kind else { return Ok(false) };
+        let mut ahead = reader.clone();
+        let mut out = message::Capped::new(&mut self.message, MESSAGE_LENGTH);
+        for (index, segment) in log.template.segments.iter().enumerate() {
+            match segment {
+                Segment::Literal(text) => out.push_str(text),
+                Segment::Expression(_) => {
+                    if ahead.template()? != Some(index as u32) {
+                        return Ok(false);
+                    }
+                    message::value(&mut ahead, cx.tables, &mut out, 0)?;
+                }
+            }
+        }
+        if matches!(ahead.next_tag()?, lay::ITEM_TEMPLATE | lay::ITEM_FAILURE) {
+            return Ok(false);
+        }
+        out.finish();
+        *reader = ahead;
+        Ok(true)
     }
 
     /// The template's text; where there is none, or the condition failed, the first error's.
@@ -288,36 +379,49 @@ fn envelope_of<'e>(
     envelopes: &'e mut BTreeMap<u32, Envelope>,
     cx: &RenderContext<'_>,
     profile: &Profile,
-) -> &'e Envelope {
+    time: &[u8],
+) -> &'e mut Envelope {
     if envelopes.len() >= ENVELOPES_KEPT && !envelopes.contains_key(&cx.live.slot) {
         envelopes.clear();
     }
-    let site = cx.live.site();
-    let make = |site| Envelope::of(cx.live, site, cx, profile);
+    let make = || Envelope::of(cx.live, cx.live.site(), cx, profile, time);
     match envelopes.entry(cx.live.slot) {
-        Entry::Vacant(place) => place.insert(make(site)),
+        Entry::Vacant(place) => place.insert(make()),
         Entry::Occupied(mut place) => {
-            if !place.get().is_of(cx.live, site.as_ref()) {
-                place.insert(make(site));
+            if !place.get().is_of(cx.live, time) {
+                place.insert(make());
             }
             place.into_mut()
         }
     }
 }
 
-/// Reads what stands before the points.
-fn preamble<'r>(reader: &mut Reader<'r>, cx: &RenderContext<'_>) -> Result<Preamble<'r>> {
-    let (mut templates, mut failures) = (SmallVec::new(), SmallVec::new());
+/// Reads what stands before the points: where the value of each segment stands, and what failed.
+fn preamble(
+    reader: &mut Reader<'_>,
+    cx: &RenderContext<'_>,
+    failures: &mut Failures,
+) -> Result<SmallVec<[(u32, usize); 8]>> {
+    let mut templates = SmallVec::new();
     loop {
-        match reader.item()? {
-            Some(Item::Template(segment)) => {
-                templates.push((segment, reader.at()));
-                reader.skip()?;
-            }
-            Some(Item::Failure(place, failure)) => failures.push((place, describe(place, failure, cx)?)),
-            next => return Ok(Preamble { templates, failures, next }),
+        if let Some(segment) = reader.template()? {
+            templates.push((segment, reader.at()));
+            reader.skip()?;
+        } else if !failure(reader, cx, failures)? {
+            return Ok(templates);
         }
     }
+}
+
+/// Reads a failure, if one is next.
+fn failure(reader: &mut Reader<'_>, cx: &RenderContext<'_>, failures: &mut Failures) -> Result<bool> {
+    if reader.next_tag()? != lay::ITEM_FAILURE {
+        return Ok(false);
+    }
+    if let Some(Item::Failure(place, failure)) = reader.item()? {
+        failures.push((place, describe(place, failure, cx)?));
+    }
+    Ok(true)
 }
 
 /// Puts an encoded failure into words.
@@ -361,24 +465,6 @@ fn expression(probe: &Probe, place: Place) -> Option<&Expression> {
     }
 }
 
-fn thread_name<'t>(known: &'t mut (u32, Vec<u8>), id: u32, cx: &RenderContext<'_>, profile: &Profile) -> &'t [u8] {
-    let (known_id, text) = known;
-    if *known_id != id || text.is_empty() {
-        *known_id = id;
-        text.clear();
-        let name = cx.tables.name(id).unwrap_or_default();
-        let mut json = Json::new(text);
-        json.raw(b",\"thread_name\":");
-        if profile.pid {
-            json.string(&format!("{name};pid:{}", std::process::id()));
-        } else {
-            json.string(name);
-        }
-        json.raw(b"}");
-    }
-    text
-}
-
 fn given_file<'a>(probe: &'a Probe, site: &'a Site) -> &'a str {
     match &probe.location {
         Location::Lines { file, .. } => file,
@@ -401,17 +487,21 @@ fn trace(json: &mut Json<'_>, header: &RecordHeader) {
 }
 
 /// Random bits as a UUID of version 4.
-pub fn uuid(mut bits: [u8; 16]) -> [u8; 36] {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    /// Where each byte's two digits stand.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+pub fn uuid(mut bits: [u8; 16]) -> [u8; ID] {
     bits[6] = bits[6] & 0x0F | 0x40;
     bits[8] = bits[8] & 0x3F | 0x80;
-    let mut text = [b'-'; 36];
-    for (byte, at) in bits.into_iter().zip(PLACES) {
-        if let Some([high, low]) = text.get_mut(at..at + 2) {
-            *high = DIGITS[usize::from(byte >> 4)];
-            *low = DIGITS[usize::from(byte & 0xF)];
+    // Without a table and without branches the compiler makes all digits at once.
+    let digit = |four: u8| four + b'0' + (b'a' - b'9' - 1) * u8::from(four > 9);
+    let mut digits = [[0; 2]; 16];
+    for (two, byte) in digits.iter_mut().zip(bits) {
+        *two = [digit(byte >> 4), digit(byte & 0xF)];
+    }
+    let mut text = [b'-'; ID];
+    let parts = [(0, 0..8), (9, 8..12), (14, 12..16), (19, 16..20), (24, 20..32)];
+    for (at, part) in parts {
+        let part = digits.as_flattened().get(part).unwrap_or_default();
+        if let Some(place) = text.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
         }
     }
     text
@@ -445,109 +535,105 @@ struct Body<'a> {
     cx: &'a RenderContext<'a>,
     /// Where each frame of the stack stands, if spans are kept.
     frames: &'a mut Vec<(usize, usize)>,
+    /// Which of the whole stacks is the most likely.
+    stack: &'a mut usize,
+}
+
+/// The frames of a stack.
+#[derive(Clone, Copy)]
+struct Frames {
+    count: u32,
+    /// They are given by name.
+    raw: bool,
+    /// They are spans of their own, at this level.
+    level: Option<u32>,
 }
 
 impl Body<'_> {
     /// Writes captures and stack, in the order of the record, and collects the failures of capture expressions.
-    fn write<'r>(
+    fn write(
         &mut self,
         json: &mut Json<'_>,
-        reader: &mut Reader<'r>,
-        mut next: Option<Item<'r>>,
+        reader: &mut Reader<'_>,
         header: &RecordHeader,
-        failures: &mut SmallVec<[(Place, FailureText); 1]>,
+        failures: &mut Failures,
     ) -> Result<()> {
-        if let Some(Item::Point(_)) = next {
+        if reader.next_tag()? == lay::ITEM_POINT {
             if header.error {
-                next = skip_points(reader)?;
+                skip_points(reader)?;
             } else {
                 json.raw(b",\"captures\":{");
-                next = self.captures(json, reader, next)?;
+                self.captures(json, reader)?;
                 json.raw(b"}");
             }
         }
-        while let Some(Item::Failure(place, failure)) = next {
-            failures.push((place, describe(place, failure, self.cx)?));
-            next = reader.item()?;
-        }
+        while failure(reader, self.cx, failures)? {}
         json.raw(b",\"stack\":");
+        let mut next = reader.item()?;
         if let Some(Item::Stack { count, raw }) = next {
-            let frames = self.stack(json, reader, count, raw, None)?;
-            *self.frames = frames;
+            *self.frames = self.stack(json, reader, Frames { count, raw, level: None })?;
             next = reader.item()?;
         } else {
             json.raw(b"[]");
         }
-        match next {
-            None => Ok(()),
-            Some(_) => Err(misplaced()),
-        }
+        if next.is_some() { Err(misplaced()) } else { Ok(()) }
     }
 
-    /// Writes the points and answers the item after them.
-    fn captures<'r>(
-        &mut self,
-        json: &mut Json<'_>,
-        reader: &mut Reader<'r>,
-        mut next: Option<Item<'r>>,
-    ) -> Result<Option<Item<'r>>> {
-        // The section that is open with the place where its names begin, and the level of what stands in the point.
-        let mut section: Option<(usize, usize)> = None;
-        let mut level = 5;
-        let close = |json: &mut Json<'_>, section: &mut Option<(usize, usize)>| {
-            if let Some((open, names)) = section.take() {
-                json.brace_from(names);
-                json.raw(b"}");
-                json.end(open);
+    /// Writes the points.
+    fn captures(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>) -> Result<()> {
+        while reader.next_tag()? == lay::ITEM_POINT {
+            let Some(Item::Point(point)) = reader.item()? else { return Err(misplaced()) };
+            match point {
+                Point::Entry => json.next(",\"entry\":{"),
+                Point::Return => json.next(",\"return\":{"),
+                Point::Line(line) => {
+                    json.next(",\"lines\":{\"");
+                    json.integer(line);
+                    json.raw(b"\":{");
+                }
             }
-        };
-        // How many braces the open point closes with, none between points; lines stand in an object of their own.
-        let mut closing: &[u8] = b"";
-        while let Some(item) = next {
-            match item {
-                Item::Point(point) if closing.is_empty() => {
-                    level = if matches!(point, Point::Line(_)) { 6 } else { 5 };
-                    closing = if matches!(point, Point::Line(_)) { b"}}" } else { b"}" };
-                    match point {
-                        Point::Entry => json.next(",\"entry\":{"),
-                        Point::Return => json.next(",\"return\":{"),
-                        Point::Line(line) => {
-                            json.next(",\"lines\":{\"");
-                            json.integer(line);
-                            json.raw(b"\":{");
-                        }
-                    }
-                }
-                Item::Section(code) if !closing.is_empty() => {
-                    close(json, &mut section);
+            // Lines stand in an object of their own.
+            if matches!(point, Point::Line(_)) {
+                self.point(json, reader, 6)?;
+                json.raw(b"}}");
+            } else {
+                self.point(json, reader, 5)?;
+                json.raw(b"}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what stands in a point, at a level.
+    fn point(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, level: u32) -> Result<()> {
+        loop {
+            match reader.item()? {
+                Some(Item::Section(code)) => {
                     json.next(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
-                    section = Some((json.begin(SpanKind::Section, None, level), json.out.len()));
+                    let (open, names) = (json.begin(SpanKind::Section, None, level), json.out.len());
+                    while reader.next_tag()? == lay::ITEM_NAMED {
+                        let argument = reader.name_argument()?;
+                        let text = reader.inline_of(argument)?;
+                        self.values.key(json, argument, text)?;
+                        self.values.value(json, reader, Some(open), level + 1, 0)?;
+                    }
+                    json.brace_from(names);
+                    json.raw(b"}");
+                    json.end(open);
                 }
-                Item::Named(name) => {
-                    let (open, _) = section.ok_or_else(misplaced)?;
-                    let (argument, text) = read::argument_of(name);
-                    self.values.key(json, argument, text)?;
-                    self.values.value(json, reader, Some(open), level + 1, 0)?;
-                }
-                Item::Throwable(class) if !closing.is_empty() => {
-                    close(json, &mut section);
+                Some(Item::Throwable(class)) => {
                     json.next(",\"throwable\":");
                     self.throwable(json, reader, class, level)?;
                 }
-                Item::EndPoint(reason) if !closing.is_empty() => {
-                    close(json, &mut section);
+                Some(Item::EndPoint(reason)) => {
                     if let Some(reason) = lay::reason_text(reason) {
                         json.text(",\"notCapturedReason\":", reason);
                     }
-                    json.raw(closing);
-                    closing = b"";
+                    return Ok(());
                 }
-                Item::Stack { .. } | Item::Failure(..) if closing.is_empty() => break,
                 _ => return Err(misplaced()),
             }
-            next = reader.item()?;
         }
-        if closing.is_empty() { Ok(next) } else { Err(misplaced()) }
     }
 
     fn throwable(
@@ -571,7 +657,7 @@ impl Body<'_> {
         json.raw(b",\"stacktrace\":");
         let mut ahead = reader.clone();
         if let Some(Item::Stack { count, raw }) = ahead.item()? {
-            self.stack(json, &mut ahead, count, raw, Some(level + 1))?;
+            self.stack(json, &mut ahead, Frames { count, raw, level: Some(level + 1) })?;
             *reader = ahead;
         } else {
             json.raw(b"[]");
@@ -580,25 +666,18 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// Writes the frames of a stack and answers where each stands. With a level they are spans of their own.
-    fn stack(
-        &mut self,
-        json: &mut Json<'_>,
-        reader: &mut Reader<'_>,
-        count: u32,
-        raw: bool,
-        level: Option<u32>,
-    ) -> Result<Vec<(usize, usize)>> {
-        if raw || json.keeps_spans() {
-            return self.frame_by_frame(json, reader, count, raw, level);
+    /// Writes the frames of a stack and answers where each stands, if spans are kept.
+    fn stack(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, frames: Frames) -> Result<Vec<(usize, usize)>> {
+        if frames.raw || json.keeps_spans() {
+            return self.frame_by_frame(json, reader, frames);
         }
-        let key = reader.frames(count)?;
-        if let Some(known) = self.stacks.whole.get(key) {
+        let key = reader.frames(frames.count)?;
+        if let Some(known) = self.stacks.known(key, self.stack) {
             json.raw(known);
             return Ok(Vec::new());
         }
         let start = json.out.len();
-        self.frame_by_frame(json, &mut reader.before(key), count, raw, level)?;
+        self.frame_by_frame(json, &mut reader.before(key), frames)?;
         self.stacks.keep(key, json.out.get(start..).unwrap_or_default());
         Ok(Vec::new())
     }
@@ -607,19 +686,17 @@ impl Body<'_> {
         &mut self,
         json: &mut Json<'_>,
         reader: &mut Reader<'_>,
-        count: u32,
-        raw: bool,
-        level: Option<u32>,
+        frames: Frames,
     ) -> Result<Vec<(usize, usize)>> {
         let mut places = Vec::new();
         json.raw(b"[");
-        for index in 0..count {
+        for index in 0..frames.count {
             if index > 0 {
                 json.raw(b",");
             }
-            let span = level.map(|level| json.begin(SpanKind::Frame, None, level));
+            let span = frames.level.map(|level| json.begin(SpanKind::Frame, None, level));
             let start = json.out.len();
-            match reader.frame(raw)? {
+            match reader.frame(frames.raw)? {
                 FrameRef::Host(place) => json.raw(self.stacks.frame(place, self.cx)),
                 FrameRef::Raw { file, function, line, column } => {
                     let tables = self.cx.tables;
@@ -651,13 +728,24 @@ impl Stacks {
         })
     }
 
+    /// The text of a whole stack. `likely` is where it may stand, and does afterwards.
+    #[inline]
+    fn known(&self, key: &[u8], likely: &mut usize) -> Option<&[u8]> {
+        if self.whole.get(*likely).is_none_or(|(known, _)| **known != *key) {
+            *likely = *self.places.get(key)?;
+        }
+        self.whole.get(*likely).map(|(_, text)| &**text)
+    }
+
     fn keep(&mut self, key: &[u8], text: &[u8]) {
-        let bytes = key.len() + text.len();
+        let bytes = 2 * key.len() + text.len();
         if self.bytes + bytes > STACKS_KEPT {
             self.whole.clear();
+            self.places.clear();
             self.bytes = 0;
         }
-        self.whole.insert(key.into(), text.into());
+        self.places.insert(key.into(), self.whole.len());
+        self.whole.push((key.into(), text.into()));
         self.bytes += bytes;
     }
 }
@@ -681,20 +769,22 @@ fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32
 }
 
 /// Passes the points of an error event, which shows none.
-fn skip_points<'r>(reader: &mut Reader<'r>) -> Result<Option<Item<'r>>> {
-    let mut in_point = true;
-    loop {
-        match reader.item()? {
-            Some(Item::Named(_) | Item::Throwable(_)) => reader.skip()?,
-            Some(Item::Stack { count, raw }) if in_point => {
-                for _ in 0..count {
-                    reader.frame(raw)?;
+fn skip_points(reader: &mut Reader<'_>) -> Result<()> {
+    while reader.next_tag()? == lay::ITEM_POINT {
+        reader.item()?;
+        loop {
+            match reader.item()? {
+                Some(Item::Named(_) | Item::Throwable(_)) => reader.skip()?,
+                Some(Item::Stack { count, raw }) => {
+                    for _ in 0..count {
+                        reader.frame(raw)?;
+                    }
                 }
+                Some(Item::Section(_)) => {}
+                Some(Item::EndPoint(_)) => break,
+                _ => return Err(misplaced()),
             }
-            Some(Item::Point(_)) => in_point = true,
-            Some(Item::EndPoint(_)) => in_point = false,
-            Some(Item::Section(_)) => {}
-            next => return Ok(next),
         }
     }
+    Ok(())
 }

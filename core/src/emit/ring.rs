@@ -3,6 +3,7 @@
 
 use crate::record::layout::{AT_LENGTH, HEADER};
 use crossbeam_channel::{Receiver, Sender};
+use rtrb::chunks::ReadChunk;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -19,6 +20,8 @@ const SPARES: usize = QUEUE_BYTES / LARGEST_CAPACITY;
 pub const SHARE: usize = 4 * 1024;
 /// So many shares in a row began with an empty ring that had grown, and the first one would have taken them: then it goes.
 const CALM_SHARES: u32 = 4;
+/// Bytes that are kept for the next record that stands at both ends of its ring.
+const JOINED_KEPT: usize = 64 * 1024;
 /// Bytes that must be free before a hit captures.
 const ROOM: usize = 4 * 1024;
 /// Bytes of records in the whole process, in rings and in the worker's queue, and of batches that are on their way. With
@@ -88,6 +91,8 @@ pub struct RecordReceiver {
     /// Where emptied rings go, and how they are taken back.
     emptied: Sender<Both>,
     spares: Receiver<Both>,
+    /// A record that stands at both ends of its ring.
+    joined: Vec<u8>,
 }
 
 /// Makes the two ends of a context's rings.
@@ -106,7 +111,7 @@ pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
             spares: spares.clone(),
             queued,
         },
-        RecordReceiver { rings: vec![ring], successors: receiver, emptied, spares },
+        RecordReceiver { rings: vec![ring], successors: receiver, emptied, spares, joined: Vec::new() },
     )
 }
 
@@ -189,30 +194,56 @@ impl Drop for RecordSender {
 }
 
 impl RecordReceiver {
-    /// Takes the next whole record, with the bytes it stood for in the queue.
-    pub fn pop(&mut self) -> Option<Vec<u8>> {
-        loop {
-            while let Ok(Successor { left, next }) = self.successors.try_recv() {
-                if let Some(last) = self.rings.last_mut() {
-                    last.left = Some(left);
-                }
-                self.rings.push(Ring { records: next, left: None });
-            }
-            let ring = self.rings.first_mut()?;
-            if let Some(record) = pop_from(&mut ring.records) {
-                return Some(record);
-            }
-            // A ring that its sender left behind is empty for good once it is seen empty after it was left.
-            let is_left = ring.left.is_some() || ring.records.is_abandoned();
-            if !is_left || !ring.records.is_empty() {
-                return None;
-            }
-            let Ring { records, left } = self.rings.remove(0);
-            if let (LARGEST_CAPACITY, Some(left)) = (records.buffer().capacity(), left) {
-                // One more than are kept goes.
-                let _ = self.emptied.try_send((left, records));
-            }
+    /// Takes the next whole record, which `look` sees where it lies. `None`: there is none.
+    pub fn pop<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        while !self.begins()? {
+            self.next_ring()?;
         }
+        let records = &mut self.rings.first_mut()?.records;
+        let length = length_of(&start_of(records)?)?;
+        let chunk = Taken(Some(records.read_chunk(length).ok()?));
+        let (first, second) = chunk.slices();
+        if second.is_empty() {
+            return Some(look(first));
+        }
+        self.joined.clear();
+        self.joined.extend_from_slice(first);
+        self.joined.extend_from_slice(second);
+        let answer = look(&self.joined);
+        self.joined.shrink_to(JOINED_KEPT);
+        Some(answer)
+    }
+
+    /// True if a record waits in the oldest ring. A record is queued whole, so what begins is there to its end.
+    #[inline]
+    fn begins(&mut self) -> Option<bool> {
+        Some(self.rings.first_mut()?.records.read_chunk(HEADER).is_ok())
+    }
+
+    /// Goes on to the ring that followed the oldest one. `None`: the oldest may still get records.
+    #[cold]
+    fn next_ring(&mut self) -> Option<()> {
+        while let Ok(Successor { left, next }) = self.successors.try_recv() {
+            if let Some(last) = self.rings.last_mut() {
+                last.left = Some(left);
+            }
+            self.rings.push(Ring { records: next, left: None });
+        }
+        let ring = self.rings.first()?;
+        // A ring that its sender left behind is empty for good once it is seen empty after it was left.
+        let is_left = ring.left.is_some() || ring.records.is_abandoned();
+        if !is_left {
+            return None;
+        }
+        if !ring.records.is_empty() {
+            return Some(());
+        }
+        let Ring { records, left } = self.rings.remove(0);
+        if let (LARGEST_CAPACITY, Some(left)) = (records.buffer().capacity(), left) {
+            // One more than are kept goes.
+            let _ = self.emptied.try_send((left, records));
+        }
+        Some(())
     }
 
     /// Gives back what was kept for a burst: there is none, or memory is short.
@@ -224,11 +255,6 @@ impl RecordReceiver {
     pub fn is_finished(&mut self) -> bool {
         self.rings.is_empty()
     }
-
-    /// Bytes a record stands for in the queue.
-    pub fn queue_bytes(record: &[u8]) -> usize {
-        record.len()
-    }
 }
 
 /// What a record says of its length.
@@ -237,34 +263,55 @@ fn length_of(record: &[u8]) -> Option<usize> {
     record.get(AT_LENGTH..)?.first_chunk().map(|length| u32::from_le_bytes(*length) as usize)
 }
 
-fn pop_from(ring: &mut Consumer<u8>) -> Option<Vec<u8>> {
-    let mut start = [0; HEADER];
-    {
-        let chunk = ring.read_chunk(HEADER).ok()?;
-        let (first, second) = chunk.as_slices();
-        for (to, from) in start.iter_mut().zip(first.iter().chain(second)) {
-            *to = *from;
-        }
-        // Not committed: it is taken with its record. A record is queued whole, so what begins is there to its end.
-    }
-    let chunk = ring.read_chunk(length_of(&start)?).ok()?;
+/// The header of the oldest record.
+#[inline]
+fn start_of(records: &mut Consumer<u8>) -> Option<[u8; HEADER]> {
+    // Not committed: it is taken with its record.
+    let chunk = records.read_chunk(HEADER).ok()?;
     let (first, second) = chunk.as_slices();
-    let mut record = Vec::with_capacity(chunk.len());
-    record.extend_from_slice(first);
-    record.extend_from_slice(second);
-    chunk.commit_all();
-    Some(record)
+    if let Some(start) = first.first_chunk() {
+        return Some(*start);
+    }
+    let mut start = [0; HEADER];
+    for (to, from) in start.iter_mut().zip(first.iter().chain(second)) {
+        *to = *from;
+    }
+    Some(start)
+}
+
+/// A record that leaves its ring when it was looked at, also if that ends in a panic: it must not come back.
+struct Taken<'r>(Option<ReadChunk<'r, u8>>);
+
+impl Taken<'_> {
+    #[inline]
+    fn slices(&self) -> (&[u8], &[u8]) {
+        self.0.as_ref().map_or((&[], &[]), ReadChunk::as_slices)
+    }
+}
+
+impl Drop for Taken<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(chunk) = self.0.take() {
+            chunk.commit_all();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A record of so many bytes.
     fn record(length: usize, fill: u8) -> Vec<u8> {
         let mut record = vec![fill; length];
         record[AT_LENGTH..AT_LENGTH + 4].copy_from_slice(&(length as u32).to_le_bytes());
         record
+    }
+
+    fn taken(receiver: &mut RecordReceiver) -> Option<Vec<u8>> {
+        receiver.pop(<[u8]>::to_vec)
     }
 
     #[test]
@@ -279,16 +326,16 @@ mod tests {
         }
         for round in 0..3u8 {
             for size in sizes {
-                let popped = receiver.pop().unwrap();
+                let popped = taken(&mut receiver).unwrap();
                 assert_eq!(popped, record(size, round));
-                queued.sub(RecordReceiver::queue_bytes(&popped));
+                queued.sub(popped.len());
             }
         }
-        assert_eq!(receiver.pop(), None);
+        assert_eq!(taken(&mut receiver), None);
         assert!(queued.get() <= SHARE, "what the sender has taken in advance");
         assert!(!receiver.is_finished());
         drop(sender);
-        assert_eq!((receiver.pop(), queued.get()), (None, 0));
+        assert_eq!((taken(&mut receiver), queued.get()), (None, 0));
         assert!(receiver.is_finished());
     }
 
@@ -303,7 +350,7 @@ mod tests {
         }
         assert!(queued.get() <= QUEUE_BYTES + 100_000, "{}", queued.get());
         let mut popped = 0;
-        while receiver.pop().is_some() {
+        while taken(&mut receiver).is_some() {
             popped += 1;
         }
         assert_eq!(pushed, popped);
@@ -318,27 +365,27 @@ mod tests {
             // What waits is all that rings hold, but for the last one and what did not fit at the end of each.
             assert!(sender.capacity <= LARGEST_CAPACITY);
         }
-        receiver.pop().unwrap();
+        taken(&mut receiver).unwrap();
         let held: usize = receiver.rings.iter().map(|ring| ring.records.buffer().capacity()).sum();
         assert!(held <= QUEUE_BYTES + QUEUE_BYTES / 8, "{held}");
-        while receiver.pop().is_some() {}
+        while taken(&mut receiver).is_some() {}
         assert_eq!(receiver.rings.len(), 1);
         assert!(receiver.spares.len() > SPARES / 2, "what was emptied is there for the next burst");
         let spares = receiver.spares.len();
         assert!(sender.push(&record(LARGEST_CAPACITY, 1)) && sender.push(&record(LARGEST_CAPACITY, 2)));
         assert_eq!(receiver.spares.len(), spares - 1, "which takes it");
-        assert_eq!(receiver.pop().unwrap(), record(LARGEST_CAPACITY, 1));
-        assert_eq!(receiver.pop().unwrap(), record(LARGEST_CAPACITY, 2));
+        assert_eq!(taken(&mut receiver).unwrap(), record(LARGEST_CAPACITY, 1));
+        assert_eq!(taken(&mut receiver).unwrap(), record(LARGEST_CAPACITY, 2));
         receiver.rest();
         assert!(receiver.spares.is_empty());
         for _ in 0..=CALM_SHARES as usize * SHARE / 200 {
             assert!(sender.push(&record(200, 1)));
-            assert_eq!(receiver.pop().unwrap(), record(200, 1));
+            assert_eq!(taken(&mut receiver).unwrap(), record(200, 1));
         }
         assert_eq!((sender.capacity, receiver.rings.len()), (FIRST_CAPACITY, 1));
         assert!(sender.push(&record(1_000_000, 1)), "and it grows again");
         assert_eq!(sender.capacity, 1_000_000);
-        assert_eq!(receiver.pop().map(|record| record.len()), Some(1_000_000));
+        assert_eq!(taken(&mut receiver).map(|record| record.len()), Some(1_000_000));
     }
 
     #[test]
@@ -348,8 +395,17 @@ mod tests {
             let mut sent: Vec<u8> = (0..997_u32).map(|i| (i + round) as u8).collect();
             sent[AT_LENGTH..AT_LENGTH + 4].copy_from_slice(&997_u32.to_le_bytes());
             assert!(sender.push(&sent));
-            assert_eq!(receiver.pop().unwrap(), sent);
+            assert_eq!(taken(&mut receiver).unwrap(), sent);
         }
+    }
+
+    #[test]
+    fn a_record_whose_reader_panics_does_not_come_back() {
+        let (mut sender, mut receiver) = channel(Arc::default());
+        assert!(sender.push(&record(200, 1)) && sender.push(&record(200, 2)));
+        let looked = catch_unwind(AssertUnwindSafe(|| receiver.pop(|_| panic!("asked for"))));
+        assert!(looked.is_err());
+        assert_eq!(taken(&mut receiver), Some(record(200, 2)));
     }
 
     #[test]
@@ -359,6 +415,6 @@ mod tests {
         for bytes in [vec![], vec![0; 11], record(HEADER - 1, 0), vec![0; 200], record(200, 0).split_off(1)] {
             assert!(!sender.push(&bytes));
         }
-        assert_eq!((receiver.pop(), queued.get()), (None, 0));
+        assert_eq!((taken(&mut receiver), queued.get()), (None, 0));
     }
 }

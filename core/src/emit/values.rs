@@ -28,6 +28,8 @@ pub struct Spellings {
     kinds: [TypeText; KINDS],
     /// The last name and the last type that are not kept.
     seldom: (Fragment, TypeText),
+    /// What ends a string: the language's quote, JSON's, and the object's bracket; and how many bytes they are.
+    end: ([u8; 4], usize),
     /// A number's text.
     scratch: String,
 }
@@ -73,7 +75,12 @@ impl Spellings {
         let kinds = std::array::from_fn(|tag| {
             TypeText::of(profile.type_names.get(tag).copied().unwrap_or_default(), profile.quote)
         });
+        let end = match profile.quote {
+            Some(quote) => ([quote, b'"', b'}', 0], 3),
+            None => ([b'"', b'}', 0, 0], 2),
+        };
         Spellings {
+            end,
             profile,
             keys: Vec::new(),
             types: Vec::new(),
@@ -101,19 +108,39 @@ impl Spellings {
         self.keys.get(id as usize).ok_or_else(|| unknown("name", id))
     }
 
+    /// How a value begins, by its type's argument, the type's inline text, and its tag.
     #[inline]
-    fn type_of(&mut self, id: u32, tables: &Tables) -> Result<&TypeText> {
-        if self.types.get(id as usize).is_none_or(|text| text.open.is_empty()) {
-            let name = tables.type_name(id).ok_or_else(|| unknown("type", id))?;
-            if id >= TYPES_KEPT {
-                self.seldom.1 = TypeText::of(name, self.profile.quote);
-                return Ok(&self.seldom.1);
-            }
-            add_spelling(&mut self.types, id, TypeText::of(name, self.profile.quote));
+    fn class(&mut self, (argument, text, tag): Class<'_>, tables: &Tables) -> Result<&TypeText> {
+        // Asked twice, since what is there is almost always there the first time, and is lent only then.
+        if self.types.get(argument as usize).is_some_and(|text| !text.open.is_empty()) {
+            return self.types.get(argument as usize).ok_or_else(|| unknown("type", argument));
         }
-        self.types.get(id as usize).ok_or_else(|| unknown("type", id))
+        if argument == lay::NO_TYPE {
+            // A tag may be any byte where it says what was withheld; the last kind has no name.
+            return Ok(&self.kinds[usize::from(tag).min(KINDS - 1)]);
+        }
+        self.spelled_class(argument, text, tables)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn spelled_class(&mut self, argument: u32, text: &str, tables: &Tables) -> Result<&TypeText> {
+        let name = match argument {
+            lay::INLINE => text,
+            id => tables.type_name(id).ok_or_else(|| unknown("type", id))?,
+        };
+        let text = TypeText::of(name, self.profile.quote);
+        if argument >= TYPES_KEPT {
+            self.seldom.1 = text;
+            return Ok(&self.seldom.1);
+        }
+        add_spelling(&mut self.types, argument, text);
+        self.types.get(argument as usize).ok_or_else(|| unknown("type", argument))
     }
 }
+
+/// A value's type: its argument, its inline text, and the value's tag.
+type Class<'r> = (u32, &'r str, u8);
 
 /// Keeps a spelling. Whoever spells has found the number in a table, so it is below the table's length.
 #[cold]
@@ -158,6 +185,16 @@ pub fn value_alone(reader: &mut Reader<'_>, tables: &Tables, profile: &'static P
     Ok(out)
 }
 
+/// Where children stand.
+#[derive(Clone, Copy)]
+struct Inside {
+    /// The container's span and level.
+    span: usize,
+    level: u32,
+    /// Their own nesting.
+    depth: u32,
+}
+
 /// Writes values as JSON.
 pub(super) struct Values<'a> {
     /// The session's names and types.
@@ -178,30 +215,17 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// How a value begins, by its type's argument, the type's inline text, and its tag.
+    /// Writes how a value begins.
     #[inline]
-    fn begin(
-        &mut self,
-        json: &mut Json<'_>,
-        (argument, text, tag): (u32, &str, u8),
-        part: impl Fn(&TypeText) -> &Fragment,
-    ) -> Result<()> {
-        match argument {
-            lay::NO_TYPE => {
-                // A tag may be any byte where it says what was withheld; the last kind has no name.
-                let kind = usize::from(tag).min(KINDS - 1);
-                json.fragment(part(&self.spellings.kinds[kind]));
-            }
-            lay::INLINE => json.fragment(part(&TypeText::of(text, self.spellings.profile.quote))),
-            id => json.fragment(part(self.spellings.type_of(id, self.tables)?)),
-        }
+    fn begin(&mut self, json: &mut Json<'_>, class: Class<'_>) -> Result<()> {
+        json.fragment(&self.spellings.class(class, self.tables)?.open);
         Ok(())
     }
 
     /// Writes the bracket and the type of a throwable.
     pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>) -> Result<()> {
         let (argument, text) = read::argument_of(class);
-        self.begin(json, (argument, text, lay::EXCEPTION), |text| &text.open)
+        self.begin(json, (argument, text, lay::EXCEPTION))
     }
 
     /// Writes the next value of a record (2.1). `level` is that of its object in the event, `depth` its nesting.
@@ -213,128 +237,146 @@ impl Values<'_> {
         level: u32,
         depth: u32,
     ) -> Result<()> {
-        reader.check_depth(depth)?;
         let word = reader.head()?;
         let (tag, argument) = (lay::tag_of(word), lay::argument_of(word));
         let class = (argument, reader.inline_of(argument)?, tag);
         let span = json.begin(SpanKind::Value, parent, level);
         match tag {
+            lay::STR_UTF8 | lay::STR_LATIN1 => self.text(json, reader, class)?,
             lay::INT => {
-                self.begin(json, class, |text| &text.scalar)?;
-                json.integer(reader.int()?);
-                json.raw(b"\"");
+                let number = reader.int()?;
+                json.fragment_and(&self.spellings.class(class, self.tables)?.scalar, |behind: &mut [u8; 24]| {
+                    let length = behind.first_chunk_mut().map_or(0, |place| json::digits(number, place));
+                    if let Some(end) = behind.get_mut(length..length + 2) {
+                        end.copy_from_slice(b"\"}");
+                    }
+                    length + 2
+                });
             }
-            lay::STR_UTF8..=lay::STR_UTF16 => {
-                self.begin(json, class, |text| &text.text)?;
-                self.text(json, reader, tag)?;
+            lay::NULL => {
+                self.begin(json, class)?;
+                json.next(",\"isNull\":true");
+                json.raw(b"}");
+            }
+            lay::FALSE | lay::TRUE => {
+                let text = self.spellings.profile.booleans[usize::from(tag == lay::TRUE)];
+                json.fragment(&self.spellings.class(class, self.tables)?.scalar);
+                json.raw(text.as_bytes());
+                json.raw(b"\"}");
             }
             lay::FLOAT => {
-                self.begin(json, class, |text| &text.scalar)?;
+                json.fragment(&self.spellings.class(class, self.tables)?.scalar);
                 let text = &mut self.spellings.scratch;
                 text.clear();
                 (self.spellings.profile.float)(reader.float()?, text);
                 json.raw(text.as_bytes());
-                json.raw(b"\"");
+                json.raw(b"\"}");
             }
-            lay::NULL => {
-                self.begin(json, class, |text| &text.open)?;
-                json.next(",\"isNull\":true");
-            }
-            lay::FALSE | lay::TRUE => {
-                self.begin(json, class, |text| &text.scalar)?;
-                json.raw(self.spellings.profile.booleans[usize::from(tag == lay::TRUE)].as_bytes());
-                json.raw(b"\"");
-            }
-            lay::LIST | lay::SET => {
-                self.begin(json, class, |text| &text.open)?;
-                let (size, children) = (reader.size()?, reader.children()?);
-                if opened(json, children, ",\"elements\":[")? {
-                    for index in 0..children.count {
-                        if index > 0 {
-                            json.raw(b",");
-                        }
-                        self.value(json, reader, Some(span), level + 1, depth + 1)?;
-                    }
-                    json.raw(b"]");
-                }
-                incomplete(json, span, children);
-                json.number(",\"size\":", size);
-            }
-            lay::MAP => {
-                self.begin(json, class, |text| &text.open)?;
-                let (size, children) = (reader.size()?, reader.children()?);
-                if opened(json, children, ",\"entries\":[")? {
-                    for index in 0..children.count {
-                        json.raw(if index > 0 { b",[" } else { b"[" });
-                        self.value(json, reader, Some(span), level + 1, depth + 1)?;
-                        json.raw(b",");
-                        self.value(json, reader, Some(span), level + 1, depth + 1)?;
-                        json.raw(b"]");
-                    }
-                    json.raw(b"]");
-                }
-                incomplete(json, span, children);
-                json.number(",\"size\":", size);
-            }
-            lay::OBJECT => {
-                self.begin(json, class, |text| &text.open)?;
-                let children = reader.children()?;
-                if opened(json, children, ",\"fields\":")? {
-                    let start = json.out.len();
-                    for _ in 0..children.count {
-                        let argument = reader.name_argument()?;
-                        let text = reader.inline_of(argument)?;
-                        if !self.spellings.profile.getters && reader.next_tag()? == lay::COMPUTED {
-                            reader.skip()?;
-                            continue;
-                        }
-                        self.key(json, argument, text)?;
-                        // The object `fields` is a level of its own.
-                        self.value(json, reader, Some(span), level + 2, depth + 1)?;
-                    }
-                    json.brace_from(start);
-                    json.raw(b"}");
-                }
-                incomplete(json, span, children);
+            lay::LIST..=lay::OBJECT => {
+                self.begin(json, class)?;
+                self.container(json, reader, tag, Inside { span, level, depth: depth + 1 })?;
             }
             lay::WITHHELD => self.withheld(json, reader, class, span)?,
-            _ => {
-                self.begin(json, class, |text| &text.open)?;
-                self.rare(json, reader, tag)?;
-            }
+            _ => self.rare(json, reader, class)?,
         }
-        json.raw(b"}");
         json.end(span);
         Ok(())
     }
 
-    /// A string, whose quote was written. In almost every one nothing is escaped, in the language or in JSON.
+    /// Writes the children of a container, and what is said of them.
+    fn container(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, tag: u8, inside: Inside) -> Result<()> {
+        let Inside { span, level, depth } = inside;
+        let size = if tag == lay::OBJECT { None } else { Some(reader.size()?) };
+        let children = reader.children()?;
+        if children.count > 0 {
+            reader.check_depth(depth)?;
+        }
+        if children.reason == lay::REASON_DEPTH {
+            if children.count > 0 {
+                return Err(Error::new(ErrorKind::BadRecord, "bad record: an unopened container has children"));
+            }
+        } else if tag == lay::OBJECT {
+            json.next(",\"fields\":");
+            let start = json.out.len();
+            for _ in 0..children.count {
+                let argument = reader.name_argument()?;
+                let text = reader.inline_of(argument)?;
+                if !self.spellings.profile.getters && reader.next_tag()? == lay::COMPUTED {
+                    reader.skip()?;
+                    continue;
+                }
+                self.key(json, argument, text)?;
+                // The object `fields` is a level of its own.
+                self.value(json, reader, Some(span), level + 2, depth)?;
+            }
+            json.brace_from(start);
+            json.out.push(b'}');
+        } else if tag == lay::MAP {
+            json.next(",\"entries\":[");
+            for index in 0..children.count {
+                if index > 0 {
+                    json.out.push(b',');
+                }
+                json.out.push(b'[');
+                self.value(json, reader, Some(span), level + 1, depth)?;
+                json.out.push(b',');
+                self.value(json, reader, Some(span), level + 1, depth)?;
+                json.out.push(b']');
+            }
+            json.out.push(b']');
+        } else {
+            json.next(",\"elements\":[");
+            for index in 0..children.count {
+                if index > 0 {
+                    json.out.push(b',');
+                }
+                self.value(json, reader, Some(span), level + 1, depth)?;
+            }
+            json.out.push(b']');
+        }
+        if children.reason != lay::REASON_NONE {
+            incomplete(json, span, children);
+        }
+        if let Some(size) = size {
+            json.number(",\"size\":", size);
+        }
+        json.out.push(b'}');
+        Ok(())
+    }
+
+    /// A string. In almost every one nothing is escaped, in the language or in JSON.
     #[inline]
-    fn text(&self, json: &mut Json<'_>, reader: &mut Reader<'_>, tag: u8) -> Result<()> {
+    fn text(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class: Class<'_>) -> Result<()> {
         let at = reader.at();
         let (bytes, ahead, size) = reader.cut_bytes_ahead()?;
-        let (start, length) = (json.out.len(), bytes.len());
-        let plain = match ahead.first_chunk() {
-            _ if tag > lay::STR_LATIN1 => false,
-            Some(wide) if length <= WIDTH => {
-                json.first_of(wide, length);
-                begins_plain(wide, length)
-            }
-            _ => {
-                json.raw(bytes);
-                is_plain(bytes)
-            }
-        };
-        if !plain {
-            json.out.truncate(start);
-            self.escaped_text(json, read::stored(tag, bytes, at)?, size);
+        let length = bytes.len();
+        let (end, used) = self.spellings.end;
+        let open = &self.spellings.class(class, self.tables)?.text;
+        if let Some(wide) = ahead.first_chunk::<WIDTH>()
+            && length <= WIDTH
+            && size == length as u64
+            && begins_plain(wide, length)
+        {
+            json.fragment_and(open, |behind: &mut [u8; WIDTH + 4]| {
+                if let Some(place) = behind.first_chunk_mut() {
+                    *place = *wide;
+                }
+                if let Some(place) = behind.get_mut(length..).and_then(<[u8]>::first_chunk_mut) {
+                    *place = end;
+                }
+                length + used
+            });
             return Ok(());
         }
-        match self.spellings.profile.quote {
-            Some(quote) => json.raw(&[quote, b'"']),
-            None => json.raw(b"\""),
+        json.fragment(open);
+        if is_plain(bytes) {
+            json.raw(bytes);
+            json.raw(end.get(..used - 1).unwrap_or_default());
+            cut(json, (size > length as u64).then_some(size));
+        } else {
+            self.escaped_text(json, read::stored(class.2, bytes, at)?, size);
         }
-        cut(json, (size > length as u64).then_some(size));
+        json.out.push(b'}');
         Ok(())
     }
 
@@ -353,21 +395,31 @@ impl Values<'_> {
         &mut self,
         json: &mut Json<'_>,
         reader: &mut Reader<'_>,
-        (argument, text_of_type, _): (u32, &str, u8),
+        (argument, text_of_type, _): Class<'_>,
         span: usize,
     ) -> Result<()> {
         let Content::Withheld { reason, kind, text } = reader.content(lay::WITHHELD)? else { return Ok(()) };
-        self.begin(json, (argument, text_of_type, kind), |text| &text.open)?;
+        self.begin(json, (argument, text_of_type, kind))?;
         json.incomplete(span, reason == lay::REASON_DEPTH);
         json.text(",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
+        json.raw(b"}");
         Ok(())
     }
 
     #[cold]
-    fn rare(&self, json: &mut Json<'_>, reader: &mut Reader<'_>, tag: u8) -> Result<()> {
+    fn rare(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class: Class<'_>) -> Result<()> {
+        let at = reader.at();
+        if let tag @ (lay::STR_UCS2 | lay::STR_UCS4 | lay::STR_UTF16) = class.2 {
+            let (bytes, size) = reader.cut_bytes()?;
+            json.fragment(&self.spellings.class(class, self.tables)?.text);
+            self.escaped_text(json, read::stored(tag, bytes, at)?, size);
+            json.raw(b"}");
+            return Ok(());
+        }
+        self.begin(json, class)?;
         let profile = self.spellings.profile;
         let scalar = |json: &mut Json<'_>, text: &str| json.text(",\"value\":", text);
-        match reader.content(tag)? {
+        match reader.content(class.2)? {
             Content::Complex(real, imaginary) => scalar(json, &number::python_complex(real, imaginary)),
             Content::Big { negative, width, bits, dropped, digits } => {
                 let Digits { text, cut_from } = number::integer_text(negative, width, bits, dropped, digits);
@@ -396,6 +448,7 @@ impl Values<'_> {
             // Nothing to show, and the kinds that [`Values::value`] writes itself.
             _ => {}
         }
+        json.raw(b"}");
         Ok(())
     }
 }
@@ -406,19 +459,6 @@ fn cut(json: &mut Json<'_>, from: Option<u64>) {
     if let Some(size) = from {
         json.number(",\"truncated\":true,\"size\":", size);
     }
-}
-
-/// Opens a container's children, unless it was too deep to be opened.
-#[inline]
-fn opened(json: &mut Json<'_>, children: Children, key: &'static str) -> Result<bool> {
-    if children.reason != lay::REASON_DEPTH {
-        json.next(key);
-        return Ok(true);
-    }
-    if children.count > 0 {
-        return Err(Error::new(ErrorKind::BadRecord, "bad record: an unopened container has children"));
-    }
-    Ok(false)
 }
 
 /// Says why a container has not more children.
@@ -437,6 +477,7 @@ mod tests {
     use crate::emit::json::Json;
     use crate::emit::language::Profile;
     use crate::host::Language;
+    use crate::record::layout as lay;
     use crate::record::names::Tables;
     use crate::text::Text;
     use std::sync::Arc;
@@ -454,7 +495,7 @@ mod tests {
             let mut out = Vec::new();
             let mut json = Json::new(&mut out);
             json.fragment(spellings.key(id, &tables).unwrap());
-            json.fragment(&spellings.type_of(id, &tables).unwrap().scalar);
+            json.fragment(&spellings.class((id, "", lay::STR_UTF8), &tables).unwrap().scalar);
             let wanted = format!(",\"a_{id}\":{{\"type\":\"a.{id}\",\"value\":\"");
             assert_eq!(String::from_utf8(out).unwrap(), wanted);
         }

@@ -231,52 +231,61 @@ fn bad(what: &str, at: usize) -> Error {
     Error::new(ErrorKind::BadRecord, format!("bad record: {what} at byte {at}"))
 }
 
+#[cold]
+fn wrong_layout(layout: u32) -> Error {
+    let text = format!("bad record: written for layout {layout:08x}, this is {:08x}", lay::LAYOUT_HASH);
+    Error::new(ErrorKind::BadRecord, text)
+}
+
+/// Bytes at a known place of some, the header's for instance.
+#[inline]
+fn field<const N: usize, const OF: usize>(head: &[u8; OF], at: usize) -> [u8; N] {
+    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+}
+
 /// The slot of the probe that a record belongs to. The rest of the record is not looked at.
+#[inline]
 pub fn probe_of(record: &[u8]) -> Option<u32> {
     record.get(lay::AT_PROBE..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
 impl<'r> Reader<'r> {
     /// Checks the header and stands before the first item.
+    #[inline]
     pub fn new(bytes: &'r [u8]) -> Result<(RecordHeader, Self)> {
-        if bytes.len() < lay::HEADER || bytes.len() > lay::MAX_RECORD {
+        let Some((head, rest)) =
+            bytes.split_first_chunk::<{ lay::HEADER }>().filter(|_| bytes.len() <= lay::MAX_RECORD)
+        else {
             return Err(Error::new(ErrorKind::BadRecord, format!("bad record: {} bytes", bytes.len())));
-        }
-        let mut head = Reader { bytes, rest: bytes };
-        if head.u32()? != lay::MAGIC {
+        };
+        let (u32_at, u64_at) = (|at| u32::from_le_bytes(field(head, at)), |at| u64::from_le_bytes(field(head, at)));
+        if u32_at(lay::AT_MAGIC) != lay::MAGIC {
             return Err(bad("wrong magic", lay::AT_MAGIC));
         }
-        let layout = head.u32()?;
+        let layout = u32_at(lay::AT_LAYOUT);
         if layout != lay::LAYOUT_HASH {
-            let text = format!("bad record: written for layout {layout:08x}, this is {:08x}", lay::LAYOUT_HASH);
-            return Err(Error::new(ErrorKind::BadRecord, text));
+            return Err(wrong_layout(layout));
         }
-        if head.u32()? as usize != bytes.len() {
+        if u32_at(lay::AT_LENGTH) as usize != bytes.len() {
             return Err(bad("wrong length", lay::AT_LENGTH));
         }
-        let probe = head.u32()?;
-        let (revision, wall, monotonic) = (head.u64()?, head.u64()?, head.u64()?);
-        let event_id = head.array::<16>()?;
-        let thread = head.u64()?;
-        let trace_id = u128::from(head.u64()?) << 64 | u128::from(head.u64()?);
-        let (span_id, duration) = (head.u64()?, head.u64()?);
-        let (thread_name, flags) = (head.u32()?, head.u32()?);
+        let flags = u32_at(lay::AT_FLAGS);
         let header = RecordHeader {
-            probe,
-            revision,
-            wall,
-            monotonic,
-            event_id,
-            thread,
-            thread_name,
-            trace_id,
-            span_id,
-            duration: (flags & lay::FLAG_DURATION != 0).then_some(duration),
+            probe: u32_at(lay::AT_PROBE),
+            revision: u64_at(lay::AT_REVISION),
+            wall: u64_at(lay::AT_WALL),
+            monotonic: u64_at(lay::AT_MONOTONIC),
+            event_id: field(head, lay::AT_EVENT),
+            thread: u64_at(lay::AT_THREAD),
+            thread_name: u32_at(lay::AT_THREAD_NAME),
+            trace_id: u128::from(u64_at(lay::AT_TRACE_HIGH)) << 64 | u128::from(u64_at(lay::AT_TRACE_LOW)),
+            span_id: u64_at(lay::AT_SPAN),
+            duration: (flags & lay::FLAG_DURATION != 0).then_some(u64_at(lay::AT_DURATION)),
             error: flags & lay::FLAG_ERROR != 0,
             full: flags & lay::FLAG_FULL != 0,
             timed_out: flags & lay::FLAG_TIMEOUT != 0,
         };
-        Ok((header, head))
+        Ok((header, Reader { bytes, rest }))
     }
 
     /// A cursor before the value that begins at `at`, a place that [`Reader::at`] gave.
@@ -292,6 +301,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The next item; `None` at the end.
+    #[inline]
     pub fn item(&mut self) -> Result<Option<Item<'r>>> {
         let at = self.at();
         let word = self.u32()?;
@@ -323,6 +333,31 @@ impl<'r> Reader<'r> {
         }))
     }
 
+    /// The segment whose value is next, if an item says so.
+    #[inline]
+    pub fn template(&mut self) -> Result<Option<u32>> {
+        let mut ahead = self.clone();
+        let word = ahead.u32()?;
+        if lay::tag_of(word) != lay::ITEM_TEMPLATE {
+            return Ok(None);
+        }
+        *self = ahead;
+        Ok(Some(lay::argument_of(word)))
+    }
+
+    /// The next value, if it is an integer whose type is not spelled out.
+    #[inline]
+    pub fn plain_int(&mut self) -> Result<Option<i64>> {
+        let mut ahead = self.clone();
+        let word = ahead.u32()?;
+        if lay::tag_of(word) != lay::INT || lay::argument_of(word) == lay::INLINE {
+            return Ok(None);
+        }
+        let int = ahead.int()?;
+        *self = ahead;
+        Ok(Some(int))
+    }
+
     /// A frame of the stack just announced.
     pub fn frame(&mut self, raw: bool) -> Result<FrameRef<'r>> {
         if !raw {
@@ -332,6 +367,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The bytes of so many frames that are not raw, as a key for the whole stack.
+    #[inline]
     pub fn frames(&mut self, count: u32) -> Result<&'r [u8]> {
         self.times(count, 8)
     }
@@ -456,10 +492,10 @@ impl<'r> Reader<'r> {
     /// The same, and all that is left of the record from the first byte on: short texts are copied by width.
     #[inline]
     pub fn cut_bytes_ahead(&mut self) -> Result<(&'r [u8], &'r [u8], u64)> {
-        let size = self.u64()?;
-        let length = self.u32()? as usize;
+        let sizes = self.array::<12>()?;
+        let (size, length) = (u64::from_le_bytes(field(&sizes, 0)), u32::from_le_bytes(field(&sizes, 8)));
         let ahead = self.rest;
-        Ok((self.take(length)?, ahead, size))
+        Ok((self.take(length as usize)?, ahead, size))
     }
 
     /// The size of a list, a set or a map.
@@ -475,7 +511,7 @@ impl<'r> Reader<'r> {
         Ok(Children { count: word & 0xFF_FFFF, reason: (word >> 24) as u8 })
     }
 
-    /// The tag of the next value.
+    /// The tag of the next value or item.
     #[inline]
     pub fn next_tag(&self) -> Result<u8> {
         Ok(lay::tag_of(self.clone().u32()?))
@@ -520,6 +556,7 @@ impl<'r> Reader<'r> {
         if depth > MAX_DEPTH { Err(bad("nested too deeply", self.at())) } else { Ok(()) }
     }
 
+    #[inline]
     fn name_of(&mut self, argument: u32) -> Result<NameRef<'r>> {
         Ok(name_ref(argument, self.inline_of(argument)?))
     }
@@ -537,6 +574,7 @@ impl<'r> Reader<'r> {
         utf8(self.take(length)?, at)
     }
 
+    #[inline]
     fn times(&mut self, count: u32, each: usize) -> Result<&'r [u8]> {
         self.take((count as usize).saturating_mul(each))
     }
