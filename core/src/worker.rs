@@ -468,11 +468,10 @@ impl Worker {
             more |= taken == RECORDS_A_ROUND;
         }
         rings.retain_mut(|ring| !ring.is_finished());
-        // Rings are kept empty for the next burst only while what they held goes on.
+        // Rings are kept empty for the next burst only while what they held goes on, and in place of what may wait.
         let is_calm = now.saturating_sub(self.last_event) >= CALM_AFTER_NS;
-        if is_calm || self.shared.process.queued.get() > QUEUE_BYTES / 4 {
-            rings.iter().for_each(RecordReceiver::rest);
-        }
+        let kept = if is_calm { 0 } else { QUEUE_BYTES.saturating_sub(self.shared.process.queued.get()) };
+        rings.iter().for_each(|ring| ring.rest(kept / rings.len()));
         self.rings = rings;
         more
     }

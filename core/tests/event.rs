@@ -162,23 +162,19 @@ impl Fixture {
     }
 }
 
-/// Written straight to where it goes, by a renderer that has seen nothing and again by one that has seen all, an event is
-/// the same; of a record that is cut nothing stays there.
+/// Written by a renderer that has seen nothing, and again by one that has seen all, an event is the same; a record that is
+/// cut is refused.
 fn same_without_places(record: &[u8], cx: &RenderContext<'_>, event: &Event) {
     let mut renderer = Renderer::new(Profile::of(cx.language));
-    let mut out = b"[".to_vec();
     for _ in 0..2 {
-        let start = out.len();
-        let outline = renderer.write(record, cx, &mut out).unwrap();
+        let outline = renderer.write(record, cx).unwrap();
         assert_eq!((outline.message, outline.site, outline.time), (&*event.message, &*event.site, event.time));
-        assert_eq!(std::str::from_utf8(&out[start..]), std::str::from_utf8(&event.json));
+        assert_eq!(std::str::from_utf8(outline.json), std::str::from_utf8(&event.json));
     }
-    let whole = out.clone();
     let mut cut = record[..record.len() - 1].to_vec();
     let length = cut.len() as u32;
     cut[layout::AT_LENGTH..layout::AT_LENGTH + 4].copy_from_slice(&length.to_le_bytes());
-    assert!(renderer.write(&cut, cx, &mut out).is_err());
-    assert_eq!(out, whole);
+    assert!(renderer.write(&cut, cx).is_err());
 }
 
 fn read(event: &Event) -> Json {

@@ -2,9 +2,13 @@
 //! hit, on the worker, below [`super::render`] and [`super::values`].
 
 use super::event::{Span, SpanKind};
+use crate::record::buffer::Buffer;
 
 /// Bytes that are copied in one go where that is quicker than to look how many are wanted.
 pub const WIDTH: usize = 32;
+
+/// Bytes of memory that a text begins with.
+const FIRST: usize = 128;
 
 /// A piece of JSON text that is written again and again.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +23,7 @@ pub struct Fragment {
 impl Fragment {
     /// What `write` writes.
     pub fn of(write: impl FnOnce(&mut Json<'_>)) -> Self {
-        let mut text = Vec::new();
-        write(&mut Json::new(&mut text));
+        let text = Json::text_of(write);
         let length = text.len();
         if length > WIDTH {
             return Fragment { short: [0; WIDTH], length, long: text.into() };
@@ -41,20 +44,49 @@ impl Fragment {
 #[derive(Debug)]
 pub struct Json<'o> {
     /// The text.
-    pub out: &'o mut Vec<u8>,
+    out: &'o mut Buffer,
     /// The spans met so far. Almost no event is pruned, so most are written without.
     spans: Option<Vec<Span>>,
 }
 
 impl<'o> Json<'o> {
     /// Text without spans.
-    pub fn new(out: &'o mut Vec<u8>) -> Self {
+    pub(crate) fn new(out: &'o mut Buffer) -> Self {
         Json { out, spans: None }
     }
 
     /// Text with spans. Their places count from the buffer's begin, so that should be empty.
-    pub fn with_spans(out: &'o mut Vec<u8>) -> Self {
+    pub(crate) fn with_spans(out: &'o mut Buffer) -> Self {
         Json { out, spans: Some(Vec::new()) }
+    }
+
+    /// What `write` writes.
+    pub fn text_of(write: impl FnOnce(&mut Json<'_>)) -> Vec<u8> {
+        let mut out = Buffer::new(FIRST);
+        write(&mut Json::new(&mut out));
+        out.bytes().to_vec()
+    }
+
+    /// Bytes written.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// True if nothing is written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was written from a place on.
+    #[inline]
+    pub fn since(&self, start: usize) -> &[u8] {
+        self.out.since(start)
+    }
+
+    /// Takes the last byte back.
+    pub fn take_back(&mut self) {
+        self.out.truncate(self.out.len().saturating_sub(1));
     }
 
     /// True if spans are kept.
@@ -71,55 +103,50 @@ impl<'o> Json<'o> {
     /// Appends text as it is.
     #[inline]
     pub fn raw(&mut self, text: &[u8]) {
-        self.out.extend_from_slice(text);
+        self.out.extend(text);
+    }
+
+    /// Appends text of a length that the compiler knows.
+    #[inline]
+    pub fn put<const N: usize>(&mut self, text: &[u8; N]) {
+        self.out.put(*text);
     }
 
     /// Appends a fragment.
     #[inline]
     pub fn fragment(&mut self, fragment: &Fragment) {
         if fragment.length > WIDTH {
-            return self.out.extend_from_slice(&fragment.long);
+            return self.out.extend(&fragment.long);
         }
-        self.first_of(&fragment.short, fragment.length);
+        self.out.write(fragment.length, |piece| *piece = fragment.short);
     }
 
-    /// Appends the first bytes of some.
-    #[inline]
-    pub fn first_of(&mut self, bytes: &[u8; WIDTH], length: usize) {
-        let end = self.out.len() + length;
-        self.out.extend_from_slice(bytes);
-        self.out.truncate(end);
-    }
-
-    /// Appends a fragment and a little more: `put` writes behind the fragment and answers how many bytes. One look
-    /// whether there is room does for both.
+    /// Appends a fragment, and what `write` puts behind it into the first of `N` bytes: it answers how many. `ALL` is
+    /// `WIDTH` and `N` together; one look whether there is room does for both.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "a piece is put together in registers")]
-    pub fn fragment_and<const N: usize>(&mut self, fragment: &Fragment, put: impl FnOnce(&mut [u8; N]) -> usize) {
-        let start = self.out.len();
+    pub fn fragment_and<const N: usize, const ALL: usize>(
+        &mut self,
+        fragment: &Fragment,
+        write: impl FnOnce(&mut [u8; N]) -> usize,
+    ) {
         let length = fragment.length;
         if length > WIDTH {
-            self.out.extend_from_slice(&fragment.long);
-            self.out.extend_from_slice(&[0; N]);
-        } else {
-            // Room for both, whatever stands there: all of it is written or cut off.
-            self.out.extend_from_slice(&[0; N]);
-            self.out.extend_from_slice(&fragment.short);
-            if let Some(place) = self.out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+            self.out.extend(&fragment.long);
+            return self.out.write_some(write);
+        }
+        self.out.write_some(|piece: &mut [u8; ALL]| {
+            if let Some(place) = piece.first_chunk_mut() {
                 *place = fragment.short;
             }
-        }
-        let behind = start + length;
-        let used = self.out.get_mut(behind..).and_then(<[u8]>::first_chunk_mut).map_or(0, put);
-        self.out.truncate(behind + used);
+            length + piece.get_mut(length..).and_then(<[u8]>::first_chunk_mut).map_or(0, write)
+        });
     }
 
     /// Puts bytes in the place of others.
     #[inline]
-    pub fn put(&mut self, at: usize, bytes: &[u8]) {
-        if let Some(place) = self.out.get_mut(at..at + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
+    pub fn patch(&mut self, at: usize, bytes: &[u8]) {
+        self.out.patch_all(at, bytes);
     }
 
     /// Appends text that begins with a comma, or without the comma if something has just been opened.
@@ -127,45 +154,44 @@ impl<'o> Json<'o> {
     pub fn next(&mut self, text: &'static str) {
         let text = text.as_bytes();
         if matches!(self.out.last(), None | Some(b'{' | b'[')) {
-            self.out.extend_from_slice(text.get(1..).unwrap_or_default());
+            self.out.extend(text.get(1..).unwrap_or_default());
         } else {
-            self.out.extend_from_slice(text);
+            self.out.extend(text);
         }
     }
 
     /// Opens an object whose members were written from `start` on, each after a comma: the first comma becomes the brace.
     #[inline]
     pub fn brace_from(&mut self, start: usize) {
-        match self.out.get_mut(start) {
-            Some(comma) => *comma = b'{',
-            None => self.out.push(b'{'),
+        if start < self.out.len() {
+            self.out.patch(start, *b"{");
+        } else {
+            self.put(b"{");
         }
     }
 
     /// Appends a string.
     pub fn string(&mut self, text: &str) {
-        self.out.push(b'"');
-        if needs_no_escape(text.as_bytes()) {
-            self.out.extend_from_slice(text.as_bytes());
-        } else {
-            escape(text, self.out);
-        }
-        self.out.push(b'"');
+        self.put(b"\"");
+        self.inside(text);
+        self.put(b"\"");
     }
 
-    /// Appends a name as a key, after a comma if one is due.
-    pub fn name(&mut self, name: &str) {
-        if !matches!(self.out.last(), None | Some(b'{' | b'[')) {
-            self.out.push(b',');
+    /// Appends text as the inside of a string.
+    #[inline]
+    pub fn inside(&mut self, text: &str) {
+        if needs_no_escape(text.as_bytes()) {
+            return self.raw(text.as_bytes());
         }
-        self.string(name);
-        self.out.push(b':');
+        let mut escaped = Vec::new();
+        escape(text, &mut escaped);
+        self.raw(&escaped);
     }
 
     /// Appends the digits of a number.
     #[inline]
     pub fn integer(&mut self, number: impl itoa::Integer) {
-        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Appends a key, written `,"key":`, and a string.
@@ -307,19 +333,18 @@ pub fn escape(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fragment, Json, WIDTH, begins_plain, is_plain};
+    use super::{DIGITS, Fragment, Json, WIDTH, begins_plain, digits, is_plain, needs_no_escape};
 
     #[test]
     fn strings_are_escaped_and_commas_stand_between() {
-        let mut out = Vec::new();
-        let mut json = Json::new(&mut out);
-        json.raw(b"{");
-        json.text(",\"a\":", "plain");
-        json.name("b\"\n\u{1}");
-        json.string("é\\");
-        json.number(",\"c\":", -5_i64);
-        json.raw(b"}");
-        let text = r#"{"a":"plain","b\"\n\u0001":"é\\","c":-5}"#;
+        let out = Json::text_of(|json| {
+            json.put(b"{");
+            json.text(",\"a\":", "plain");
+            json.text(",\"b\":", "b\"\n\u{1}é\\");
+            json.number(",\"c\":", -5_i64);
+            json.put(b"}");
+        });
+        let text = r#"{"a":"plain","b":"b\"\n\u0001é\\","c":-5}"#;
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 
@@ -327,12 +352,27 @@ mod tests {
     fn a_fragment_is_written_as_it_was_whatever_its_length() {
         for length in 0..3 * WIDTH {
             let fragment = Fragment::of(|json| json.raw(&vec![b'x'; length]));
-            let mut out = b"<".to_vec();
-            let mut json = Json::new(&mut out);
-            json.fragment(&fragment);
-            json.raw(b">");
-            assert_eq!(out, [b"<", &*vec![b'x'; length], b">"].concat());
+            let out = Json::text_of(|json| {
+                json.put(b"<");
+                json.fragment(&fragment);
+                json.put(b">");
+                json.fragment_and::<4, { WIDTH + 4 }>(&fragment, |behind| {
+                    *behind = *b"abcd";
+                    3
+                });
+            });
+            let x = vec![b'x'; length];
+            assert_eq!(out, [b"<", &*x, b">", &x, b"abc"].concat());
             assert_eq!(fragment.is_empty(), length == 0);
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 7, 9, 10, 99, 100, 12_345, -1, i64::MAX, i64::MIN] {
+            let mut out = [0; DIGITS];
+            let length = digits(number, &mut out);
+            assert_eq!(std::str::from_utf8(&out[..length]).unwrap(), number.to_string());
         }
     }
 
@@ -345,6 +385,8 @@ mod tests {
                 for byte in [b'"', b'\'', b'\\', 0x1F, 0x7F, 0x80, 0xFF] {
                     text[at] = byte;
                     assert!(!is_plain(&text), "{byte} at {at} of {length}");
+                    let escaped = matches!(byte, b'"' | b'\\' | 0x1F);
+                    assert_eq!(!needs_no_escape(&text), escaped, "{byte} at {at} of {length}");
                     if let Some(first) = text.first_chunk::<WIDTH>() {
                         assert!(!begins_plain(first, at + 1) || at >= WIDTH, "{byte} at {at} of {length}");
                         assert!(begins_plain(first, at.min(WIDTH)), "{byte} at {at} of {length}");

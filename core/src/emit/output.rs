@@ -9,7 +9,7 @@ use crate::emit::batch::{Batch, Batcher, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::RenderContext;
 use crate::emit::language::Profile;
 use crate::emit::prune;
-use crate::emit::render::Renderer;
+use crate::emit::render::{Outline, Renderer};
 use crate::emit::status;
 use crate::error::Result;
 use crate::fault;
@@ -46,9 +46,6 @@ impl Identity {
     }
 }
 
-/// Bytes that are kept for the next event that sinks look at.
-const SHOWN_KEPT: usize = 64 * 1024;
-
 /// A record that waits for the Agent.
 struct Waiting {
     record: Box<[u8]>,
@@ -76,8 +73,6 @@ pub(crate) struct Output {
     /// Batches leave as soon as the sender takes them.
     hurried: bool,
     renderer: Renderer,
-    /// The event that sinks look at.
-    shown: Vec<u8>,
     /// Whose events the open batch has: slots of probes, with their numbers.
     riders: BTreeMap<u32, u64>,
 }
@@ -108,7 +103,6 @@ impl Output {
             oldest: 0,
             hurried: false,
             renderer,
-            shown: Vec::new(),
             riders: BTreeMap::new(),
         }
     }
@@ -129,17 +123,13 @@ impl Output {
     }
 
     fn show(&mut self, record: &[u8], live: &LiveProbe) {
-        let mut json = std::mem::take(&mut self.shown);
-        json.clear();
         let sinks = &mut self.sinks;
         let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
-        render(&mut self.renderer, record, live, &seen, &mut json, |event| {
+        render(&mut self.renderer, record, live, &seen, |event| {
             for sink in sinks {
                 sink.event(event);
             }
         });
-        self.shown = json;
-        self.shown.shrink_to(SHOWN_KEPT);
     }
 
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
@@ -211,7 +201,9 @@ impl Output {
             let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
             let renderer = &mut self.renderer;
             let before = self.events.len();
-            let full = self.events.push_with(now, |body| render(renderer, &record, &live, &seen, body, |_| {}));
+            let full = self.events.push_with(now, |body| {
+                render(renderer, &record, &live, &seen, |event| body.extend_from_slice(event.json))
+            });
             self.shared.process.queued.sub(record.len());
             let full = full.map(|full| self.with_riders(full));
             if full.is_some() || self.events.len() > before {
@@ -297,15 +289,14 @@ struct Seen<'a> {
     identity: &'a Identity,
 }
 
-/// Writes the event of a record at the end of `out`, small enough for the intake, and lends it to `look`. False: it could
-/// not be made, which is counted, and `out` is as it was.
+/// Makes the event of a record, small enough for the intake, and lends it to `take`. False: it could not be made, which
+/// is counted.
 fn render(
     renderer: &mut Renderer,
     record: &[u8],
     live: &LiveProbe,
     seen: &Seen<'_>,
-    out: &mut Vec<u8>,
-    look: impl FnOnce(&EventView<'_>),
+    take: impl FnOnce(&EventView<'_>),
 ) -> bool {
     let context = RenderContext {
         identity: seen.identity,
@@ -315,24 +306,19 @@ fn render(
         describe_frame: &|frame| seen.runtime.describe_frame(frame),
         evaluation_ms: seen.shared.process.evaluation_ns / 1_000_000,
     };
-    let start = out.len();
     let made = catch_unwind(AssertUnwindSafe(|| -> Result<bool> {
         fault::at(fault::Place::Render);
-        let outline = renderer.write(record, &context, out)?;
-        if out.len() - start <= prune::EVENT_BYTES {
-            let (message, site, time) = (outline.message, outline.site, outline.time);
-            let json = out.get(start..).unwrap_or_default();
-            look(&EventView { json, message, probe: &live.probe.id, site, time });
+        let Outline { json, message, site, time } = renderer.write(record, &context)?;
+        if json.len() <= prune::EVENT_BYTES {
+            take(&EventView { json, message, probe: &live.probe.id, site, time });
             return Ok(true);
         }
-        out.truncate(start);
         let mut event = renderer.event(record, &context)?;
         if !prune::prune(&mut event, prune::EVENT_BYTES) {
             return Ok(false);
         }
-        out.extend_from_slice(&event.json);
         let (json, message, site, time) = (&event.json, &event.message, &event.site, event.time);
-        look(&EventView { json, message, probe: &live.probe.id, site, time });
+        take(&EventView { json, message, probe: &live.probe.id, site, time });
         Ok(true)
     }));
     match made {
@@ -348,6 +334,5 @@ fn render(
             live.panicked();
         }
     }
-    out.truncate(start);
     false
 }

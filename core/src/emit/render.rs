@@ -1,9 +1,8 @@
 //! Turns a record into the event of the intake (*Signals and upload* 1, 2, 5). It stands on the walk of a hit, on the
 //! worker: [`crate::record::read`] before, [`super::values`] for what was captured, [`super::prune`] after.
 //!
-//! A record is read once, in its own order, and its event written straight to where it goes; of a bad record nothing
-//! stays there. What the events of one place have in common is written once and kept: a [`Renderer`] lasts as long as
-//! its session.
+//! A record is read once, in its own order. What the events of one place have in common is written once and kept: a
+//! [`Renderer`] lasts as long as its session.
 
 use super::event::{Event, SpanKind};
 use super::json::Json;
@@ -17,6 +16,7 @@ use crate::expr::eval::{self, Category, Failure};
 use crate::expr::template::Segment;
 use crate::host::{FrameText, Site, StackFrame};
 use crate::probe::model::{Kind, Location, Probe};
+use crate::record::buffer::Buffer;
 use crate::record::layout as lay;
 use crate::record::read::{Content, FrameRef, Item, NameRef, Reader, RecordHeader};
 use crate::record::write::{Place, Point};
@@ -32,6 +32,8 @@ pub use super::event::RenderContext;
 const ENVELOPES_KEPT: usize = 1024;
 /// Frames that are kept.
 const FRAMES_KEPT: usize = 4096;
+/// Bytes of memory that are kept for the next event.
+const TEXT_KEPT: usize = 64 * 1024;
 /// Bytes of whole stacks that are kept.
 const STACKS_KEPT: usize = 256 * 1024;
 
@@ -44,17 +46,17 @@ struct Envelope {
     /// Digits of a time. Whole texts are kept, into which an event's own time is put.
     digits: usize,
     /// From the begin to the message.
-    begin: Vec<u8>,
+    begin: Box<[u8]>,
     /// Where the time stands in it.
     begin_time: usize,
     /// From the message or duration to the thread's id.
-    logger: Vec<u8>,
+    logger: Box<[u8]>,
     /// The same with the thread of the event before, up to the id of a trace.
     thread: Thread,
     /// From the trace to the probe, or to the duration of a method.
-    snapshot: Vec<u8>,
+    snapshot: Box<[u8]>,
     /// The probe with its location, if a duration may stand before it.
-    definition: Vec<u8>,
+    definition: Box<[u8]>,
     /// Which of the whole stacks the event before had.
     stack: usize,
 }
@@ -76,63 +78,63 @@ impl Envelope {
         let probe = &*live.probe;
         let unknown = Site::default();
         let at = site.as_deref().unwrap_or(&unknown);
-        let [mut begin, mut logger, mut snapshot, mut definition] = [const { Vec::new() }; 4];
+        let [mut begin, mut logger, mut snapshot, mut definition] = std::array::from_fn(|_| Buffer::new(256));
         let mut json = Json::new(&mut begin);
-        json.raw(b"{");
+        json.put(b"{");
         json.text(",\"ddsource\":", "dd_debugger");
         json.text(",\"service\":", &cx.identity.service);
         if !cx.identity.hostname.is_empty() {
             json.text(",\"hostname\":", &cx.identity.hostname);
         }
-        json.raw(b",\"timestamp\":");
-        let begin_time = json.out.len();
+        json.put(b",\"timestamp\":");
+        let begin_time = json.len();
         json.raw(time);
-        json.raw(b",\"type\":\"snapshot\",\"message\":");
+        json.put(b",\"type\":\"snapshot\",\"message\":");
         let mut json = Json::new(&mut logger);
         // The comma that is due after the message.
-        json.raw(b",");
+        json.put(b",");
         if !cx.identity.process_tags.is_empty() {
-            json.raw(b"\"process_tags\":");
+            json.put(b"\"process_tags\":");
             json.string(&cx.identity.process_tags);
-            json.raw(b",");
+            json.put(b",");
         }
         if !probe.tags.is_empty() {
-            json.raw(b"\"ddtags\":");
+            json.put(b"\"ddtags\":");
             json.string(&probe.tags.join(","));
-            json.raw(b",");
+            json.put(b",");
         }
-        json.raw(b"\"logger\":{\"name\":");
+        json.put(b"\"logger\":{\"name\":");
         json.string(match profile.names {
             Names::File => &at.file,
             Names::GivenFile => given_file(probe, at),
             Names::Class => &at.type_name,
         });
         json.text(",\"method\":", &at.function);
-        json.raw(b",\"version\":2,\"thread_id\":");
+        json.put(b",\"version\":2,\"thread_id\":");
         let mut json = Json::new(&mut snapshot);
         json.raw(BEFORE_ID);
         json.raw(&[b'-'; ID]);
         json.raw(AFTER_ID);
         json.raw(time);
         json.text(",\"language\":", cx.language.wire_name());
-        json.raw(b",\"type\":\"snapshot\"");
+        json.put(b",\"type\":\"snapshot\"");
         let mut json = if probe.is_method() { Json::new(&mut definition) } else { json };
-        json.raw(b",\"probe\":{");
+        json.put(b",\"probe\":{");
         json.text(",\"id\":", &probe.id);
         json.number(",\"version\":", probe.version);
         location(&mut json, profile, at, probe);
-        json.raw(b"}");
+        json.put(b"}");
         Envelope {
             probe: Arc::clone(&live.probe),
             place: at.to_string(),
             site,
             digits: time.len(),
-            begin,
+            begin: begin.bytes().into(),
             begin_time,
-            logger,
+            logger: logger.bytes().into(),
             thread: Thread { id: 0, name: lay::NO_TYPE, text: Vec::new() },
-            snapshot,
-            definition,
+            snapshot: snapshot.bytes().into(),
+            definition: definition.bytes().into(),
             stack: 0,
         }
     }
@@ -143,9 +145,9 @@ impl Envelope {
 
     /// Writes the begin, up to the message.
     fn begin(&self, json: &mut Json<'_>, time: &[u8]) {
-        let start = json.out.len();
+        let start = json.len();
         json.raw(&self.begin);
-        json.put(start + self.begin_time, time);
+        json.patch(start + self.begin_time, time);
     }
 
     /// Writes what stands between message and trace.
@@ -159,10 +161,10 @@ impl Envelope {
 
     /// Writes what stands between trace and captures.
     fn snapshot(&self, json: &mut Json<'_>, id: [u8; 16], time: &[u8], duration: Option<u64>) {
-        let start = json.out.len() + BEFORE_ID.len();
+        let start = json.len() + BEFORE_ID.len();
         json.raw(&self.snapshot);
-        json.put(start, &uuid(id));
-        json.put(start + ID + AFTER_ID.len(), time);
+        json.patch(start, &uuid(id));
+        json.patch(start + ID + AFTER_ID.len(), time);
         if let Some(duration) = duration {
             json.number(",\"duration\":", duration);
         }
@@ -174,18 +176,18 @@ impl Thread {
     #[cold]
     fn write(&mut self, logger: &[u8], header: &RecordHeader, cx: &RenderContext<'_>, profile: &Profile) {
         (self.id, self.name) = (header.thread, header.thread_name);
-        self.text.clear();
         let name = cx.tables.name(self.name).unwrap_or_default();
-        let mut json = Json::new(&mut self.text);
-        json.raw(logger);
-        json.integer(self.id);
-        json.raw(b",\"thread_name\":");
-        if profile.pid {
-            json.string(&format!("{name};pid:{}", std::process::id()));
-        } else {
-            json.string(name);
-        }
-        json.raw(b"}");
+        self.text = Json::text_of(|json| {
+            json.raw(logger);
+            json.integer(self.id);
+            json.put(b",\"thread_name\":");
+            if profile.pid {
+                json.string(&format!("{name};pid:{}", std::process::id()));
+            } else {
+                json.string(name);
+            }
+            json.put(b"}");
+        });
     }
 }
 
@@ -201,9 +203,11 @@ struct Stacks {
     bytes: usize,
 }
 
-/// What is said of an event beside its JSON.
+/// An event, as it was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Outline<'r> {
+    /// Its JSON.
+    pub json: &'r [u8],
     /// The message, as in the JSON.
     pub message: &'r str,
     /// Where it was hit, for people.
@@ -218,6 +222,8 @@ pub struct Renderer {
     envelopes: BTreeMap<u32, Envelope>,
     stacks: Stacks,
     message: String,
+    /// The event.
+    text: Buffer,
 }
 
 /// Where things stand in an event that may have to be pruned.
@@ -243,32 +249,34 @@ impl Renderer {
             envelopes: BTreeMap::new(),
             stacks: Stacks::default(),
             message: String::new(),
+            text: Buffer::new(TEXT_KEPT),
         }
     }
 
-    /// Writes the event of a record at the end of `out`. An error leaves `out` as it was.
-    pub fn write(&mut self, record: &[u8], cx: &RenderContext<'_>, out: &mut Vec<u8>) -> Result<Outline<'_>> {
-        let start = out.len();
-        let written = self.write_to(record, cx, &mut Json::new(out), &mut Places::default());
-        if written.is_err() {
-            out.truncate(start);
-        }
-        written
+    /// Writes the event of a record.
+    pub fn write(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Outline<'_>> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear(TEXT_KEPT);
+        let written = self.write_to(record, cx, &mut Json::new(&mut text), &mut Places::default());
+        self.text = text;
+        let time = written?;
+        let site = self.envelopes.get(&cx.live.slot).map_or("", |envelope| &envelope.place);
+        Ok(Outline { json: self.text.bytes(), message: &self.message, site, time })
     }
 
     /// The event of a record, with the places that [`super::prune`] needs.
     pub fn event(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
-        let (mut text, mut places) = (Vec::new(), Places::default());
+        let (mut text, mut places) = (Buffer::new(TEXT_KEPT), Places::default());
         let mut json = Json::with_spans(&mut text);
-        let Outline { message, site, time } = self.write_to(record, cx, &mut json, &mut places)?;
-        let (message, site) = (message.to_owned(), site.to_owned());
+        let time = self.write_to(record, cx, &mut json, &mut places)?;
+        let spans = json.into_spans();
         let (header, _) = Reader::new(record)?;
         Ok(Event {
-            spans: json.into_spans(),
-            json: text,
-            message,
-            site,
+            json: text.bytes().to_vec(),
+            message: self.message.clone(),
+            site: cx.live.site().unwrap_or_default().to_string(),
             time,
+            spans,
             message_at: places.message,
             frames: places.frames,
             error: header.error,
@@ -276,13 +284,14 @@ impl Renderer {
         })
     }
 
+    /// Writes an event and answers its time, in milliseconds since the epoch.
     fn write_to(
         &mut self,
         record: &[u8],
         cx: &RenderContext<'_>,
         json: &mut Json<'_>,
         places: &mut Places,
-    ) -> Result<Outline<'_>> {
+    ) -> Result<u64> {
         let (header, mut reader) = Reader::new(record)?;
         let mut failures = Failures::new();
         if !self.message_in_order(&mut reader, cx)? {
@@ -291,16 +300,16 @@ impl Renderer {
         }
 
         let profile = self.spellings.profile();
-        let Renderer { spellings, envelopes, stacks, message } = self;
+        let Renderer { spellings, envelopes, stacks, message, .. } = self;
         let time = header.wall / 1_000_000;
         let mut digits = itoa::Buffer::new();
         let timestamp = digits.format(time).as_bytes();
         let envelope = envelope_of(envelopes, cx, profile, timestamp);
         let duration = header.duration.filter(|_| cx.live.probe.is_method());
         envelope.begin(json, timestamp);
-        let from = json.out.len();
+        let from = json.len();
         json.string(message);
-        places.message = (from, json.out.len());
+        places.message = (from, json.len());
         if let Some(duration) = duration {
             json.number(",\"duration\":", duration);
         }
@@ -311,15 +320,15 @@ impl Renderer {
         let values = Values { tables: cx.tables, spellings };
         let mut body = Body { values, stacks, cx, frames: &mut places.frames, stack: &mut envelope.stack };
         body.write(json, &mut reader, &header, &mut failures)?;
-        json.raw(b",\"evaluationErrors\":[");
+        json.put(b",\"evaluationErrors\":[");
         for (_, failure) in &failures {
             json.next(",{\"expr\":");
             json.string(&failure.expr);
             json.text(",\"message\":", &failure.message);
-            json.raw(b"}");
+            json.put(b"}");
         }
-        json.raw(b"]}}}");
-        Ok(Outline { message, site: &envelope.place, time })
+        json.put(b"]}}}");
+        Ok(time)
     }
 
     /// The template's text, where all its values were recorded, one after the other. Then the reader stands behind them;
@@ -476,14 +485,14 @@ fn trace(json: &mut Json<'_>, header: &RecordHeader) {
     if header.trace_id == 0 && header.span_id == 0 {
         return;
     }
-    json.raw(b",\"dd\":{\"trace_id\":\"");
+    json.put(b",\"dd\":{\"trace_id\":\"");
     match u64::try_from(header.trace_id) {
         Ok(id) => json.integer(id),
         Err(_) => json.raw(format!("{:032x}", header.trace_id).as_bytes()),
     }
-    json.raw(b"\",\"span_id\":\"");
+    json.put(b"\",\"span_id\":\"");
     json.integer(header.span_id);
-    json.raw(b"\"}");
+    json.put(b"\"}");
 }
 
 /// Random bits as a UUID of version 4.
@@ -508,22 +517,22 @@ pub fn uuid(mut bits: [u8; 16]) -> [u8; ID] {
 }
 
 fn location(json: &mut Json<'_>, profile: &Profile, site: &Site, probe: &Probe) {
-    json.raw(b",\"location\":{");
+    json.put(b",\"location\":{");
     if probe.is_method() || profile.names == Names::Class {
         json.text(",\"type\":", &site.type_name);
         json.text(",\"method\":", &site.method);
     }
     if !probe.is_method() {
         json.text(",\"file\":", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
-        json.raw(b",\"lines\":[");
+        json.put(b",\"lines\":[");
         for line in &site.lines {
             json.next(",\"");
             json.integer(*line);
-            json.raw(b"\"");
+            json.put(b"\"");
         }
-        json.raw(b"]");
+        json.put(b"]");
     }
-    json.raw(b"}");
+    json.put(b"}");
 }
 
 const SECTIONS: [&str; 4] = [",\"arguments\":", ",\"locals\":", ",\"staticFields\":", ",\"captureExpressions\":"];
@@ -562,19 +571,19 @@ impl Body<'_> {
             if header.error {
                 skip_points(reader)?;
             } else {
-                json.raw(b",\"captures\":{");
+                json.put(b",\"captures\":{");
                 self.captures(json, reader)?;
-                json.raw(b"}");
+                json.put(b"}");
             }
         }
         while failure(reader, self.cx, failures)? {}
-        json.raw(b",\"stack\":");
+        json.put(b",\"stack\":");
         let mut next = reader.item()?;
         if let Some(Item::Stack { count, raw }) = next {
             *self.frames = self.stack(json, reader, Frames { count, raw, level: None })?;
             next = reader.item()?;
         } else {
-            json.raw(b"[]");
+            json.put(b"[]");
         }
         if next.is_some() { Err(misplaced()) } else { Ok(()) }
     }
@@ -589,16 +598,16 @@ impl Body<'_> {
                 Point::Line(line) => {
                     json.next(",\"lines\":{\"");
                     json.integer(line);
-                    json.raw(b"\":{");
+                    json.put(b"\":{");
                 }
             }
             // Lines stand in an object of their own.
             if matches!(point, Point::Line(_)) {
                 self.point(json, reader, 6)?;
-                json.raw(b"}}");
+                json.put(b"}}");
             } else {
                 self.point(json, reader, 5)?;
-                json.raw(b"}");
+                json.put(b"}");
             }
         }
         Ok(())
@@ -610,7 +619,7 @@ impl Body<'_> {
             match reader.item()? {
                 Some(Item::Section(code)) => {
                     json.next(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
-                    let (open, names) = (json.begin(SpanKind::Section, None, level), json.out.len());
+                    let (open, names) = (json.begin(SpanKind::Section, None, level), json.len());
                     while reader.next_tag()? == lay::ITEM_NAMED {
                         let argument = reader.name_argument()?;
                         let text = reader.inline_of(argument)?;
@@ -618,7 +627,7 @@ impl Body<'_> {
                         self.values.value(json, reader, Some(open), level + 1, 0)?;
                     }
                     json.brace_from(names);
-                    json.raw(b"}");
+                    json.put(b"}");
                     json.end(open);
                 }
                 Some(Item::Throwable(class)) => {
@@ -654,15 +663,15 @@ impl Body<'_> {
         }
         reader.skip()?;
         json.text(",\"message\":", &message);
-        json.raw(b",\"stacktrace\":");
+        json.put(b",\"stacktrace\":");
         let mut ahead = reader.clone();
         if let Some(Item::Stack { count, raw }) = ahead.item()? {
             self.stack(json, &mut ahead, Frames { count, raw, level: Some(level + 1) })?;
             *reader = ahead;
         } else {
-            json.raw(b"[]");
+            json.put(b"[]");
         }
-        json.raw(b"}");
+        json.put(b"}");
         Ok(())
     }
 
@@ -676,9 +685,9 @@ impl Body<'_> {
             json.raw(known);
             return Ok(Vec::new());
         }
-        let start = json.out.len();
+        let start = json.len();
         self.frame_by_frame(json, &mut reader.before(key), frames)?;
-        self.stacks.keep(key, json.out.get(start..).unwrap_or_default());
+        self.stacks.keep(key, json.since(start));
         Ok(Vec::new())
     }
 
@@ -689,13 +698,13 @@ impl Body<'_> {
         frames: Frames,
     ) -> Result<Vec<(usize, usize)>> {
         let mut places = Vec::new();
-        json.raw(b"[");
+        json.put(b"[");
         for index in 0..frames.count {
             if index > 0 {
-                json.raw(b",");
+                json.put(b",");
             }
             let span = frames.level.map(|level| json.begin(SpanKind::Frame, None, level));
-            let start = json.out.len();
+            let start = json.len();
             match reader.frame(frames.raw)? {
                 FrameRef::Host(place) => json.raw(self.stacks.frame(place, self.cx)),
                 FrameRef::Raw { file, function, line, column } => {
@@ -704,13 +713,13 @@ impl Body<'_> {
                 }
             }
             if json.keeps_spans() {
-                places.push((start, json.out.len()));
+                places.push((start, json.len()));
             }
             if let Some(span) = span {
                 json.end(span);
             }
         }
-        json.raw(b"]");
+        json.put(b"]");
         Ok(places)
     }
 }
@@ -722,9 +731,7 @@ impl Stacks {
         }
         self.frames.entry((place.code, place.position)).or_insert_with(|| {
             let FrameText { file, function, line, column } = (cx.describe_frame)(place);
-            let mut text = Vec::new();
-            frame(&mut Json::new(&mut text), &file, &function, line, column);
-            text.into()
+            Json::text_of(|json| frame(json, &file, &function, line, column)).into()
         })
     }
 
@@ -756,7 +763,7 @@ fn misplaced() -> Error {
 }
 
 fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32) {
-    json.raw(b"{");
+    json.put(b"{");
     if !file.is_empty() {
         json.text(",\"fileName\":", file);
     }
@@ -765,7 +772,7 @@ fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32
     if column > 0 {
         json.number(",\"columnNumber\":", column);
     }
-    json.raw(b"}");
+    json.put(b"}");
 }
 
 /// Passes the points of an error event, which shows none.

@@ -177,10 +177,11 @@ impl RecordSender {
 
     /// Leaves this ring to the worker, which keeps or drops it when it is empty, and goes on with another one.
     fn follow(&mut self, capacity: usize) -> bool {
-        let spare = if capacity == LARGEST_CAPACITY { self.spares.try_recv().ok() } else { None };
+        let kept = FIRST_CAPACITY < capacity && capacity <= LARGEST_CAPACITY;
+        let spare = if kept { self.spares.try_recv().ok() } else { None };
         let (producer, next) = spare.unwrap_or_else(|| RingBuffer::new(capacity));
         self.calm = 0;
-        self.capacity = capacity;
+        self.capacity = producer.buffer().capacity();
         let left = std::mem::replace(&mut self.ring, producer);
         // Without a worker nobody takes what comes from now on.
         self.successors.send(Successor { left, next }).is_ok()
@@ -246,9 +247,9 @@ impl RecordReceiver {
         Some(())
     }
 
-    /// Gives back what was kept for a burst: there is none, or memory is short.
-    pub fn rest(&self) {
-        while self.spares.try_recv().is_ok() {}
+    /// Gives back what was kept for a burst, down to so many bytes.
+    pub fn rest(&self, bytes: usize) {
+        while self.spares.len() * LARGEST_CAPACITY > bytes && self.spares.try_recv().is_ok() {}
     }
 
     /// True if the sender is gone and everything was taken.
@@ -376,7 +377,9 @@ mod tests {
         assert_eq!(receiver.spares.len(), spares - 1, "which takes it");
         assert_eq!(taken(&mut receiver).unwrap(), record(LARGEST_CAPACITY, 1));
         assert_eq!(taken(&mut receiver).unwrap(), record(LARGEST_CAPACITY, 2));
-        receiver.rest();
+        receiver.rest(2 * LARGEST_CAPACITY);
+        assert_eq!(receiver.spares.len(), 2);
+        receiver.rest(0);
         assert!(receiver.spares.is_empty());
         for _ in 0..=CALM_SHARES as usize * SHARE / 200 {
             assert!(sender.push(&record(200, 1)));

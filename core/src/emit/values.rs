@@ -52,7 +52,7 @@ impl TypeText {
     #[cold]
     fn of(name: &str, quote: Option<u8>) -> Self {
         let open = |json: &mut Json<'_>| {
-            json.raw(b"{");
+            json.put(b"{");
             if !name.is_empty() {
                 json.text(",\"type\":", name);
             }
@@ -63,7 +63,7 @@ impl TypeText {
         };
         let text = Fragment::of(|json| {
             scalar(json);
-            json.out.extend(quote);
+            json.raw(quote.as_slice());
         });
         TypeText { open: Fragment::of(open), scalar: Fragment::of(scalar), text }
     }
@@ -158,13 +158,13 @@ fn add_spelling<T: Default>(known: &mut Vec<T>, id: u32, text: T) {
 #[cold]
 fn spelled_key(name: &str) -> Fragment {
     Fragment::of(|json| {
-        json.raw(b",");
+        json.put(b",");
         if name.contains('.') {
             json.string(&name.replace('.', "_"));
         } else {
             json.string(name);
         }
-        json.raw(b":");
+        json.put(b":");
     })
 }
 
@@ -179,10 +179,12 @@ pub(super) fn text_of<'a>(tables: &'a Tables, name: NameRef<'a>) -> Result<&'a s
 
 /// One value as JSON by itself.
 pub fn value_alone(reader: &mut Reader<'_>, tables: &Tables, profile: &'static Profile) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
     let mut spellings = Spellings::new(profile);
-    Values { tables, spellings: &mut spellings }.value(&mut Json::new(&mut out), reader, None, 0, 0)?;
-    Ok(out)
+    let mut result = Ok(());
+    let text = Json::text_of(|json| {
+        result = Values { tables, spellings: &mut spellings }.value(json, reader, None, 0, 0);
+    });
+    result.map(|()| text)
 }
 
 /// Where children stand.
@@ -245,24 +247,27 @@ impl Values<'_> {
             lay::STR_UTF8 | lay::STR_LATIN1 => self.text(json, reader, class)?,
             lay::INT => {
                 let number = reader.int()?;
-                json.fragment_and(&self.spellings.class(class, self.tables)?.scalar, |behind: &mut [u8; 24]| {
-                    let length = behind.first_chunk_mut().map_or(0, |place| json::digits(number, place));
-                    if let Some(end) = behind.get_mut(length..length + 2) {
-                        end.copy_from_slice(b"\"}");
-                    }
-                    length + 2
-                });
+                json.fragment_and::<_, { WIDTH + json::DIGITS + 4 }>(
+                    &self.spellings.class(class, self.tables)?.scalar,
+                    |behind: &mut [u8; json::DIGITS + 4]| {
+                        let length = behind.first_chunk_mut().map_or(0, |place| json::digits(number, place));
+                        if let Some(end) = behind.get_mut(length..length + 2) {
+                            end.copy_from_slice(b"\"}");
+                        }
+                        length + 2
+                    },
+                );
             }
             lay::NULL => {
                 self.begin(json, class)?;
                 json.next(",\"isNull\":true");
-                json.raw(b"}");
+                json.put(b"}");
             }
             lay::FALSE | lay::TRUE => {
                 let text = self.spellings.profile.booleans[usize::from(tag == lay::TRUE)];
                 json.fragment(&self.spellings.class(class, self.tables)?.scalar);
                 json.raw(text.as_bytes());
-                json.raw(b"\"}");
+                json.put(b"\"}");
             }
             lay::FLOAT => {
                 json.fragment(&self.spellings.class(class, self.tables)?.scalar);
@@ -270,7 +275,7 @@ impl Values<'_> {
                 text.clear();
                 (self.spellings.profile.float)(reader.float()?, text);
                 json.raw(text.as_bytes());
-                json.raw(b"\"}");
+                json.put(b"\"}");
             }
             lay::LIST..=lay::OBJECT => {
                 self.begin(json, class)?;
@@ -297,7 +302,7 @@ impl Values<'_> {
             }
         } else if tag == lay::OBJECT {
             json.next(",\"fields\":");
-            let start = json.out.len();
+            let start = json.len();
             for _ in 0..children.count {
                 let argument = reader.name_argument()?;
                 let text = reader.inline_of(argument)?;
@@ -310,29 +315,29 @@ impl Values<'_> {
                 self.value(json, reader, Some(span), level + 2, depth)?;
             }
             json.brace_from(start);
-            json.out.push(b'}');
+            json.put(b"}");
         } else if tag == lay::MAP {
             json.next(",\"entries\":[");
             for index in 0..children.count {
                 if index > 0 {
-                    json.out.push(b',');
+                    json.put(b",");
                 }
-                json.out.push(b'[');
+                json.put(b"[");
                 self.value(json, reader, Some(span), level + 1, depth)?;
-                json.out.push(b',');
+                json.put(b",");
                 self.value(json, reader, Some(span), level + 1, depth)?;
-                json.out.push(b']');
+                json.put(b"]");
             }
-            json.out.push(b']');
+            json.put(b"]");
         } else {
             json.next(",\"elements\":[");
             for index in 0..children.count {
                 if index > 0 {
-                    json.out.push(b',');
+                    json.put(b",");
                 }
                 self.value(json, reader, Some(span), level + 1, depth)?;
             }
-            json.out.push(b']');
+            json.put(b"]");
         }
         if children.reason != lay::REASON_NONE {
             incomplete(json, span, children);
@@ -340,7 +345,7 @@ impl Values<'_> {
         if let Some(size) = size {
             json.number(",\"size\":", size);
         }
-        json.out.push(b'}');
+        json.put(b"}");
         Ok(())
     }
 
@@ -357,7 +362,7 @@ impl Values<'_> {
             && size == length as u64
             && begins_plain(wide, length)
         {
-            json.fragment_and(open, |behind: &mut [u8; WIDTH + 4]| {
+            json.fragment_and::<_, { WIDTH + WIDTH + 4 }>(open, |behind: &mut [u8; WIDTH + 4]| {
                 if let Some(place) = behind.first_chunk_mut() {
                     *place = *wide;
                 }
@@ -376,7 +381,7 @@ impl Values<'_> {
         } else {
             self.escaped_text(json, read::stored(class.2, bytes, at)?, size);
         }
-        json.out.push(b'}');
+        json.put(b"}");
         Ok(())
     }
 
@@ -384,9 +389,11 @@ impl Values<'_> {
     fn escaped_text(&self, json: &mut Json<'_>, text: Stored<'_>, size: u64) {
         let profile = self.spellings.profile;
         // The language chooses its quote by what the text holds.
-        json.out.truncate(json.out.len() - usize::from(profile.quote.is_some()));
-        json::escape(&text.with(|text| (profile.string)(text)), json.out);
-        json.raw(b"\"");
+        if profile.quote.is_some() {
+            json.take_back();
+        }
+        json.inside(&text.with(|text| (profile.string)(text)));
+        json.put(b"\"");
         cut(json, (size > text.units() as u64).then_some(size));
     }
 
@@ -402,7 +409,7 @@ impl Values<'_> {
         self.begin(json, (argument, text_of_type, kind))?;
         json.incomplete(span, reason == lay::REASON_DEPTH);
         json.text(",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
-        json.raw(b"}");
+        json.put(b"}");
         Ok(())
     }
 
@@ -413,7 +420,7 @@ impl Values<'_> {
             let (bytes, size) = reader.cut_bytes()?;
             json.fragment(&self.spellings.class(class, self.tables)?.text);
             self.escaped_text(json, read::stored(tag, bytes, at)?, size);
-            json.raw(b"}");
+            json.put(b"}");
             return Ok(());
         }
         self.begin(json, class)?;
@@ -448,7 +455,7 @@ impl Values<'_> {
             // Nothing to show, and the kinds that [`Values::value`] writes itself.
             _ => {}
         }
-        json.raw(b"}");
+        json.put(b"}");
         Ok(())
     }
 }
@@ -492,10 +499,10 @@ mod tests {
             tables.intern_type(Text::Utf8(&name), Text::Utf8(&name), false);
         }
         for id in [0, 1, TYPES_KEPT - 1, TYPES_KEPT, KEYS_KEPT - 1, KEYS_KEPT, KEYS_KEPT + 99, 7] {
-            let mut out = Vec::new();
-            let mut json = Json::new(&mut out);
-            json.fragment(spellings.key(id, &tables).unwrap());
-            json.fragment(&spellings.class((id, "", lay::STR_UTF8), &tables).unwrap().scalar);
+            let out = Json::text_of(|json| {
+                json.fragment(spellings.key(id, &tables).unwrap());
+                json.fragment(&spellings.class((id, "", lay::STR_UTF8), &tables).unwrap().scalar);
+            });
             let wanted = format!(",\"a_{id}\":{{\"type\":\"a.{id}\",\"value\":\"");
             assert_eq!(String::from_utf8(out).unwrap(), wanted);
         }

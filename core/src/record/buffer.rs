@@ -1,10 +1,11 @@
-//! The bytes of a record while it is written. It stands on the walk of a hit, under [`super::write`].
+//! The bytes of a record, or of an event's JSON, while they are written. It stands on the walk of a hit, under
+//! [`super::write`] and `emit/json.rs`.
 //!
 //! The memory is there already, so that a value is written with one check: [`Buffer::write`] lends a piece of fixed size,
 //! into which its parts are put without another.
 
 /// Bytes that are written from front to back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buffer {
     /// All of it may be written to; what stands behind `at` means nothing.
     memory: Vec<u8>,
@@ -28,6 +29,18 @@ impl Buffer {
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.memory.get(..self.len()).unwrap_or_default()
+    }
+
+    /// What was written from a place on.
+    #[inline]
+    pub(crate) fn since(&self, start: usize) -> &[u8] {
+        self.memory.get(start..self.len()).unwrap_or_default()
+    }
+
+    /// The byte that was written last.
+    #[inline]
+    pub(crate) fn last(&self) -> Option<u8> {
+        self.memory.get(self.len().checked_sub(1)?).copied()
     }
 
     /// Forgets what was written, and memory beyond `most`: one large record must not hold its own for ever.
@@ -56,6 +69,19 @@ impl Buffer {
             self.at += used as u32;
         } else {
             self.write_grown(used, put);
+        }
+    }
+
+    /// Lends `N` bytes to `put`, of which as many are written then as it answers.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see `write`")]
+    pub(crate) fn write_some<const N: usize>(&mut self, put: impl FnOnce(&mut [u8; N]) -> usize) {
+        let at = self.at as usize;
+        if at + N > self.memory.len() {
+            self.grow(N);
+        }
+        if let Some(piece) = self.memory.get_mut(at..at + N).and_then(|piece| piece.try_into().ok()) {
+            self.at += put(piece).min(N) as u32;
         }
     }
 
@@ -107,6 +133,14 @@ impl Buffer {
         self.memory.get_mut(self.at as usize..end)
     }
 
+    /// Puts bytes, of any number, where some were written before.
+    #[inline]
+    pub(crate) fn patch_all(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.memory.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
     /// Puts bytes where some were written before.
     #[inline]
     pub(crate) fn patch<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
@@ -145,6 +179,14 @@ mod tests {
         assert_eq!(buffer.bytes().get(..4), Some(&[0, 7, 8, 0][..]));
         buffer.truncate(2);
         assert_eq!((buffer.len(), buffer.bytes()), (2, &[0, 7][..]));
+        buffer.write_some::<700>(|piece| {
+            piece.fill(9);
+            3
+        });
+        buffer.patch_all(1, &[5, 6, 4]);
+        assert_eq!((buffer.since(1), buffer.last()), (&[5, 6, 4, 9][..], Some(9)));
+        buffer.truncate(0);
+        assert_eq!((buffer.since(1), buffer.last()), (&[][..], None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The capture record: what a hit writes and the worker reads.
 
-mod buffer;
+pub(crate) mod buffer;
 pub mod layout;
 pub mod names;
 pub mod read;
