@@ -81,10 +81,10 @@ impl Envelope {
         let [mut begin, mut logger, mut snapshot, mut definition] = std::array::from_fn(|_| Buffer::new(256));
         let mut json = Json::new(&mut begin);
         json.put(b"{");
-        json.text(",\"ddsource\":", "dd_debugger");
-        json.text(",\"service\":", &cx.identity.service);
+        json.text(b",\"ddsource\":", "dd_debugger");
+        json.text(b",\"service\":", &cx.identity.service);
         if !cx.identity.hostname.is_empty() {
-            json.text(",\"hostname\":", &cx.identity.hostname);
+            json.text(b",\"hostname\":", &cx.identity.hostname);
         }
         json.put(b",\"timestamp\":");
         let begin_time = json.len();
@@ -109,19 +109,19 @@ impl Envelope {
             Names::GivenFile => given_file(probe, at),
             Names::Class => &at.type_name,
         });
-        json.text(",\"method\":", &at.function);
+        json.text(b",\"method\":", &at.function);
         json.put(b",\"version\":2,\"thread_id\":");
         let mut json = Json::new(&mut snapshot);
         json.raw(BEFORE_ID);
         json.raw(&[b'-'; ID]);
         json.raw(AFTER_ID);
         json.raw(time);
-        json.text(",\"language\":", cx.language.wire_name());
+        json.text(b",\"language\":", cx.language.wire_name());
         json.put(b",\"type\":\"snapshot\"");
         let mut json = if probe.is_method() { Json::new(&mut definition) } else { json };
         json.put(b",\"probe\":{");
-        json.text(",\"id\":", &probe.id);
-        json.number(",\"version\":", probe.version);
+        json.text(b",\"id\":", &probe.id);
+        json.number(b",\"version\":", probe.version);
         location(&mut json, profile, at, probe);
         json.put(b"}");
         Envelope {
@@ -166,7 +166,7 @@ impl Envelope {
         json.patch(start, &uuid(id));
         json.patch(start + ID + AFTER_ID.len(), time);
         if let Some(duration) = duration {
-            json.number(",\"duration\":", duration);
+            json.number(b",\"duration\":", duration);
         }
         json.raw(&self.definition);
     }
@@ -311,7 +311,7 @@ impl Renderer {
         json.string(message);
         places.message = (from, json.len());
         if let Some(duration) = duration {
-            json.number(",\"duration\":", duration);
+            json.number(b",\"duration\":", duration);
         }
         envelope.logger(json, &header, cx, profile);
         trace(json, &header);
@@ -322,9 +322,9 @@ impl Renderer {
         body.write(json, &mut reader, &header, &mut failures)?;
         json.put(b",\"evaluationErrors\":[");
         for (_, failure) in &failures {
-            json.next(",{\"expr\":");
+            json.next(b",{\"expr\":");
             json.string(&failure.expr);
-            json.text(",\"message\":", &failure.message);
+            json.text(b",\"message\":", &failure.message);
             json.put(b"}");
         }
         json.put(b"]}}}");
@@ -519,14 +519,14 @@ pub fn uuid(mut bits: [u8; 16]) -> [u8; ID] {
 fn location(json: &mut Json<'_>, profile: &Profile, site: &Site, probe: &Probe) {
     json.put(b",\"location\":{");
     if probe.is_method() || profile.names == Names::Class {
-        json.text(",\"type\":", &site.type_name);
-        json.text(",\"method\":", &site.method);
+        json.text(b",\"type\":", &site.type_name);
+        json.text(b",\"method\":", &site.method);
     }
     if !probe.is_method() {
-        json.text(",\"file\":", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
+        json.text(b",\"file\":", if profile.names == Names::GivenFile { given_file(probe, site) } else { &site.file });
         json.put(b",\"lines\":[");
         for line in &site.lines {
-            json.next(",\"");
+            json.next(b",\"");
             json.integer(*line);
             json.put(b"\"");
         }
@@ -535,7 +535,7 @@ fn location(json: &mut Json<'_>, profile: &Profile, site: &Site, probe: &Probe) 
     json.put(b"}");
 }
 
-const SECTIONS: [&str; 4] = [",\"arguments\":", ",\"locals\":", ",\"staticFields\":", ",\"captureExpressions\":"];
+const SECTIONS: [&[u8]; 4] = [b",\"arguments\":", b",\"locals\":", b",\"staticFields\":", b",\"captureExpressions\":"];
 
 /// What follows the probe in an event: its captures and its stack.
 struct Body<'a> {
@@ -593,10 +593,10 @@ impl Body<'_> {
         while reader.next_tag()? == lay::ITEM_POINT {
             let Some(Item::Point(point)) = reader.item()? else { return Err(misplaced()) };
             match point {
-                Point::Entry => json.next(",\"entry\":{"),
-                Point::Return => json.next(",\"return\":{"),
+                Point::Entry => json.next(b",\"entry\":{"),
+                Point::Return => json.next(b",\"return\":{"),
                 Point::Line(line) => {
-                    json.next(",\"lines\":{\"");
+                    json.next(b",\"lines\":{\"");
                     json.integer(line);
                     json.put(b"\":{");
                 }
@@ -618,7 +618,7 @@ impl Body<'_> {
         loop {
             match reader.item()? {
                 Some(Item::Section(code)) => {
-                    json.next(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
+                    json.next_of(SECTIONS.get(usize::from(code)).copied().unwrap_or_default());
                     let (open, names) = (json.begin(SpanKind::Section, None, level), json.len());
                     while reader.next_tag()? == lay::ITEM_NAMED {
                         let argument = reader.name_argument()?;
@@ -631,12 +631,12 @@ impl Body<'_> {
                     json.end(open);
                 }
                 Some(Item::Throwable(class)) => {
-                    json.next(",\"throwable\":");
+                    json.next(b",\"throwable\":");
                     self.throwable(json, reader, class, level)?;
                 }
                 Some(Item::EndPoint(reason)) => {
                     if let Some(reason) = lay::reason_text(reason) {
-                        json.text(",\"notCapturedReason\":", reason);
+                        json.text(b",\"notCapturedReason\":", reason);
                     }
                     return Ok(());
                 }
@@ -662,7 +662,7 @@ impl Body<'_> {
             _ => {}
         }
         reader.skip()?;
-        json.text(",\"message\":", &message);
+        json.text(b",\"message\":", &message);
         json.put(b",\"stacktrace\":");
         let mut ahead = reader.clone();
         if let Some(Item::Stack { count, raw }) = ahead.item()? {
@@ -765,12 +765,12 @@ fn misplaced() -> Error {
 fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32) {
     json.put(b"{");
     if !file.is_empty() {
-        json.text(",\"fileName\":", file);
+        json.text(b",\"fileName\":", file);
     }
-    json.text(",\"function\":", function);
-    json.number(",\"lineNumber\":", line);
+    json.text(b",\"function\":", function);
+    json.number(b",\"lineNumber\":", line);
     if column > 0 {
-        json.number(",\"columnNumber\":", column);
+        json.number(b",\"columnNumber\":", column);
     }
     json.put(b"}");
 }

@@ -54,12 +54,12 @@ impl TypeText {
         let open = |json: &mut Json<'_>| {
             json.put(b"{");
             if !name.is_empty() {
-                json.text(",\"type\":", name);
+                json.text(b",\"type\":", name);
             }
         };
         let scalar = |json: &mut Json<'_>| {
             open(json);
-            json.next(",\"value\":\"");
+            json.next(b",\"value\":\"");
         };
         let text = Fragment::of(|json| {
             scalar(json);
@@ -95,37 +95,39 @@ impl Spellings {
         self.profile
     }
 
-    #[inline]
-    fn key(&mut self, id: u32, tables: &Tables) -> Result<&Fragment> {
-        if self.keys.get(id as usize).is_none_or(Fragment::is_empty) {
-            let name = tables.name(id).ok_or_else(|| unknown("name", id))?;
-            if id >= KEYS_KEPT {
-                self.seldom.0 = spelled_key(name);
-                return Ok(&self.seldom.0);
-            }
-            add_spelling(&mut self.keys, id, spelled_key(name));
+    /// A name as a key that is not known yet.
+    #[inline(never)]
+    fn key(&mut self, argument: u32, text: &str, tables: &Tables) -> Result<&Fragment> {
+        let name = match argument {
+            lay::INLINE => text,
+            lay::NO_TYPE => "",
+            id => tables.name(id).ok_or_else(|| unknown("name", id))?,
+        };
+        if argument >= KEYS_KEPT {
+            self.seldom.0 = spelled_key(name);
+            return Ok(&self.seldom.0);
         }
-        self.keys.get(id as usize).ok_or_else(|| unknown("name", id))
+        add_spelling(&mut self.keys, argument, spelled_key(name));
+        self.keys.get(argument as usize).ok_or_else(|| unknown("name", argument))
     }
 
-    /// How a value begins, by its type's argument, the type's inline text, and its tag.
+    /// How the value begins whose word was just read: its tag, and its type's argument.
     #[inline]
-    fn class(&mut self, (argument, text, tag): Class<'_>, tables: &Tables) -> Result<&TypeText> {
+    fn class(&mut self, (tag, argument): Class, reader: &mut Reader<'_>, tables: &Tables) -> Result<&TypeText> {
         // Asked twice, since what is there is almost always there the first time, and is lent only then.
         if self.types.get(argument as usize).is_some_and(|text| !text.open.is_empty()) {
             return self.types.get(argument as usize).ok_or_else(|| unknown("type", argument));
         }
-        if argument == lay::NO_TYPE {
-            // A tag may be any byte where it says what was withheld; the last kind has no name.
-            return Ok(&self.kinds[usize::from(tag).min(KINDS - 1)]);
-        }
-        self.spelled_class(argument, text, tables)
+        let text = reader.inline_of(argument)?;
+        self.class_of(tag, argument, text, tables)
     }
 
-    #[cold]
+    /// The same by what was read.
     #[inline(never)]
-    fn spelled_class(&mut self, argument: u32, text: &str, tables: &Tables) -> Result<&TypeText> {
+    fn class_of(&mut self, tag: u8, argument: u32, text: &str, tables: &Tables) -> Result<&TypeText> {
         let name = match argument {
+            // A tag may be any byte where it says what was withheld; the last kind has no name.
+            lay::NO_TYPE => return Ok(&self.kinds[usize::from(tag).min(KINDS - 1)]),
             lay::INLINE => text,
             id => tables.type_name(id).ok_or_else(|| unknown("type", id))?,
         };
@@ -139,8 +141,8 @@ impl Spellings {
     }
 }
 
-/// A value's type: its argument, its inline text, and the value's tag.
-type Class<'r> = (u32, &'r str, u8);
+/// A value's tag, and its type's argument.
+type Class = (u8, u32);
 
 /// Keeps a spelling. Whoever spells has found the number in a table, so it is below the table's length.
 #[cold]
@@ -209,25 +211,19 @@ impl Values<'_> {
     /// Writes a name as a key, after a comma.
     #[inline]
     pub fn key(&mut self, json: &mut Json<'_>, argument: u32, text: &str) -> Result<()> {
-        match argument {
-            lay::INLINE => json.fragment(&spelled_key(text)),
-            lay::NO_TYPE => json.fragment(&spelled_key("")),
-            id => json.fragment(self.spellings.key(id, self.tables)?),
+        if let Some(known) = self.spellings.keys.get(argument as usize).filter(|key| !key.is_empty()) {
+            json.fragment(known);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Writes how a value begins.
-    #[inline]
-    fn begin(&mut self, json: &mut Json<'_>, class: Class<'_>) -> Result<()> {
-        json.fragment(&self.spellings.class(class, self.tables)?.open);
+        json.fragment(self.spellings.key(argument, text, self.tables)?);
         Ok(())
     }
 
     /// Writes the bracket and the type of a throwable.
     pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>) -> Result<()> {
         let (argument, text) = read::argument_of(class);
-        self.begin(json, (argument, text, lay::EXCEPTION))
+        json.fragment(&self.spellings.class_of(lay::EXCEPTION, argument, text, self.tables)?.open);
+        Ok(())
     }
 
     /// Writes the next value of a record (2.1). `level` is that of its object in the event, `depth` its nesting.
@@ -240,37 +236,33 @@ impl Values<'_> {
         depth: u32,
     ) -> Result<()> {
         let word = reader.head()?;
-        let (tag, argument) = (lay::tag_of(word), lay::argument_of(word));
-        let class = (argument, reader.inline_of(argument)?, tag);
+        let class @ (tag, _) = (lay::tag_of(word), lay::argument_of(word));
         let span = json.begin(SpanKind::Value, parent, level);
         match tag {
             lay::STR_UTF8 | lay::STR_LATIN1 => self.text(json, reader, class)?,
             lay::INT => {
+                let begin = &self.spellings.class(class, reader, self.tables)?.scalar;
                 let number = reader.int()?;
-                json.fragment_and::<_, { WIDTH + json::DIGITS + 4 }>(
-                    &self.spellings.class(class, self.tables)?.scalar,
-                    |behind: &mut [u8; json::DIGITS + 4]| {
-                        let length = behind.first_chunk_mut().map_or(0, |place| json::digits(number, place));
-                        if let Some(end) = behind.get_mut(length..length + 2) {
-                            end.copy_from_slice(b"\"}");
-                        }
-                        length + 2
-                    },
-                );
+                json.fragment_and::<_, { WIDTH + json::DIGITS + 4 }>(begin, |behind: &mut [u8; json::DIGITS + 4]| {
+                    let length = behind.first_chunk_mut().map_or(0, |place| json::digits(number, place));
+                    if let Some(end) = behind.get_mut(length..length + 2) {
+                        end.copy_from_slice(b"\"}");
+                    }
+                    length + 2
+                });
             }
             lay::NULL => {
-                self.begin(json, class)?;
-                json.next(",\"isNull\":true");
+                json.fragment(&self.spellings.class(class, reader, self.tables)?.open);
+                json.next(b",\"isNull\":true");
                 json.put(b"}");
             }
             lay::FALSE | lay::TRUE => {
-                let text = self.spellings.profile.booleans[usize::from(tag == lay::TRUE)];
-                json.fragment(&self.spellings.class(class, self.tables)?.scalar);
-                json.raw(text.as_bytes());
+                json.fragment(&self.spellings.class(class, reader, self.tables)?.scalar);
+                json.raw(self.spellings.profile.booleans[usize::from(tag == lay::TRUE)].as_bytes());
                 json.put(b"\"}");
             }
             lay::FLOAT => {
-                json.fragment(&self.spellings.class(class, self.tables)?.scalar);
+                json.fragment(&self.spellings.class(class, reader, self.tables)?.scalar);
                 let text = &mut self.spellings.scratch;
                 text.clear();
                 (self.spellings.profile.float)(reader.float()?, text);
@@ -278,7 +270,7 @@ impl Values<'_> {
                 json.put(b"\"}");
             }
             lay::LIST..=lay::OBJECT => {
-                self.begin(json, class)?;
+                json.fragment(&self.spellings.class(class, reader, self.tables)?.open);
                 self.container(json, reader, tag, Inside { span, level, depth: depth + 1 })?;
             }
             lay::WITHHELD => self.withheld(json, reader, class, span)?,
@@ -301,7 +293,7 @@ impl Values<'_> {
                 return Err(Error::new(ErrorKind::BadRecord, "bad record: an unopened container has children"));
             }
         } else if tag == lay::OBJECT {
-            json.next(",\"fields\":");
+            json.next(b",\"fields\":");
             let start = json.len();
             for _ in 0..children.count {
                 let argument = reader.name_argument()?;
@@ -317,7 +309,7 @@ impl Values<'_> {
             json.brace_from(start);
             json.put(b"}");
         } else if tag == lay::MAP {
-            json.next(",\"entries\":[");
+            json.next(b",\"entries\":[");
             for index in 0..children.count {
                 if index > 0 {
                     json.put(b",");
@@ -330,7 +322,7 @@ impl Values<'_> {
             }
             json.put(b"]");
         } else {
-            json.next(",\"elements\":[");
+            json.next(b",\"elements\":[");
             for index in 0..children.count {
                 if index > 0 {
                     json.put(b",");
@@ -343,7 +335,7 @@ impl Values<'_> {
             incomplete(json, span, children);
         }
         if let Some(size) = size {
-            json.number(",\"size\":", size);
+            json.number(b",\"size\":", size);
         }
         json.put(b"}");
         Ok(())
@@ -351,12 +343,12 @@ impl Values<'_> {
 
     /// A string. In almost every one nothing is escaped, in the language or in JSON.
     #[inline]
-    fn text(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class: Class<'_>) -> Result<()> {
+    fn text(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class: Class) -> Result<()> {
+        let (end, used) = self.spellings.end;
+        let open = &self.spellings.class(class, reader, self.tables)?.text;
         let at = reader.at();
         let (bytes, ahead, size) = reader.cut_bytes_ahead()?;
         let length = bytes.len();
-        let (end, used) = self.spellings.end;
-        let open = &self.spellings.class(class, self.tables)?.text;
         if let Some(wide) = ahead.first_chunk::<WIDTH>()
             && length <= WIDTH
             && size == length as u64
@@ -379,7 +371,7 @@ impl Values<'_> {
             json.raw(end.get(..used - 1).unwrap_or_default());
             cut(json, (size > length as u64).then_some(size));
         } else {
-            self.escaped_text(json, read::stored(class.2, bytes, at)?, size);
+            self.escaped_text(json, read::stored(class.0, bytes, at)?, size);
         }
         json.put(b"}");
         Ok(())
@@ -402,31 +394,33 @@ impl Values<'_> {
         &mut self,
         json: &mut Json<'_>,
         reader: &mut Reader<'_>,
-        (argument, text_of_type, _): Class<'_>,
+        (tag, argument): Class,
         span: usize,
     ) -> Result<()> {
-        let Content::Withheld { reason, kind, text } = reader.content(lay::WITHHELD)? else { return Ok(()) };
-        self.begin(json, (argument, text_of_type, kind))?;
+        let class = reader.inline_of(argument)?;
+        let Content::Withheld { reason, kind, text } = reader.content(tag)? else { return Ok(()) };
+        json.fragment(&self.spellings.class_of(kind, argument, class, self.tables)?.open);
         json.incomplete(span, reason == lay::REASON_DEPTH);
-        json.text(",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
+        json.text(b",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
         json.put(b"}");
         Ok(())
     }
 
     #[cold]
-    fn rare(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class: Class<'_>) -> Result<()> {
-        let at = reader.at();
-        if let tag @ (lay::STR_UCS2 | lay::STR_UCS4 | lay::STR_UTF16) = class.2 {
+    fn rare(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, class @ (tag, _): Class) -> Result<()> {
+        let begin = self.spellings.class(class, reader, self.tables)?;
+        if let lay::STR_UCS2 | lay::STR_UCS4 | lay::STR_UTF16 = tag {
+            json.fragment(&begin.text);
+            let at = reader.at();
             let (bytes, size) = reader.cut_bytes()?;
-            json.fragment(&self.spellings.class(class, self.tables)?.text);
             self.escaped_text(json, read::stored(tag, bytes, at)?, size);
             json.put(b"}");
             return Ok(());
         }
-        self.begin(json, class)?;
+        json.fragment(&begin.open);
         let profile = self.spellings.profile;
-        let scalar = |json: &mut Json<'_>, text: &str| json.text(",\"value\":", text);
-        match reader.content(class.2)? {
+        let scalar = |json: &mut Json<'_>, text: &str| json.text(b",\"value\":", text);
+        match reader.content(tag)? {
             Content::Complex(real, imaginary) => scalar(json, &number::python_complex(real, imaginary)),
             Content::Big { negative, width, bits, dropped, digits } => {
                 let Digits { text, cut_from } = number::integer_text(negative, width, bits, dropped, digits);
@@ -446,9 +440,9 @@ impl Values<'_> {
             // Templates only; in a capture an exception is an object.
             Content::Exception => {
                 reader.skip()?;
-                json.next(",\"fields\":{}");
+                json.next(b",\"fields\":{}");
             }
-            Content::Iterator("") | Content::Opaque => json.next(",\"fields\":{}"),
+            Content::Iterator("") | Content::Opaque => json.next(b",\"fields\":{}"),
             Content::Enum(text) | Content::Function(text) | Content::Iterator(text) | Content::Scalar(text) => {
                 scalar(json, text);
             }
@@ -464,7 +458,7 @@ impl Values<'_> {
 #[inline]
 fn cut(json: &mut Json<'_>, from: Option<u64>) {
     if let Some(size) = from {
-        json.number(",\"truncated\":true,\"size\":", size);
+        json.number(b",\"truncated\":true,\"size\":", size);
     }
 }
 
@@ -473,7 +467,7 @@ fn cut(json: &mut Json<'_>, from: Option<u64>) {
 fn incomplete(json: &mut Json<'_>, span: usize, children: Children) {
     if let Some(reason) = lay::reason_text(children.reason) {
         json.incomplete(span, children.reason == lay::REASON_DEPTH);
-        json.text(",\"notCapturedReason\":", reason);
+        json.text(b",\"notCapturedReason\":", reason);
     }
 }
 
@@ -500,13 +494,13 @@ mod tests {
         }
         for id in [0, 1, TYPES_KEPT - 1, TYPES_KEPT, KEYS_KEPT - 1, KEYS_KEPT, KEYS_KEPT + 99, 7] {
             let out = Json::text_of(|json| {
-                json.fragment(spellings.key(id, &tables).unwrap());
-                json.fragment(&spellings.class((id, "", lay::STR_UTF8), &tables).unwrap().scalar);
+                json.fragment(spellings.key(id, "", &tables).unwrap());
+                json.fragment(&spellings.class_of(lay::STR_UTF8, id, "", &tables).unwrap().scalar);
             });
             let wanted = format!(",\"a_{id}\":{{\"type\":\"a.{id}\",\"value\":\"");
             assert_eq!(String::from_utf8(out).unwrap(), wanted);
         }
         assert_eq!((spellings.keys.len(), spellings.types.len()), (KEYS_KEPT as usize, TYPES_KEPT as usize));
-        assert!(spellings.key(KEYS_KEPT + 100, &tables).is_err());
+        assert!(spellings.key(KEYS_KEPT + 100, "", &tables).is_err());
     }
 }
