@@ -471,7 +471,9 @@ impl Worker {
         // Rings are kept empty for the next burst only while what they held goes on, and in place of what may wait.
         let is_calm = now.saturating_sub(self.last_event) >= CALM_AFTER_NS;
         let kept = if is_calm { 0 } else { QUEUE_BYTES.saturating_sub(self.shared.process.queued.get()) };
-        rings.iter().for_each(|ring| ring.rest(kept / rings.len()));
+        for ring in &rings {
+            ring.rest(kept / rings.len());
+        }
         self.rings = rings;
         more
     }

@@ -196,11 +196,17 @@ impl Thread {
 #[derive(Default)]
 struct Stacks {
     frames: HashMap<(u32, u32), Box<[u8]>>,
-    /// With the bytes of the record.
-    whole: Vec<(Box<[u8]>, Box<[u8]>)>,
+    whole: Vec<Stack>,
     /// Where they stand in `whole`.
     places: HashMap<Box<[u8]>, usize>,
     bytes: usize,
+}
+
+/// A whole stack.
+struct Stack {
+    /// The bytes of its frames in a record.
+    key: Box<[u8]>,
+    text: Box<[u8]>,
 }
 
 /// An event, as it was written.
@@ -738,10 +744,10 @@ impl Stacks {
     /// The text of a whole stack. `likely` is where it may stand, and does afterwards.
     #[inline]
     fn known(&self, key: &[u8], likely: &mut usize) -> Option<&[u8]> {
-        if self.whole.get(*likely).is_none_or(|(known, _)| **known != *key) {
+        if self.whole.get(*likely).is_none_or(|known| *known.key != *key) {
             *likely = *self.places.get(key)?;
         }
-        self.whole.get(*likely).map(|(_, text)| &**text)
+        self.whole.get(*likely).map(|known| &*known.text)
     }
 
     fn keep(&mut self, key: &[u8], text: &[u8]) {
@@ -752,7 +758,7 @@ impl Stacks {
             self.bytes = 0;
         }
         self.places.insert(key.into(), self.whole.len());
-        self.whole.push((key.into(), text.into()));
+        self.whole.push(Stack { key: key.into(), text: text.into() });
         self.bytes += bytes;
     }
 }
