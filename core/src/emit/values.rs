@@ -114,12 +114,17 @@ impl Spellings {
     /// How the value begins whose word was just read: its tag, and its type's argument.
     #[inline]
     fn class(&mut self, (tag, argument): Class, reader: &mut Reader<'_>, tables: &Tables) -> Result<&TypeText> {
-        // Asked twice, since what is there is almost always there the first time, and is lent only then.
-        if self.types.get(argument as usize).is_some_and(|text| !text.open.is_empty()) {
-            return self.types.get(argument as usize).ok_or_else(|| unknown("type", argument));
+        if !self.knows(argument) {
+            let text = reader.inline_of(argument)?;
+            return self.class_of(tag, argument, text, tables);
         }
-        let text = reader.inline_of(argument)?;
-        self.class_of(tag, argument, text, tables)
+        self.types.get(argument as usize).ok_or_else(|| unknown("type", argument))
+    }
+
+    /// True if the type of a number is spelled.
+    #[inline]
+    fn knows(&self, argument: u32) -> bool {
+        self.types.get(argument as usize).is_some_and(|text| !text.open.is_empty())
     }
 
     /// The same by what was read.
@@ -131,12 +136,13 @@ impl Spellings {
             lay::INLINE => text,
             id => tables.type_name(id).ok_or_else(|| unknown("type", id))?,
         };
-        let text = TypeText::of(name, self.profile.quote);
         if argument >= TYPES_KEPT {
-            self.seldom.1 = text;
+            self.seldom.1 = TypeText::of(name, self.profile.quote);
             return Ok(&self.seldom.1);
         }
-        add_spelling(&mut self.types, argument, text);
+        if !self.knows(argument) {
+            add_spelling(&mut self.types, argument, TypeText::of(name, self.profile.quote));
+        }
         self.types.get(argument as usize).ok_or_else(|| unknown("type", argument))
     }
 }
