@@ -26,7 +26,8 @@ pub use index::{
     FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, looks, name, note, release,
 };
 pub use modules::{
-    Importable, compiled_file, files_of_module, importable, is_executing, is_loaded, is_main, is_module,
+    Importable, compiled_file, files_of_module, has_class, importable, is_executing, is_loaded, is_main, is_module,
+    is_package, modules_near,
 };
 pub use named::{Named, getter_of_property, named, names_beside};
 pub use paths::existing;

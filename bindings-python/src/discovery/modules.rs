@@ -7,8 +7,10 @@ use super::{sys, without_gil};
 use crate::code;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
+use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
-use stroboscope_core::probe::location::SourcePath;
+use std::path::Path;
+use stroboscope_core::probe::location::{SourcePath, nearest_names};
 use stroboscope_core::text::Text;
 
 /// The module of the program itself, and its name in children of `multiprocessing`.
@@ -20,20 +22,30 @@ pub fn is_main(module: &str) -> bool {
     module == MAIN || module == CHILD_MAIN
 }
 
-/// The module of that name on `sys.path`.
+/// The module of that name on `sys.path`, or in its package.
 pub enum Importable {
     /// In this source file.
     Source(String),
     /// Compiled; the sentence says so.
     Compiled(String),
+    /// Its package is in no folder (in an archive): nobody can tell without asking the program's finders.
+    Hidden,
     /// There is none.
     None,
 }
 
 /// Looks for a module that is not imported yet.
 pub fn importable(py: Python<'_>, module: &str) -> Importable {
-    let folders = folders(py);
-    let path = module.replace('.', "/");
+    let (folders, path) =
+        match module.rsplit_once('.').and_then(|(package, last)| Some((package_path(py, package)?, last))) {
+            Some((folders, last)) => {
+                if !without_gil(py, || folders.iter().any(|folder| Path::new(folder).is_dir())) {
+                    return Importable::Hidden;
+                }
+                (folders, last.to_owned())
+            }
+            None => (folders(py), module.replace('.', "/")),
+        };
     for file in [format!("{path}/__init__.py"), format!("{path}.py")] {
         if let Some(found) = without_gil(py, || on_path(&folders, &file, true).into_iter().next()) {
             return match compiled_beside(py, &found) {
@@ -43,6 +55,74 @@ pub fn importable(py: Python<'_>, module: &str) -> Importable {
         }
     }
     Importable::None
+}
+
+/// The folders of a package that is loaded: a list in its `__path__`.
+fn package_path(py: Python<'_>, package: &str) -> Option<Vec<String>> {
+    let space = namespace(py, package)?;
+    let path = space.borrow().dict_get_text("__path__")?;
+    // SAFETY: an element of a live list.
+    let text = |&folder: &*mut PyObject| unsafe { Ref::new(folder) }.and_then(Ref::text).map(Text::to_text);
+    let folders: Vec<String> = path.list().iter().take(100).filter_map(text).collect();
+    (!folders.is_empty()).then_some(folders)
+}
+
+/// True for a package that is loaded.
+pub fn is_package(py: Python<'_>, module: &str) -> bool {
+    package_path(py, module).is_some()
+}
+
+/// True if a loaded module has a class of that name.
+pub fn has_class(py: Python<'_>, module: &str, class: &str) -> bool {
+    let space = namespace(py, module);
+    space.is_some_and(|space| space.borrow().dict_get_text(class).and_then(Ref::as_class).is_some())
+}
+
+/// The most names of one folder that are compared with a module's that is not there.
+const MAX_NAMES: usize = 5_000;
+
+/// The names of modules that are like one that is not there: loaded ones, and those in the folders where it would be.
+pub fn modules_near(py: Python<'_>, wanted: &str) -> Vec<String> {
+    let (package, last) = match wanted.rsplit_once('.') {
+        Some((package, last)) => (Some(package), last),
+        None => (None, wanted),
+    };
+    let is_there = |module: &str| is_loaded(py, module) || !matches!(importable(py, module), Importable::None);
+    if let Some(package) = package.filter(|package| !is_there(package)) {
+        // Its package is not there either: what is like that, with the module itself if it is in it.
+        let inner =
+            |package: String| Some(format!("{package}.{last}")).filter(|module| is_there(module)).unwrap_or(package);
+        return modules_near(py, package).into_iter().map(inner).collect();
+    }
+    let prefix = package.map_or_else(String::new, |package| format!("{package}."));
+    let mut names: Vec<String> = Vec::new();
+    if let Some(modules) = sys(py, c"modules") {
+        modules.borrow().dict_entries(|name, _| {
+            let name = name.text().map(Text::to_text).unwrap_or_default();
+            names.extend(name.strip_prefix(&prefix).filter(|rest| !rest.contains('.')).map(str::to_owned));
+            true
+        });
+    }
+    let (folders, below) = match package.map(|package| (package_path(py, package), package)) {
+        Some((Some(folders), _)) => (folders, String::new()),
+        Some((None, package)) => (folders(py), package.replace('.', "/")),
+        None => (folders(py), String::new()),
+    };
+    names.extend(without_gil(py, || folders.iter().flat_map(|folder| in_folder(folder, &below)).collect::<Vec<_>>()));
+    names.retain(|name| name != last);
+    let near = nearest_names(last, names.iter().map(String::as_str));
+    near.into_iter().map(|name| format!("{prefix}{name}")).collect()
+}
+
+/// The modules and packages in a folder. Asks the file system, so the GIL should not be held.
+fn in_folder(folder: &str, below: &str) -> Vec<String> {
+    let folder = if folder.is_empty() { "." } else { folder };
+    let Ok(entries) = std::fs::read_dir(Path::new(folder).join(below)) else { return Vec::new() };
+    let module = |name: String| {
+        let name = name.strip_suffix(".py").unwrap_or(&name);
+        name.chars().all(|letter| letter == '_' || letter.is_alphanumeric()).then(|| name.to_owned())
+    };
+    entries.flatten().take(MAX_NAMES).filter_map(|entry| module(entry.file_name().into_string().ok()?)).collect()
 }
 
 /// True if a module's name in a probe means a file that runs as `module`: a script is `__main__` and still known by its

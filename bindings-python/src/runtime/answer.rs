@@ -87,8 +87,24 @@ pub(super) fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
 /// The wire's word for a name that its module does not have.
 pub(super) const MISSING_NAME: &str = "NoSuchMethod";
 
+/// A module lacks a name; `names` are those that it has.
 pub(super) fn missing_name(module: &str, wanted: &str, names: &[String]) -> Outcome {
-    let near = location::nearest_names(wanted, names.iter().map(String::as_str));
-    let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
+    let near = near(&location::nearest_names(wanted, names.iter().map(String::as_str)));
     Outcome::Refused { kind: MISSING_NAME, reason: format!("no Python function `{wanted}` in module `{module}`{near}") }
+}
+
+/// A package has neither a submodule of a name nor a class; `names` are like the submodule's.
+pub(super) fn missing_submodule(package: &str, module: &str, wanted: &str, names: &[String]) -> Outcome {
+    let near = near(names);
+    let reason = format!("no Python function `{wanted}` in module `{package}`, and no module `{module}`{near}");
+    Outcome::Refused { kind: MISSING_NAME, reason }
+}
+
+/// What comes before the names that are like one that is not there.
+pub(super) const NEAREST: &str = "; nearest: ";
+
+/// What comes nearest to a name that is not there, as the end of a sentence.
+pub(super) fn near<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<&str> = names.iter().map(T::as_ref).collect();
+    if names.is_empty() { String::new() } else { format!("{NEAREST}{}", names.join(", ")) }
 }

@@ -1,7 +1,9 @@
 //! Places probes in the code that is loaded. Stands on the configuration's walk, between [`super::hands`] and
 //! [`super::in_file`].
 
-use super::answer::{Answer, MISSING_NAME, answer, better, failed, missing_name, refused, stopping};
+use super::answer::{
+    Answer, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, refused, stopping,
+};
 use super::in_file::{in_function, in_lines, in_method};
 use super::state::HANDS;
 use super::target::{Target, still_runs, target};
@@ -101,10 +103,32 @@ pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> 
                     last = Some(better(last, without_file(py, live, &module, &wanted)?));
                 }
             }
-            Ok(last.unwrap_or_else(stopping))
+            Ok(match last {
+                Some(missing @ Outcome::Refused { kind: MISSING_NAME, .. }) => {
+                    of_package(py, type_name, method, missing)
+                }
+                other => other.unwrap_or_else(stopping),
+            })
         }
         _ => Ok(stopping()),
     }
+}
+
+/// A name that is missing, and nothing in its module is like it: in a package it may be that of a submodule.
+fn of_package(py: Python<'_>, type_name: &str, method: &str, missing: Outcome) -> Outcome {
+    let readings = location::readings(type_name, method);
+    let Some((package, wanted)) = readings.get(1) else { return missing };
+    let Outcome::Refused { reason, .. } = &missing else { return missing };
+    let class = type_name.rsplit('.').next().unwrap_or(type_name);
+    let is_class = discovery::has_class(py, package, class);
+    if reason.contains(NEAREST)
+        || is_class
+        || discovery::is_loaded(py, type_name)
+        || !discovery::is_package(py, package)
+    {
+        return missing;
+    }
+    missing_submodule(package, type_name, wanted, &discovery::modules_near(py, type_name))
 }
 
 /// Places a method probe in a module that has no source file: `python -c`, standard input, a compiled module.

@@ -39,6 +39,7 @@ pub fn module_starts(code: Ref<'_>) {
             // It leaves the place that it has.
             leave(live.slot);
         }
+        let mut is_class = false;
         let outcome = match (&live.probe.location, concern) {
             (_, Concern::Ambiguous(reason)) => {
                 unplace(py, &live).map(|()| Outcome::Refused { kind: AMBIGUOUS, reason })
@@ -48,15 +49,17 @@ pub fn module_starts(code: Ref<'_>) {
                 left.and_then(|()| in_lines(py, &live, &mut file, &started.name, lines, false))
             }
             (Location::Method { type_name, method, .. }, _) => {
+                let wanted;
+                (wanted, is_class) = wanted_in(type_name, method, &started);
                 let module = if discovery::is_main(&started.module) { type_name } else { &started.module };
-                in_method(py, &live, &mut file, &started.name, module, &wanted_in(type_name, method, &started), false)
+                in_method(py, &live, &mut file, &started.name, module, &wanted, false)
             }
         };
         let outcome = match outcome.unwrap_or_else(|error| refused(&error)) {
             Outcome::Done { note, site } if moves => Outcome::Moved { note, site },
             other => other,
         };
-        looks_again |= started_outcome(live.slot, outcome);
+        looks_again |= started_outcome(live.slot, outcome, is_class);
     }
     if looks_again {
         let wishes = HANDS.with(|hands| hands.as_ref().and_then(|hands| hands.wishes.clone())).flatten();
@@ -65,15 +68,18 @@ pub fn module_starts(code: Ref<'_>) {
     }
 }
 
-/// Answers for a file that just started. True if the name may still come, as the module runs.
-fn started_outcome(slot: u32, outcome: Outcome) -> bool {
+/// Answers for a file that just started. True if the name may still come, as the module runs. `is_class`: what the file lacks
+/// is a class whose name may as well be that of a submodule; nothing is said before that was looked for.
+fn started_outcome(slot: u32, outcome: Outcome, is_class: bool) -> bool {
     let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
     let keeps = HANDS.with(|hands| {
         let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
         if entry.told == Told::Placed && !matches!(outcome, Outcome::Done { .. }) {
             return Some(true); // the new copy lacks the place, the old one has it
         }
-        if missing {
+        if missing && is_class {
+            entry.told = Told::Again(0);
+        } else if missing {
             entry.told = Told::Nothing;
             entry.said = String::new();
         }
@@ -81,6 +87,9 @@ fn started_outcome(slot: u32, outcome: Outcome) -> bool {
     });
     if keeps.flatten() == Some(true) {
         return false;
+    }
+    if missing && is_class {
+        return true;
     }
     settle(slot, outcome);
     missing
@@ -132,9 +141,10 @@ fn leave(slot: u32) {
     }
 }
 
-/// The name that a method probe means in a module that starts.
-fn wanted_in(type_name: &str, method: &str, started: &Started) -> String {
-    let readings = location::readings(type_name, method);
-    let reading = readings.into_iter().find(|(module, _)| discovery::is_module(module, &started.module, &started.name));
-    reading.map_or_else(|| method.to_owned(), |(_, wanted)| wanted)
+/// The name that a method probe means in a module that starts; true if it begins with a class that the probe has in its
+/// `typeName`.
+fn wanted_in(type_name: &str, method: &str, started: &Started) -> (String, bool) {
+    let readings = location::readings(type_name, method).into_iter().enumerate();
+    let mut meant = readings.filter(|(_, (module, _))| discovery::is_module(module, &started.module, &started.name));
+    meant.next().map_or_else(|| (method.to_owned(), false), |(at, (_, wanted))| (wanted, at > 0))
 }

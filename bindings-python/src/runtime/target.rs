@@ -1,6 +1,7 @@
 //! What is known of a probe's place before code is read: the files that it means, or why there is none. Stands on the
 //! configuration's walk, between [`super::install`] and [`crate::discovery`].
 
+use super::answer::near;
 use crate::discovery::{self, Chosen, FileId, Importable};
 use pyo3::prelude::*;
 use stroboscope_core::host::Outcome;
@@ -60,7 +61,6 @@ pub(super) fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>) -> T
 }
 
 fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
-    let mut loaded = false;
     for (module, _) in location::readings(type_name, method) {
         if module == "stroboscope" || module.starts_with("stroboscope.") {
             return Target::Settled(Outcome::Blocked(format!(
@@ -73,30 +73,44 @@ fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
             ));
         }
         let files = discovery::files_of_module(py, &module);
-        if !files.is_empty() {
-            return Target::Method(files);
+        if files.is_empty() && !discovery::is_loaded(py, &module) {
+            continue;
         }
-        loaded |= discovery::is_loaded(py, &module);
-    }
-    if loaded {
-        return Target::Method(Vec::new());
+        let submodule = if module == type_name { None } else { submodule(py, type_name, &module) };
+        return submodule.unwrap_or(Target::Method(files));
     }
     for (module, _) in location::readings(type_name, method) {
-        match discovery::importable(py, &module) {
-            Importable::Source(found) => {
-                return Target::Settled(Outcome::Waiting(format!(
-                    "module `{module}` ({found}) is not imported yet; the probe waits for it"
-                )));
-            }
-            Importable::Compiled(reason) => {
-                return Target::Settled(Outcome::Refused { kind: "NotAPythonFunction", reason });
-            }
-            Importable::None => {}
+        if let Some(target) = not_imported(py, &module) {
+            return target;
         }
     }
+    let near = near(&discovery::modules_near(py, type_name));
     Target::Missing(Outcome::NotFound(format!(
-        "module not found: no loaded module and none on sys.path is called `{type_name}`; the probe goes on waiting"
+        "module not found: no loaded module and none on sys.path is called `{type_name}`{near}; the probe goes on waiting"
     )))
+}
+
+/// What is known of a submodule that is not loaded, while its package is: the last part of the name may be a class of the
+/// package as well, and is none.
+fn submodule(py: Python<'_>, name: &str, package: &str) -> Option<Target> {
+    if discovery::has_class(py, package, name.strip_prefix(package)?.strip_prefix('.')?) {
+        return None;
+    }
+    not_imported(py, name)
+}
+
+/// A module that an import would find.
+fn not_imported(py: Python<'_>, module: &str) -> Option<Target> {
+    Some(Target::Settled(match discovery::importable(py, module) {
+        Importable::Source(found) => {
+            Outcome::Waiting(format!("module `{module}` ({found}) is not imported yet; the probe waits for it"))
+        }
+        Importable::Hidden => {
+            Outcome::Waiting(format!("module `{module}` is not imported yet; the probe waits for it"))
+        }
+        Importable::Compiled(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason },
+        Importable::None => return None,
+    }))
 }
 
 /// The wire's word for a file that several match equally well.
