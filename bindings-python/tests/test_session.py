@@ -274,6 +274,33 @@ def test_under_the_command_a_setting_that_cannot_be_used_is_a_line(tmp_path: Pat
     assert "STROBE_CPU_BUDGET" in line
 
 
+def test_another_definition_of_a_known_version_is_told_and_not_used(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        """
+        class Keep(logging.Handler):
+            lines = []
+            def emit(self, record):
+                self.lines.append(record.getMessage())
+        logging.getLogger("stroboscope").addHandler(Keep())
+        stroboscope.start()
+        told = []
+        other = {**probe, "where": {"typeName": "__main__", "methodName": "Keep.emit"}}
+        for again in (probe, {**probe, "tags": []}, {**probe, "when": {"dsl": "1 =="}}, other, {**other, "version": 1}):
+            stroboscope.add_probe(again)
+            end = time.monotonic() + (5 if again in (other,) or "when" in again else 0.1)
+            while not Keep.lines and time.monotonic() < end:
+                stroboscope.status()
+                time.sleep(0.01)
+            told.append(list(Keep.lines))
+            Keep.lines.clear()
+        print(json.dumps(told))
+        """,
+    )
+    line = "probe p: another definition of version 0 is not used; give it another `version`, or remove the probe first"
+    assert found == [[], [], [line], [line], []]
+
+
 def test_a_line_of_a_thread_of_ours_reaches_the_programs_logger_and_hits_no_probe(tmp_path: Path) -> None:
     """The disk is full: the worker says so, without the GIL; a probe stands in the very handler that gets the line."""
     found = answer(

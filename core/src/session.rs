@@ -326,7 +326,9 @@ impl Session {
                 Err(rejected) => self.reject(&rejected, now),
                 Ok(Definition { body: Body::Service(_), .. }) => {}
                 Ok(definition) => {
-                    if current.get(&definition.id).is_some_and(|live| live.probe.version == definition.version) {
+                    let known = current.get(&definition.id).filter(|live| live.probe.version == definition.version);
+                    if let Some(live) = known {
+                        self.warn_if_other(&live.probe, &definition);
                         continue;
                     }
                     self.shared.board().received(&definition.id, definition.version, now);
@@ -367,6 +369,21 @@ impl Session {
         }
         let diff = self.shared.registry.update(Vec::new(), &gone);
         self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
+    }
+
+    /// A version is one definition: another one of the same version is not used, and whoever sent it is told.
+    fn warn_if_other(&self, known: &Probe, definition: &Definition) {
+        let redaction = &self.shared.process.redaction;
+        let probe = compile::compile(definition, &|name| redaction.name(name), &self.runtime.capabilities());
+        // All that a probe does is in what it shows of itself.
+        if probe.is_ok_and(|probe| format!("{probe:?}") == format!("{known:?}")) {
+            return;
+        }
+        let (id, version) = (&known.id, known.version);
+        log::warn!(
+            target: "stroboscope",
+            "probe {id}: another definition of version {version} is not used; give it another `version`, or remove the probe first"
+        );
     }
 
     fn reject(&self, rejected: &Rejected, now: u64) {

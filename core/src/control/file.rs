@@ -47,7 +47,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn file(name: &str, content: &[u8]) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("stroboscope-probe-files-{}", std::process::id()));
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tmp/probe-files"));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
         std::fs::write(&path, content).unwrap();

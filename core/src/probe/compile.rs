@@ -93,6 +93,7 @@ fn location(definition: &Definition, capabilities: &Capabilities) -> Result<Loca
         return incomplete(match (&place.source_file, place.lines.is_empty()) {
             (Some(_), _) => "'where.sourceFile' needs 'where.lines', or 'where.methodName'",
             (None, false) => "'where.lines' needs 'where.sourceFile'",
+            (None, true) if place.type_name.is_some() => "'where.typeName' needs 'where.methodName'",
             (None, true) => "'where' names neither a line of a file nor a method",
         });
     };
