@@ -215,6 +215,14 @@ pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
     started.flatten()
 }
 
+/// The names of all files that are loaded.
+pub(super) fn loaded_files() -> Vec<String> {
+    let loaded = |index: &mut Index| {
+        index.files.iter().filter(|file| file.loaded).map(|file| file.name.clone()).collect::<Vec<_>>()
+    };
+    with(loaded).unwrap_or_default()
+}
+
 /// True once the program itself has begun to run.
 pub fn has_begun() -> bool {
     with(|index| index.begun).unwrap_or(true)

@@ -6,6 +6,7 @@
 //! * [`paths`]: what is asked of the file system;
 //! * [`which_file`]: the file that a probe's source file means;
 //! * [`modules`]: the file and the namespace that a module's name means;
+//! * [`near`]: the files that come nearest to one that is not there;
 //! * [`named`]: what a name in a module is;
 //! * [`search`]: one look for all code of some files;
 //! * [`functions`]: the functions of a file, and the statements in them.
@@ -14,6 +15,7 @@ mod functions;
 mod index;
 mod modules;
 mod named;
+mod near;
 mod paths;
 mod search;
 mod which_file;
@@ -30,6 +32,7 @@ pub use modules::{
     is_package, modules_near,
 };
 pub use named::{Named, getter_of_property, named, names_beside};
+pub use near::files_near;
 pub use paths::existing;
 pub use search::search;
 pub use which_file::{Chosen, Meant, choose, means};

@@ -2,7 +2,7 @@
 //! [`super::in_file`].
 
 use super::answer::{
-    Answer, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, refused, stopping,
+    Answer, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, near, refused, stopping,
 };
 use super::in_file::{in_function, in_lines, in_method};
 use super::state::HANDS;
@@ -57,6 +57,9 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
             install(py, live, target).unwrap_or_else(|error| refused(&error))
         });
         let mut outcome = placed.unwrap_or_else(failed);
+        if let (Outcome::NotFound(reason), Location::Lines { file, .. }) = (&mut outcome, &live.probe.location) {
+            reason.push_str(&near(&discovery::files_near(py, file)));
+        }
         if at_the_end && let Outcome::Done { note, .. } = &mut outcome {
             *note = Some("it was found only as the program ended".to_owned());
         }
