@@ -28,6 +28,7 @@ mod numpy;
 mod object;
 mod others;
 mod runtime;
+mod screen;
 mod selftest;
 mod session;
 mod shim;

@@ -6,13 +6,10 @@
 
 use crate::guard;
 use crate::identity;
+use crate::screen;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write as _;
-use std::mem::ManuallyDrop;
-use std::os::fd::FromRawFd as _;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -115,10 +112,8 @@ pub fn write(text: &str) {
     if MUTE.load(Ordering::Relaxed) || text.is_empty() {
         return;
     }
-    // SAFETY: only borrowed: it is never closed here. If the program has closed it, the write fails, and nothing else.
-    let mut error = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
     // Who has no standard error wants no lines there.
-    let _ = error.write_all(format!("{text}\n").as_bytes());
+    let _ = screen::write(format!("{text}\n").as_bytes());
 }
 
 /// Hands the waiting lines to `logging`, if the program uses it. No probe is hit by that.

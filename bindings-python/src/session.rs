@@ -3,6 +3,7 @@
 
 use crate::guard::{self, Guarded};
 use crate::runtime::{self, PyRuntime};
+use crate::screen::{self, Streams};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
 use crate::tally::Tally;
@@ -97,9 +98,9 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
 /// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
-/// `tally` where that one adds up what the others counted. `mute`: Python started without standard error.
+/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error.
 #[pyfunction]
-#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None))]
+#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments, reason = "facts, given by name in one place")]
 pub fn start(
@@ -111,6 +112,7 @@ pub fn start(
     no_color: bool,
     mute: bool,
     tally: Option<(u32, i32, String)>,
+    streams: Option<Streams>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
     if !NOW.with(|now| matches!(now, Now::Idle(_) | Now::Off)).unwrap_or(false) {
@@ -119,6 +121,9 @@ pub fn start(
     logging::begin();
     logging::mute(mute);
     let command = by == "command";
+    if let Some(streams) = streams {
+        screen::are(streams);
+    }
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(by != "program");
     let (settings, mut lines) = Settings::from_environment(&options);
@@ -136,6 +141,9 @@ pub fn start(
         _ if first => Tally::make(),
         known => known.map(|(pid, descriptor, name)| Tally { pid, descriptor, name }),
     };
+    if let Some(tally) = &wanted.tally {
+        screen::share(tally);
+    }
     let probes = wanted.settings.probe_file.clone();
     let running = begin(py, wanted, None, PyRuntime::start, &mut lines)?;
     let session = Arc::clone(&running.session);
@@ -407,6 +415,7 @@ fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiti
     if place.first {
         let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
         counts.add(sum.counts);
+        screen::say(&sum.output, &sum.said);
         let mut text = say(counts, wanted);
         if sum.ended + sum.silent > 0 {
             let silent = match sum.silent {

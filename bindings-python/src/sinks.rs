@@ -1,6 +1,7 @@
 //! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
 //! forked child, which inherits none.
 
+use crate::screen::{self, Lines, Stream};
 use crate::tally::Tally;
 use pyo3::prelude::*;
 use std::borrow::Cow;
@@ -110,7 +111,10 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         sinks.push(Box::new(memory.sink()));
     }
     match &wanted.settings.ndjson {
-        Some(path) if is_stdout(path) => sinks.push(counted(NdjsonSink::stdout(), wanted)),
+        Some(path) if is_stdout(path) => {
+            let sink = NdjsonSink::new(Box::new(Lines(Stream::Output)), "standard output".to_owned());
+            sinks.push(counted(sink, wanted));
+        }
         Some(path) => match NdjsonSink::file(path) {
             Ok(sink) => sinks.push(counted(sink, wanted)),
             Err(error) => remarks.push(format!("events cannot be written to {}: {error}", path.display())),
@@ -118,7 +122,11 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         None => {}
     }
     if wanted.shows() {
-        let sink = TerminalSink::stderr(wanted.place.no_color, wanted.utc_offset);
+        let (no_color, utc_offset) = (wanted.place.no_color, wanted.utc_offset);
+        let sink = TerminalSink::changing(
+            Box::new(Lines(Stream::Error)),
+            Box::new(move || screen::look(no_color, utc_offset)),
+        );
         sinks.push(Box::new(Terminal { sink, wanted: wanted.clone() }));
     }
     if !wanted.place.first

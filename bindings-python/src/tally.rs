@@ -8,8 +8,11 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
-use stroboscope_core::control::tally::{self, Counts, Sum};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use stroboscope_core::control::tally::{self, Audience, Counts, Sum};
 
+/// Bytes that one process leaves to the end.
+const MAX_SAID: usize = 4 << 20;
 /// The lowest number of its descriptor.
 const HIGH: RawFd = 240;
 
@@ -70,6 +73,16 @@ impl Tally {
         let pid = std::process::id();
         let text = self.append(&tally::ended(pid, counts)).and_then(|file| read(file).ok());
         text.is_some_and(|text| !tally::is_late(&text, pid))
+    }
+
+    /// Has the first process say something at its end.
+    pub fn say(&self, to: Audience, text: &[u8]) -> std::io::Result<()> {
+        static SAID: AtomicUsize = AtomicUsize::new(0);
+        if SAID.fetch_add(text.len(), Ordering::Relaxed) > MAX_SAID {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        let line = tally::said(to, &String::from_utf8_lossy(text));
+        self.append(&line).map(drop).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
     /// What the other processes counted.

@@ -228,7 +228,7 @@ pub static ROWS: &[Row] = &[
         "On or off. It beats `DD_DYNAMIC_INSTRUMENTATION_ENABLED`. `true` also allows it beside the vendor's own debugger.",
         set!(enabled, some(boolean))),
     row("dynamic_instrumentation_enabled", &["DD_DYNAMIC_INSTRUMENTATION_ENABLED"], "`false`",
-        "On at start.", set!(dynamic_instrumentation_enabled, some(boolean))),
+        "On at start, where the folder `_preload` is on `PYTHONPATH` (docs/probe-file.md).", set!(dynamic_instrumentation_enabled, some(boolean))),
     row("probe_file", &["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"], "none",
         "A file with a JSON array of probes, read once at start.", set!(probe_file, path)),
     row("capture_timeout_ms", &["DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT_MS", "DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT"],

@@ -42,11 +42,12 @@ def _start(
     by: Literal["program", "preload", "command"],
     first: bool = True,
     tally: tuple[int, int, str] | None = None,
+    streams: tuple[int, list[tuple[int, int] | None]] | None = None,
 ) -> list[str]:
     options = [(name, _text(value)) for name, value in settings.items() if value is not None]
     colors = not os.environ.get("NO_COLOR")
     mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
-    remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally)
+    remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally, streams=streams)
     if by == "program":
         # Threads of ours end before the interpreter does.
         atexit.register(stop)

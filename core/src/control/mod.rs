@@ -41,17 +41,13 @@ pub struct StatusView<'a> {
     pub time: u64,
 }
 
-/// Standard output or error, written to without the lock of the standard library: a fork may happen while the worker
+/// Standard output, written to without the lock of the standard library: a fork may happen while the worker
 /// holds that lock, and the child would wait for it for ever.
 pub(crate) struct Standard(BorrowedFd<'static>);
 
 impl Standard {
     pub(crate) fn output() -> Self {
         Standard(rustix::stdio::stdout())
-    }
-
-    pub(crate) fn error() -> Self {
-        Standard(rustix::stdio::stderr())
     }
 }
 

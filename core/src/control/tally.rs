@@ -2,6 +2,7 @@
 //! [`super::terminal`]; on the walk of a hit going out, behind its end.
 //!
 //! Every process writes two lines into one file that all of them share: that it takes part, and, as it ends, its counts.
+//! What it cannot show itself stands there too.
 //! The process that the user started reads them, adds its own, and says in one more line that it has: who ends later
 //! speaks for itself. Each line is one write at the end of the file, so lines never mix.
 
@@ -59,8 +60,20 @@ enum Entry {
     Begins(u32),
     /// A process has ended with these counts.
     Ended(u32, Counts),
+    /// A process that has no way to standard output or error has said this, for people or for programs.
+    Said(Audience, String),
     /// The sum has been made of all lines above.
     Summed,
+}
+
+/// Who is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Who looks at standard error.
+    People,
+    /// What reads standard output.
+    Programs,
 }
 
 /// What the shared file says.
@@ -72,6 +85,10 @@ pub struct Sum {
     pub ended: usize,
     /// Processes that take part, and have not said what they counted.
     pub silent: usize,
+    /// What processes have left to be said to people, …
+    pub said: String,
+    /// … and to programs.
+    pub output: String,
 }
 
 /// Reasons that are told once, for all probes together.
@@ -196,6 +213,11 @@ pub fn ended(pid: u32, counts: Counts) -> String {
     line(&Entry::Ended(pid, counts))
 }
 
+/// The line with what a process wants to be said.
+pub fn said(to: Audience, text: &str) -> String {
+    line(&Entry::Said(to, text.to_owned()))
+}
+
 /// The line that says that everything above it is in the sum.
 pub fn summed() -> String {
     line(&Entry::Summed)
@@ -222,6 +244,8 @@ pub fn sum(file: &str) -> Sum {
                 sum.ended += 1;
                 sum.counts.add(counts);
             }
+            Entry::Said(Audience::People, text) => sum.said.push_str(&text),
+            Entry::Said(Audience::Programs, text) => sum.output.push_str(&text),
             Entry::Summed => break,
         }
     }
@@ -253,8 +277,14 @@ fn note(report: &ProbeReport) -> Option<String> {
             let moved = report.reason.split_once(&format!("{site} (")).map(|(_, rest)| rest.trim_end_matches(')'));
             Some(moved.map_or("never reached".to_owned(), |moved| format!("never reached; {moved}")))
         }
-        _ => Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
+        _ => Some(over(&report.reason)).filter(|reason| !reason.is_empty()),
     }
+}
+
+/// A reason without what it says of a time to come: this is the end.
+fn over(reason: &str) -> String {
+    let endings = ["; the probe waits for it", "; the probe goes on waiting", ", and the probe waits for the name"];
+    endings.iter().fold(reason.to_owned(), |reason, ending| reason.replace(ending, ""))
 }
 
 /// Where a probe is, for people.
@@ -283,16 +313,20 @@ mod tests {
             begins(2),
             begins(3),
             begins(4),
+            said(Audience::People, "one\n"),
+            said(Audience::Programs, "{}\n"),
+            said(Audience::People, "two\n"),
             ended(5, probe(0, true, "never reached")),
             ended(2, probe(5, true, "")),
             "torn {".to_owned() + "\n",
             ended(4, probe(1, true, "")),
             summed(),
             ended(3, probe(9, true, "")),
+            said(Audience::People, "late"),
         ]
         .concat();
         let sum = sum(&file);
-        assert_eq!((sum.ended, sum.silent), (3, 1));
+        assert_eq!((sum.ended, sum.silent, &*sum.said, &*sum.output), (3, 1, "one\ntwo\n", "{}\n"));
         let (p, all) = (&sum.counts.probes[0], sum.counts.probes.len());
         assert_eq!((all, p.hits, &*p.dropped), (1, 6, &[("rateLimitProbe".to_owned(), 6)][..]));
         assert!(is_late(&file, 3) && !is_late(&file, 4) && is_late("", 1));

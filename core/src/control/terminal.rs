@@ -2,11 +2,11 @@
 //! at its end; before it `worker.rs`. It reads the event's JSON back, on the worker, so that what is shown is what is sent.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _, Write};
+use std::io::Write;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{EventView, Sink, Standard, StatusView};
+use super::{EventView, Sink, StatusView};
 
 /// Lines of values shown of one event.
 const MAX_LINES: usize = 40;
@@ -44,22 +44,23 @@ impl Look {
 pub struct TerminalSink {
     out: Box<dyn Write + Send>,
     look: Look,
-    /// Ask the terminal for its width before each event, since windows change.
-    asks_width: bool,
+    /// Asked before each event: windows change.
+    asks: Option<AskLook>,
     lost: u64,
 }
 
+/// Says how it looks now.
+pub type AskLook = Box<dyn Fn() -> Look + Send>;
+
 impl TerminalSink {
-    /// Writes to stderr, with colours if that is a terminal and `no_color` (the variable of that name) is not set.
-    pub fn stderr(no_color: bool, utc_offset: Option<i32>) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let look = Look { colors: terminal && !no_color, width: 0, utc_offset };
-        TerminalSink { out: Box::new(Standard::error()), look, asks_width: terminal, lost: 0 }
+    /// Writes to what may look otherwise each time.
+    pub fn changing(out: Box<dyn Write + Send>, asks: AskLook) -> Self {
+        TerminalSink { out, look: Look::default(), asks: Some(asks), lost: 0 }
     }
 
     /// Writes to anything.
     pub fn new(out: Box<dyn Write + Send>, look: Look) -> Self {
-        TerminalSink { out, look, asks_width: false, lost: 0 }
+        TerminalSink { out, look, asks: None, lost: 0 }
     }
 
     /// Writes the lines for the end.
@@ -70,8 +71,8 @@ impl TerminalSink {
     }
 
     fn refresh(&mut self) {
-        if self.asks_width {
-            self.look.width = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        if let Some(asks) = &self.asks {
+            self.look = asks();
         }
     }
 
@@ -162,17 +163,20 @@ impl Tone {
 #[derive(Clone, Debug, Default)]
 struct Line {
     spans: Vec<(Tone, String)>,
+    /// Columns of all of them: asked again and again while a line grows.
+    width: usize,
 }
 
 impl Line {
     fn indented(columns: usize) -> Self {
-        Line { spans: vec![(Tone::Plain, " ".repeat(columns))] }
+        Line { spans: vec![(Tone::Plain, " ".repeat(columns))], width: columns }
     }
 
     /// Adds text from anywhere: what would move the cursor or colour the screen is shown, not done.
     fn add(mut self, tone: Tone, text: &str) -> Self {
         let mut clean = String::with_capacity(text.len());
         escape(text, &mut clean);
+        self.width += columns(&clean);
         self.spans.push((tone, clean));
         self
     }
@@ -193,11 +197,12 @@ impl Line {
                 break;
             }
         }
-        Line { spans }
+        let width = spans.iter().map(|(_, text)| columns(text)).sum();
+        Line { spans, width }
     }
 
     fn width(&self) -> usize {
-        self.spans.iter().map(|(_, text)| columns(text)).sum()
+        self.width
     }
 
     fn write(&self, look: Look, out: &mut String) {
@@ -448,6 +453,7 @@ fn leaf(value: &Json, line: Line) -> Line {
         Some("depth") => {
             let line = line.add(Tone::Quiet, short(kind));
             match value.text("size") {
+                Some("0") => line.add(Tone::Quiet, "(empty)"),
                 Some(size) => line.add(Tone::Quiet, &format!("({size} inside)")),
                 None => line.add(Tone::Quiet, "(…)"),
             }
@@ -495,8 +501,20 @@ fn inline(value: &Json, line: Line, room: usize) -> Option<Line> {
     (line.width() <= room).then_some(line)
 }
 
-/// A value as lines: on one if it fits, else its children below it, down to `levels` levels.
-fn tree(value: &Json, start: Line, indent: usize, room: usize, levels: usize, lines: &mut Vec<Line>) {
+/// How much of a value is unfolded.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Columns of a line.
+    room: usize,
+    /// Levels below the value.
+    levels: usize,
+    /// Lines after which it is known that there are too many: a wide value costs no more than what is shown.
+    most: usize,
+}
+
+/// A value as lines: on one if it fits, else its children below it.
+fn tree(value: &Json, start: Line, indent: usize, extent: Extent, lines: &mut Vec<Line>) {
+    let Extent { room, levels, most } = extent;
     if let Some(line) = inline(value, start.clone(), room) {
         lines.push(line);
         return;
@@ -516,10 +534,13 @@ fn tree(value: &Json, start: Line, indent: usize, room: usize, levels: usize, li
     lines.push(head);
     let indent = indent + 2;
     if value.get("elements").is_some() && children.iter().all(|(_, child)| self::children(child).is_none()) {
-        flow(&children, missing(value, children.len()), indent, room, lines);
+        flow(&children, missing(value, children.len()), indent, extent, lines);
         return;
     }
     for (label, child) in &children {
+        if lines.len() > most {
+            return;
+        }
         let start = Line::indented(indent);
         let start = match label {
             Label::Field(name) => start.add(Tone::Name, name).add(Tone::Quiet, " = "),
@@ -531,7 +552,7 @@ fn tree(value: &Json, start: Line, indent: usize, room: usize, levels: usize, li
                     .add(Tone::Quiet, ": ")
             }
         };
-        tree(child, start, indent, room, levels - 1, lines);
+        tree(child, start, indent, Extent { levels: levels - 1, ..extent }, lines);
     }
     if let Some(missing) = missing(value, children.len()) {
         lines.push(Line::indented(indent).add(Tone::Note, &missing));
@@ -539,18 +560,29 @@ fn tree(value: &Json, start: Line, indent: usize, room: usize, levels: usize, li
 }
 
 /// The scalars of a long list, as many on a line as fit.
-fn flow(children: &[(Label<'_>, &Json)], missing: Option<String>, indent: usize, room: usize, lines: &mut Vec<Line>) {
+fn flow(
+    children: &[(Label<'_>, &Json)],
+    missing: Option<String>,
+    indent: usize,
+    extent: Extent,
+    lines: &mut Vec<Line>,
+) {
     let mut line = Line::indented(indent);
     for (at, (_, child)) in children.iter().enumerate() {
         let item = leaf(child, Line::default());
-        if at > 0 && line.width() + item.width() + 2 > room {
+        if at > 0 && line.width() + item.width() + 2 > extent.room {
             lines.push(std::mem::replace(&mut line, Line::indented(indent)));
+            if lines.len() > extent.most {
+                return;
+            }
         }
+        line.width += item.width;
         line.spans.extend(item.spans);
         line = line.add(Tone::Quiet, ", ");
     }
     // The last comma goes.
     line.spans.pop();
+    line.width = line.width.saturating_sub(2);
     lines.push(line);
     lines.extend(missing.map(|missing| Line::indented(indent).add(Tone::Note, &missing)));
 }
@@ -645,12 +677,13 @@ enum Part<'a> {
 }
 
 impl Part<'_> {
-    fn lines(&self, levels: usize, look: Look) -> Vec<Line> {
+    /// Its lines; of a variable that has more than `most`, some more than so many.
+    fn lines(&self, levels: usize, most: usize, look: Look) -> Vec<Line> {
         match self {
             Part::Fixed(lines) => lines.clone(),
             Part::Value { value, start, indent, .. } => {
                 let mut lines = Vec::new();
-                tree(value, start.clone(), *indent, look.columns(), levels, &mut lines);
+                tree(value, start.clone(), *indent, Extent { room: look.columns(), levels, most }, &mut lines);
                 lines
             }
         }
@@ -664,11 +697,12 @@ impl Part<'_> {
     /// At most so many lines: what lies deep is folded first, then the end is cut.
     fn folded(&self, most: usize, look: Look) -> Vec<Line> {
         for levels in (1..LEVELS).rev() {
-            let lines = self.lines(levels, look);
+            let lines = self.lines(levels, most, look);
             if lines.len() <= most {
                 return lines;
             }
             if levels == 1 && most > 2 {
+                let lines = self.lines(levels, usize::MAX, look);
                 let indent = if let Part::Value { indent, .. } = self { indent + 2 } else { 4 };
                 let more = format!("… {} more lines", grouped((lines.len() + 1 - most) as u64));
                 let mut lines: Vec<Line> = lines.into_iter().take(most - 1).collect();
@@ -676,7 +710,7 @@ impl Part<'_> {
                 return lines;
             }
         }
-        self.lines(0, look)
+        self.lines(0, most, look)
     }
 }
 
@@ -693,7 +727,7 @@ fn share(mut parts: Vec<Part<'_>>, look: Look) -> Vec<Line> {
         });
         hidden = before - parts.len();
     }
-    let whole: Vec<Vec<Line>> = parts.iter().map(|part| part.lines(LEVELS, look)).collect();
+    let whole: Vec<Vec<Line>> = parts.iter().map(|part| part.lines(LEVELS, MAX_LINES + 1, look)).collect();
     let total: usize = whole.iter().map(Vec::len).sum();
     // One line more is shown rather than hidden behind a line that says so.
     let mut left = if total <= MAX_LINES + 1 { total } else { MAX_LINES };
@@ -1017,6 +1051,7 @@ fn grouped(number: u64) -> String {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::io;
     use std::sync::{Arc, Mutex};
 
     const PLAIN: Look = Look { colors: false, width: 80, utc_offset: Some(0) };

@@ -1,0 +1,176 @@
+"""What a program captures of a process below it, or of itself, has nothing of ours in it: people look elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import clean_environment, events, message, plain, strobe, write
+
+probe = ["--method", "child:work", "--log", "n is {n}"]
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    write(
+        tmp_path,
+        "child.py",
+        """
+        import sys
+        def work(n):
+            return n
+        work(3)
+        print("out")
+        print("error", file=sys.stderr)
+        """,
+    )
+    return write(
+        tmp_path,
+        "parent.py",
+        """
+        import subprocess, sys
+        child = [sys.executable, "child.py"]
+        both = subprocess.run(child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        apart = subprocess.run(child, capture_output=True, text=True)
+        print([sorted(both.splitlines()), apart.stdout, apart.stderr])
+        """,
+    )
+
+
+captured = "[['error', 'out'], 'out\\n', 'error\\n']\n"
+
+
+def test_events_of_a_child_go_where_people_look(parent: Path) -> None:
+    result = strobe(parent.parent, *probe, "--", parent.name)
+    assert result.stdout == captured
+    assert result.stderr.count("n is 3") == 2, result.stderr
+
+
+@pytest.mark.parametrize("sign", [">", ">>"])
+def test_also_into_a_file(parent: Path, sign: str) -> None:
+    command = f"{sys.executable} -m stroboscope run {' '.join(probe[:3])} '{probe[3]}' -- {parent.name} 2{sign}log"
+    result = plain(parent.parent, "sh", "-c", command)
+    assert (result.stdout, result.stderr) == (captured, "")
+    log = (parent.parent / "log").read_text()
+    assert log.count("n is 3") == 2
+    assert log.splitlines()[-2:] == ["child:work  2 hits  2 events", "summed over 3 processes"], log
+
+
+@pytest.mark.parametrize("sign", [None, ">", ">>"])
+def test_events_for_programs_go_to_the_output_of_the_command(parent: Path, sign: str | None) -> None:
+    to = f"{sign}out" if sign else ""
+    command = f"{sys.executable} -m stroboscope run {' '.join(probe[:3])} '{probe[3]}' --json - -- {parent.name} {to}"
+    result = plain(parent.parent, "sh", "-c", command)
+    out = (parent.parent / "out").read_text() if sign else result.stdout
+    assert "".join(line for line in out.splitlines(keepends=True) if not line.startswith("{")) == captured
+    assert [message(event) for event in events(out)] == ["n is 3", "n is 3"]
+
+
+def test_a_terminal_is_shown_colours_from_a_child_that_is_captured(parent: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "stroboscope", "run", *probe, "--", parent.name]
+    with subprocess.Popen(
+        command, cwd=parent.parent, env=clean_environment(), stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+        assert process.stdout is not None and process.stdout.read() == captured
+    os.close(ours)
+    assert shown.count(b"n is 3") == 2
+    assert b"\x1b[1mn is 3" in shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def test_a_process_that_puts_a_file_in_the_place_of_its_standard_error_keeps_it_clean(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "swaps.py",
+        """
+        import os
+        def work(n):
+            return n
+        kept = os.dup(2)
+        log = os.open("log", os.O_CREAT | os.O_RDWR)
+        os.dup2(log, 2)
+        work(3)
+        import stroboscope
+        stroboscope.flush()
+        os.write(2, b"mine")
+        os.dup2(kept, 2)
+        """,
+    )
+    result = strobe(tmp_path, "--method", "swaps:work", "--log", "n is {n}", "--", "swaps.py")
+    assert (tmp_path / "log").read_text() == "mine"
+    assert "n is 3" in result.stderr and "1 hit " in result.stderr
+
+
+def test_a_program_that_leaves_its_streams_is_not_held_by_them(tmp_path: Path) -> None:
+    """A daemon closes what it was given, and whoever started it goes on."""
+    write(
+        tmp_path,
+        "daemon.py",
+        """
+        import os, sys, time
+        def work(n):
+            return n
+        if os.fork():
+            os._exit(0)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        for n in range(1200):
+            work(n)
+            time.sleep(0.05)
+            if os.path.exists("end"):
+                break
+        """,
+    )
+    result = strobe(tmp_path, "--method", "daemon:work", "--rate", "all", "--log", "n is {n}", "--", "daemon.py")
+    (tmp_path / "end").touch()
+    assert result.returncode == 0, "both streams came to their end while the daemon was running"
+
+
+@pytest.mark.skipif(sys.version_info[:2] < (3, 13), reason="needs two Pythons that could carry probes")
+def test_what_the_start_has_to_say_is_not_captured_either(tmp_path: Path) -> None:
+    other = next(iter(Path.home().glob(".pyenv/versions/3.12.*/bin/python3")), None)
+    if other is None:
+        pytest.skip("there is no Python 3.12 on this machine")
+    call = f"subprocess.run([{str(other)!r}, '-c', 'print(1)'], capture_output=True, text=True)"
+    write(tmp_path, "x.py", f"import json, subprocess\nran = {call}\nprint(json.dumps([ran.stdout, ran.stderr]))\n")
+    result = strobe(tmp_path, "--method", "nowhere:f", "--", "x.py")
+    assert json.loads(result.stdout) == ["1\n", ""]
+    assert "stroboscope is not installed for Python 3.12" in result.stderr
+
+
+def test_without_the_command_standard_error_is_the_programs(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "own.py",
+        """
+        import subprocess, sys
+        import stroboscope
+        def work(n):
+            return n
+        stroboscope.start(terminal="always")
+        stroboscope.add_probe({"id": "p", "type": "LOG_PROBE", "template": "n is {n}",
+                               "where": {"typeName": "__main__", "methodName": "work"}})
+        work(3)
+        """,
+    )
+    call = f"subprocess.run([{sys.executable!r}, 'own.py'], stderr=subprocess.PIPE, text=True).stderr"
+    write(tmp_path, "outer.py", f"import subprocess\nprint({call})\n")
+    result = plain(tmp_path, sys.executable, "outer.py")
+    assert "n is 3" in result.stdout
+    assert result.stderr == ""
