@@ -116,6 +116,20 @@ def test_probes_come_from_a_file(shop: Path) -> None:
     assert "cup from a file" in result.stderr
 
 
+def test_probes_come_through_a_pipe_also_for_children(shop: Path) -> None:
+    where = {"typeName": "shop", "methodName": "price"}
+    probe = {"id": "piped", "type": "LOG_PROBE", "where": where, "template": "{article} through a pipe"}
+    write(shop.parent, "parent.py", "import subprocess, sys; subprocess.call([sys.executable, 'shop.py', 'cup'])\n")
+    (shop.parent / "made.json").write_text(json.dumps([probe, {"id": "bad", "type": 3}]))
+    command = f"{sys.executable} -m stroboscope run --probes <(cat made.json) -- parent.py"
+    result = plain(shop.parent, "bash", "-c", command)
+    assert "cup through a pipe" in result.stderr
+    assert "'type' must be text" in result.stderr
+    refused = plain(shop.parent, "bash", "-c", command.replace("cat made.json", "echo '[1,'"))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("stroboscope: --probes /dev/fd/"), refused.stderr
+
+
 def test_json_goes_to_stdout_and_nothing_else_of_ours_does(shop: Path) -> None:
     at = f"shop.py:{line_of(shop, '# here')}"
     result = strobe(shop.parent, "--at", at, "--log", "x{amount}", "--json", "-", "--", "shop.py", "cup")
@@ -365,6 +379,26 @@ def test_a_child_without_our_package_says_so_in_one_line(shop: Path) -> None:
     assert said == ["stroboscope: stroboscope is not installed for Python 3.12; no probes in this program"]
 
 
+def test_a_subinterpreter_runs_without_probes_and_nothing_is_said(shop: Path) -> None:
+    write(
+        shop.parent,
+        "inner.py",
+        """
+        import shop
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        print(interpreters.run_string(interpreters.create(), "import shop; shop.price('inner', 1)"))
+        shop.price("outer", 1)
+        """,
+    )
+    result = strobe(shop.parent, "--method", "shop:price", "--log", "{article}", "--", "inner.py")
+    assert (result.returncode, result.stdout) == (0, "None\n")
+    assert "not installed for" not in result.stderr
+    assert "outer" in result.stderr and "1 hit " in result.stderr
+
+
 def test_a_file_beside_the_script_goes_before_one_of_its_name(tmp_path: Path) -> None:
     write(tmp_path, "pkg/parser.py", "def parse(text):\n    n = len(text)\n    return n\n")
     script = write(
@@ -489,6 +523,92 @@ def test_scripts_that_name_no_python_run_with_this_one(tmp_path: Path, executabl
     assert result.stdout == f"{sys.executable}\n"
 
 
+@pytest.mark.parametrize("executable", [False, True])
+@pytest.mark.parametrize("first_line", ["#!{folder}/python-of-its-own", "#!/usr/bin/env python3.99"])
+def test_a_script_that_names_its_python_runs_with_that_one(tmp_path: Path, first_line: str, executable: bool) -> None:
+    for name in ("python-of-its-own", "python3.99"):
+        link = write(tmp_path, name, f'#!/bin/sh\necho "$0"\nexec {sys.executable} "$@"\n')
+        link.chmod(0o755)
+    script = write(tmp_path, "tool", f"{first_line.format(folder=tmp_path)}\nimport sys; print(sys.argv)\n")
+    script.chmod(0o755 if executable else 0o644)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = ["--method", "nowhere:f", "--", "./tool", "a"]
+    result = strobe(tmp_path, *command, PATH=path)
+    named = first_line.rsplit(maxsplit=1)[-1].rpartition("/")[2]
+    assert result.stdout.splitlines() == [f"{tmp_path}/{named}", "['./tool', 'a']"]
+    assert "no Python took the probes" not in result.stderr
+
+
+def test_options_in_the_first_line_of_a_script_are_kept(tmp_path: Path) -> None:
+    script = write(tmp_path, "tool", "#!/usr/bin/env -S python3 -O -X utf8\nimport sys; print(sys.orig_argv)\n")
+    script.chmod(0o755)
+    result = strobe(tmp_path, "--method", "nowhere:f", "--", "./tool")
+    assert result.stdout == f"{[sys.executable, '-O', '-X', 'utf8', './tool']}\n"
+
+
+def test_a_script_that_asks_for_any_python_gets_that_of_the_active_environment(tmp_path: Path) -> None:
+    link = write(tmp_path, "other/bin/python3", f'#!/bin/sh\necho other\nexec {sys.executable} "$@"\n')
+    link.chmod(0o755)
+    script = write(tmp_path, "tool", "#!/usr/bin/env python3\nprint('runs')\n")
+    script.chmod(0o755)
+    path = f"{link.parent}{os.pathsep}{os.environ['PATH']}"
+    for active, first in ((str(tmp_path / "other"), "other\n"), ("", "")):
+        result = strobe(tmp_path, "--method", "nowhere:f", "--", "./tool", PATH=path, VIRTUAL_ENV=active)
+        assert result.stdout == first + "runs\n"
+
+
+@pytest.mark.parametrize("program", [sys.executable, "/usr/bin/env -S python3"])
+def test_a_script_whose_first_line_keeps_us_out_is_refused(tmp_path: Path, program: str) -> None:
+    script = write(tmp_path, "tool", f"#!{program} -I\nprint('runs')\n")
+    script.chmod(0o755)
+    result = strobe(tmp_path, "--method", "nowhere:f", "--", "./tool")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("stroboscope: python -I ignores PYTHONPATH or site, so no probe")
+
+
+# Nobody takes the probes.
+
+silent = "no Python took the probes until"
+
+
+@pytest.mark.parametrize("code", ["exit 3", f"{sys.executable} -I -c pass; exit 3", "kill -9 $$"])
+def test_a_command_without_any_python_is_told_at_its_end(tmp_path: Path, code: str) -> None:
+    without = plain(tmp_path, "sh", "-c", code)
+    result = strobe(tmp_path, "--method", "nowhere:f", "--", "sh", "-c", code)
+    assert (result.returncode, result.stdout) == (without.returncode, without.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"stroboscope: {silent} sh ended: ")
+
+
+def test_a_command_with_a_python_somewhere_is_not_told_so(tmp_path: Path) -> None:
+    write(tmp_path, "x.py", "print('x')\n")
+    result = strobe(tmp_path, "--at", "x.py:1", "--", "sh", "-c", f"sh -c '{sys.executable} x.py'; true")
+    assert result.stdout == "x\n"
+    assert silent not in result.stderr and "1 hit" in result.stderr
+
+
+def test_who_waits_for_the_end_holds_nothing_of_the_program(tmp_path: Path) -> None:
+    code = "ls -l /proc/$$/fd >files; ps -o comm= --ppid $$ >children; exec >&-; exec sleep 60"
+    command = [sys.executable, "-m", "stroboscope", "run", "--method", "nowhere:f", "--", "sh", "-c", code]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        # The end of standard output comes while the program still runs.
+        assert process.stdout.read() == ""
+        assert process.poll() is None
+        process.kill()
+        assert silent in process.stderr.read()
+    assert (tmp_path / "files").read_text().count("pipe:") == 2, "standard output and error"
+    assert (tmp_path / "children").read_text().split() == ["ps"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
 def test_signals_end_the_program_as_without_us(tmp_path: Path, number: signal.Signals, code: int) -> None:
     write(tmp_path, "waits.py", "import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
@@ -531,6 +651,7 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
         (["--probes", ".", "--", "x"], 2, "--probes . is a folder: name a file in it"),
         (["--at", "a:1", "--when", " ", "--", "x"], 2, "--when of a:1 is empty: write a condition"),
         (["--at", "a:1", "a.py"], 2, "a.py: write the command after --"),
+        (["--at", "a:1", "-m", "a"], 2, "-m a: write the command after --"),
         (["--", "x"], 2, "nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE"),
         (["--log", "x", "--at", "a:1", "--at", "b:1", "--", "x"], 2, "--log needs a probe before it"),
         (["--at", "a:1", "--log", "x", "--log", "y", "--", "x"], 2, "--log is given twice for a:1"),
@@ -539,9 +660,11 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
         (["--at", "a:1", "--rate", "fast", "--", "x"], 2, "'fast' is neither a number of hits per second nor all"),
         (["--at", "a:1", "--rate", "nan", "--", "x"], 2, "'nan' is neither a number of hits per second nor all"),
         (["--at", "a:1", "--rate", "-1", "--", "x"], 2, "'-1' is neither a number of hits per second nor all"),
+        (["--at", "a:1", "--json", "x", "--json", "y", "--", "x"], 2, "--json is given twice"),
+        (["--probes", "test.json", "--probes", "y", "--", "x"], 2, "--probes is given twice"),
         (["--at", "a:1", "--frequency", "3", "--", "x"], 2, "unrecognized arguments"),
         (["--at", "a:1", "--", "no-such-program"], 127, "no-such-program: no such program"),
-        (["--at", "a:1", "--", "/etc/passwd"], 126, "/etc/passwd: not a program that can be run"),
+        (["--at", "a:1", "--", "/etc/passwd"], 126, "/etc/passwd: not a program that can be run; if it is"),
         (["--at", "a:1", "--", "-x"], 2, "-x is not a command"),
         (["--at", "a:1", "--", "python3", "-I", "x.py"], 2, "python -I ignores PYTHONPATH"),
         (["--at", "a:1", "--", "python3", "-WI", "-bS", "x.py"], 2, "python -S ignores PYTHONPATH"),
@@ -554,6 +677,43 @@ def test_bad_arguments_are_one_clear_line(tmp_path: Path, arguments: list[str], 
     (line,) = result.stderr.splitlines()
     assert line.startswith("stroboscope: ")
     assert text in line
+
+
+def test_a_working_folder_that_is_gone_is_one_clear_line(tmp_path: Path) -> None:
+    code = f"rmdir ../gone; {sys.executable} -m stroboscope run --at x.py:1 --json x -- x.py"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    result = plain(gone, "sh", "-c", code)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("stroboscope: --json x: the working folder is gone"), result.stderr
+
+
+def test_bytes_that_are_no_text_spoil_their_own_probe_only(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    wrong = os.fsdecode(b"caf\xe9.py:3")
+    typed = ["--at", wrong, "--at", at, "--log", "it is {amount}", "--method", wrong, "--at", at, "--log", wrong]
+    result = strobe(shop.parent, *typed, "--", "shop.py", "cup")
+    assert (result.returncode, result.stdout) == (0, "[6]\n")
+    assert "it is 6" in result.stderr
+    for text in ("caf\\xe9.py:3 ", "caf\\xe9.py:3#2 ", f"{at}#2 "):
+        last = [line for line in result.stderr.splitlines() if line.startswith(text)]
+        assert len(last) == 1 and "0 hits" in last[0], result.stderr
+    assert result.stderr.count("holds an escape that stands for no character") >= 3
+
+
+def test_what_is_typed_is_utf_8_also_where_the_locale_is_ascii(tmp_path: Path) -> None:
+    write(tmp_path, "plain.py", "x = 41\nx += 1\n")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    typed = ["--at", "plain.py:2", "--log", "größer {x}", "--when", "'ü' == 'ü'"]
+    result = subprocess.run(
+        [sys.executable, "-m", "stroboscope", "run", *typed, "--", "plain.py"],
+        cwd=tmp_path,
+        env=clean_environment(**ascii_only),
+        capture_output=True,
+        timeout=seconds_to_wait,
+        check=False,
+    )
+    assert "größer 41" in result.stderr.decode()
 
 
 @pytest.mark.parametrize("arguments", [["--json", "pipe"], []])

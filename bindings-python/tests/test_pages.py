@@ -87,9 +87,74 @@ def test_the_embedded_example_logs() -> None:
     assert (status["id"], status["emitted"]) == ("large", 2)
 
 
+trouble = (root / "docs/troubleshooting.md").read_text()
+# A heading with names in backticks stands between two of them.
+heading = re.compile(r"^## (?:``(.+)``|`([^`]+)`.*|`(.+)`)$", re.MULTILINE)
+joined = re.compile(r"\\\n\s*|\"\n\s*f?\"")  # a string that goes on in the next line of the source is one text
+
+
 def headings() -> list[str]:
-    text = (root / "docs/troubleshooting.md").read_text()
-    return re.findall(r"^## `(.+)`$", text, re.MULTILINE)
+    return [next(filter(None, found)) for found in heading.findall(trouble)]
+
+
+def source(path: str) -> str:
+    """A file or folder of ours as far as it speaks: without its tests, each text in one piece."""
+    files = [file for file in (root / path, *(root / path).glob("*.rs"), root / f"{path}.rs") if file.is_file()]
+    return joined.sub("", "\n".join(file.read_text().partition("#[cfg(test)]")[0] for file in files))
+
+
+def fixed(text: str) -> str:
+    """The longest piece of a message that does not vary."""
+    pieces = re.split(r"\{[^{}]*\}|%[sd.]+|\\.", text)
+    return max((piece.strip(" :;,.()'`\\") for piece in pieces), key=len)
+
+
+# Where messages that people see are written, and how they begin there.
+spoken = [
+    ("bindings-python/python/stroboscope/_run.py", r"\b_(?:fail|refuse_deaf)\(\s*f?\"([^\"]+)\""),
+    ("bindings-python/python/stroboscope/_run.py", r"\bproblem = f?\"([^\"]+)\""),
+    ("bindings-python/python/stroboscope/_watch.py", r"f\"stroboscope: ([^\"]+)\""),
+    ("bindings-python/python/stroboscope/_begin.py", r"\bsay\(f?\"([^\"]+)\""),
+    ("bindings-python/python/stroboscope/_preload/sitecustomize.py", r"\b_say\(\"([^\"]+)\""),
+    (
+        "bindings-python/src/runtime",
+        r"(?:Outcome::\w+|Some|reason:|reason =)[\s(]*(?:format!\(\s*)?\"([^\"]{12,})\"",
+    ),
+    ("bindings-python/src/session.rs", r"lines\.push\(format!\(\s*\"([^\"]+)\""),
+    ("bindings-python/src/sinks.rs", r"remarks\.push\(format!\(\s*\"([^\"]{12,})\""),
+    ("core/src/config.rs", r"=> \{?\s*Some\(\s*\"([^\"]{20,})\""),
+    ("core/src/session.rs", r"\"(probe [^\"]+)\""),
+    ("core/src/control/terminal.rs", r"\"[\w|\" ]+\" => \"([^\"]+ [^\"]+)\","),
+    ("core/src/control/tally.rs", r"\"(never reached)\""),
+    ("core/src/expr/eval/failure.rs", r"Failure::[^=]+=>\s*\{?\s*(?:let [^;]+;\s*)?(?:format!\()?\"([^\"]{12,})\""),
+]
+# Who reads these knows all that a page could say.
+says_it_all = {
+    "the hands: the core's worker must not wait for the GIL",  # why a lint is off
+    "Internal error: {}",
+    "Metric value is not a number: {}",  # there are no metric probes yet
+    "Metric value of a count is not a whole number",
+    "Metric value is not a finite number",
+    "{error}",
+    "{option} {path}: {error}",
+    "{name}: {problem}",
+    "{program}: {error.strerror}",
+    "--probes {path}: no such file",
+    "--probes {path} is a folder: name a file in it",
+    "{name} is not a command; after -- comes a script, -m MODULE, -c CODE, or a program",
+    "{unknown}: write the command after --, as in: python -m stroboscope run --at … -- {unknown}",
+    "--when of {probe.id} is empty: write a condition, for example 'len(lines) > 20', or leave it out",
+    "probe {}: {warning}",
+    "stroboscope is stopping",
+}
+
+
+@pytest.mark.parametrize(("path", "begins"), spoken, ids=lambda value: Path(value).name if "/" in value else "")
+def test_what_people_are_told_is_explained(path: str, begins: str) -> None:
+    messages = [text for text in re.findall(begins, source(path)) if text not in says_it_all]
+    assert messages, "the pattern finds nothing any more"
+    page = re.sub(r"\s+", " ", trouble)
+    assert [text for text in messages if fixed(text) not in page] == []
 
 
 def test_headings_of_troubleshooting_are_messages_that_exist() -> None:
@@ -100,13 +165,13 @@ def test_headings_of_troubleshooting_are_messages_that_exist() -> None:
     ]
     sources += [*root.glob("bindings-python/tools/*.sh"), root / "Makefile"]
     code = "\n".join(path.read_text() for path in sources if path != Path(__file__))
-    # A string that goes on in the next line of the source is one text.
-    code = re.sub(r"\\\n\s*|\"\n\s*\"", "", code)
+    code = joined.sub("", code)
     unknown = []
-    for heading in headings():
-        # What varies is cut out: numbers, quoted names, paths, options. The longest piece left must be in the code.
-        pieces = re.split(r"…|'[^']*'|/\S+|-[A-Z]\b|--\w+|\d[\d.]*|\b(?:string|number)\b|^stroboscope: ", heading)
-        longest = max((piece.strip(" :;,()") for piece in pieces), key=len)
+    for text in headings():
+        # What varies is cut out: numbers, quoted names, paths, options, words of the example. The longest piece left
+        # must be in the code.
+        varies = r"…|`[^`]*`|'[^']*'|\S*/\S+|-[A-Z]\b|--\w+|\d[\d.]*|\b(?:string|number|ls|null)\b|^stroboscope: "
+        longest = max((piece.strip(" :;,()") for piece in re.split(varies, text)), key=len)
         if longest not in code:
-            unknown.append((heading, longest))
+            unknown.append((text, longest))
     assert unknown == []

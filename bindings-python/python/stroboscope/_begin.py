@@ -1,9 +1,10 @@
 """What the preload does inside the program: starts the session, ends it when the program ends. Before both walks.
 
 Before: `_preload/sitecustomize.py`. After: `start()`, `add_probe()`, and the native end. What the command was told
-arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}` and below the first process `"tally"`, where counts are added
-up; marshalled, in hexadecimal digits, since importing `json` would take longer than everything else here.
-STROBE_RUN_FIRST is there for the first Python only. Both are internal: `_run.py` writes them.
+arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}`, `"streams"`, which are those that the command was given, and
+below the first process `"tally"`, where counts are added up; marshalled, in hexadecimal digits, since importing `json`
+would take longer than everything else here. STROBE_RUN_FIRST is there for the first Python only: 1, or where it tells
+that it is there (`_watch.py`). Both are internal: `_run.py` writes them.
 """
 
 import atexit
@@ -29,14 +30,18 @@ def begin() -> None:
     tally = run.get("tally")
     # A first process that has become another program by `os.execv` still is the first.
     first = first or (tally is not None and tally[0] == os.getpid())
-    stroboscope._start(run["settings"], "command", first, tally)
+    stroboscope._start(run["settings"], "command", first, tally, run.get("streams"))
     atexit.register(_end)
     if first:
         # Processes below this one add what they count to what it counts.
         run["tally"] = _native.tally()
         os.environ["STROBE_RUN"] = marshal.dumps(run, 2).hex()
     for definition in run["probes"]:
-        stroboscope.add_probe(definition)
+        try:
+            stroboscope.add_probe(definition)
+        except ValueError as error:
+            # It spoils itself only.
+            say(f"a probe is not used: {error}")
 
 
 def say(text: str) -> None:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from stroboscope import __version__, _watch
+
 preload_folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_preload")
 
 _python_suffixes = (".py", ".pyw", ".pyc", ".pyz")
@@ -25,6 +27,7 @@ _synopsis = """python -m stroboscope run [--at FILE:LINE | --method MODULE:NAME]
 
 _help_end = """\
 COMMAND is a script with its arguments, `-m MODULE`, or any program; Python processes that it starts are included.
+A file `….py` is run by this Python; any other script by the Python that its first line names.
 
 Several --at and --method may be given: --log, --when, --capture and --rate belong to the one before them.
 Without --log and --capture a probe takes a snapshot: arguments, locals, stack, and for a method what it returned.
@@ -39,7 +42,7 @@ Without --rate a probe with a snapshot shows one hit per second, one that only l
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = message.partition("unrecognized arguments: ")[2]
-        if unknown and not unknown.startswith("-"):
+        if unknown and (not unknown.startswith("-") or unknown.split()[0] in ("-m", "-c")):
             _fail(f"{unknown}: write the command after --, as in: python -m stroboscope run --at … -- {unknown}")
         _fail(message)
 
@@ -49,21 +52,31 @@ class _Inline:
 
     def __init__(self, option: str, location: str) -> None:
         self.where = _line_location(location) if option == "--at" else _method_location(location)
-        self.id = location
+        # Bytes that are no text spoil this probe only: the id stays one that its status can name.
+        self.id = _utf8(location).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         self.fields: dict[str, Any] = {}
 
     def definition(self) -> dict[str, Any]:
         options = self.fields
         made: dict[str, Any] = {"id": self.id, "type": "LOG_PROBE", "where": self.where}
         if "--log" in options:
-            made["template"] = options["--log"]
+            made["template"] = _utf8(options["--log"])
         if "--capture" in options or "--log" not in options:
             made["captureSnapshot"] = True
         if "--when" in options:
-            made["when"] = {"dsl": options["--when"]}
+            made["when"] = {"dsl": _utf8(options["--when"])}
         if isinstance(options.get("--rate"), float):
             made["sampling"] = {"snapshotsPerSecond": options["--rate"]}
         return made
+
+
+class _Once(argparse.Action):
+    """An option of which the last one would silently win."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            _fail(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
 
 
 class _Ordered(argparse.Action):
@@ -82,20 +95,25 @@ def main(arguments: Sequence[str]) -> int:
         return _bad_arguments
     options = parser.parse_args(own)
     probes = _inline_probes(options.typed)
-    probe_file = _probe_file(options.probes)
+    probe_file, read = _probe_file(options.probes)
+    probes += read
     if not probes and not probe_file and not os.environ.get("DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"):
         _fail("nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE")
     if not command:
         _fail("no command: write it after --, as in: python -m stroboscope run --at shop.py:12 -- shop.py")
-    program = _program(command)
+    program, words, is_python = _program(command)
     settings: dict[str, Any] = {}
     if probe_file:
         settings["probe_file"] = probe_file
     if options.json:
-        settings["ndjson"] = options.json if options.json == "-" else os.path.abspath(options.json)
+        settings["ndjson"] = options.json if options.json == "-" else _absolute("--json", options.json)
     if ("--rate", "all") in options.typed:
         settings["rate_limits"] = False
-    _become(*program, _environment({"settings": settings, "probes": probes}))
+    environment = _environment({"settings": settings, "probes": probes, "streams": _streams()})
+    watch = None if is_python else _watch.begin(command[0])
+    if watch:
+        environment["STROBE_RUN_FIRST"] = watch.address
+    _become(program, words, environment, watch)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -108,6 +126,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m stroboscope", description="Asks a running program a question without stopping it.")
+    parser.add_argument("--version", action="version", version=f"stroboscope {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     run = commands.add_parser(
         "run",
@@ -131,8 +150,9 @@ def _parser() -> argparse.ArgumentParser:
         help="at most N hits per second, fractions allowed; all lifts the limits of all probes",
         **ordered,
     )
-    run.add_argument("--probes", metavar="FILE", help="a JSON file of probe definitions (docs/probe-file.md)")
-    run.add_argument("--json", metavar="PATH|-", help="write events as JSON, one a line; - is standard output")
+    once: dict[str, Any] = {"action": _Once}
+    run.add_argument("--probes", metavar="FILE", help="a JSON file of probe definitions (docs/probe-file.md)", **once)
+    run.add_argument("--json", metavar="PATH|-", help="write events as JSON, one a line; - is standard output", **once)
     return parser
 
 
@@ -189,60 +209,137 @@ def _line_location(text: str) -> dict[str, Any]:
     if not file or not line.isascii() or not line.isdigit():
         _fail(f"--at {text}: write FILE:LINE, for example shop/cart.py:48")
     # A file that is here means that very file, even if another one of the same name is loaded too.
-    return {"sourceFile": os.path.abspath(file) if os.path.isfile(file) else file, "lines": [line]}
+    file = _absolute("--at", file) if os.path.isfile(file) else file
+    return {"sourceFile": _utf8(file), "lines": [line]}
 
 
 def _method_location(text: str) -> dict[str, Any]:
     module, _, name = text.partition(":")
     if not module or not name:
         _fail(f"--method {text}: write MODULE:NAME, for example shop.cart:Cart.total")
-    return {"typeName": module, "methodName": name}
+    return {"typeName": _utf8(module), "methodName": _utf8(name)}
 
 
-def _probe_file(path: str | None) -> str | None:
+def _utf8(text: str) -> str:
+    """What was typed, also where the locale knows less. What is no text stays as it is: the core says so."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _absolute(option: str, path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        _fail(f"{option} {path}: the working folder is gone; go into one that is there, or write the whole path")
+
+
+def _probe_file(path: str | None) -> tuple[str | None, list[dict[str, Any]]]:
+    """The file, or what was in it, if it can be read only once."""
     if path is None:
-        return None
+        return None, []
     if os.path.isdir(path):
         _fail(f"--probes {path} is a folder: name a file in it")
-    if not os.path.isfile(path):
+    if os.path.isfile(path):
+        return _absolute("--probes", path), []
+    if not os.path.exists(path):
         _fail(f"--probes {path}: no such file")
-    return os.path.abspath(path)
+    return None, _read_once("--probes", path)
 
 
-def _program(command: list[str]) -> tuple[str, list[str]]:
-    """The file to execute and its argv: what Python would run is run by this Python, with this Python's own options."""
+def _read_once(option: str, path: str) -> list[dict[str, Any]]:
+    """The definitions in a pipe, such as `<(…)`: children of the program could not read it again."""
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except (OSError, ValueError, RecursionError) as error:
+        _fail(f"{option} {path}: {error}")
+    return found if isinstance(found, list) else [found]
+
+
+def _program(command: list[str]) -> tuple[str, list[str], bool]:
+    """The file to execute, its argv, and whether it surely is a Python.
+
+    What Python would run is run by this Python, with this Python's own options.
+    """
     name = command[0]
-    if name in ("-m", "-c", "-") or name.endswith(_python_suffixes) or _is_folder_program(name) or _is_our_script(name):
+    if name in ("-m", "-c", "-") or name.endswith(_python_suffixes) or _is_folder_program(name):
         _refuse_deaf(_own_flags())
-        return sys.executable, [sys.executable, *_typed_flags(), *command]
+        return sys.executable, [sys.executable, *_typed_flags(), *command], True
     if name.startswith("-"):
         _fail(f"{name} is not a command; after -- comes a script, -m MODULE, -c CODE, or a program")
     found = shutil.which(name)
+    by_path = os.sep in name or not found
+    interpreter = _interpreter(name if by_path else str(found))
+    options = _options_of_any_python(interpreter)
+    if by_path and options is not None:
+        _refuse_deaf([*_own_flags(), *options])
+        python = _chosen_python()
+        typed = _typed_flags() if python == sys.executable else []
+        return python, [python, *typed, *options, *command], True
+    _refuse_deaf(_python_options(interpreter), f"write a Python before it: -- {sys.executable} {name}")
+    if not found and interpreter:
+        # It is not executable, but says what runs it; the system hands over all behind the first word as one.
+        found = shutil.which(interpreter[0])
+        command = [interpreter[0], *filter(None, [" ".join(interpreter[1:])]), *command]
     if found is None:
         exists = os.path.exists(name)
-        problem = "not a program that can be run" if exists else "no such program"
+        problem = "no such program"
+        if exists:
+            problem = f"not a program that can be run; if it is a Python script, write: -- {sys.executable} {name}"
         _fail(f"{name}: {problem}", _not_executable if exists else _not_found)
-    if os.path.basename(name).startswith(("python", "pypy")):
+    is_python = _is_python(found)
+    if is_python and not interpreter:
         _refuse_deaf(command[1:])
-    return found, command
+    return found, command, is_python or bool(interpreter)
 
 
 def _is_folder_program(name: str) -> bool:
     return os.path.isfile(os.path.join(name, "__main__.py"))
 
 
-def _is_our_script(name: str) -> bool:
-    """A script that names no Python of its own: `#!/usr/bin/env python3`, or one that is not executable at all."""
-    if os.sep not in name and shutil.which(name):
-        return False
+def _is_python(path: str) -> bool:
+    return os.path.basename(path).startswith(("python", "pypy"))
+
+
+def _interpreter(path: str) -> list[str]:
+    """The words of the first line of a script, if they name a Python."""
     try:
-        with open(name, "rb") as file:
-            first = file.readline(200)
+        with open(path, "rb") as file:
+            first = file.readline(256)
     except OSError:
-        return False
-    if not first.startswith(b"#!") or b"python" not in first:
-        return False
-    return b"/env " in first or not os.access(name, os.X_OK)
+        return []
+    words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else []
+    return words if any(map(_is_python, words)) else []
+
+
+def _options_of_any_python(interpreter: list[str]) -> list[str] | None:
+    """What `#!/usr/bin/env python3` and its like give to any Python; `None` if it has to be a certain one."""
+    if not interpreter or os.path.basename(interpreter[0]) != "env":
+        return None
+    words = interpreter[1:]
+    if words[0] == "-S":
+        words = words[1:]
+    elif len(words) > 1:
+        return None
+    return words[1:] if words[0] in ("python", "python3") else None
+
+
+def _chosen_python() -> str:
+    """This one, unless another environment is active: then a script that asks for any Python means that one."""
+    active = os.environ.get("VIRTUAL_ENV")
+    first = shutil.which("python3")
+    if not active or not first or os.path.realpath(active) == os.path.realpath(sys.prefix):
+        return sys.executable
+    return first if os.path.dirname(os.path.dirname(first)) == active.rstrip(os.sep) else sys.executable
+
+
+def _python_options(interpreter: list[str]) -> list[str]:
+    words = iter(interpreter)
+    return list(words) if any(map(_is_python, words)) else []
 
 
 def _own_flags() -> list[str]:
@@ -266,7 +363,7 @@ def _typed_flags() -> list[str]:
     return flags
 
 
-def _refuse_deaf(flags: list[str]) -> None:
+def _refuse_deaf(flags: list[str], way_out: str = "leave it out") -> None:
     """A Python that ignores its environment or skips `site` cannot be reached through PYTHONPATH."""
     rest = iter(flags)
     for flag in rest:
@@ -277,7 +374,22 @@ def _refuse_deaf(flags: list[str]) -> None:
             return
         deaf = [letter for letter in "IES" if letter in flag[1:] and flag[1] not in "WX"]
         if deaf:
-            _fail(f"python -{deaf[0]} ignores PYTHONPATH or site, so no probe gets into the program: leave it out")
+            _fail(f"python -{deaf[0]} ignores PYTHONPATH or site, so no probe gets into the program: {way_out}")
+
+
+def _streams() -> tuple[int, list[tuple[int, int] | None]]:
+    """Where people look: nothing of ours goes elsewhere, such as into a pipe that the program reads from a child."""
+    return os.getpid(), [_identity(1, sys.__stdout__), _identity(2, sys.__stderr__)]
+
+
+def _identity(number: int, stream: object) -> tuple[int, int] | None:
+    if stream is None:
+        return None  # there was none at the start
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _environment(run: dict[str, Any]) -> dict[str, str]:
@@ -294,13 +406,17 @@ def _environment(run: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _become(program: str, command: list[str], environment: dict[str, str]) -> NoReturn:
+def _become(
+    program: str, command: list[str], environment: dict[str, str], watch: _watch.Watch | None = None
+) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     try:
         os.execve(program, command, environment)
     except OSError as error:
+        if watch:
+            watch.give_up()
         _fail(f"{program}: {error.strerror}", _not_executable)
 
 

@@ -10,12 +10,44 @@ The program must not notice: the folder leaves `sys.path` (PYTHONPATH keeps it f
 
 # mypy: ignore-errors
 import os
+import stat
 import sys
 
 
 def _say(text):
-    if sys.stderr is not None:
-        sys.stderr.write("stroboscope: " + text + "\n")
+    if sys.stderr is None:
+        return
+    text = "stroboscope: " + text + "\n"
+    screen = _screen()
+    if screen is None:
+        sys.stderr.write(text)
+        return
+    try:
+        pipe = os.open(screen, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
+        os.write(pipe, text.encode("utf-8", "backslashreplace"))
+        os.close(pipe)
+    except OSError:
+        return  # nobody looks
+
+
+def _screen():
+    """Where people look, if standard error is not it: then it belongs to the program, which may read it."""
+    try:
+        import marshal
+
+        pid, (_, wanted) = marshal.loads(bytes.fromhex(os.environ["STROBE_RUN"]))["streams"]
+        found = os.fstat(2)
+    except Exception:
+        return None  # the command did not start this, or this Python is too old to know
+    path = "/proc/%d/fd/2" % pid
+    if wanted is None or (found.st_dev, found.st_ino) == wanted:
+        return None
+    try:
+        there = os.stat(path)
+    except OSError:
+        return os.devnull
+    # A file could be written over.
+    return path if (there.st_dev, there.st_ino) == wanted and not stat.S_ISREG(there.st_mode) else os.devnull
 
 
 def _on(name):
@@ -36,9 +68,23 @@ def _leave_path(folder):
             return
 
 
+def _report(first):
+    """Tells the process that the command left behind, if it did, that a Python is here."""
+    path, _, name = (first or "").partition(" ")
+    try:
+        if name and os.readlink(path) == name:
+            pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(pipe, b".")
+            os.close(pipe)
+    except OSError:
+        return  # it waits no more
+
+
 def _begin(folder):
     # The first Python below the command is the one the user means: it says why there are no probes. Others keep quiet.
-    loud = _on("STROBE_RUN_FIRST") or _on("STROBE_DEBUG")
+    first = os.environ.get("STROBE_RUN_FIRST")
+    _report(first)
+    loud = first or _on("STROBE_DEBUG")
     version = "%d.%d.%d" % sys.version_info[:3]
     if sys.version_info < (3, 12) or sys.implementation.name != "cpython":
         if loud:
@@ -50,7 +96,9 @@ def _begin(folder):
         return
     try:
         package = _package(os.path.dirname(folder))
-    except ImportError:
+    except ImportError as error:
+        if any("subinterpreter" in str(why) for why in (error, error.__context__)):
+            return  # the main one has the probes
         # Said in children too: whoever asked for their probes would look for them in vain.
         _say("stroboscope is not installed for Python %d.%d; no probes in this program" % sys.version_info[:2])
         return
