@@ -1,10 +1,12 @@
 //! What people see: each event as a few lines on stderr, and at the end a line per probe. On the walk of a hit going out,
 //! at its end; before it `worker.rs`. It reads the event's JSON back, on the worker, so that what is shown is what is sent.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{EventView, Sink, StatusView};
 
@@ -283,21 +285,22 @@ fn escape(text: &str, out: &mut String) {
 
 // ---- JSON in its own order -------------------------------------------------------------------------------------------
 
-/// A JSON value whose objects keep the order of their members: that of capture is the one people expect.
+/// A JSON value whose objects keep the order of their members: that of capture is the one people expect. Its texts are
+/// those of the event, which has thousands of them.
 #[derive(Debug)]
-enum Json {
+enum Json<'e> {
     Null,
-    Scalar(String),
-    List(Vec<Json>),
-    Map(Vec<(String, Json)>),
+    Scalar(Cow<'e, str>),
+    List(Vec<Json<'e>>),
+    Map(Vec<(Cow<'e, str>, Json<'e>)>),
 }
 
-impl Json {
-    fn get(&self, name: &str) -> Option<&Json> {
+impl<'e> Json<'e> {
+    fn get(&self, name: &str) -> Option<&Json<'e>> {
         self.members().iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    fn at(&self, path: &[&str]) -> Option<&Json> {
+    fn at(&self, path: &[&str]) -> Option<&Json<'e>> {
         path.iter().try_fold(self, |json, name| json.get(name))
     }
 
@@ -305,16 +308,16 @@ impl Json {
         if let Some(Json::Scalar(text)) = self.get(name) { Some(text) } else { None }
     }
 
-    fn members(&self) -> &[(String, Json)] {
+    fn members(&self) -> &[(Cow<'e, str>, Json<'e>)] {
         if let Json::Map(members) = self { members } else { &[] }
     }
 
-    fn items(&self) -> &[Json] {
+    fn items(&self) -> &[Json<'e>] {
         if let Json::List(items) = self { items } else { &[] }
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
+impl<'de: 'e, 'e> Deserialize<'de> for Json<'e> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(JsonVisitor)
     }
@@ -323,44 +326,51 @@ impl<'de> Deserialize<'de> for Json {
 struct JsonVisitor;
 
 impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
-    fn visit_unit<E>(self) -> Result<Json, E> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Scalar(value.to_string()))
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(Cow::Borrowed(if value { "true" } else { "false" })))
     }
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Scalar(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(value.to_string().into()))
     }
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Scalar(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(value.to_string().into()))
     }
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Scalar(value.to_string()))
+    fn visit_f64<E>(self, value: f64) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(value.to_string().into()))
     }
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Scalar(value.to_owned()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(Cow::Borrowed(value)))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Json, A::Error> {
+    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Scalar(value.to_owned().into()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Json<'de>, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = sequence.next_element()? {
             items.push(item);
         }
         Ok(Json::List(items))
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
         let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+        while let Some((Name(name), value)) = map.next_entry()? {
+            members.push((name, value));
         }
         Ok(Json::Map(members))
     }
 }
+
+/// The name of a member.
+#[derive(Deserialize)]
+struct Name<'e>(#[serde(borrow)] Cow<'e, str>);
 
 // ---- values ----------------------------------------------------------------------------------------------------------
 
@@ -370,7 +380,7 @@ struct Shape {
     close: &'static str,
 }
 
-fn kind_of(value: &Json) -> &str {
+fn kind_of<'a>(value: &'a Json<'_>) -> &'a str {
     value.text("type").unwrap_or_default()
 }
 
@@ -379,7 +389,7 @@ fn short(kind: &str) -> &str {
     kind.rsplit('.').next().unwrap_or(kind)
 }
 
-fn shape(value: &Json) -> Shape {
+fn shape(value: &Json<'_>) -> Shape {
     let kind = short(kind_of(value));
     if value.get("fields").is_some() {
         return Shape { open: format!("{kind}("), close: ")" };
@@ -398,11 +408,11 @@ fn shape(value: &Json) -> Shape {
 /// A child and what stands before it.
 enum Label<'a> {
     Field(&'a str),
-    Key(&'a Json),
+    Key(&'a Json<'a>),
     Position(usize),
 }
 
-fn children(value: &Json) -> Option<Vec<(Label<'_>, &Json)>> {
+fn children<'a>(value: &'a Json<'a>) -> Option<Vec<(Label<'a>, &'a Json<'a>)>> {
     if let Some(fields) = value.get("fields") {
         return Some(fields.members().iter().map(|(name, child)| (Label::Field(name), child)).collect());
     }
@@ -418,7 +428,7 @@ fn children(value: &Json) -> Option<Vec<(Label<'_>, &Json)>> {
 }
 
 /// What is missing from a container, in words; `None` if all is there.
-fn missing(value: &Json, shown: usize) -> Option<String> {
+fn missing(value: &Json<'_>, shown: usize) -> Option<String> {
     let reason = value.text("notCapturedReason")?;
     let size: Option<usize> = value.text("size").and_then(|size| size.parse().ok());
     match (reason, size) {
@@ -430,7 +440,7 @@ fn missing(value: &Json, shown: usize) -> Option<String> {
 }
 
 /// A value without children as spans: a scalar, a null, a stub.
-fn leaf(value: &Json, line: Line) -> Line {
+fn leaf(value: &Json<'_>, line: Line) -> Line {
     if value.get("pruned").is_some() {
         return line.add(Tone::Note, "‹cut: the event was too large›");
     }
@@ -465,7 +475,7 @@ fn leaf(value: &Json, line: Line) -> Line {
 }
 
 /// A value on one line, if it fits into `room` columns behind what the line has already.
-fn inline(value: &Json, line: Line, room: usize) -> Option<Line> {
+fn inline(value: &Json<'_>, line: Line, room: usize) -> Option<Line> {
     let Some(children) = children(value) else {
         return Some(leaf(value, line));
     };
@@ -513,7 +523,7 @@ struct Extent {
 }
 
 /// A value as lines: on one if it fits, else its children below it.
-fn tree(value: &Json, start: Line, indent: usize, extent: Extent, lines: &mut Vec<Line>) {
+fn tree(value: &Json<'_>, start: Line, indent: usize, extent: Extent, lines: &mut Vec<Line>) {
     let Extent { room, levels, most } = extent;
     if let Some(line) = inline(value, start.clone(), room) {
         lines.push(line);
@@ -561,7 +571,7 @@ fn tree(value: &Json, start: Line, indent: usize, extent: Extent, lines: &mut Ve
 
 /// The scalars of a long list, as many on a line as fit.
 fn flow(
-    children: &[(Label<'_>, &Json)],
+    children: &[(Label<'_>, &Json<'_>)],
     missing: Option<String>,
     indent: usize,
     extent: Extent,
@@ -614,7 +624,7 @@ pub fn event(event: &EventView<'_>, look: Look) -> String {
     out
 }
 
-fn header(event: &EventView<'_>, json: Option<&Json>, look: Look) -> Line {
+fn header(event: &EventView<'_>, json: Option<&Json<'_>>, look: Look) -> Line {
     let mut line = Line::default()
         .add(Tone::Quiet, &clock(event.time, look.utc_offset))
         .add(Tone::Plain, "  ")
@@ -673,7 +683,7 @@ enum Part<'a> {
     /// Lines that stand as they are.
     Fixed(Vec<Line>),
     /// A variable.
-    Value { value: &'a Json, start: Line, indent: usize, special: bool },
+    Value { value: &'a Json<'a>, start: Line, indent: usize, special: bool },
 }
 
 impl Part<'_> {
@@ -752,10 +762,10 @@ fn share(mut parts: Vec<Part<'_>>, look: Look) -> Vec<Line> {
     lines
 }
 
-fn captured<'a>(captures: &'a Json, look: Look, parts: &mut Vec<Part<'a>>) {
-    let mut points: Vec<(&str, &Json)> = Vec::new();
+fn captured<'a>(captures: &'a Json<'a>, look: Look, parts: &mut Vec<Part<'a>>) {
+    let mut points: Vec<(&str, &Json<'_>)> = Vec::new();
     for (name, point) in captures.members() {
-        match name.as_str() {
+        match &**name {
             "lines" => points.extend(point.members().iter().map(|(_, point)| ("", point))),
             "entry" => points.push(("on entry", point)),
             "return" => points.push(("on return", point)),
@@ -771,13 +781,13 @@ fn captured<'a>(captures: &'a Json, look: Look, parts: &mut Vec<Part<'a>>) {
     }
 }
 
-fn is_empty(point: &Json) -> bool {
+fn is_empty(point: &Json<'_>) -> bool {
     point.members().iter().all(|(_, section)| section.members().is_empty() && !matches!(section, Json::Scalar(_)))
 }
 
-fn point_parts<'a>(point: &'a Json, indent: usize, look: Look, parts: &mut Vec<Part<'a>>) {
+fn point_parts<'a>(point: &'a Json<'a>, indent: usize, look: Look, parts: &mut Vec<Part<'a>>) {
     for (section, content) in point.members() {
-        match section.as_str() {
+        match &**section {
             "arguments" | "locals" | "captureExpressions" | "staticFields" => {
                 for (name, value) in content.members() {
                     let start = Line::indented(indent);
@@ -796,12 +806,12 @@ fn point_parts<'a>(point: &'a Json, indent: usize, look: Look, parts: &mut Vec<P
 }
 
 /// The arguments of the exception that was raised, if it has several: its message is only one of them.
-fn several_arguments(point: &Json) -> Option<&Json> {
+fn several_arguments<'a>(point: &'a Json<'a>) -> Option<&'a Json<'a>> {
     let arguments = point.at(&["locals", "@exception", "fields", "args"])?;
     (arguments.get("elements")?.items().len() > 1).then_some(arguments)
 }
 
-fn throwable(content: &Json, arguments: Option<&Json>, indent: usize, look: Look) -> Vec<Line> {
+fn throwable(content: &Json<'_>, arguments: Option<&Json<'_>>, indent: usize, look: Look) -> Vec<Line> {
     let Some(kind) = content.text("type") else { return Vec::new() };
     let text = content.text("message").unwrap_or_default();
     let colon = if text.is_empty() { "" } else { ": " };
@@ -814,7 +824,7 @@ fn throwable(content: &Json, arguments: Option<&Json>, indent: usize, look: Look
     lines
 }
 
-fn failures(snapshot: &Json, message: &str, look: Look, out: &mut String) {
+fn failures(snapshot: &Json<'_>, message: &str, look: Look, out: &mut String) {
     for failure in snapshot.get("evaluationErrors").map_or(&[][..], Json::items) {
         let (expression, text) =
             (failure.text("expr").unwrap_or_default(), failure.text("message").unwrap_or_default());
@@ -827,7 +837,7 @@ fn failures(snapshot: &Json, message: &str, look: Look, out: &mut String) {
     }
 }
 
-fn stack(snapshot: &Json, look: Look, out: &mut String) {
+fn stack(snapshot: &Json<'_>, look: Look, out: &mut String) {
     let frames = snapshot.get("stack").map_or(&[][..], Json::items);
     if let Some(line) = frames_line("at ", frames, 4, look) {
         line.write(look, out);
@@ -835,7 +845,7 @@ fn stack(snapshot: &Json, look: Look, out: &mut String) {
 }
 
 /// As many frames as fit into one line, the innermost first.
-fn frames_line(word: &str, frames: &[Json], indent: usize, look: Look) -> Option<Line> {
+fn frames_line(word: &str, frames: &[Json<'_>], indent: usize, look: Look) -> Option<Line> {
     let mut line = Line::indented(indent).add(Tone::Quiet, word).add(Tone::Quiet, &frame(frames.first()?));
     let mut shown = 1;
     // Room for ` ← … 128 more`.
@@ -852,7 +862,7 @@ fn frames_line(word: &str, frames: &[Json], indent: usize, look: Look) -> Option
     Some(if more > 0 { line.add(Tone::Quiet, &format!(" ← … {more} more")) } else { line })
 }
 
-fn frame(frame: &Json) -> String {
+fn frame(frame: &Json<'_>) -> String {
     let function = frame.text("function").filter(|name| !name.is_empty()).unwrap_or("?");
     let path = frame.text("fileName").unwrap_or("?");
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
