@@ -105,7 +105,7 @@ def source(path: str) -> str:
 
 def fixed(text: str) -> str:
     """The longest piece of a message that does not vary."""
-    pieces = re.split(r"\{[^{}]*\}|%[sd.]+|\\.", text)
+    pieces = re.split(r"[{']*\{[^{}]*\}[}']*|%[sd.]+|\\.", text)
     return max((piece.strip(" :;,.()'`\\") for piece in pieces), key=len)
 
 
@@ -120,8 +120,16 @@ spoken = [
         "bindings-python/src/runtime",
         r"(?:Outcome::\w+|Some|reason:|reason =)[\s(]*(?:format!\(\s*)?\"([^\"]{12,})\"",
     ),
+    ("bindings-python/src/discovery/named.rs", r"\"(`\{wanted\}`[^\"]+)\""),
+    ("bindings-python/python/stroboscope/__init__.py", r"return \[\"([^\"]+)\""),
+    ("core/src/control/file.rs", r"\"((?:it|there) [^\"]+)\""),
+    ("core/src/probe/location.rs", r"\"(line \{[^\"]+|no executable[^\"]+|source file[^\"]+)\""),
+    ("core/src/probe/compile.rs", r"\"((?:probe location|captureSnapshot|the capt|'\{\{)[^\"]+)\""),
+    ("core/src/probe/wire.rs", r"\"((?:it |Field 'type'|element|the id)[^\"]{8,})\""),
+    ("core/src/emit/status.rs", r"\"(its time is over)"),
     ("bindings-python/src/session.rs", r"lines\.push\(format!\(\s*\"([^\"]+)\""),
     ("bindings-python/src/sinks.rs", r"remarks\.push\(format!\(\s*\"([^\"]{12,})\""),
+    ("core/src/config.rs", r"log\.push\(\s*(?:format!\()?\"([^\"]{20,})\""),
     ("core/src/config.rs", r"=> \{?\s*Some\(\s*\"([^\"]{20,})\""),
     ("core/src/session.rs", r"\"(probe [^\"]+)\""),
     ("core/src/control/terminal.rs", r"\"[\w|\" ]+\" => \"([^\"]+ [^\"]+)\","),
@@ -130,6 +138,8 @@ spoken = [
 ]
 # Who reads these knows all that a page could say.
 says_it_all = {
+    "STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused",
+    "{variable}: {shown} is not {expected}; the default is used: false",
     "the hands: the core's worker must not wait for the GIL",  # why a lint is off
     "Internal error: {}",
     "Metric value is not a number: {}",  # there are no metric probes yet
