@@ -639,6 +639,10 @@ fn header(event: &EventView<'_>, json: Option<&Json<'_>>, look: Look) -> Line {
     if let Some(nanos) = json.and_then(|json| json.text("duration")).and_then(|text| text.parse().ok()) {
         line = line.add(Tone::Plain, "  ").add(Tone::Quiet, &duration(nanos));
     }
+    if event.probe == event.site {
+        // A probe that is called by its place needs no name beside it.
+        return line.cut(look.columns());
+    }
     let (room, brackets) = (look.columns(), "  []".len());
     let id = middle(event.probe, room.saturating_sub(line.width() + brackets).max(MIN_ID));
     // The id tells probes apart: what stands before it is cut first.
@@ -1113,6 +1117,28 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_is_called_by_its_place_is_named_once() {
+        let view = EventView { probe: "shop/orders.py:41", ..view(CHARGE.as_bytes(), "") };
+        let text = event(&view, PLAIN);
+        assert_eq!(text.lines().next(), Some("14:13:20.123  shop/orders.py:41  charge  690 µs"));
+        let narrow = event(&view, Look { width: 40, ..PLAIN });
+        assert_eq!(narrow.lines().next(), Some("14:13:20.123  shop/orders.py:41  charge…"));
+    }
+
+    #[test]
+    fn a_value_with_thousands_of_lines_is_folded_and_counted() {
+        let inner = vec![r#"{"type":"str","value":"'0123456789'"}"#; 50].join(",");
+        let list = format!(r#"{{"type":"list","elements":[{inner}],"size":50}}"#);
+        let entry = |at: usize| format!(r#"[{{"type":"int","value":"{at}"}},{list}]"#);
+        let entries: Vec<String> = (0..100).map(entry).collect();
+        let text = shown(&format!(r#"{{"d":{{"type":"dict","entries":[{}],"size":100}}}}"#, entries.join(",")), 80);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), MAX_LINES, "{text}");
+        assert_eq!((lines[0], lines[1]), ("    d = dict of 100", "      0: list of 50 …"));
+        assert_eq!(lines.last(), Some(&"      … 62 more lines"));
+    }
+
+    #[test]
     fn colours_are_whole_and_optional() {
         let text = event(&view(CHARGE.as_bytes(), "m"), Look { colors: true, ..PLAIN });
         assert!(text.contains("\x1b[1mm\x1b[0m"), "{text}");
@@ -1151,6 +1177,7 @@ mod tests {
         let cases = [
             (r#"{"type":"str","value":"'ab'","truncated":true,"size":50000000}"#, "'ab'… of 50,000,000"),
             (r#"{"type":"list","notCapturedReason":"depth","size":3}"#, "list(3 inside)"),
+            (r#"{"type":"list","notCapturedReason":"depth","size":0}"#, "list(empty)"),
             (r#"{"type":"T","notCapturedReason":"timeout"}"#, "T ‹out of time›"),
             (r#"{"type":"T","notCapturedReason":"cannot be read"}"#, "T ‹cannot be read›"),
             (r#"{"pruned":true}"#, "‹cut: the event was too large›"),
