@@ -329,12 +329,13 @@ def _options_of_any_python(interpreter: list[str]) -> list[str] | None:
 
 
 def _chosen_python() -> str:
-    """This one, unless another environment is active: then a script that asks for any Python means that one."""
-    active = os.environ.get("VIRTUAL_ENV")
+    """This one, unless another virtual environment comes first: a script that asks for any Python means that one."""
     first = shutil.which("python3")
-    if not active or not first or os.path.realpath(active) == os.path.realpath(sys.prefix):
+    if not first:
         return sys.executable
-    return first if os.path.dirname(os.path.dirname(first)) == active.rstrip(os.sep) else sys.executable
+    prefix = os.path.dirname(os.path.dirname(os.path.abspath(first)))
+    is_other = os.path.isfile(os.path.join(prefix, "pyvenv.cfg")) and not os.path.samefile(prefix, sys.prefix)
+    return first if is_other else sys.executable
 
 
 def _python_options(interpreter: list[str]) -> list[str]:
