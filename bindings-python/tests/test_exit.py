@@ -26,7 +26,7 @@ ends = {
     "hung up": "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGHUP)",
     "own handler": "signal.signal(15, lambda *_: sys.exit(4)); os.kill(os.getpid(), 15)",
     "default again": "signal.signal(15, lambda *_: 0); signal.signal(15, signal.SIG_DFL); time.sleep(0.1)",
-    "default put back": "sys.stdout.flush(); before = signal.signal(15, print); signal.signal(15, before); os.kill(os.getpid(), 15)",
+    "default put back": "sys.stdout.flush(); signal.signal(15, signal.signal(15, print)); os.kill(os.getpid(), 15)",
     "interrupt by default": "sys.stdout.flush(); signal.signal(2, signal.SIG_DFL); os.kill(os.getpid(), 2)",
     "interrupt set again": "signal.signal(2, signal.signal(2, signal.SIG_DFL)); print(signal.getsignal(2))",
     "ignored": "signal.signal(15, signal.SIG_IGN); os.kill(os.getpid(), 15); print('on')",
@@ -73,7 +73,9 @@ def test_it_ends_as_without_us(tmp_path: Path, name: str) -> None:
         assert "y is 2" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["normal", "exception", "sys.exit", "os._exit", "terminated", "default put back", "no descriptors"])
+@pytest.mark.parametrize(
+    "name", ["normal", "exception", "sys.exit", "os._exit", "terminated", "default put back", "no descriptors"]
+)
 def test_the_end_is_summed_up(tmp_path: Path, name: str) -> None:
     script = program(tmp_path, ends[name])
     result = strobe(tmp_path, "--at", "ends.py:5", "--log", "y is {y}", "--", script.name)

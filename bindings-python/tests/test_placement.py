@@ -1568,3 +1568,67 @@ def test_code_is_looked_for_only_when_the_index_lacks_it(folder):
         on_line("no/such/place.py", 1, "missing")
         on_line("no/such/other_place.py", 1, "missing too")
         assert looks() == 1  # one look has seen all files
+
+
+SWAPPED = """
+def a(x):
+    y = x + 1  # here
+    return y
+
+
+def b(x):
+    return x
+"""
+
+
+def compiled_again(source, text, name):
+    """The code of a function as a tool would make it that puts edited source into force."""
+    space = {}
+    exec(compile(text, str(source), "exec"), space)
+    return space[name].__code__
+
+
+def swapped_module(folder):
+    """Its name, the module, its file and its text."""
+    name, text = write(folder, SWAPPED)
+    return name, importlib.import_module(name), folder / f"{name}.py", text
+
+
+def test_a_probe_on_a_line_follows_its_function_to_other_code(started, folder):
+    _, module, source, text = swapped_module(folder)
+    on_line(str(source), line_of(text, "here"), template="y={y} x={x}")
+    wait_for("installed")
+    module.a.__code__ = compiled_again(source, text.replace("x + 1  #", "x + 100  #"), "a")
+    assert module.a(1) == 101
+    module.a.__code__ = compiled_again(source, text, "a")
+    assert module.a(1) == 2
+    assert hits() == 2 and report()["state"] == "emitting"
+
+
+def test_a_probe_on_a_method_follows_its_function_to_other_code(started, folder):
+    name, module, source, text = swapped_module(folder)
+    on_method(name, "a")
+    wait_for("installed")
+    module.a(1)
+    module.a.__code__ = compiled_again(source, text, "b")
+    module.a(1)
+    assert hits() == 2 and report()["state"] == "emitting"
+    _native.remove_probe("p")
+    module.a(1)
+    assert hits() == 2
+
+
+def test_a_probe_whose_function_got_code_without_its_line_says_so_until_it_is_back(started, folder):
+    _, module, source, text = swapped_module(folder)
+    on_line(str(source), line_of(text, "here"))
+    wait_for("installed")
+    before = module.a.__code__
+    module.a.__code__ = module.b.__code__
+    module.a(1)
+    assert hits() == 0
+    wait_for("error")
+    assert "function `a` got other code" in report()["reason"], report()
+    module.a.__code__ = before
+    wait_for("installed")
+    module.a(1)
+    assert hits() == 1

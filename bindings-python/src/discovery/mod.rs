@@ -21,8 +21,8 @@ mod search;
 mod which_file;
 
 pub use functions::{
-    FileCode, PyFunction, Read, functions, functions_of, has_setters, is_generator, keep_read, methods, names_at, read,
-    statements_of,
+    FileCode, PyFunction, Read, bare, functions, functions_of, has_setters, is_generator, keep_read, methods, names_at,
+    read, statements_of,
 };
 pub use index::{
     FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, looks, name, note, release,

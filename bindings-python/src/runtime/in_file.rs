@@ -141,7 +141,7 @@ pub(super) fn in_method(
 }
 
 /// Places a method probe in functions of a file.
-fn in_functions(
+pub(super) fn in_functions(
     py: Python<'_>,
     live: &Arc<LiveProbe>,
     code: &mut FileCode,

@@ -9,6 +9,7 @@
 //! * [`target`]: what is known of a probe's place before code is read;
 //! * [`install`]: places probes, in files that are loaded;
 //! * [`starts`]: places probes, in a file that starts to run;
+//! * [`swaps`]: places probes, in code that a function gets while it is there;
 //! * [`in_file`]: finds a probe's lines or its method in the code of one file;
 //! * [`place`]: adds a probe to a code object, and takes it out;
 //! * [`tools`]: the tool ids and the events of `sys.monitoring`;
@@ -21,6 +22,7 @@ mod install;
 mod place;
 mod starts;
 mod state;
+mod swaps;
 mod target;
 mod tools;
 
@@ -127,6 +129,7 @@ impl PyRuntime {
             set_events.call1(py, (tool, 0))?;
         }
         hooks::end();
+        swaps::watch(py, false);
         Ok(())
     }
 

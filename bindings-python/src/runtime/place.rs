@@ -2,6 +2,7 @@
 //! walk, between [`super::in_file`] and [`crate::hooks`].
 
 use super::state::HANDS;
+use super::swaps;
 use super::tools::{arm, watch_unwind};
 use crate::discovery::{self, Read};
 use crate::frame::{self, Layout};
@@ -122,6 +123,7 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
         hooks::forget_activations(code.borrow());
     }
     hooks::replace(site);
+    swaps::watch(py, hooks::are_there());
     let began = SystemClock.monotonic();
     // Another kind of event added to those that are set makes CPython (3.12, 3.13) lose some, if another tool has some too.
     let differs = had != 0 && had != events;

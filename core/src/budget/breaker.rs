@@ -165,6 +165,8 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -233,6 +235,27 @@ mod tests {
         assert_eq!(breaker.look(102 * SECOND / 10, &[cost(1, 10_350)]), None, "50 ms since then");
         let again = breaker.look(103 * SECOND / 10, &[cost(1, 10_510)]).unwrap();
         assert_eq!((again.spent, again.until), (210_000_000, 303 * SECOND / 10));
+    }
+
+    #[test]
+    fn the_dearest_that_is_still_on_is_paused_though_one_that_rests_was_dearer() {
+        let clock = ManualClock::new(Duration::ZERO);
+        let mut breaker = Breaker::new(2.0);
+        assert_eq!(breaker.look(clock.monotonic(), &[cost(1, 0), cost(2, 0), cost(3, 0)]), None);
+        clock.advance(Duration::from_secs(1));
+        // Probe 1 spends 190 ms and rests from then on: its rate is used up, or somebody suspended it.
+        assert_eq!(breaker.look(clock.monotonic(), &[cost(1, 190), cost(2, 0), cost(3, 0)]), None);
+        clock.advance(Duration::from_secs(1));
+        let resting = Cost { on: false, ..cost(1, 190) };
+        let pause = breaker.look(clock.monotonic(), &[resting, cost(2, 4), cost(3, 10)]).unwrap();
+        assert_eq!(pause.slot, 3);
+        clock.advance(Duration::from_secs(1));
+        // Now the two of them rest, and what they would spend counts for nothing: the one that is left is within the budget.
+        let both = [Cost { on: false, ..cost(1, 900) }, cost(2, 100), Cost { on: false, ..cost(3, 900) }];
+        assert_eq!(breaker.look(clock.monotonic(), &both), None);
+        clock.advance(Duration::from_secs(1));
+        let all = both.map(|cost| Cost { on: false, nanoseconds: cost.nanoseconds + 5 * SECOND, ..cost });
+        assert_eq!(breaker.look(clock.monotonic(), &all), None, "nothing is left to be paused");
     }
 
     #[test]
