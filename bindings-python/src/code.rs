@@ -240,11 +240,11 @@ pub fn qualname(code: Ref<'_>) -> Option<Ref<'_>> {
 
 /// Code of functions, classes and comprehensions written inside this code.
 pub fn nested(code: Ref<'_>) -> impl Iterator<Item = Ref<'_>> {
-    // SAFETY: a live code object; its constants belong to it.
-    let constants = unsafe { Ref::new(shim::strobe_code_constants(code.pointer())) };
-    let constants: &[*mut PyObject] = constants.map_or(&[], Ref::tuple);
     // SAFETY: elements of a live tuple.
-    constants.iter().filter_map(|&constant| unsafe { Ref::new(constant) }).filter(|&constant| is_code(constant))
+    constants_of(code)
+        .iter()
+        .filter_map(|&constant| unsafe { Ref::new(constant) })
+        .filter(|&constant| is_code(constant))
 }
 
 /// Code of a file and everything written inside it, outermost first.
@@ -403,11 +403,15 @@ pub fn describe(code: u32, position: u32) -> FrameText {
     FrameText { line: at.map_or(0, |at| at.line), ..kept.text.clone() }
 }
 
+/// The constants of code.
+pub fn constants_of(code: Ref<'_>) -> &[*mut PyObject] {
+    // SAFETY: a live code object; its constants belong to it.
+    unsafe { Ref::new(shim::strobe_code_constants(code.pointer())) }.map_or(&[][..], Ref::tuple)
+}
+
 /// For each constant of code: whether it is `None`, and whether it is the code of a function or class with a name.
 pub fn constants(code: Ref<'_>) -> (Vec<bool>, Vec<bool>) {
-    // SAFETY: a live code object; its constants belong to it.
-    let constants = unsafe { Ref::new(shim::strobe_code_constants(code.pointer())) };
-    let constants: &[*mut PyObject] = constants.map_or(&[], Ref::tuple);
+    let constants = constants_of(code);
     // SAFETY: `None` is alive for ever; only its address is used.
     let none = unsafe { ffi::Py_None() };
     let is_definition = |&constant: &*mut PyObject| {

@@ -80,8 +80,8 @@ pub struct PyFrame<'f> {
     slots: *const *mut PyObject,
     layout: &'f Layout,
     symbols: &'f [Resolved],
-    /// The line to show; 0 for that of the instruction.
-    line: u32,
+    /// The position to show (see [`StackFrame`]); 0 for that of the instruction.
+    shown: u32,
 }
 
 impl<'f> PyFrame<'f> {
@@ -94,13 +94,32 @@ impl<'f> PyFrame<'f> {
         let mut slots = std::ptr::null();
         // SAFETY: the GIL is held, and the code is alive; the output is ours.
         let frame = unsafe { shim::strobe_top_of(code.pointer(), &raw mut slots) };
-        (!frame.is_null()).then_some(PyFrame { frame, slots, layout, symbols, line: 0 })
+        (!frame.is_null()).then_some(PyFrame { frame, slots, layout, symbols, shown: 0 })
     }
 
     /// Says that it stands at the statement of a line, whose first instruction may be on a later one. 0: that does not matter.
     #[inline]
     pub fn at_line(mut self, line: u32) -> Self {
-        self.line = line;
+        self.shown = if line == 0 { 0 } else { code::position_of_line(line) };
+        self
+    }
+
+    /// Says that it ends by an exception: it stands where that was raised, not where a `finally`, the end of a `with` or an
+    /// `except` for others let it go on.
+    pub fn raised(mut self, exception: Ref<'_>) -> Self {
+        let (mut code, mut position) = (std::ptr::null_mut(), 0);
+        // SAFETY: a live exception, whose traceback belongs to it; the innermost frame that it left is the first of that.
+        let own = unsafe {
+            let traceback = shim::strobe_exception_traceback(exception.pointer());
+            if traceback.is_null() || shim::strobe_is_traceback(traceback) == 0 {
+                return self;
+            }
+            shim::strobe_traceback(traceback, &raw mut code, &raw mut position);
+            shim::strobe_frame_code(self.frame)
+        };
+        if code == own {
+            self.shown = u32::try_from(position).unwrap_or(0);
+        }
         self
     }
 
@@ -268,11 +287,11 @@ impl<'f> Frame<'f> for PyFrame<'f> {
             // SAFETY: a running frame of this thread.
             frame = unsafe { shim::strobe_outer_frame(frame) };
         }
-        if self.line != 0
+        if self.shown != 0
             && let Some(own) = frames.first_mut()
         {
-            // The hit's own frame shows the line of the statement.
-            own.position = code::position_of_line(self.line);
+            // The hit's own frame shows where its statement is.
+            own.position = self.shown;
         }
         count
     }

@@ -74,6 +74,11 @@ pub struct Opcodes {
     backward: [bool; 256],
     load_global: u8,
     load_name: u8,
+    /// What makes a function of a constant, and stores it.
+    make_function: u8,
+    set_function: u8,
+    store_name: u8,
+    store_global: u8,
     /// What each opcode stands for, specialised or instrumented as it may be; 0 for what is none or cannot be told.
     bases: [u8; 256],
     /// The code units behind an opcode that are its caches.
@@ -111,6 +116,10 @@ impl Opcodes {
             backward: [false; 256],
             load_global: number("LOAD_GLOBAL"),
             load_name: number("LOAD_NAME"),
+            make_function: number("MAKE_FUNCTION"),
+            set_function: number("SET_FUNCTION_ATTRIBUTE"),
+            store_name: number("STORE_NAME"),
+            store_global: number("STORE_GLOBAL"),
             bases: std::array::from_fn(|opcode| base(opcode as i32)),
             caches: std::array::from_fn(|opcode| u8::try_from(shim::strobe_opcode_caches(opcode as i32)).unwrap_or(0)),
             line_event: number("INSTRUMENTED_LINE"),
@@ -335,6 +344,27 @@ fn has_no_width(location: Location) -> bool {
 
 fn own_lines(places: &[Option<Location>]) -> Vec<u32> {
     places.iter().map(|place| place.map_or(0, |place| place.line)).collect()
+}
+
+/// The functions that are made and stored under a name at once: the constant of their code, and the name, as positions.
+pub fn stored_functions(bytes: &[u8], opcodes: &Opcodes) -> Vec<(usize, usize)> {
+    let mut stored = Vec::new();
+    let (mut constant, mut made) = (None, None);
+    for one in decode(bytes, opcodes) {
+        let role = opcodes.roles[one.opcode as usize];
+        match one.opcode {
+            _ if role == Role::LoadConst => (constant, made) = (Some(one.argument as usize), None),
+            opcode if opcode == opcodes.make_function => made = constant.take(),
+            opcode if opcode == opcodes.set_function => {}
+            // `a = b = lambda: 1`
+            _ if role == Role::Copy => {}
+            opcode if opcode == opcodes.store_name || opcode == opcodes.store_global => {
+                stored.extend(made.map(|made| (made, one.argument as usize)));
+            }
+            _ => (constant, made) = (None, None),
+        }
+    }
+    stored
 }
 
 /// The names that code loads from its module, as positions in `co_names`, and the number of its instructions.

@@ -425,6 +425,59 @@ def test_a_misspelt_function_of_the_script_is_told_with_the_nearest(tmp_path: Pa
     assert "no Python function" not in right and "1 hit" in right
 
 
+def test_a_name_that_a_short_script_imports_says_where_it_is_from(tmp_path: Path) -> None:
+    script = write(tmp_path, "script.py", "from json import dumps\ndumps({})\n")
+    shown = strobe(tmp_path, "--method", "script:dumps", "--", script.name).stderr
+    assert "is defined in module `json`; name that module" in shown and "never reached" not in shown
+    shown = strobe(tmp_path, "--method", "__main__:dumps", "--", "-c", script.read_text()).stderr
+    assert "is defined in module `json`; name that module" in shown and "never reached" not in shown
+
+
+def test_a_lambda_is_probed_by_the_name_that_it_is_bound_to(tmp_path: Path) -> None:
+    write(tmp_path, "names.py", "lam = lambda x: x\n")
+    script = write(
+        tmp_path,
+        "script.py",
+        """
+        import names
+
+        double = twice = lambda x, by=2: x * by
+        half: object = lambda x: x / 2
+        other = [lambda x: x]
+
+        class Sum:
+            of = lambda self, x: x + 1
+
+        for _ in range(3):
+            double(1), half(1), Sum().of(1), names.lam(1), other[0](1)
+        """,
+    )
+    probed = ["script:double", "script:twice", "script:half", "script:Sum.of", "names:lam"]
+    shown = strobe(tmp_path, *(part for name in probed for part in ("--method", name)), "--", script.name).stderr
+    for name in probed:
+        assert re.search(rf"^{re.escape(name)} .* 3 hits", shown, re.MULTILINE), shown
+    assert "no Python function `other`" in strobe(tmp_path, "--method", "script:other", "--", script.name).stderr
+
+
+def test_a_script_that_does_not_end_in_py_has_its_own_name_too(tmp_path: Path) -> None:
+    write(tmp_path, "bin/tool", "def work():\n    return 1\nwork()\n")
+    assert "1 hit" in strobe(tmp_path, "--method", "tool:work", "--", sys.executable, "bin/tool").stderr
+    # A package of that name is meant rather than the script that starts it.
+    write(tmp_path, "bin/tool.py", "def work():\n    return 2\n")
+    shown = strobe(tmp_path, "--method", "tool:work", "--", sys.executable, "bin/tool").stderr
+    assert "0 hits" in shown and "module `tool`" in shown and "was not imported" in shown
+
+
+def test_at_the_end_nothing_waits_any_more(tmp_path: Path) -> None:
+    write(tmp_path, "beside.py", "def f():\n    return 1\n")
+    script = write(tmp_path, "script.py", "import json\n")
+    probes = ["--method", "json.tool:main", "--method", "beside:f", "--at", "beside.py:2", "--method", "bside:f"]
+    shown = strobe(tmp_path, *probes, "--at", "besid.py:2", "--", script.name).stderr
+    assert shown.count("was not imported") == 3, shown
+    assert "`bside`; nearest: beside\n" in shown and "like besid.py; nearest: beside.py\n" in shown, shown
+    assert "wait" not in shown and "no Python function" not in shown, shown
+
+
 def test_code_that_is_in_no_file_is_probed_by_method(tmp_path: Path) -> None:
     code = "def f(x):\n    return x\nexec(compile('def g(y):\\n    return y', '<string>', 'exec'))\nf(3); g(4)\n"
     given = strobe(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -291,6 +292,131 @@ def test_what_cannot_be_placed_says_why(started, folder, module, method, words):
     seen = on_method(module or name, method)
     assert seen["state"] == "error"
     assert all(word in seen["reason"] for word in words), seen["reason"]
+
+
+@pytest.fixture
+def package(folder):
+    """A package with a submodule `inner`, which it does not import."""
+    name = f"package_{os.getpid()}_{next(counter)}"
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text("class Made:\n    def run(self):\n        return 1\n")
+    (folder / name / "inner.py").write_text("def g():\n    return 1\n")
+    importlib.invalidate_caches()
+    return name
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before_import", "after_import"])
+def test_a_submodule_is_waited_for_though_its_package_is_loaded(started, package, early):
+    if not early:
+        importlib.import_module(package)
+    on_method(f"{package}.inner", "g")
+    importlib.import_module(package)
+    seen = report()
+    assert seen["state"] == "waiting" and f"module `{package}.inner`" in seen["reason"], seen
+    assert "is not imported yet" in seen["reason"]
+    importlib.import_module(f"{package}.inner").g()
+    assert hits() == 1
+
+
+def test_a_class_of_a_package_is_no_submodule(started, package):
+    module = importlib.import_module(package)
+    assert on_method(f"{package}.Made", "run")["state"] == "installed"
+    module.Made().run()
+    assert hits() == 1
+
+
+def test_a_module_that_is_not_there_is_told_with_what_is_like_it(started, package):
+    # It may be a class.
+    assert f"module `{package}` (" in on_method(f"{package}.iner", "g", "early")["reason"]
+    assert f"nearest: {package}.inner;" in on_method(f"{package}.iner.Class", "g", "class")["reason"]
+    assert f"nearest: {package}.inner;" in on_method(f"{package}s.inner", "g", "other")["reason"]
+    importlib.import_module(package)
+    seen = on_method(f"{package}.inned", "g")
+    assert seen["state"] == "error", seen
+    assert seen["reason"].endswith(f"and no module `{package}.inned`; nearest: {package}.inner"), seen
+    assert "nearest" not in on_method(f"{package}.nothing_like_it", "g", "far")["reason"]
+
+
+def test_what_waits_costs_a_module_that_is_imported_nothing(started, folder):
+    waits, loads = [[write(folder, "x = 1\n")[0] for _ in range(20)] for _ in range(2)]
+    for number, name in enumerate(waits):
+        for line in range(10):
+            on_line(folder / f"{name}.py", 1, f"line {number} {line}")
+        on_method(name, "f", f"method {number}")
+    before = _native._test_hooks()["asked"]
+    for name in loads:
+        importlib.import_module(name)
+    assert _native._test_hooks()["asked"] - before <= len(loads)
+
+
+def test_a_module_whose_loading_is_put_off_is_waited_for(started, folder):
+    name, _ = write(folder, "def f():\n    return 1\n")
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for probe_id, seen in (("m", on_method(name, "f", "m")), ("l", on_line(f"{name}.py", 2, "l"))):
+        assert seen["state"] == "waiting" and "is not imported yet; the probe waits for it" in seen["reason"], probe_id
+    assert module.f() == 1
+    assert (hits("m"), hits("l")) == (1, 1)
+
+
+def test_a_property_without_a_getter_is_no_function(started, folder):
+    name, _ = write(folder, "class A:\n    size = property(None, lambda self, to: None)\n")
+    importlib.import_module(name)
+    assert "a `property` whose getter is none" in on_method(name, "A.size")["reason"]
+
+
+RAISES = """
+import contextlib
+def after(*_):
+    raise KeyError(1)
+def other():
+    try:
+        after()  # other
+    except ValueError:
+        pass
+def last():
+    try:
+        after()  # last
+    finally:
+        x = 1
+def ends():
+    with contextlib.nullcontext():
+        after()  # ends
+def again():
+    try:
+        after()
+    except KeyError as error:
+        raise error  # again
+def bare():
+    try:
+        after()  # bare
+    except KeyError:
+        raise
+def yields():
+    try:
+        yield
+        after()  # yields
+    finally:
+        x = 1
+def plainly():
+    x = 1
+    after()  # plainly
+"""
+
+
+@pytest.mark.parametrize("function", ["other", "last", "ends", "again", "bare", "yields", "plainly"])
+def test_the_top_line_of_a_method_that_raised_is_the_one_that_raised(started, folder, function):
+    name, source = write(folder, RAISES)
+    module = importlib.import_module(name)
+    on_method(name, function, captureSnapshot=True)
+    with pytest.raises(KeyError):
+        list(getattr(module, function)() or ())
+    (event,) = events()
+    snapshot = event["debugger"]["snapshot"]
+    assert snapshot["stack"][0]["lineNumber"] == line_of(source, function)
+    assert snapshot["stack"][0]["function"] == function
 
 
 def test_a_name_that_is_imported_says_where_it_is_from(started, folder):

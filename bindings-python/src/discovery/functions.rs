@@ -11,7 +11,8 @@ use crate::shim;
 use crate::statements::{self, Code, Opcodes, Start};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use stroboscope_core::probe::location::{Function, FunctionKind, Statement, is_method};
 use stroboscope_core::text::Text;
 
@@ -89,10 +90,14 @@ impl<'c> Raw<'c> {
 
     /// As [`Raw::read`], with the instructions as CPython says they are.
     fn ask(&self, py: Python<'_>, opcodes: &Opcodes, lines: Option<&LogicalLines>) -> PyResult<(Read, Vec<Statement>)> {
+        Ok(self.read_of(&self.ask_bytes(py)?, opcodes, lines))
+    }
+
+    fn ask_bytes(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
         // SAFETY: a live code object, borrowed for the call.
         let object = unsafe { Bound::from_borrowed_ptr(py, self.code.code().pointer()) };
         let bytes = object.getattr("co_code")?;
-        Ok(self.read_of(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes(), opcodes, lines))
+        Ok(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes().to_vec())
     }
 
     fn read_of(&self, bytes: &[u8], opcodes: &Opcodes, lines: Option<&LogicalLines>) -> (Read, Vec<Statement>) {
@@ -325,6 +330,49 @@ pub fn methods(py: Python<'_>, code: &FileCode, wanted: &str, release: bool) -> 
     };
     let work = || (0..plain.len()).filter(named).collect();
     if release { without_gil(py, work) } else { work() }
+}
+
+/// The lambdas that the code itself binds to a name, without a look at the namespace, which may not be filled yet.
+pub fn lambdas(py: Python<'_>, code: &FileCode, opcodes: &Opcodes, wanted: &str) -> PyResult<Vec<usize>> {
+    let last = wanted.rsplit('.').next().unwrap_or(wanted);
+    let mut found = Vec::new();
+    let mut bound: HashMap<usize, Vec<(usize, String)>> = HashMap::new();
+    for at in (0..code.plain.len()).filter(|&at| code.plain[at].kind == FunctionKind::Lambda) {
+        let Some(parent) = code.plain[at].parent else { continue };
+        let path = match code.plain[parent].kind {
+            FunctionKind::Module => last.to_owned(),
+            FunctionKind::Class => format!("{}.{last}", code.qualified[parent]),
+            _ => continue,
+        };
+        if !is_method(&path, wanted) {
+            continue;
+        }
+        let owner = code.functions[parent].code.borrow();
+        if let Entry::Vacant(empty) = bound.entry(parent) {
+            empty.insert(bindings(py, owner, opcodes)?);
+        }
+        let own = code.functions[at].code.borrow().pointer() as usize;
+        let is_bound = |(lambda, name): &(usize, String)| *lambda == own && name == last;
+        if bound.get(&parent).is_some_and(|bound| bound.iter().any(is_bound)) {
+            found.push(at);
+        }
+    }
+    Ok(found)
+}
+
+/// The functions that code makes and stores under names, by the addresses of their code.
+fn bindings(py: Python<'_>, code: Ref<'_>, opcodes: &Opcodes) -> PyResult<Vec<(usize, String)>> {
+    let raw = Raw::copy(0, code, FunctionKind::Module);
+    let bytes = match opcodes.plain(&raw.instructions) {
+        Some(bytes) => bytes,
+        None => raw.ask_bytes(py)?,
+    };
+    let (constants, names) = (code::constants_of(code), code::names(code));
+    // SAFETY: elements of live tuples.
+    let text = |at: usize| names.get(at).and_then(|&name| unsafe { Ref::new(name) }).and_then(Ref::text);
+    let stored = statements::stored_functions(&bytes, opcodes);
+    let one = |(constant, name): (usize, usize)| Some((*constants.get(constant)? as usize, text(name)?.to_text()));
+    Ok(stored.into_iter().filter_map(one).collect())
 }
 
 /// The names at these positions of `co_names`.

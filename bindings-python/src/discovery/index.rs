@@ -4,7 +4,7 @@
 
 use super::functions::FileCode;
 use super::modules::{MAIN, is_executing};
-use super::paths::{absolute, current_folder, is_source};
+use super::paths::{Identity, absolute, current_folder, is_put_off, is_source};
 use super::sys;
 use crate::code;
 use crate::names::Held;
@@ -26,7 +26,10 @@ pub(super) struct File {
     /// False if it could be imported but was not yet, as far as we know.
     pub(super) loaded: bool,
     /// Not the program's own: its code is not kept for the case that a probe comes.
-    library: bool,
+    pub(super) library: bool,
+    /// What it is on this machine, if that was asked and it is there.
+    pub(super) identity: Option<Identity>,
+    pub(super) was_asked: bool,
     /// True if all its code is below `roots`.
     pub(super) complete: bool,
     /// Its outermost code.
@@ -44,7 +47,14 @@ pub(super) struct Index {
     pub(super) candidates: Arc<Vec<Candidate>>,
     by_name: HashMap<String, usize>,
     /// By absolute path, normalised: one file may have been named in several ways.
-    by_path: HashMap<String, Vec<usize>>,
+    pub(super) by_path: HashMap<String, Vec<usize>>,
+    /// By the name without folders, whatever its letter case.
+    pub(super) by_key: HashMap<String, Vec<usize>>,
+    /// The files that may be links, by what they are; and how many of `files` were looked at for that.
+    pub(super) by_identity: HashMap<Identity, Vec<usize>>,
+    pub(super) identified: usize,
+    /// For names of files whether a file of the index is the same by another name, asked once.
+    pub(super) same: HashMap<(String, usize), bool>,
     /// Modules that started while we watched, and their files.
     pub(super) modules: HashMap<String, usize>,
     /// The standard library's folders.
@@ -105,6 +115,8 @@ impl Index {
             name: name.to_owned(),
             loaded: false,
             library: candidate.is_library(),
+            identity: None,
+            was_asked: false,
             complete: false,
             roots: Vec::new(),
             changes: 0,
@@ -112,7 +124,9 @@ impl Index {
         });
         Arc::make_mut(&mut self.candidates).push(candidate);
         self.by_name.insert(name.to_owned(), id);
-        self.by_path.entry(SourcePath::new(name).text()).or_default().push(id);
+        let path = SourcePath::new(name);
+        self.by_path.entry(path.text()).or_default().push(id);
+        self.by_key.entry(path.name_key()).or_default().push(id);
         Some(id)
     }
 
@@ -148,7 +162,8 @@ pub(super) fn walk_modules(py: Python<'_>) {
     let key = Owned::text(Text::Utf8("__file__"));
     let mut found: Vec<String> = Vec::new();
     modules.dict_entries(|_, module| {
-        let file = key.as_ref().and_then(|key| module.module_dict()?.dict_get(key.borrow())).and_then(Ref::text);
+        let key = key.as_ref().filter(|_| !is_put_off(module));
+        let file = key.and_then(|key| module.module_dict()?.dict_get(key.borrow())).and_then(Ref::text);
         found.extend(file.map(Text::to_text).filter(|file| is_source(file)));
         true
     });
@@ -235,6 +250,11 @@ pub(super) fn candidates() -> Option<Arc<Vec<Candidate>>> {
 /// The name of a file.
 pub fn name(file: FileId) -> String {
     with(|index| index.files.get(file).map(|file| file.name.clone())).flatten().unwrap_or_default()
+}
+
+/// True for a file that is not the program's own.
+pub fn is_library(file: FileId) -> bool {
+    with(|index| index.files.get(file).is_some_and(|file| file.library)).unwrap_or(false)
 }
 
 /// True if all code of a file is in the index.

@@ -21,21 +21,21 @@ mod search;
 mod which_file;
 
 pub use functions::{
-    FileCode, PyFunction, Read, bare, functions, functions_of, has_setters, is_generator, keep_read, methods, names_at,
-    read, statements_of,
+    FileCode, PyFunction, Read, bare, functions, functions_of, has_setters, is_generator, keep_read, lambdas, methods,
+    names_at, read, statements_of,
 };
 pub use index::{
-    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, looks, name, note, release,
+    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, is_library, looks, name, note, release,
 };
 pub use modules::{
-    Importable, compiled_file, files_of_module, has_class, importable, is_executing, is_loaded, is_main, is_module,
-    is_package, modules_near,
+    Importable, compiled_file, files_of_module, has_class, importable, is_executing, is_loaded, is_main, is_meant,
+    is_module, is_package, modules_near, names_of,
 };
 pub use named::{Named, getter_of_property, named, names_beside};
 pub use near::files_near;
-pub use paths::existing;
+pub use paths::{Identity, asked, existing};
 pub use search::search;
-pub use which_file::{Chosen, Meant, choose, means};
+pub use which_file::{Chosen, Meant, choose, identity, means};
 
 use crate::object::{Owned, Ref};
 use pyo3::prelude::*;

@@ -2,7 +2,10 @@
 
 use super::functions::bare;
 use super::index::{FileId, with};
-use super::paths::{absolute, compiled, compiled_beside, current_folder, file_of, folders, is_compiled, on_path};
+use super::paths::{
+    MAX_NAMES, absolute, compiled, compiled_beside, current_folder, file_of, folders, is_compiled, is_put_off,
+    is_source, on_path, script_of,
+};
 use super::{sys, without_gil};
 use crate::code;
 use crate::object::{Owned, Ref};
@@ -23,6 +26,7 @@ pub fn is_main(module: &str) -> bool {
 }
 
 /// The module of that name on `sys.path`, or in its package.
+#[derive(Clone)]
 pub enum Importable {
     /// In this source file.
     Source(String),
@@ -78,9 +82,6 @@ pub fn has_class(py: Python<'_>, module: &str, class: &str) -> bool {
     space.is_some_and(|space| space.borrow().dict_get_text(class).and_then(Ref::as_class).is_some())
 }
 
-/// The most names of one folder that are compared with a module's that is not there.
-const MAX_NAMES: usize = 5_000;
-
 /// The names of modules that are like one that is not there: loaded ones, and those in the folders where it would be.
 pub fn modules_near(py: Python<'_>, wanted: &str) -> Vec<String> {
     let (package, last) = match wanted.rsplit_once('.') {
@@ -126,33 +127,57 @@ fn in_folder(folder: &str, below: &str) -> Vec<String> {
 }
 
 /// True if a module's name in a probe means a file that runs as `module`: a script is `__main__` and still known by its
-/// own name.
+/// own name, which need not end as those of modules do.
 pub fn is_module(wanted: &str, module: &str, file: &str) -> bool {
-    if module == wanted || (is_main(module) && is_main(wanted)) {
-        return true;
+    module == wanted || names_of(module, file).iter().any(|name| name == wanted)
+}
+
+/// The names by which probes may mean a file that runs as `module`.
+pub fn names_of(module: &str, file: &str) -> Vec<String> {
+    if !is_main(module) {
+        return vec![module.to_owned()];
     }
-    let path = wanted.replace('.', "/");
-    is_main(module)
-        && SourcePath::new(file)
-            .suffixes()
-            .any(|suffix| suffix == format!("{path}.py") || suffix == format!("{path}/__main__.py"))
+    let mut names = vec![MAIN.to_owned(), CHILD_MAIN.to_owned()];
+    for path in SourcePath::new(file).suffixes() {
+        let module = path.strip_suffix("/__main__.py").or_else(|| path.strip_suffix(".py")).unwrap_or(&path);
+        names.push(module.replace('/', "."));
+    }
+    names
+}
+
+/// As [`is_module`], with a look for another module of that name: a script that does not end in `.py` is often called as the
+/// package that it starts.
+pub fn is_meant(py: Python<'_>, wanted: &str, module: &str, file: &str) -> bool {
+    if !is_module(wanted, module, file) {
+        return false;
+    }
+    let is_bare = is_main(module) && !is_main(wanted) && !is_source(file);
+    !is_bare || (!is_in_modules(py, wanted) && matches!(importable(py, wanted), Importable::None))
+}
+
+fn is_in_modules(py: Python<'_>, module: &str) -> bool {
+    sys(py, c"modules").is_some_and(|modules| modules.borrow().dict_get_text(module).is_some())
 }
 
 /// The file that runs as the program itself. Its `__file__` goes as soon as it has run.
 fn main_file(name: &str, main: Ref<'_>) -> Option<String> {
     let seen = || with(|index| Some(index.files[*index.modules.get(name)?].name.clone())).flatten();
-    file_of(main).or_else(seen)
+    script_of(main).or_else(seen)
 }
 
 /// The namespace of a module, whatever name it runs under.
 pub(super) fn namespace(py: Python<'_>, wanted: &str) -> Option<Owned> {
     let modules = sys(py, c"modules")?;
     let modules = modules.borrow();
-    let own = modules.dict_get_text(wanted);
-    let mut mains = [MAIN, CHILD_MAIN].into_iter().filter_map(|name| Some((name, modules.dict_get_text(name)?)));
-    let is_meant = |name: &str, main: Ref<'_>| is_module(wanted, name, &main_file(name, main).unwrap_or_default());
-    let module = own.or_else(|| mains.find(|(name, main)| is_meant(name, *main)).map(|(_, main)| main));
-    module.and_then(Ref::module_dict).map(Owned::keep)
+    let own = modules.dict_get_text(wanted).filter(|own| !is_put_off(*own));
+    let mains = [MAIN, CHILD_MAIN].into_iter().filter_map(|name| Some((name, modules.dict_get_text(name)?)));
+    if let Some(own) = own {
+        return own.module_dict().map(Owned::keep);
+    }
+    let mains: Vec<(&str, Owned)> = mains.map(|(name, main)| (name, Owned::keep(main))).collect();
+    let is_it = |name: &str, main: Ref<'_>| is_meant(py, wanted, name, &main_file(name, main).unwrap_or_default());
+    let module = mains.iter().find(|(name, main)| is_it(name, main.borrow()));
+    module.and_then(|(_, main)| main.borrow().module_dict()).map(Owned::keep)
 }
 
 /// True while the top level of a module runs, in whatever thread.
@@ -184,10 +209,11 @@ pub fn files_of_module(py: Python<'_>, wanted: &str) -> Vec<FileId> {
     let file = |name: &str| modules.and_then(|modules| modules.dict_get_text(name)).and_then(file_of);
     let module = |name: &str| modules.and_then(|modules| modules.dict_get_text(name));
     let mains = [MAIN, CHILD_MAIN].into_iter().filter_map(|name| Some((name, main_file(name, module(name)?)?)));
-    let mains = mains.filter(|(name, main)| is_module(wanted, name, main)).map(|(_, main)| main);
+    let mut names: Vec<String> = file(wanted).into_iter().collect();
+    let mains: Vec<(&str, String)> = mains.collect();
+    names.extend(mains.into_iter().filter(|(name, main)| is_meant(py, wanted, name, main)).map(|(_, main)| main));
     let folder = current_folder();
-    let names: Vec<String> =
-        file(wanted).into_iter().chain(mains).map(|name| absolute(name, folder.as_deref())).collect();
+    let names: Vec<String> = names.into_iter().map(|name| absolute(name, folder.as_deref())).collect();
     let found = with(|index| {
         let mut found: Vec<FileId> = Vec::new();
         let started = index.modules.get(wanted).copied();
@@ -210,6 +236,13 @@ pub fn compiled_file(py: Python<'_>, module: &str) -> Option<String> {
     let held = namespace(py, module)?;
     let file = held.borrow().dict_get_text("__file__").and_then(Ref::text);
     file.map(Text::to_text).filter(|file| is_compiled(file))
+}
+
+/// The source file of a namespace: that of the program itself is known after `__file__` has gone.
+pub(super) fn source_of(space: Ref<'_>) -> Option<String> {
+    let text = |name: &str| space.dict_get_text(name).and_then(Ref::text).map(Text::to_text);
+    let seen = |name: String| with(|index| Some(index.files[*index.modules.get(&name)?].name.clone())).flatten();
+    text("__file__").or_else(|| seen(text("__name__").filter(|name| is_main(name))?))
 }
 
 /// True if `sys.modules` has a module, whatever it is made of.

@@ -1,7 +1,7 @@
 //! What a name in a module is, found in its namespace without running code of the program. Stands on the configuration's walk,
 //! for probes on methods.
 
-use super::modules::{is_module, namespace};
+use super::modules::{is_main, is_module, namespace, source_of};
 use crate::code;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
@@ -37,7 +37,8 @@ pub(super) fn attribute(py: Python<'_>, object: Ref<'_>, name: &str) -> Option<O
 pub(super) fn unwrapped(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
     match object.class().c_name() {
         "staticmethod" | "classmethod" | "method" => attribute(py, object, "__func__"),
-        "property" => attribute(py, object, "fget"),
+        // One that can only be set has `None` there.
+        "property" => attribute(py, object, "fget").filter(|getter| getter.borrow().class().c_name() != "NoneType"),
         "function" | "functools._lru_cache_wrapper" => attribute(py, object, "__wrapped__"),
         _ => None,
     }
@@ -70,7 +71,7 @@ pub enum Named {
 pub fn named(py: Python<'_>, module: &str, wanted: &str) -> Named {
     let Some(held) = namespace(py, module) else { return Named::Missing };
     let mut space = held.borrow();
-    let file = space.dict_get_text("__file__").and_then(Ref::text).map(Text::to_text);
+    let file = source_of(space);
     let parts: Vec<&str> = wanted.split('.').collect();
     for (at, part) in parts.iter().enumerate() {
         let last = at + 1 == parts.len();
@@ -108,6 +109,17 @@ fn is_made_from(file: &str, source: &str) -> bool {
     file == source || file.strip_suffix('c') == Some(source)
 }
 
+/// True for a function that another module has by the function's own name.
+fn is_imported(py: Python<'_>, object: Ref<'_>, module: &str) -> bool {
+    let home = home(py, object);
+    let name = attribute(py, object, "__name__");
+    let Some(name) = name.as_ref().and_then(|name| name.borrow().text()).map(Text::to_text) else { return false };
+    if home == module || is_main(&home) {
+        return false;
+    }
+    namespace(py, &home).is_some_and(|space| space.borrow().dict_get_text(&name) == Some(object))
+}
+
 fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Option<&str>) -> Named {
     if object.as_class().is_some() {
         return Named::Not(format!("`{wanted}` in module `{module}` is a class; name one of its methods"));
@@ -124,8 +136,13 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
         };
         let code = function_code(py, object.borrow());
         let of = code.as_ref().and_then(|code| code::file(code.borrow())).and_then(Ref::text).map(Text::to_text);
+        // Without a file of its own a module may have functions from any, except those that it imported.
+        let is_here = |of: &str| match file {
+            Some(file) => is_made_from(file, of),
+            None => !is_imported(py, object.borrow(), module),
+        };
         if let (Some(code), Some(of)) = (code, of)
-            && (file.is_none_or(|file| is_made_from(file, &of)) || of.starts_with("<frozen ") || is_generated(&of))
+            && (is_here(&of) || of.starts_with("<frozen ") || is_generated(&of))
         {
             return Named::Function(code);
         }
@@ -136,10 +153,11 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
         let home = home(py, object.borrow());
         return Named::Not(format!("`{wanted}` in module `{module}` is defined in module `{home}`; name that module"));
     }
-    Named::Not(format!(
-        "`{wanted}` in module `{module}` is not a Python function but a `{}`",
-        object.borrow().class().bare_name().to_text()
-    ))
+    let kind = match object.borrow().class().bare_name().to_text() {
+        kind if kind == "property" => "`property` whose getter is none".to_owned(),
+        kind => format!("`{kind}`"),
+    };
+    Named::Not(format!("`{wanted}` in module `{module}` is not a Python function but a {kind}"))
 }
 
 /// Names like the one that is not there: of the class that it names, or of the module.

@@ -6,6 +6,7 @@ use crate::object::Ref;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use stroboscope_core::probe::location::SourcePath;
 use stroboscope_core::text::Text;
 
@@ -23,8 +24,23 @@ pub(super) fn absolute(name: String, folder: Option<&str>) -> String {
 
 /// `__file__` of a module, read from its namespace; no code of the program runs.
 pub(super) fn file_of(module: Ref<'_>) -> Option<String> {
+    if is_put_off(module) {
+        return None;
+    }
     let file = module.module_dict()?.dict_get_text("__file__")?.text()?.to_text();
     is_source(&file).then_some(file)
+}
+
+/// True for a module that `importlib.util.LazyLoader` made: it has not run. As it does, its class becomes another.
+pub(super) fn is_put_off(module: Ref<'_>) -> bool {
+    module.class().c_name() == "_LazyModule"
+}
+
+/// As [`file_of`], of the module of the program itself: a script may be called as it likes.
+pub(super) fn script_of(main: Ref<'_>) -> Option<String> {
+    let file = main.module_dict()?.dict_get_text("__file__")?.text()?.to_text();
+    let is_binary = Path::new(&file).extension().is_some_and(|extension| extension == "pyc");
+    (!is_binary && !is_compiled(&file)).then_some(file)
 }
 
 /// True for a file of Python source; modules may as well be made from C.
@@ -64,6 +80,9 @@ pub(super) fn on_path(folders: &[String], file: &str, whole: bool) -> Vec<String
     (0..suffixes.len()).filter_map(first).collect()
 }
 
+/// The most names of one folder that are compared with one that is not there.
+pub(super) const MAX_NAMES: usize = 5_000;
+
 /// The folder that `sys.path` will begin with once the program runs.
 fn script_folder(py: Python<'_>) -> Option<String> {
     let flags = sys(py, c"flags")?;
@@ -86,22 +105,40 @@ fn script_folder(py: Python<'_>) -> Option<String> {
     })
 }
 
+/// A file itself, whatever its names: its device and number there.
+pub type Identity = (u64, u64);
+
 /// The file of this machine that a probe's source file leads to: an absolute path, or one below the current folder.
-pub fn existing(py: Python<'_>, source_file: &str) -> Option<String> {
+pub fn existing(py: Python<'_>, source_file: &str) -> Option<(String, Identity)> {
     without_gil(py, || {
         let folder = current_folder();
         let normal = SourcePath::new(source_file).text();
         let paths = [source_file.trim().to_owned(), normal].map(|path| absolute(path, folder.as_deref()));
-        paths.into_iter().find(|path| Path::new(path).is_file())
+        paths
+            .into_iter()
+            .find_map(|path| Path::new(&path).is_file().then(|| identified(&path)).flatten().map(|it| (path, it)))
     })
 }
 
 /// True if two names lead to the same file.
 pub(super) fn is_same_file(one: &str, other: &str) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let of = |name: &str| std::fs::metadata(name).ok().map(|data| (data.dev(), data.ino()));
     // Asked by the path too: a store of packages may keep equal files once.
-    one == other || (of(one).is_some_and(|it| of(other) == Some(it)) && real(one) == real(other))
+    one == other || (identified(one).is_some_and(|it| identified(other) == Some(it)) && real(one) == real(other))
+}
+
+/// How often the file system was asked what a file is.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// For tests: how often the file system was asked what a file is.
+pub fn asked() -> u64 {
+    ASKED.load(Ordering::Relaxed)
+}
+
+/// Asks the file system for a file's identity.
+pub(super) fn identified(name: &str) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    ASKED.fetch_add(1, Ordering::Relaxed);
+    std::fs::metadata(name).ok().map(|data| (data.dev(), data.ino()))
 }
 
 fn real(name: &str) -> Option<std::path::PathBuf> {
@@ -112,7 +149,7 @@ fn real(name: &str) -> Option<std::path::PathBuf> {
 pub(super) fn compiled_beside(py: Python<'_>, source: &str) -> Option<String> {
     let suffixes = py.import("_imp").and_then(|imp| imp.call_method0("extension_suffixes"));
     let suffixes = suffixes.and_then(|suffixes| suffixes.extract::<Vec<String>>()).ok()?;
-    let stem = source.strip_suffix(".py")?;
+    let stem = source.strip_suffix(".py").or_else(|| source.strip_suffix(".pyx"))?;
     without_gil(py, || suffixes.iter().map(|suffix| format!("{stem}{suffix}")).find(|file| Path::new(file).is_file()))
 }
 

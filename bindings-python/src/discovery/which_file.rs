@@ -1,14 +1,17 @@
 //! Chooses the file that a probe's source file means, among those of the index and those that could be imported. Stands on
 //! the configuration's walk; the rule itself is the core's.
 
-use super::index::{FileId, Started, candidates, walk_modules, with};
-use super::paths::{compiled, compiled_beside, folders, is_same_file, on_path};
+use super::index::{FileId, Index, Started, candidates, walk_modules, with};
+use super::paths::{Identity, compiled, compiled_beside, folders, identified, is_same_file, on_path};
 use super::without_gil;
 use crate::code;
 use pyo3::prelude::*;
-use stroboscope_core::probe::location::{Choice, choose as choose_file, choose_existing, of_the_same_name};
+use stroboscope_core::probe::location::{
+    Candidate, Choice, SourcePath, choose as choose_file, choose_existing, of_the_same_name,
+};
 
 /// What a probe's source file means.
+#[derive(Clone)]
 pub enum Chosen {
     /// These files: one, or more copies of it.
     Files(Vec<FileId>),
@@ -47,8 +50,21 @@ fn choose_here(py: Python<'_>, source_file: &str, file: &str) -> Chosen {
     }
     let links = links(py, file);
     with(|index| index.file(file));
-    let known = candidates().unwrap_or_default();
-    let choice = without_gil(py, || choose_existing(&known, file, |at| links.contains(&at)));
+    let path = SourcePath::new(file).text();
+    // Of all files only those that can be it.
+    let near = with(|index| {
+        let equal = index.by_path.get(&path).into_iter().flatten();
+        let mut near: Vec<FileId> = equal.chain(&links).copied().collect();
+        near.sort_unstable();
+        near.dedup();
+        let known: Vec<Candidate> = near.iter().map(|&at| index.candidates[at].clone()).collect();
+        (near, known)
+    });
+    let (near, known) = near.unwrap_or_default();
+    let choice = match choose_existing(&known, file, |at| links.contains(&near[at])) {
+        Choice::File(found) => Choice::File(found.into_iter().map(|at| near[at]).collect()),
+        other => other,
+    };
     let Choice::File(files) = choice else {
         // The index is full.
         return Chosen::Importable(file.to_owned(), None);
@@ -67,7 +83,7 @@ fn choose_alike(py: Python<'_>, source_file: &str) -> Chosen {
     let Some(mut known) = candidates() else { return Chosen::Missing(String::new()) };
     let mut count = known.len();
     let (importable, mut choice) =
-        without_gil(py, move || (on_path(&folders, source_file, false), choose_file(&known, source_file)));
+        without_gil(py, || (on_path(&folders, source_file, false), choose_file(&known, source_file)));
     with(|index| {
         for file in &importable {
             index.file(file);
@@ -109,14 +125,94 @@ fn alike(py: Python<'_>, source_file: &str) -> Option<String> {
 
 /// The loaded files that are a file by another name.
 fn links(py: Python<'_>, file: &str) -> Vec<FileId> {
-    let loaded = with(|index| {
-        let files = index.files.iter().enumerate().filter(|(_, file)| file.loaded);
-        files.map(|(at, file)| (at, file.name.clone())).collect::<Vec<_>>()
+    let new = with(|index| {
+        let from = std::mem::replace(&mut index.identified, index.files.len());
+        let new = index.files.iter().enumerate().skip(from).filter(|(_, file)| !file.library && !file.was_asked);
+        new.map(|(at, file)| (at, file.name.clone())).collect::<Vec<_>>()
     });
-    let loaded = loaded.unwrap_or_default();
-    without_gil(py, || {
-        loaded.into_iter().filter(|(_, name)| name != file && is_same_file(name, file)).map(|(at, _)| at).collect()
-    })
+    let new = new.unwrap_or_default();
+    let (own, new) = without_gil(py, || {
+        let new: Vec<_> = new.into_iter().map(|(at, name)| (at, identified(&name))).collect();
+        (identified(file), new)
+    });
+    let near = with(|index| {
+        for (at, identity) in new {
+            index.identify(at, identity);
+        }
+        let named = index.by_key.get(&SourcePath::new(file).name_key()).into_iter().flatten();
+        let linked = own.and_then(|own| index.by_identity.get(&own)).into_iter().flatten();
+        let mut near: Vec<FileId> = named.chain(linked).copied().collect();
+        near.sort_unstable();
+        near.dedup();
+        near.retain(|&at| index.files[at].loaded && index.files[at].name != file);
+        let names = near.into_iter().map(|at| (at, index.files[at].name.clone(), index.known_same(file, at)));
+        names.collect::<Vec<_>>()
+    });
+    let near = near.unwrap_or_default();
+    let asked = without_gil(py, || {
+        near.into_iter()
+            .map(|(at, name, known)| (at, known.unwrap_or_else(|| is_same_file(&name, file))))
+            .collect::<Vec<_>>()
+    });
+    with(|index| {
+        for &(at, same) in &asked {
+            index.keep_same(file, at, same);
+        }
+    });
+    asked.into_iter().filter(|(_, same)| *same).map(|(at, _)| at).collect()
+}
+
+/// Answers of the file system that are kept.
+const MAX_SAME: usize = 100_000;
+
+impl Index {
+    fn identify(&mut self, file: FileId, identity: Option<Identity>) {
+        self.files[file].identity = identity;
+        self.files[file].was_asked = true;
+        if let Some(identity) = identity {
+            let files = self.by_identity.entry(identity).or_default();
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+
+    /// What was found out before of a file's name and a file of the index.
+    fn known_same(&self, name: &str, file: FileId) -> Option<bool> {
+        self.same.get(&(name.to_owned(), file)).copied()
+    }
+
+    fn keep_same(&mut self, name: &str, file: FileId, same: bool) {
+        if self.same.len() >= MAX_SAME {
+            self.same.clear();
+        }
+        self.same.insert((name.to_owned(), file), same);
+    }
+}
+
+/// What a file of the index is, whatever its name. Asks the file system once.
+pub fn identity(file: FileId) -> Option<Identity> {
+    let asked = |index: &mut Index| index.files.get(file).map(|it| (it.was_asked, it.identity, it.name.clone()));
+    let (was_asked, known, name) = with(asked).flatten()?;
+    if was_asked {
+        return known;
+    }
+    let identity = identified(&name);
+    with(|index| index.identify(file, identity));
+    identity
+}
+
+/// True if a path of this machine leads to a file that just started. Asks the file system once for both.
+fn leads_to(exact: &str, file: FileId, name: &str) -> bool {
+    if exact == name {
+        return true;
+    }
+    if let Some(known) = with(|index| index.known_same(exact, file)).flatten() {
+        return known;
+    }
+    let same = is_same_file(name, exact);
+    with(|index| index.keep_same(exact, file, same));
+    same
 }
 
 /// What a probe's source file means, now that a file has started.
@@ -133,7 +229,7 @@ pub enum Meant {
 pub fn means(source_file: &str, exact: Option<&str>, started: &Started) -> Meant {
     let Some(file) = started.file else { return Meant::No };
     if let Some(exact) = exact {
-        let here = is_same_file(&started.name, exact);
+        let here = leads_to(exact, file, &started.name);
         return if here { Meant::Here(vec![exact.to_owned(), started.name.clone()]) } else { Meant::No };
     }
     let meant = with(|index| {

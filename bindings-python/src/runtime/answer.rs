@@ -51,7 +51,7 @@ pub(super) fn answer(slot: u32, outcome: Outcome, runs: bool) -> Option<Answer> 
     };
     let answer = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
-        let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        let entry = hands.entries.get_mut(slot)?;
         entry.told = match (&outcome, entry.told) {
             (Outcome::Done { .. } | Outcome::Moved { .. }, _) => Told::Placed,
             (Outcome::Waiting(_), Told::Again(times)) if lacks && times < MAX_AGAIN => Told::Again(times + 1),

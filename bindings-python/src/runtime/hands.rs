@@ -65,13 +65,14 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
         let result = match wish {
             Wish::Install(live, ticket) => {
                 installs.push(live.slot);
-                let exact = match &live.probe.location {
+                let found = match &live.probe.location {
                     Location::Lines { file, .. } => discovery::existing(py, file),
                     Location::Method { .. } => None,
                 };
+                let (exact, identity) = found.unzip();
                 let (told, said) = (Told::Nothing, String::new());
                 let entry = Entry { live, ticket, told, said, exact, files: Vec::new(), copies: 0 };
-                HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.push(entry)));
+                HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.insert(entry, identity)));
                 Ok(())
             }
             Wish::Remove(live) => remove(py, &live),
@@ -114,8 +115,7 @@ fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
     let slots = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         let unseen = hands.discovery.is_none();
-        let wanted = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
-        Some(hands.entries.iter().filter(wanted).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+        Some(hands.entries.slots(|entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits)))
     });
     install_all(py, &slots.flatten().unwrap_or_default(), answers, false);
 }
@@ -124,8 +124,8 @@ fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
 /// too late.
 pub fn review(py: Python<'_>, at_the_end: bool) {
     let slots = HANDS.with(|hands| {
-        let open = |entry: &&Entry| matches!(entry.told, Told::Waits | Told::Again(_) | Told::Lacks);
-        Some(hands.as_ref()?.entries.iter().filter(open).map(|entry| entry.live.slot).collect::<Vec<u32>>())
+        let open = |entry: &Entry| matches!(entry.told, Told::Waits | Told::Again(_) | Told::Lacks);
+        Some(hands.as_ref()?.entries.slots(open))
     });
     let mut answers = Vec::new();
     install_all(py, &slots.flatten().unwrap_or_default(), &mut answers, at_the_end);
@@ -135,9 +135,8 @@ pub fn review(py: Python<'_>, at_the_end: bool) {
 fn remove(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
     let files = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
-        let at = hands.entries.iter().position(|entry| entry.live.slot == live.slot)?;
-        let mut files = hands.entries.remove(at).files;
-        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        let mut files = hands.entries.remove(live.slot)?.files;
+        files.retain(|file| !hands.entries.has_probe_in(file));
         Some(files)
     });
     for file in files.flatten().unwrap_or_default() {

@@ -98,10 +98,7 @@ pub(super) fn in_lines(
 
 fn placed_in(slot: u32, name: &str) {
     HANDS.with(|hands| {
-        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
-        if !entry.files.iter().any(|file| file == name) {
-            entry.files.push(name.to_owned());
-        }
+        hands.as_mut()?.entries.placed_in(slot, name);
         Some(())
     });
 }
@@ -130,6 +127,11 @@ pub(super) fn in_method(
             Named::Not(reason) => return Ok(Outcome::Refused { kind: "NotAPythonFunction", reason }),
             Named::Missing => {}
         }
+    }
+    if found.is_empty()
+        && let Some(opcodes) = opcodes()
+    {
+        found = discovery::lambdas(py, code, &opcodes, wanted)?;
     }
     if found.is_empty() {
         let callable = |&at: &usize| code.plain[at].kind == location::FunctionKind::Function;

@@ -6,11 +6,11 @@ use super::answer::{
 };
 use super::in_file::{in_function, in_lines, in_method};
 use super::state::HANDS;
-use super::target::{Target, still_runs, target};
+use super::target::{Known, Target, still_runs, target};
 use crate::discovery::{self, FileCode, FileId, Named};
 use pyo3::prelude::*;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use stroboscope_core::clock::{Clock, SystemClock};
 use stroboscope_core::fault;
@@ -26,12 +26,13 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
     }
     let began = SystemClock.monotonic();
     let lives = HANDS.with(|hands| {
-        let entries = hands.as_ref()?.entries.iter().filter(|entry| slots.contains(&entry.live.slot));
+        let entries = slots.iter().filter_map(|&slot| hands.as_ref()?.entries.get(slot));
         Some(entries.map(|entry| (Arc::clone(&entry.live), entry.exact.clone())).collect::<Vec<_>>())
     });
     let (lives, exact): (Vec<_>, Vec<_>) = lives.flatten().unwrap_or_default().into_iter().unzip();
-    let aim = |live: &Arc<LiveProbe>, exact: &Option<String>| target(py, live, exact.as_deref());
-    let mut targets: Vec<Target> = lives.iter().zip(&exact).map(|(live, exact)| aim(live, exact)).collect();
+    let mut known = Known::default();
+    let aims = lives.iter().zip(&exact);
+    let mut targets: Vec<Target> = aims.map(|(live, exact)| target(py, live, exact.as_deref(), &mut known)).collect();
     let files = targets.iter().flat_map(Target::files).copied();
     let wanted: HashSet<FileId> = files.filter(|&file| !discovery::is_complete(file)).collect();
     let missing = lives.iter().zip(&targets).filter(|(_, target)| matches!(target, Target::Missing(_)));
@@ -45,12 +46,14 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
         if let Err(error) = discovery::search(py, &wanted, &missing) {
             log::warn!(target: "stroboscope", "loaded code could not be looked for: {error}");
         }
-        for ((live, exact), target) in lives.iter().zip(&exact).zip(&mut targets) {
-            if matches!(target, Target::Missing(_)) {
-                *target = aim(live, exact);
+        let mut known = Known::default();
+        for ((live, exact), aim) in lives.iter().zip(&exact).zip(&mut targets) {
+            if matches!(aim, Target::Missing(_)) {
+                *aim = target(py, live, exact.as_deref(), &mut known);
             }
         }
     }
+    let mut files_near: HashMap<String, String> = HashMap::new();
     for (live, target) in lives.iter().zip(targets) {
         let placed = crate::guard::caught(|| {
             fault::at(fault::Place::Hook);
@@ -58,7 +61,8 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
         });
         let mut outcome = placed.unwrap_or_else(failed);
         if let (Outcome::NotFound(reason), Location::Lines { file, .. }) = (&mut outcome, &live.probe.location) {
-            reason.push_str(&near(&discovery::files_near(py, file)));
+            let alike = files_near.entry(file.clone()).or_insert_with(|| near(&discovery::files_near(py, file)));
+            reason.push_str(alike);
         }
         if at_the_end && let Outcome::Done { note, .. } = &mut outcome {
             *note = Some("it was found only as the program ended".to_owned());

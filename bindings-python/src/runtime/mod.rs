@@ -5,6 +5,7 @@
 //! and answers with the ticket. A file that starts to run is looked at in its own thread, before its first line.
 //!
 //! * [`state`]: what the hands and the callbacks share;
+//! * [`entries`]: the probes in force, and how a file that starts finds them;
 //! * [`hands`]: the thread, and what it does with a wish;
 //! * [`target`]: what is known of a probe's place before code is read;
 //! * [`install`]: places probes, in files that are loaded;
@@ -16,6 +17,7 @@
 //! * [`answer`]: what the core is told.
 
 mod answer;
+mod entries;
 mod hands;
 mod in_file;
 mod install;

@@ -34,7 +34,7 @@ pub(super) fn place(
     let old = hooks::site(code);
     let has = |probes: &[Rc<ProbeSite>]| probes.iter().any(|probe| probe.live.slot == live.slot);
     let copies = HANDS.with(|hands| {
-        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == live.slot)?;
+        let entry = hands.as_mut()?.entries.get_mut(live.slot)?;
         entry.copies += 1;
         Some(entry.copies)
     });

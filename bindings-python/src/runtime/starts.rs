@@ -24,8 +24,8 @@ pub fn module_starts(code: Ref<'_>) {
     };
     let Some(started) = discovery::note(code, globals) else { return };
     let concerned = HANDS.with(|hands| {
-        let entries = hands.as_ref()?.entries.iter();
-        let concerned = entries.map(|entry| (Arc::clone(&entry.live), concern(entry, &started)));
+        let concerned =
+            hands.as_ref()?.entries.near(&started).map(|entry| (Arc::clone(&entry.live), concern(entry, &started)));
         Some(concerned.filter(|(_, concern)| !matches!(concern, Concern::None)).collect::<Vec<_>>())
     });
     let Some(concerned) = concerned.flatten().filter(|concerned| !concerned.is_empty()) else { return };
@@ -34,6 +34,13 @@ pub fn module_starts(code: Ref<'_>) {
     let mut file = discovery::functions_of(py, code, &started.name);
     let mut looks_again = false;
     for (live, concern) in concerned {
+        if let Location::Method { type_name, method, .. } = &live.probe.location {
+            let readings = location::readings(type_name, method);
+            let mut modules = readings.iter().map(|(module, _)| module);
+            if !modules.any(|module| discovery::is_meant(py, module, &started.module, &started.name)) {
+                continue;
+            }
+        }
         let moves = matches!(concern, Concern::Better);
         if !matches!(concern, Concern::Place) {
             // It leaves the place that it has.
@@ -73,7 +80,7 @@ pub fn module_starts(code: Ref<'_>) {
 fn started_outcome(slot: u32, outcome: Outcome, is_class: bool) -> bool {
     let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
     let keeps = HANDS.with(|hands| {
-        let entry = hands.as_mut()?.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        let entry = hands.as_mut()?.entries.get_mut(slot)?;
         if entry.told == Told::Placed && !matches!(outcome, Outcome::Done { .. }) {
             return Some(true); // the new copy lacks the place, the old one has it
         }
@@ -130,10 +137,10 @@ fn concern(entry: &Entry, started: &Started) -> Concern {
 fn leave(slot: u32) {
     let files = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
-        let entry = hands.entries.iter_mut().find(|entry| entry.live.slot == slot)?;
+        let entry = hands.entries.get_mut(slot)?;
         entry.told = Told::Nothing;
         let mut files = std::mem::take(&mut entry.files);
-        files.retain(|file| !hands.entries.iter().any(|entry| entry.files.contains(file)));
+        files.retain(|file| !hands.entries.has_probe_in(file));
         Some(files)
     });
     for file in files.flatten().unwrap_or_default() {

@@ -1,6 +1,7 @@
 //! What the hands and the callbacks share, under the GIL: the probes in force, and the tools. Stands on the configuration's
 //! walk; the rest of [`super`] uses it.
 
+use super::entries::Entries;
 use super::tools::Events;
 use crate::discovery;
 use crate::names::Held;
@@ -65,7 +66,7 @@ pub(super) struct Hands {
     pub(super) events: Events,
     pub(super) opcodes: Arc<Opcodes>,
     pub(super) session: Option<Arc<Session>>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Entries,
     pub(super) wishes: Option<Sender<Wish>>,
     pub(super) watches_unwind: bool,
     /// True if another tool may listen to lines: see [`crate::others`].
@@ -87,8 +88,8 @@ pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
     let tools = HANDS.with(|hands| {
         let hands = hands.as_ref()?;
-        let waiting = hands.entries.iter().filter(|entry| entry.told != Told::Placed).count();
-        Some((hands.probes, hands.discovery, waiting, hands.entries.len() - waiting, hands.held))
+        let (all, waiting) = hands.entries.count();
+        Some((hands.probes, hands.discovery, waiting, all - waiting, hands.held))
     });
     if let Some((probes, discovery, waiting, placed, held)) = tools.flatten() {
         out.set_item("tool", probes)?;
@@ -97,6 +98,7 @@ pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         out.set_item("placed", placed)?;
         out.set_item("held_nanoseconds", held)?;
         out.set_item("looks", discovery::looks())?;
+        out.set_item("asked", discovery::asked())?;
     }
     out.set_item("panics", crate::guard::panics())?;
     Ok(out)

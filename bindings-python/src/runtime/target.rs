@@ -4,6 +4,7 @@
 use super::answer::near;
 use crate::discovery::{self, Chosen, FileId, Importable};
 use pyo3::prelude::*;
+use std::collections::HashMap;
 use stroboscope_core::host::Outcome;
 use stroboscope_core::probe::location;
 use stroboscope_core::probe::model::Location;
@@ -35,9 +36,33 @@ pub(super) fn still_runs(py: Python<'_>, live: &LiveProbe) -> bool {
     readings.iter().any(|(module, _)| discovery::is_executing(py, module).unwrap_or(false))
 }
 
-pub(super) fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>) -> Target {
+/// What was found out for the probes that are placed together: many are in the same files and modules.
+#[derive(Default)]
+pub(super) struct Known {
+    chosen: HashMap<(String, Option<String>), Chosen>,
+    importable: HashMap<String, Importable>,
+    near: HashMap<String, String>,
+}
+
+impl Known {
+    fn choose(&mut self, py: Python<'_>, file: &str, exact: Option<&str>) -> Chosen {
+        let key = (file.to_owned(), exact.map(str::to_owned));
+        self.chosen.entry(key).or_insert_with(|| discovery::choose(py, file, exact)).clone()
+    }
+
+    fn importable(&mut self, py: Python<'_>, module: &str) -> Importable {
+        let known = self.importable.entry(module.to_owned());
+        known.or_insert_with(|| discovery::importable(py, module)).clone()
+    }
+
+    fn near(&mut self, py: Python<'_>, module: &str) -> &str {
+        self.near.entry(module.to_owned()).or_insert_with(|| near(&discovery::modules_near(py, module)))
+    }
+}
+
+pub(super) fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>, known: &mut Known) -> Target {
     match &live.probe.location {
-        Location::Lines { file, .. } => match discovery::choose(py, file, exact) {
+        Location::Lines { file, .. } => match known.choose(py, file, exact) {
             Chosen::Files(files) => Target::Lines(files),
             Chosen::Importable(path, alike) => {
                 let alike =
@@ -56,11 +81,11 @@ pub(super) fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>) -> T
                 )))
             }
         },
-        Location::Method { type_name, method, .. } => method_target(py, type_name, method),
+        Location::Method { type_name, method, .. } => method_target(py, type_name, method, known),
     }
 }
 
-fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
+fn method_target(py: Python<'_>, type_name: &str, method: &str, known: &mut Known) -> Target {
     for (module, _) in location::readings(type_name, method) {
         if module == "stroboscope" || module.starts_with("stroboscope.") {
             return Target::Settled(Outcome::Blocked(format!(
@@ -76,15 +101,15 @@ fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
         if files.is_empty() && !discovery::is_loaded(py, &module) {
             continue;
         }
-        let submodule = if module == type_name { None } else { submodule(py, type_name, &module) };
+        let submodule = if module == type_name { None } else { submodule(py, type_name, &module, known) };
         return submodule.unwrap_or(Target::Method(files));
     }
     for (module, _) in location::readings(type_name, method) {
-        if let Some(target) = not_imported(py, &module) {
+        if let Some(target) = not_imported(py, &module, known) {
             return target;
         }
     }
-    let near = near(&discovery::modules_near(py, type_name));
+    let near = known.near(py, type_name);
     Target::Missing(Outcome::NotFound(format!(
         "module not found: no loaded module and none on sys.path is called `{type_name}`{near}; the probe goes on waiting"
     )))
@@ -92,16 +117,16 @@ fn method_target(py: Python<'_>, type_name: &str, method: &str) -> Target {
 
 /// What is known of a submodule that is not loaded, while its package is: the last part of the name may be a class of the
 /// package as well, and is none.
-fn submodule(py: Python<'_>, name: &str, package: &str) -> Option<Target> {
+fn submodule(py: Python<'_>, name: &str, package: &str, known: &mut Known) -> Option<Target> {
     if discovery::has_class(py, package, name.strip_prefix(package)?.strip_prefix('.')?) {
         return None;
     }
-    not_imported(py, name)
+    not_imported(py, name, known)
 }
 
 /// A module that an import would find.
-fn not_imported(py: Python<'_>, module: &str) -> Option<Target> {
-    Some(Target::Settled(match discovery::importable(py, module) {
+fn not_imported(py: Python<'_>, module: &str, known: &mut Known) -> Option<Target> {
+    Some(Target::Settled(match known.importable(py, module) {
         Importable::Source(found) => {
             Outcome::Waiting(format!("module `{module}` ({found}) is not imported yet; the probe waits for it"))
         }

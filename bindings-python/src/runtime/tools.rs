@@ -1,5 +1,6 @@
 //! The tool ids and the events of `sys.monitoring`: taken, set, given back. Stands at the end of the configuration's walk.
 
+use super::entries::Entries;
 use super::state::{HANDS, Hands};
 use crate::hooks;
 use crate::object::Ref;
@@ -71,7 +72,7 @@ pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         },
         opcodes: Arc::new(Opcodes::read(py)?),
         session: None,
-        entries: Vec::new(),
+        entries: Entries::default(),
         wishes: None,
         watches_unwind: false,
         beside_others: others::may_listen(&monitoring, &tools)?,

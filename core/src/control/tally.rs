@@ -284,7 +284,8 @@ fn note(report: &ProbeReport) -> Option<String> {
 /// A reason without what it says of a time to come: this is the end.
 fn over(reason: &str) -> String {
     let endings = ["; the probe waits for it", "; the probe goes on waiting", ", and the probe waits for the name"];
-    endings.iter().fold(reason.to_owned(), |reason, ending| reason.replace(ending, ""))
+    let reason = endings.iter().fold(reason.to_owned(), |reason, ending| reason.replace(ending, ""));
+    reason.replace(" is not imported yet", " was not imported")
 }
 
 /// Where a probe is, for people.

@@ -56,6 +56,12 @@ impl SourcePath {
         (0..self.components.len()).map(|from| self.components[from..].join("/"))
     }
 
+    /// The file's name whatever its letter case: paths for which it differs never mean the same file. Probes that wait are
+    /// found by it.
+    pub fn name_key(&self) -> String {
+        self.file_name().chars().map(fold).collect()
+    }
+
     fn file_name(&self) -> &str {
         self.components.last().map_or("", String::as_str)
     }
@@ -522,6 +528,7 @@ mod tests {
         ] {
             assert_eq!(SourcePath::new(path).text(), normal, "{path}");
         }
+        assert_eq!(SourcePath::new("file:///srv/Shop/Cart.PY").name_key(), "cart.py");
         let suffixes: Vec<_> = SourcePath::new("/a/b/c.py").suffixes().collect();
         assert_eq!(suffixes, ["a/b/c.py", "b/c.py", "c.py"]);
     }
