@@ -456,7 +456,7 @@ def test_a_lambda_is_probed_by_the_name_that_it_is_bound_to(tmp_path: Path) -> N
     shown = strobe(tmp_path, *(part for name in probed for part in ("--method", name)), "--", script.name).stderr
     for name in probed:
         assert re.search(rf"^{re.escape(name)} .* 3 hits", shown, re.MULTILINE), shown
-    assert "no Python function `other`" in strobe(tmp_path, "--method", "script:other", "--", script.name).stderr
+    assert "but a `list`" in strobe(tmp_path, "--method", "script:other", "--", script.name).stderr
 
 
 def test_a_script_that_does_not_end_in_py_has_its_own_name_too(tmp_path: Path) -> None:

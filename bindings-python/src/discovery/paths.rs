@@ -113,10 +113,10 @@ pub fn existing(py: Python<'_>, source_file: &str) -> Option<(String, Identity)>
     without_gil(py, || {
         let folder = current_folder();
         let normal = SourcePath::new(source_file).text();
-        let paths = [source_file.trim().to_owned(), normal].map(|path| absolute(path, folder.as_deref()));
-        paths
-            .into_iter()
-            .find_map(|path| Path::new(&path).is_file().then(|| identified(&path)).flatten().map(|it| (path, it)))
+        let mut paths = [source_file.trim().to_owned(), normal].map(|path| absolute(path, folder.as_deref())).to_vec();
+        paths.dedup();
+        let file = |path: String| data(&path).filter(std::fs::Metadata::is_file).map(|data| (path, identity(&data)));
+        paths.into_iter().find_map(file)
     })
 }
 
@@ -136,9 +136,17 @@ pub fn asked() -> u64 {
 
 /// Asks the file system for a file's identity.
 pub(super) fn identified(name: &str) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
+    data(name).as_ref().map(identity)
+}
+
+fn data(name: &str) -> Option<std::fs::Metadata> {
     ASKED.fetch_add(1, Ordering::Relaxed);
-    std::fs::metadata(name).ok().map(|data| (data.dev(), data.ino()))
+    std::fs::metadata(name).ok()
+}
+
+fn identity(data: &std::fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+    (data.dev(), data.ino())
 }
 
 fn real(name: &str) -> Option<std::path::PathBuf> {

@@ -7,6 +7,7 @@ use super::place::{Change, set_again, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
 use crate::discovery;
 use pyo3::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -57,6 +58,8 @@ fn serve(orders: &Receiver<Wish>) {
 /// Does what is wished, and collects what the core is to be told. Answers when to look again without a wish.
 fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Option<Duration> {
     let mut installs = Vec::new();
+    // Probes that come together are often in the same files.
+    let mut existing = HashMap::new();
     for wish in wishes {
         if !matches!(wish, Wish::Install(..)) {
             // In the order of the wishes: a removal may be of a probe that was just added.
@@ -66,7 +69,9 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
             Wish::Install(live, ticket) => {
                 installs.push(live.slot);
                 let found = match &live.probe.location {
-                    Location::Lines { file, .. } => discovery::existing(py, file),
+                    Location::Lines { file, .. } => {
+                        existing.entry(file.clone()).or_insert_with(|| discovery::existing(py, file)).clone()
+                    }
                     Location::Method { .. } => None,
                 };
                 let (exact, identity) = found.unzip();
