@@ -478,7 +478,7 @@ fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     for probe in &site.methods {
         // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
         let Some(frame) = (unsafe { PyFrame::top(code, &site.layout, &probe.symbols) }) else { return Answer::Keep };
-        let frame = match exit() {
+        let frame = match exit {
             Exit::Threw(PyValue::Object(exception)) => frame.raised(exception),
             _ => frame,
         };

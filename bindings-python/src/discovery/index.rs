@@ -27,9 +27,7 @@ pub(super) struct File {
     pub(super) loaded: bool,
     /// Not the program's own: its code is not kept for the case that a probe comes.
     pub(super) library: bool,
-    /// What it is on this machine, if that was asked and it is there.
-    pub(super) identity: Option<Identity>,
-    pub(super) was_asked: bool,
+    pub(super) identity: Known,
     /// True if all its code is below `roots`.
     pub(super) complete: bool,
     /// Its outermost code.
@@ -37,6 +35,14 @@ pub(super) struct File {
     /// Counts the changes of `roots`.
     pub(super) changes: u32,
     pub(super) read: Option<FileCode>,
+}
+
+/// What is known of what a file is on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Unasked,
+    Absent,
+    Is(Identity),
 }
 
 /// All files.
@@ -115,8 +121,7 @@ impl Index {
             name: name.to_owned(),
             loaded: false,
             library: candidate.is_library(),
-            identity: None,
-            was_asked: false,
+            identity: Known::Unasked,
             complete: false,
             roots: Vec::new(),
             changes: 0,

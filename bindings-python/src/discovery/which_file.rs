@@ -1,7 +1,7 @@
 //! Chooses the file that a probe's source file means, among those of the index and those that could be imported. Stands on
 //! the configuration's walk; the rule itself is the core's.
 
-use super::index::{FileId, Index, Started, candidates, walk_modules, with};
+use super::index::{FileId, Index, Known, Started, candidates, walk_modules, with};
 use super::paths::{Identity, compiled, compiled_beside, folders, identified, is_same_file, on_path};
 use super::without_gil;
 use crate::code;
@@ -127,7 +127,12 @@ fn alike(py: Python<'_>, source_file: &str) -> Option<String> {
 fn links(py: Python<'_>, file: &str) -> Vec<FileId> {
     let new = with(|index| {
         let from = std::mem::replace(&mut index.identified, index.files.len());
-        let new = index.files.iter().enumerate().skip(from).filter(|(_, file)| !file.library && !file.was_asked);
+        let new = index
+            .files
+            .iter()
+            .enumerate()
+            .skip(from)
+            .filter(|(_, file)| !file.library && file.identity == Known::Unasked);
         new.map(|(at, file)| (at, file.name.clone())).collect::<Vec<_>>()
     });
     let new = new.unwrap_or_default();
@@ -167,8 +172,7 @@ const MAX_SAME: usize = 100_000;
 
 impl Index {
     fn identify(&mut self, file: FileId, identity: Option<Identity>) {
-        self.files[file].identity = identity;
-        self.files[file].was_asked = true;
+        self.files[file].identity = identity.map_or(Known::Absent, Known::Is);
         if let Some(identity) = identity {
             let files = self.by_identity.entry(identity).or_default();
             if !files.contains(&file) {
@@ -192,10 +196,12 @@ impl Index {
 
 /// What a file of the index is, whatever its name. Asks the file system once.
 pub fn identity(file: FileId) -> Option<Identity> {
-    let asked = |index: &mut Index| index.files.get(file).map(|it| (it.was_asked, it.identity, it.name.clone()));
-    let (was_asked, known, name) = with(asked).flatten()?;
-    if was_asked {
-        return known;
+    let asked = |index: &mut Index| index.files.get(file).map(|it| (it.identity, it.name.clone()));
+    let (known, name) = with(asked).flatten()?;
+    match known {
+        Known::Is(identity) => return Some(identity),
+        Known::Absent => return None,
+        Known::Unasked => {}
     }
     let identity = identified(&name);
     with(|index| index.identify(file, identity));
