@@ -24,6 +24,7 @@ use stroboscope_core::worker::Next;
 use stroboscope_toys::json::Json;
 use stroboscope_toys::kinds;
 use stroboscope_toys::process::{HOSTS, Host, Options, Process, START, ToyRuntime};
+use stroboscope_toys::random::Dice;
 use stroboscope_toys::runner;
 use stroboscope_toys::value::{Dialect, World};
 
@@ -114,6 +115,94 @@ fn the_dearest_probe_rests_says_why_in_numbers_and_comes_back() {
         let dear = report(&process, "dear");
         assert!(dear.reason.starts_with("paused for 20 s"), "{host:?}: {}", dear.reason);
     }
+}
+
+fn method(id: &str, at: &str, more: &Value) -> Value {
+    let mut probe = probe(id, more);
+    probe["evaluateAt"] = json!(at);
+    probe["where"] = json!({"typeName": "toy", "methodName": "work"});
+    probe
+}
+
+#[test]
+fn a_failing_capture_expression_costs_its_entry_only_at_both_ends_of_a_call() {
+    let inside = world(r#"{"a": 1}"#);
+    let after = world(r#"{"a": 2, "@return": 7}"#);
+    let captured = json!([{"name": "a", "expr": {"dsl": "a"}}, {"name": "r", "expr": {"dsl": "@return"}},
+        {"name": "no", "expr": {"dsl": "nosuch"}}]);
+    let (entry, exit) = (json!({"a": {"value": "1"}}), json!({"a": {"value": "2"}, "r": {"value": "7"}}));
+    for (at, points) in [("ENTRY", json!({"entry": entry, "return": exit})), ("EXIT", json!({"return": exit}))] {
+        let mut process = Process::new(Host::Inside, Settings::default());
+        put(&mut process, &[method("m", at, &json!({"captureExpressions": captured}))]);
+        let token = process.enter("m", &inside);
+        process.leave("m", &after, token);
+        process.round();
+        let told = report(&process, "m");
+        assert_eq!((told.hits, told.emitted, told.dropped), (1, 1, vec![]), "{at}");
+        let event: Value = serde_json::from_str(&process.memory.events()[0]).unwrap();
+        let snapshot = &event["debugger"]["snapshot"];
+        for (point, names) in points.as_object().unwrap() {
+            let came = snapshot["captures"][point]["captureExpressions"].as_object().unwrap();
+            assert_eq!(came.len(), names.as_object().unwrap().len(), "{at} {point}: {came:?}");
+            for (name, value) in names.as_object().unwrap() {
+                assert_eq!(came[name]["value"], value["value"], "{at} {point}");
+            }
+        }
+        let errors: Vec<_> = snapshot["evaluationErrors"].as_array().unwrap().iter().map(|e| &e["expr"]).collect();
+        let wanted = if at == "ENTRY" { vec!["r", "no", "no"] } else { vec!["no"] };
+        assert_eq!(errors, wanted, "{at}");
+    }
+}
+
+/// Whatever a hit writes, the worker can read: no probe, at no place, loses an event to a record that is refused.
+#[test]
+fn every_record_of_a_hit_becomes_an_event() {
+    const TEXTS: [&str; 9] =
+        ["a", "@return", "nosuch", "a.b", "@duration > 0", "l[0]", "@exception", "a == 1", "any(l, {@it > 5})"];
+    let mut dice = Dice::new(17);
+    let (mut events, mut both, mut failed) = (0, 0, 0);
+    for round in 0..400 {
+        let mut any = || TEXTS[dice.below(TEXTS.len())];
+        let mut more = json!({"template": format!("{{{}}} of {{{}}}", any(), any())});
+        if dice.below(3) == 0 {
+            more["captureSnapshot"] = json!(true);
+        } else {
+            let expressions: Vec<_> = (0..dice.below(4))
+                .map(|n| (format!("n{n}"), TEXTS[dice.below(TEXTS.len())]))
+                .map(|(name, text)| json!({"name": name, "expr": {"dsl": text}}))
+                .collect();
+            more["captureExpressions"] = json!(expressions);
+        }
+        if dice.below(4) == 0 {
+            let when = ["a == 1", "nosuch", "isDefined(a)"][dice.below(3)];
+            more["when"] = json!({ "dsl": when });
+        }
+        let at = ["ENTRY", "EXIT"][dice.below(2)];
+        let mut process = Process::new(Host::Inside, Settings { rate_limits: false, ..Settings::default() });
+        put(&mut process, &[method("m", at, &more)]);
+        let before = world(r#"{"a": 1, "l": [1, 2]}"#);
+        let after =
+            world(["{\"a\": 2, \"l\": [9], \"@return\": 7}", "{\"l\": [], \"@exception\": \"e\"}"][dice.below(2)]);
+        // A call inside the call: the outer one's half of an event waits meanwhile.
+        let outer = process.enter("m", &before);
+        let inner = process.enter("m", &before);
+        process.leave("m", &after, inner);
+        process.leave("m", &after, outer);
+        process.round();
+        let told = report(&process, "m");
+        let lost: Vec<_> = told.dropped.iter().filter(|(reason, _)| *reason != "entryNotSeen").collect();
+        let came = process.memory.events();
+        assert!(lost.is_empty() && told.emitted == came.len() as u64, "{round} {at} {more}: {told:?}");
+        for event in &came {
+            let event: Value = serde_json::from_str(event).unwrap();
+            let snapshot = &event["debugger"]["snapshot"];
+            both +=
+                usize::from(snapshot["captures"]["entry"].is_object() && snapshot["captures"]["return"].is_object());
+            failed += usize::from(snapshot["evaluationErrors"][0].is_object());
+        }
+        events += came.len();
+    }
+    assert!(events > 500 && both > 100 && failed > 100, "{events} events, {both} of both ends, {failed} with errors");
 }
 
 #[test]

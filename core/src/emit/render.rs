@@ -575,14 +575,13 @@ impl Body<'_> {
     ) -> Result<()> {
         if reader.next_tag()? == lay::ITEM_POINT {
             if header.error {
-                skip_points(reader)?;
+                skip_points(reader, self.cx, failures)?;
             } else {
                 json.put(b",\"captures\":{");
-                self.captures(json, reader)?;
+                self.captures(json, reader, failures)?;
                 json.put(b"}");
             }
         }
-        while failure(reader, self.cx, failures)? {}
         json.put(b",\"stack\":");
         let mut next = reader.item()?;
         if let Some(Item::Stack { count, raw }) = next {
@@ -594,8 +593,8 @@ impl Body<'_> {
         if next.is_some() { Err(misplaced()) } else { Ok(()) }
     }
 
-    /// Writes the points.
-    fn captures(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>) -> Result<()> {
+    /// Writes the points. The failures of a point's expressions stand behind it.
+    fn captures(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, failures: &mut Failures) -> Result<()> {
         while reader.next_tag()? == lay::ITEM_POINT {
             let Some(Item::Point(point)) = reader.item()? else { return Err(misplaced()) };
             match point {
@@ -615,6 +614,7 @@ impl Body<'_> {
                 self.point(json, reader, 5)?;
                 json.put(b"}");
             }
+            while failure(reader, self.cx, failures)? {}
         }
         Ok(())
     }
@@ -782,7 +782,7 @@ fn frame(json: &mut Json<'_>, file: &str, function: &str, line: u32, column: u32
 }
 
 /// Passes the points of an error event, which shows none.
-fn skip_points(reader: &mut Reader<'_>) -> Result<()> {
+fn skip_points(reader: &mut Reader<'_>, cx: &RenderContext<'_>, failures: &mut Failures) -> Result<()> {
     while reader.next_tag()? == lay::ITEM_POINT {
         reader.item()?;
         loop {
@@ -798,6 +798,7 @@ fn skip_points(reader: &mut Reader<'_>) -> Result<()> {
                 _ => return Err(misplaced()),
             }
         }
+        while failure(reader, cx, failures)? {}
     }
     Ok(())
 }

@@ -21,7 +21,7 @@
 //! | `ITEM_END` | – | the end; the record has no byte after it |
 //!
 //! Items come in this order: templates and failures, points (each with its sections and named values, ended by
-//! `ITEM_END_POINT`), the stack, the end.
+//! `ITEM_END_POINT`, and behind it the failures of its expressions), the stack, the end.
 //!
 //! A *name word* is `ITEM_NAMED` with an index of the name table, or with [`INLINE`]: then u16 length and UTF-8 follow.
 //!

@@ -3,7 +3,7 @@
 //! The inside host installs at once, or later, as one that must wait for a lock. The outside host has two realms, installs
 //! at a safe point of its own, keeps its gates in memory of its own, runs its own code and writes its own records.
 
-use crate::inside::Place;
+use crate::inside::{Handle, Place};
 use crate::outside::Code;
 use crate::outside_writer::{Head, Writer};
 use crate::value::World;
@@ -18,7 +18,7 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::expr::eval::{Category, Failure};
 use stroboscope_core::expr::template::Segment;
-use stroboscope_core::hit::{HitContext, Verdict};
+use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Outcome, Runtime, Site, StackFrame, Ticket};
 use stroboscope_core::intake::{self, Counts, Intake};
 use stroboscope_core::probe::model::{Kind, Location};
@@ -417,6 +417,24 @@ impl Process {
                 self.runtime.arm(hook.live.slot, false);
             }
         }
+    }
+
+    /// Begins a call of a probed method, in the inside host. What it answers goes to [`Process::leave`].
+    pub fn enter(&mut self, id: &str, world: &World) -> Option<EntryToken> {
+        let live = self.live(id)?;
+        self.context.entry(&live, &Place(world)).1
+    }
+
+    /// Ends a call of a probed method, with the world's `@return`, or its `@exception` if it has one.
+    pub fn leave(&mut self, id: &str, world: &World, token: Option<EntryToken>) {
+        let Some(live) = self.live(id) else { return };
+        let value = |name: &str| world.var(name).map(|id| Handle { world, id });
+        let exit = match (value("@exception"), value("@return")) {
+            (Some(thrown), _) => Exit::Threw(thrown),
+            (None, Some(returned)) => Exit::Returned(returned),
+            (None, None) => return,
+        };
+        self.context.exit(&live, &Place(world), exit, token);
     }
 
     /// A script's answer to the installation of a version, from every realm. Nothing, if that version was never asked for.
