@@ -19,10 +19,7 @@ def app(tmp_path: Path) -> Path:
     [
         ("clii", "cli"),
         ("folib.core", "foolib.core"),
-        ("foolib.cor", "foolib.core"),
-        ("foolib.coer", "foolib.core"),
-        ("folib.iner.dep", "foolib.inner.deep"),
-        ("FooLib.Config", "foolib.config"),
+        ("folib.iner.dep", "foolib"),
         ("jsn", "json"),
         ("collections.abcd", "collections.abc"),
         ("foolib.cor.Cart", "foolib.core"),
