@@ -84,17 +84,27 @@ pub fn has_class(py: Python<'_>, module: &str, class: &str) -> bool {
 
 /// The names of modules that are like one that is not there: loaded ones, and those in the folders where it would be.
 pub fn modules_near(py: Python<'_>, wanted: &str) -> Vec<String> {
-    let (package, last) = match wanted.rsplit_once('.') {
-        Some((package, last)) => (Some(package), last),
-        None => (None, wanted),
-    };
     let is_there = |module: &str| is_loaded(py, module) || !matches!(importable(py, module), Importable::None);
-    if let Some(package) = package.filter(|package| !is_there(package)) {
-        // Its package is not there either: what is like that, with the module itself if it is in it.
-        let inner =
-            |package: String| Some(format!("{package}.{last}")).filter(|module| is_there(module)).unwrap_or(package);
-        return modules_near(py, package).into_iter().map(inner).collect();
+    let Some((package, last)) = wanted.rsplit_once('.') else { return near_in(py, None, wanted) };
+    if is_there(package) {
+        return near_in(py, Some(package), last);
     }
+    // Its package is not there either: what is like it in a package that is like that.
+    let packages = modules_near(py, package);
+    let mut found: Vec<String> = Vec::new();
+    for package in &packages {
+        found.extend(Some(format!("{package}.{last}")).filter(|module| is_there(module)));
+        found.extend(near_in(py, Some(package), last));
+    }
+    found.truncate(MAX_NEAR);
+    if found.is_empty() { packages } else { found }
+}
+
+/// As many names are told at most.
+const MAX_NEAR: usize = 3;
+
+/// The modules of a package, or those that are in none, whose names are like one that is not there.
+fn near_in(py: Python<'_>, package: Option<&str>, last: &str) -> Vec<String> {
     let prefix = package.map_or_else(String::new, |package| format!("{package}."));
     let mut names: Vec<String> = Vec::new();
     if let Some(modules) = sys(py, c"modules") {

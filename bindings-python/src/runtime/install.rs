@@ -121,21 +121,19 @@ pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> 
     }
 }
 
-/// A name that is missing, and nothing in its module is like it: in a package it may be that of a submodule.
+/// A name that is missing: in a package it may be that of a submodule, written wrongly.
 fn of_package(py: Python<'_>, type_name: &str, method: &str, missing: Outcome) -> Outcome {
     let readings = location::readings(type_name, method);
     let Some((package, wanted)) = readings.get(1) else { return missing };
     let Outcome::Refused { reason, .. } = &missing else { return missing };
     let class = type_name.rsplit('.').next().unwrap_or(type_name);
     let is_class = discovery::has_class(py, package, class);
-    if reason.contains(NEAREST)
-        || is_class
-        || discovery::is_loaded(py, type_name)
-        || !discovery::is_package(py, package)
-    {
+    if is_class || discovery::is_loaded(py, type_name) || !discovery::is_package(py, package) {
         return missing;
     }
-    missing_submodule(package, type_name, wanted, &discovery::modules_near(py, type_name))
+    let names = reason.split_once(NEAREST).map(|(_, names)| names.split(", ").map(str::to_owned));
+    let modules = discovery::modules_near(py, type_name).into_iter();
+    missing_submodule(package, type_name, wanted, &modules.chain(names.into_iter().flatten()).collect::<Vec<_>>())
 }
 
 /// Places a method probe in a module that has no source file: `python -c`, standard input, a compiled module.
