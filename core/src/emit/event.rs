@@ -35,23 +35,63 @@ pub enum SpanKind {
     Frame,
 }
 
-/// An object in the JSON that pruning may replace by `{"pruned":true}`.
+/// An object in the JSON that pruning may replace by `{"pruned":true}`. An event that is too large has more than a hundred
+/// thousand of them: no bit is wasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Its first byte.
-    pub start: usize,
-    /// The byte after its last.
-    pub end: usize,
-    /// The span it stands in, an index in [`Event::spans`].
-    pub parent: Option<usize>,
-    /// How deep it stands: the root is 0, a method's section 5, a line's 6.
-    pub level: u32,
+    start: u32,
+    end: u32,
+    /// [`NO_PARENT`] if it stands in no other one.
+    parent: u32,
+    level: u16,
     /// It has `notCapturedReason: "depth"`.
     pub depth: bool,
     /// It has any `notCapturedReason`.
     pub incomplete: bool,
     /// What it is.
     pub kind: SpanKind,
+}
+
+const NO_PARENT: u32 = u32::MAX;
+
+/// A place in an event: no event comes near the end of the numbers.
+fn place(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(NO_PARENT)
+}
+
+impl Span {
+    /// One that begins at a place and is not at its end yet. `parent`: the span it stands in, an index in [`Event::spans`].
+    /// `level`: how deep it stands: the root is 0, a method's section 5, a line's 6.
+    pub fn begin(start: usize, parent: Option<usize>, level: u32, kind: SpanKind) -> Self {
+        let (start, parent) = (place(start), parent.map_or(NO_PARENT, place));
+        let level = u16::try_from(level).unwrap_or(u16::MAX);
+        Span { start, end: start, parent, level, depth: false, incomplete: false, kind }
+    }
+
+    /// It ends before this place.
+    pub fn end_at(&mut self, end: usize) {
+        self.end = place(end);
+    }
+
+    /// Its first byte.
+    pub fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    /// The byte after its last.
+    pub fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    /// The span it stands in.
+    pub fn parent(&self) -> Option<usize> {
+        (self.parent != NO_PARENT).then_some(self.parent as usize)
+    }
+
+    /// How deep it stands.
+    pub fn level(&self) -> u32 {
+        u32::from(self.level)
+    }
 }
 
 /// A finished event.

@@ -218,7 +218,7 @@ impl<'o> Json<'o> {
     pub fn begin(&mut self, kind: SpanKind, parent: Option<usize>, level: u32) -> usize {
         let Some(spans) = &mut self.spans else { return 0 };
         let start = self.out.len();
-        spans.push(Span { start, end: start, parent, level, depth: false, incomplete: false, kind });
+        spans.push(Span::begin(start, parent, level, kind));
         spans.len() - 1
     }
 
@@ -236,7 +236,7 @@ impl<'o> Json<'o> {
     pub fn end(&mut self, span: usize) {
         let end = self.out.len();
         if let Some(span) = self.spans.as_mut().and_then(|spans| spans.get_mut(span)) {
-            span.end = end;
+            span.end_at(end);
         }
     }
 }

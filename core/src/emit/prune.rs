@@ -4,6 +4,7 @@
 
 use super::event::{Event, Span, SpanKind};
 use super::json::escape;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Bytes of the largest event: the backend's cap less what it adds before it measures.
@@ -22,7 +23,7 @@ pub fn prune(event: &mut Event, limit: usize) -> bool {
     if excess == 0 {
         return true;
     }
-    let mut edits = Edits { excess: signed(excess), cuts: Vec::new() };
+    let mut edits = Edits { excess: signed(excess), taken: vec![false; event.spans.len()], cuts: Vec::new() };
     values(&event.spans, &mut edits);
     frames_of_throwables(&event.spans, &mut edits);
     stack(event, &mut edits);
@@ -30,8 +31,8 @@ pub fn prune(event: &mut Event, limit: usize) -> bool {
     if edits.excess > 0 {
         return false;
     }
-    event.json = edits.apply(&event.json);
-    event.spans.clear();
+    event.json = edits.apply(&event.json, &event.spans, limit);
+    event.spans = Vec::new();
     event.frames.clear();
     true
 }
@@ -39,6 +40,9 @@ pub fn prune(event: &mut Event, limit: usize) -> bool {
 /// What is to be replaced, and how many bytes are still too many.
 struct Edits {
     excess: i64,
+    /// By index: the spans that are pruned.
+    taken: Vec<bool>,
+    /// What else is replaced, and by what.
     cuts: Vec<(usize, usize, Vec<u8>)>,
 }
 
@@ -48,14 +52,28 @@ impl Edits {
         self.cuts.push((start, end, by.to_vec()));
     }
 
-    fn apply(mut self, text: &[u8]) -> Vec<u8> {
+    fn apply(mut self, text: &[u8], spans: &[Span], limit: usize) -> Vec<u8> {
         self.cuts.sort_by_key(|cut| cut.0);
-        let mut out = Vec::with_capacity(text.len());
+        let mut others = self.cuts.iter().map(|(start, end, by)| (*start, *end, by.as_slice())).peekable();
+        let mut out = Vec::with_capacity(limit);
         let mut from = 0;
-        for (start, end, by) in &self.cuts {
-            out.extend_from_slice(text.get(from..*start).unwrap_or_default());
-            out.extend_from_slice(by);
-            from = *end;
+        let mut cut = |start: usize, end: usize, by: &[u8]| {
+            // What stands in a span that was taken is gone with it.
+            if start >= from {
+                out.extend_from_slice(text.get(from..start).unwrap_or_default());
+                out.extend_from_slice(by);
+                from = end;
+            }
+        };
+        // Spans stand in the order of their begins.
+        for span in spans.iter().zip(&self.taken).filter(|(_, taken)| **taken).map(|(span, _)| span) {
+            while let Some((start, end, by)) = others.next_if(|other| other.0 < span.start()) {
+                cut(start, end, by);
+            }
+            cut(span.start(), span.end(), PRUNED);
+        }
+        for (start, end, by) in others {
+            cut(start, end, by);
         }
         out.extend_from_slice(text.get(from..).unwrap_or_default());
         out
@@ -63,80 +81,82 @@ impl Edits {
 }
 
 /// The order of pruning: stubs for depth, then the deepest, then incomplete ones, then the largest; of equals the last.
-type Rank = (bool, u32, bool, usize, usize);
+type Rank = (bool, u32, bool, usize, u32);
 
 /// A length, to be added and subtracted.
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-fn saving(span: &Span) -> i64 {
-    signed(span.end - span.start) - signed(PRUNED.len())
+fn size(span: &Span) -> usize {
+    span.end() - span.start()
 }
 
+fn saving(span: &Span) -> i64 {
+    signed(size(span)) - signed(PRUNED.len())
+}
+
+/// There are many values: what is noted of each is small, and they are sorted rather than kept in a heap.
 fn values(spans: &[Span], edits: &mut Edits) {
-    let of_values = |span: &Span| span.kind != SpanKind::Frame;
-    let mut children = vec![0_usize; spans.len()];
+    let rank = |index: u32| -> Option<Rank> {
+        let span = spans.get(index as usize)?;
+        Some((span.depth, span.level(), span.incomplete, size(span), index))
+    };
+    let mut children = vec![0_u32; spans.len()];
     for span in spans {
-        if let Some(count) = span.parent.and_then(|parent| children.get_mut(parent)) {
+        if let Some(count) = span.parent().and_then(|parent| children.get_mut(parent)) {
             *count += 1;
         }
     }
-    let mut heap: BinaryHeap<Rank> = BinaryHeap::new();
-    for (index, span) in spans.iter().enumerate() {
-        // An empty section has nothing to give.
-        if of_values(span) && span.kind == SpanKind::Value && children.get(index) == Some(&0) {
-            heap.push((span.depth, span.level, span.incomplete, span.end - span.start, index));
-        }
-    }
-    let mut pruned = vec![false; spans.len()];
+    // An empty section has nothing to give.
+    let is_leaf = |&(span, children): &(&Span, &u32)| span.kind == SpanKind::Value && *children == 0;
+    let indices = 0_u32..;
+    let leaves = indices.zip(spans.iter().zip(&children)).filter(|(_, pair)| is_leaf(pair));
+    let mut leaves: Vec<u32> = leaves.map(|(index, _)| index).collect();
+    leaves.sort_unstable_by_key(|index| Reverse(rank(*index)));
+    let mut leaves = leaves.into_iter().peekable();
+    // Those whose children are all pruned.
+    let mut emptied: BinaryHeap<Rank> = BinaryHeap::new();
     // What the pruned children of each span have saved.
-    let mut saved = vec![0_i64; spans.len()];
-    let mut excess = edits.excess;
-    while excess > 0 {
-        let Some((.., index)) = heap.pop() else { break };
+    let mut saved = vec![0_i32; spans.len()];
+    while edits.excess > 0 {
+        let first = emptied.peek().copied();
+        let leaf = leaves.next_if(|leaf| rank(*leaf) > first);
+        let Some(index) = leaf.or_else(|| emptied.pop().map(|rank| rank.4)) else { break };
+        let index = index as usize;
         let Some(span) = spans.get(index) else { break };
         // Children of a span taken whole count through it.
         let inner = saved.get(index).copied().unwrap_or(0);
-        excess -= saving(span) - inner;
-        if let Some(place) = pruned.get_mut(index) {
+        edits.excess -= saving(span) - i64::from(inner);
+        if let Some(place) = edits.taken.get_mut(index) {
             *place = true;
         }
-        let Some(parent) = span.parent else { continue };
+        let Some(parent) = span.parent() else { continue };
         if let Some(total) = saved.get_mut(parent) {
-            *total += saving(span);
+            *total = total.saturating_add(i32::try_from(saving(span)).unwrap_or(i32::MAX));
         }
         let Some(left) = children.get_mut(parent) else { continue };
         *left -= 1;
         if *left == 0
             && let Some(above) = spans.get(parent)
         {
-            heap.push((true, above.level, true, above.end - above.start, parent));
+            emptied.push((true, above.level(), true, size(above), u32::try_from(parent).unwrap_or(u32::MAX)));
         }
     }
-    for (index, span) in spans.iter().enumerate() {
-        let taken = pruned.get(index) == Some(&true);
-        let with_parent = ancestors(spans, index).any(|above| pruned.get(above) == Some(&true));
-        if taken && !with_parent {
-            edits.replace(span.start, span.end, PRUNED);
-        }
-    }
-}
-
-fn ancestors(spans: &[Span], index: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(spans.get(index).and_then(|span| span.parent), |above| {
-        spans.get(*above).and_then(|span| span.parent)
-    })
 }
 
 /// Frames of exceptions, outermost first.
 fn frames_of_throwables(spans: &[Span], edits: &mut Edits) {
-    for span in spans.iter().rev() {
+    for (index, span) in spans.iter().enumerate().rev() {
         if edits.excess <= 0 {
             return;
         }
-        if span.kind == SpanKind::Frame && saving(span) > 0 {
-            edits.replace(span.start, span.end, PRUNED);
+        if span.kind == SpanKind::Frame
+            && saving(span) > 0
+            && let Some(place) = edits.taken.get_mut(index)
+        {
+            *place = true;
+            edits.excess -= saving(span);
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::record::layout::{AT_LENGTH, HEADER};
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::chunks::ReadChunk;
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -22,7 +23,7 @@ pub const SHARE: usize = 4 * 1024;
 const CALM_SHARES: u32 = 4;
 /// Bytes that are kept for the next record that stands at both ends of its ring.
 const JOINED_KEPT: usize = 64 * 1024;
-/// Bytes that must be free before a hit captures.
+/// Bytes that must be free at least before a hit captures.
 const ROOM: usize = 4 * 1024;
 /// Bytes of records in the whole process, in rings and in the worker's queue, and of batches that are on their way. With
 /// what is needed to make a batch, the program grows by three times as much at most.
@@ -34,10 +35,10 @@ pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 pub struct QueuedBytes(AtomicUsize);
 
 impl QueuedBytes {
-    /// True if the process may not queue more.
+    /// True if there is room for so many bytes more.
     #[inline]
-    pub fn is_full(&self) -> bool {
-        self.0.load(Relaxed) + ROOM > QUEUE_BYTES
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.0.load(Relaxed) + bytes <= QUEUE_BYTES
     }
 
     /// So many bytes more wait, or are on their way.
@@ -63,6 +64,9 @@ pub struct RecordSender {
     calm: u32,
     /// What is left of the last share.
     share: usize,
+    /// Bytes that the next record may have: as many as the last one that took a share, less with each hit that was refused
+    /// for it.
+    expected: Cell<usize>,
     successors: Sender<Successor>,
     spares: Receiver<Both>,
     queued: Arc<QueuedBytes>,
@@ -107,6 +111,7 @@ pub fn channel(queued: Arc<QueuedBytes>) -> (RecordSender, RecordReceiver) {
             capacity: FIRST_CAPACITY,
             calm: 0,
             share: 0,
+            expected: Cell::new(ROOM),
             successors: sender,
             spares: spares.clone(),
             queued,
@@ -119,7 +124,13 @@ impl RecordSender {
     /// True if the process has no room for one more record. Asked before anything is captured.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.queued.is_full()
+        let expected = self.expected.get();
+        let is_full = !self.queued.has_room(expected);
+        if is_full {
+            // A small one after a large one gets in, if not at once.
+            self.expected.set((expected / 2).max(ROOM));
+        }
+        is_full
     }
 
     /// Queues a record. `false`: it could not be queued.
@@ -129,8 +140,8 @@ impl RecordSender {
             return false;
         }
         // Counted first, so that the worker never takes away more than is there.
-        if self.share < record.len() {
-            self.take_share(record.len());
+        if self.share < record.len() && !self.take_share(record.len()) {
+            return false;
         }
         let queued = self.ring.push_entire_slice(record).is_ok() || self.push_into_next(record);
         if queued {
@@ -140,13 +151,18 @@ impl RecordSender {
     }
 
     #[cold]
-    fn take_share(&mut self, needed: usize) {
+    fn take_share(&mut self, needed: usize) -> bool {
+        self.expected.set(needed.max(ROOM));
+        let more = needed.max(SHARE);
+        if !self.queued.has_room(more) {
+            return false;
+        }
         if self.capacity > FIRST_CAPACITY {
             self.consider_less(needed);
         }
-        let more = needed.max(SHARE);
         self.queued.add(more);
         self.share += more;
+        true
     }
 
     #[cold]
@@ -349,7 +365,13 @@ mod tests {
             assert!(sender.push(&record(100_000, 7)));
             pushed += 1;
         }
-        assert!(queued.get() <= QUEUE_BYTES + 100_000, "{}", queued.get());
+        assert!(queued.get() <= QUEUE_BYTES, "{}", queued.get());
+        assert!(!sender.push(&record(1_000_000, 7)), "it would not fit");
+        assert!(sender.is_full());
+        // After a large one that did not fit a small one gets in.
+        let tries = (0..20).take_while(|_| sender.is_full()).count();
+        assert!(tries < 10 && sender.push(&record(5_000, 7)));
+        pushed += 1;
         let mut popped = 0;
         while taken(&mut receiver).is_some() {
             popped += 1;
@@ -370,6 +392,7 @@ mod tests {
         let held: usize = receiver.rings.iter().map(|ring| ring.records.buffer().capacity()).sum();
         assert!(held <= QUEUE_BYTES + QUEUE_BYTES / 8, "{held}");
         while taken(&mut receiver).is_some() {}
+        queued.sub(queued.get());
         assert_eq!(receiver.rings.len(), 1);
         assert!(receiver.spares.len() > SPARES / 2, "what was emptied is there for the next burst");
         let spares = receiver.spares.len();
