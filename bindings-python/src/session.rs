@@ -333,11 +333,7 @@ pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     let limit = limit(timeout)?;
     let Some((delivered, ended)) = end(py, limit, true)? else { return Ok(true) };
     let sums = Sums { stats: ended.session.stats(), reports: ended.session.status() };
-    let lost = sums.stats.uploads.as_ref().map(|uploads| terminal::losses(&uploads.lost)).unwrap_or_default();
-    if !lost.is_empty() && !ended.wanted.place.command {
-        log_all(&[format!("stopped; events: {lost}")]);
-        logging::drain(py);
-    }
+    log_losses(py, &sums.stats, &ended.wanted);
     NOW.with(|now| {
         if matches!(now, Now::Idle(_)) {
             *now = Now::Idle(Some(Box::new(sums)));
@@ -346,6 +342,26 @@ pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     // Who typed the command wants to know all the same.
     py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     Ok(delivered)
+}
+
+/// What the end lost goes to the log, unless the end is told on standard error.
+fn log_losses(py: Python<'_>, stats: &SessionStats, wanted: &Wanted) {
+    if tells_end(wanted) {
+        return;
+    }
+    let uploads = stats.uploads.iter().flat_map(|uploads| &uploads.lost);
+    let written = stats.dropped.iter().filter(|(reason, _)| *reason == "notWritten");
+    let lost: Vec<(&str, u64)> = uploads.chain(written).copied().collect();
+    let lost = terminal::losses(&lost);
+    if !lost.is_empty() {
+        log_all(&[format!("stopped; events: {lost}")]);
+        logging::drain(py);
+    }
+}
+
+/// True if people are told at the end what each probe did.
+fn tells_end(wanted: &Wanted) -> bool {
+    wanted.place.command || (wanted.place.preload && wanted.shows())
 }
 
 /// Stops; `None` if there was nothing to be stopped. `goes_on`: the process does not end with the session.
@@ -373,6 +389,7 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool,
 #[pyfunction]
 pub fn finish(py: Python<'_>) -> PyResult<()> {
     if let Some((_, ended)) = end(py, DELIVERY, false)? {
+        log_losses(py, &ended.session.stats(), &ended.wanted);
         py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     }
     Ok(())
@@ -407,8 +424,7 @@ fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
 /// `waiting` events have not left, and never will. Needs no GIL.
 fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64) {
     let place = wanted.place;
-    let tells = place.command || (place.preload && wanted.shows());
-    if !tells {
+    if !tells_end(wanted) {
         return;
     }
     let mut counts = counted(session, wanted, counters, waiting);

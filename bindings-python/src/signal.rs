@@ -22,6 +22,8 @@ const LEAVE: u32 = 2;
 static DONE: AtomicU32 = AtomicU32::new(0);
 /// The process whose thread waits; a child that was forked behind our back has none.
 static PID: AtomicI32 = AtomicI32::new(0);
+/// The process that ends: a handler asked in it and waits.
+static ENDS: AtomicI32 = AtomicI32::new(0);
 
 /// What watches, until it is stopped.
 pub struct Watch {
@@ -126,7 +128,13 @@ fn exchange(signal: libc::c_int, before: libc::sighandler_t, after: libc::sighan
 extern "C" fn on_signal(signal: libc::c_int) {
     // SAFETY: these calls have no conditions.
     let pid = unsafe { libc::getpid() };
-    if PID.swap(0, Ordering::AcqRel) == pid {
+    let asks = PID.swap(0, Ordering::AcqRel) == pid;
+    if !asks && ENDS.load(Ordering::Acquire) == pid {
+        // Another signal of the same end. The handler that waits goes on waiting, and then ends the process.
+        return;
+    }
+    if asks {
+        ENDS.store(pid, Ordering::Release);
         set(&ASK, DELIVER);
         for _ in 0..NAPS {
             if DONE.load(Ordering::Acquire) != 0 {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import clean_environment, contains_lines, plain, seconds_to_wait, strobe, write
+from processes import clean_environment, contains_lines, plain, preload, seconds_to_wait, strobe, write
 
 ends = {
     "normal": "",
@@ -256,3 +256,49 @@ def test_after_stop_what_was_lost_can_still_be_read(tmp_path: Path, silent: str)
     assert stats["uploads"]["lost"] == {"stopped": 10}
     assert (status["hits"], status["emitted"]) == (10, 10)
     assert result.stderr == "stroboscope WARNING stopped; events: 10 not delivered before the end\n"
+
+
+@pytest.mark.parametrize("by_preload", [False, True])
+def test_an_end_without_stop_tells_the_log_what_it_lost(tmp_path: Path, silent: str, by_preload: bool) -> None:
+    text = f"""
+        import logging, stroboscope
+
+        logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+
+        def work(x):
+            return x + 1
+
+        if not {by_preload}:
+            stroboscope.start()
+        where = {{"typeName": "__main__", "methodName": "work"}}
+        stroboscope.add_probe({{"id": "p", "type": "LOG_PROBE", "where": where, "template": "x"}})
+        for x in range(10):
+            work(x)
+    """
+    script = write(tmp_path, "asks.py", text)
+    more = {"PYTHONPATH": preload, "DD_DYNAMIC_INSTRUMENTATION_ENABLED": "true"} if by_preload else {}
+    result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=silent, **more)
+    assert result.stderr == "stroboscope WARNING stopped; events: 10 not delivered before the end\n"
+
+
+def test_another_signal_of_the_same_end_ends_no_sooner(tmp_path: Path, silent: str) -> None:
+    """A hang-up and then SIGTERM, as service managers and closed terminals send them."""
+    script = program(tmp_path, "print('ready', flush=True); time.sleep(20)")
+    command = [sys.executable, "-m", "stroboscope", "run", "--at", "ends.py:5", "--log", "y is {y}", "--", script.name]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=clean_environment(DD_TRACE_AGENT_URL=silent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "ready" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.25)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=seconds_to_wait)
+    assert process.returncode == -signal.SIGHUP
+    assert "events: 1 not delivered before the end" in errors
