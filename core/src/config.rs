@@ -226,7 +226,7 @@ macro_rules! set {
 pub static ROWS: &[Row] = &[
     row("enabled", &["STROBE_ENABLED"], "as `DD_DYNAMIC_INSTRUMENTATION_ENABLED`",
         "On or off. It beats `DD_DYNAMIC_INSTRUMENTATION_ENABLED`. `true` also allows it beside the vendor's own debugger.",
-        set!(enabled, some(boolean))),
+        set!(enabled, some(switch))),
     row("dynamic_instrumentation_enabled", &["DD_DYNAMIC_INSTRUMENTATION_ENABLED"], "`false`",
         "On at start, where the folder `_preload` is on `PYTHONPATH` (docs/probe-file.md).", set!(dynamic_instrumentation_enabled, some(boolean))),
     row("probe_file", &["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"], "none",
@@ -289,17 +289,17 @@ pub static ROWS: &[Row] = &[
     row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text)),
     row("propagate_process_tags", &["DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED"], "`true`",
         "Say in each event which program it comes from.", set!(propagate_process_tags, boolean)),
-    row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
-        "Packages, separated by commas, that count as libraries.", set!(third_party_includes, list)),
-    row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
-        "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list)),
+    later(row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
+        "Packages, separated by commas, that count as libraries.", set!(third_party_includes, list))),
+    later(row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
+        "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list))),
     row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
         "Per cent of one core that all probes together may cost. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
     row("capture", &["STROBE_CAPTURE"], "`full`",
         "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture),
     later(secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret)))),
     row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
-        "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, boolean)),
+        "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, switch)),
     row("ndjson", &["STROBE_NDJSON"], "none",
         "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
     row("terminal", &["STROBE_TERMINAL"], "`auto`",
@@ -322,6 +322,11 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err("true or false"),
     }
+}
+
+/// The same where the documentation says on and off.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    boolean(text).map_err(|_| "on or off")
 }
 
 /// A reader whose field has no default.
@@ -512,7 +517,7 @@ impl Settings {
         for (variable, product) in NOT_BUILT {
             let Some(text) = environment(variable).filter(|text| !text.trim().is_empty()) else { continue };
             match boolean(text.trim()) {
-                Ok(true) => log.push(format!("{variable} is on, but {product} is not available in this version")),
+                Ok(true) => log.push(format!("{variable} is on, but this version does not have {product}")),
                 Ok(false) => {}
                 Err(expected) => {
                     let shown = shown(&text);
@@ -744,6 +749,10 @@ mod tests {
         let line = "DD_CODE_ORIGIN_FOR_SPANS_ENABLED: 'perhaps' is not true or false; the default is used: false";
         assert_eq!(read(&[], &[("DD_CODE_ORIGIN_FOR_SPANS_ENABLED", "perhaps")]).1, [line]);
         assert!(read(&[], &[("DD_CODE_ORIGIN_FOR_SPANS_ENABLED", "0")]).1.is_empty());
+        let line = "DD_LIVE_DEBUGGING_ENABLED is on, but this version does not have debug sessions";
+        assert_eq!(read(&[], &[("DD_LIVE_DEBUGGING_ENABLED", "on")]).1, [line]);
+        let line = "STROBE_RATE_LIMITS: 'none' is not on or off; the default is used: on";
+        assert_eq!(read(&[], &[("STROBE_RATE_LIMITS", "none")]).1, [line]);
     }
 
     #[test]
