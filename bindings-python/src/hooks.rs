@@ -329,7 +329,7 @@ fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdic
     if let Some(verdict) = ran {
         verdict.flatten().unwrap_or(Verdict::Keep)
     } else {
-        live.panicked();
+        live.panicked_in_hit();
         Verdict::Keep
     }
 }

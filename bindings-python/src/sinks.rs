@@ -117,7 +117,11 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         }
         Some(path) => match NdjsonSink::file(path) {
             Ok(sink) => sinks.push(counted(sink, wanted)),
-            Err(error) => remarks.push(format!("events cannot be written to {}: {error}", path.display())),
+            Err(error) => {
+                remarks.push(format!("events cannot be written to {}: {error}", path.display()));
+                // It may become possible; what is lost until then is told at the end.
+                sinks.push(counted(NdjsonSink::not_open(path), wanted));
+            }
         },
         None => {}
     }

@@ -855,6 +855,15 @@ def test_events_that_could_not_be_written_are_counted(shop: Path) -> None:
     assert result.stderr.splitlines()[-1] == "events: 2 not written to /dev/full"
 
 
+def test_events_for_a_file_that_cannot_be_opened_are_counted(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    there = shop.parent / "no such folder" / "events.json"
+    result = strobe(shop.parent, "--at", at, "--log", "x", "--json", str(there), "--", "shop.py", "cup", "pot")
+    assert (result.returncode, result.stdout) == (0, "[6, 6]\n")
+    assert f"events cannot be written to {there}: " in result.stderr
+    assert result.stderr.splitlines()[-1] == f"events: 2 not written to {there}"
+
+
 def test_an_unusable_setting_of_the_display_is_told_and_not_used(shop: Path) -> None:
     at = f"shop.py:{line_of(shop, '# here')}"
     result = strobe(shop.parent, "--at", at, "--log", "it is {amount}", "--", "shop.py", "cup", STROBE_TERMINAL="maybe")

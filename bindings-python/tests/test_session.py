@@ -326,6 +326,50 @@ def test_a_line_of_a_thread_of_ours_reaches_the_programs_logger_and_hits_no_prob
     assert hits == {"h": 0, "p": 1}
 
 
+def test_events_that_cannot_be_written_are_counted_and_told(tmp_path: Path) -> None:
+    flushed, (state,), stats, stopped, after = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="/dev/full", terminal="never", rate_limits=False)
+        stroboscope.add_probe(probe)
+        for x in range(50):
+            work(x)
+        found = [stroboscope.flush(), stroboscope.status(), stroboscope.stats()]
+        print(json.dumps([*found, stroboscope.stop(), stroboscope.stats()]))
+        """,
+    )
+    assert (flushed, stopped) == (False, False)
+    assert (state["emitted"], state["dropped"]) == (50, {"notWritten": 50})
+    assert stats["dropped"] == {"notWritten": 50}
+    assert after["dropped"] == {"notWritten": 50}
+
+
+def test_a_program_that_closes_all_descriptors_keeps_its_own_files(tmp_path: Path) -> None:
+    """What daemons do: our file is opened again, and theirs, which have our numbers now, are left alone."""
+    found = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson", terminal="never", rate_limits=False)
+        stroboscope.add_probe(probe)
+        work(0)
+        stroboscope.flush()
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        os.closerange(3, 1024)
+        files = [open(f"theirs-{n}", "w+") for n in range(highest)]
+        for x in range(1, 50):
+            work(x)
+        found = [stroboscope.flush(), stroboscope.stop(), stroboscope.stats()["dropped"]]
+        for file in files:
+            file.write("mine")
+            file.flush()
+        print(json.dumps([*found, {open(file.name).read() for file in files} == {"mine"}]))
+        """,
+    )
+    assert found == [True, True, {}, True]
+    written = [message(event) for event in events((tmp_path / "out.ndjson").read_text())]
+    assert written == [f"x is {x}" for x in range(50)]
+
+
 def test_a_logger_that_fails_or_waits_does_no_harm(tmp_path: Path) -> None:
     run(
         tmp_path,

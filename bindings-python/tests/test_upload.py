@@ -326,7 +326,7 @@ def test_what_the_agent_refuses_is_told_to_the_program(tmp_path: Path, agent: St
     (line,) = [line for line in lines if "did not get" in line]
     place = here.url.removeprefix("http://")
     assert line == (
-        f"1 events did not get to the Agent at {place}: it refused them as too large (413); "
+        f"1 event did not get to the Agent at {place}: it refused them as too large (413); "
         "`stats()` counts what is lost"
     )
 

@@ -12,7 +12,7 @@ use crate::stats::{Drop, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
 const REFUSED_HIT_NS: u32 = 32;
@@ -170,10 +170,16 @@ impl LiveProbe {
         process.global(self.captures).1.leave(&self.turn);
     }
 
-    /// Our own code panicked in a hit of this probe: it is off for good. Called by a binding's guard; does not allocate.
+    /// Our own code panicked over this probe: it is off for good.
     pub fn panicked(&self) {
         self.gate.switch_off();
         self.panicked.store(true, Relaxed);
+    }
+
+    /// The same in one of its hits, which is lost. Called by a binding's guard; does not allocate.
+    pub fn panicked_in_hit(&self) {
+        self.stats.dropped(Drop::Internal).add(1);
+        self.panicked();
     }
 
     /// True if our own code panicked in one of its hits.
@@ -251,6 +257,31 @@ impl ProbeSet {
 #[derive(Debug, Default)]
 pub struct Registry {
     current: ArcSwap<ProbeSet>,
+    /// Locked by changes and by who asks for sums, never in a hit.
+    past: Mutex<Past>,
+}
+
+/// Probes that are gone: what they did still counts.
+#[derive(Debug, Default)]
+struct Past {
+    /// Something may still be counted at these: a hit runs, an event is on its way.
+    leaving: Vec<Arc<LiveProbe>>,
+    /// The others together.
+    sums: ProbeStats,
+}
+
+impl Past {
+    /// Adds up those that nobody else knows any more.
+    fn settle(&mut self) {
+        let sums = &self.sums;
+        self.leaving.retain(|live| {
+            let is_known = Arc::strong_count(live) > 1;
+            if !is_known {
+                sums.absorb(&live.stats);
+            }
+            is_known
+        });
+    }
 }
 
 /// The difference between two sets.
@@ -268,8 +299,13 @@ impl Registry {
         self.current.load_full()
     }
 
-    /// Adds probes, each in place of one with its id, and removes ids, in one store. Callers serialise changes.
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds probes, each in place of one with its id, and removes ids, in one store.
     pub fn update(&self, added: Vec<Arc<LiveProbe>>, removed_ids: &[String]) -> Diff {
+        let mut past = self.past();
         let old = self.load();
         let gone: HashSet<&str> =
             removed_ids.iter().map(String::as_str).chain(added.iter().map(|live| live.probe.id.as_str())).collect();
@@ -277,6 +313,31 @@ impl Registry {
             old.probes.iter().cloned().partition(|live| gone.contains(live.probe.id.as_str()));
         probes.extend(added.iter().cloned());
         self.current.store(Arc::new(ProbeSet::new(probes)));
+        past.leaving.extend(removed.iter().cloned());
+        past.settle();
         Diff { added, removed }
+    }
+
+    /// What all probes did, those that are gone included.
+    pub fn sums(&self) -> ProbeStats {
+        let mut past = self.past();
+        past.settle();
+        let sums = ProbeStats::default();
+        sums.absorb(&past.sums);
+        for live in self.load().probes.iter().chain(&past.leaving) {
+            sums.absorb(&live.stats);
+        }
+        sums
+    }
+
+    /// Counts events that were lost after their hits, at their probe or at those that are gone.
+    pub fn lose(&self, slot: u32, reason: Drop, count: u64) {
+        if let Some(live) = self.load().by_slot(slot) {
+            live.stats.dropped(reason).add(count);
+            return;
+        }
+        let past = self.past();
+        let leaving = past.leaving.iter().find(|live| live.slot == slot);
+        leaving.map_or(&past.sums, |live| &live.stats).dropped(reason).add(count);
     }
 }

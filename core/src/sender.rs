@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
@@ -23,6 +23,7 @@ use crate::control::agent::http::{self, Answer, Request};
 use crate::control::agent::input::{self, Route};
 use crate::control::agent::retry::{Attempts, Breaker, Next, Outcome, Reason, nanos};
 use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info};
+use crate::control::kept::Kept;
 use crate::emit::batch::{Batch, Kind, MAX_STATUS_BYTES};
 use crate::emit::ring::QueuedBytes;
 
@@ -664,7 +665,8 @@ impl<'a> Courier<'a> {
             (_, status) => format!("it refused them ({status})"),
         };
         let place = self.shared.settings.endpoint.for_people();
-        format!("{} events did not get to the Agent at {place}: {why}; `stats()` counts what is lost", batch.count)
+        let events = if batch.count == 1 { "event" } else { "events" };
+        format!("{} {events} did not get to the Agent at {place}: {why}; `stats()` counts what is lost", batch.count)
     }
 
     fn draw(&mut self) -> f64 {
@@ -816,10 +818,19 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// A connection that ends for everybody when it is dropped.
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// A connection that ends for everybody when it is dropped, unless the program has closed it.
 #[derive(Debug)]
 struct Socket {
-    stream: Stream,
+    stream: Kept<Stream>,
 }
 
 impl Socket {
@@ -830,44 +841,45 @@ impl Socket {
                 Stream::Tcp(connect_tcp(host, *port, clock, until)?)
             }
         };
-        Ok(Socket { stream })
+        Ok(Socket { stream: Kept::new(stream)? })
+    }
+
+    fn stream(&self) -> io::Result<&Stream> {
+        self.stream.get().ok_or_else(|| io::Error::other("the program has closed the connection"))
     }
 
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match &self.stream {
+        match self.stream()? {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
             Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
         }
     }
 
     fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match &self.stream {
+        match self.stream()? {
             Stream::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Stream::Unix(stream) => stream.set_write_timeout(Some(timeout)),
         }
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &self.stream {
+        match self.stream()? {
             Stream::Tcp(stream) => { stream }.read(buffer),
             Stream::Unix(stream) => { stream }.read(buffer),
         }
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let descriptor = match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        };
         // An Agent that dies must not raise SIGPIPE in a host that has not switched it off.
-        Ok(rustix::net::send(descriptor, bytes, rustix::net::SendFlags::NOSIGNAL)?)
+        Ok(rustix::net::send(self.stream()?, bytes, rustix::net::SendFlags::NOSIGNAL)?)
     }
 
     fn shut(&self) {
         // An error means that it is shut already.
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+        let _ = match self.stream.get() {
+            Some(Stream::Tcp(stream)) => stream.shutdown(Shutdown::Both),
+            Some(Stream::Unix(stream)) => stream.shutdown(Shutdown::Both),
+            None => return,
         };
     }
 }

@@ -43,13 +43,31 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     board: Mutex<Board>,
     /// The service configuration in force.
-    service: Mutex<Arc<ServiceConfiguration>>,
+    service: Mutex<InForce>,
+    /// Probes that it blocks, by id.
+    blocked: Mutex<HashMap<String, Blocked>>,
     /// What expired probes did, by id.
     retired: Mutex<HashMap<String, ProbeReport>>,
     /// Records that could not be read.
     unreadable: Counter,
+    /// Events that could not be written on this machine.
+    pub(crate) not_written: Counter,
     /// Where the gates stand, if the host gives the memory.
     words: Option<Arc<Words>>,
+}
+
+/// A service configuration, and its id.
+#[derive(Default)]
+struct InForce {
+    id: String,
+    service: Arc<ServiceConfiguration>,
+}
+
+/// A probe that waits until its code is denied no more.
+struct Blocked {
+    probe: Arc<Probe>,
+    /// Where it would be, or was, if that is known.
+    site: Option<Arc<Site>>,
 }
 
 impl Shared {
@@ -68,14 +86,28 @@ impl Shared {
 
     /// The service configuration in force.
     pub(crate) fn service(&self) -> Arc<ServiceConfiguration> {
-        Arc::clone(&self.service.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.in_force().service)
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blocked(&self) -> MutexGuard<'_, HashMap<String, Blocked>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The service denies the code of a probe: its status says so, and it waits for another service configuration.
+    pub(crate) fn block(&self, probe: &Arc<Probe>, site: Option<Arc<Site>>, reason: &str) {
+        self.blocked().insert(probe.id.clone(), Blocked { probe: Arc::clone(probe), site });
+        self.board().blocked(&probe.id, probe.version, reason, self.wall_ms());
     }
 
     /// Why a probe must not be where it is, or is meant to be, if so.
-    pub(crate) fn refuses(&self, live: &LiveProbe, site: Option<&Site>) -> Option<String> {
+    pub(crate) fn refuses(&self, probe: &Probe, site: Option<&Site>) -> Option<String> {
         let service = self.service();
         let file = site.map(|site| site.file.as_str()).filter(|file| !file.is_empty());
-        match (&live.probe.location, file) {
+        match (&probe.location, file) {
             (Location::Lines { .. }, Some(file)) => service.refuses_file(file),
             // As it was asked for it may be a part of a path: whether it is allowed is known when the file is.
             (Location::Lines { file, .. }, None) => service.denied().refuses_file(file),
@@ -131,11 +163,11 @@ pub struct Session {
 /// What [`Session::stats`] says of the whole process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStats {
-    /// Hits of all probes that are known.
+    /// Hits of all probes, those that are gone or replaced included, as in what follows.
     pub hits: u64,
-    /// Events of all probes that were queued.
+    /// Events that were queued.
     pub emitted: u64,
-    /// Hits and events of all probes that were dropped, by reason; uploads that were lost are among them.
+    /// Hits and events that were dropped, by reason; uploads that were lost are among them.
     pub dropped: Vec<(&'static str, u64)>,
     /// Bytes of events that wait or are on their way to the Agent.
     pub queued_bytes: u64,
@@ -257,8 +289,10 @@ impl Session {
             registry: Registry::default(),
             board,
             service: Mutex::default(),
+            blocked: Mutex::default(),
             retired: Mutex::default(),
             unreadable: Counter::default(),
+            not_written: Counter::default(),
             words,
         });
         if let Some(sender) = &sender {
@@ -313,9 +347,10 @@ impl Session {
     pub fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.shared.wall_ms();
+        let mut back = Vec::new();
         for definition in definitions.iter().flatten() {
             if let Body::Service(service) = &definition.body {
-                self.serve(service, now);
+                back.extend(self.serve(&definition.id, service, now));
             }
         }
         let current = self.shared.registry.load();
@@ -332,12 +367,13 @@ impl Session {
                         continue;
                     }
                     self.shared.board().received(&definition.id, definition.version, now);
+                    self.shared.blocked().remove(&definition.id);
                     match self.compile(&definition) {
-                        Ok(live) => match self.shared.refuses(&live, None) {
+                        Ok(live) => match self.shared.refuses(&live.probe, None) {
                             None => added.push(live),
                             Some(reason) => {
                                 gone.push(definition.id.clone());
-                                self.shared.board().blocked(&definition.id, definition.version, &reason, now);
+                                self.shared.block(&live.probe, None, &reason);
                             }
                         },
                         Err((kind, text)) => {
@@ -350,25 +386,51 @@ impl Session {
         }
         let diff = self.shared.registry.update(added, &gone);
         self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
-        diff.added
+        back.extend(diff.added);
+        back
     }
 
-    /// Puts a service configuration in force. Probes in code that it denies are blocked, and go.
-    fn serve(&self, service: &ServiceConfiguration, now: u64) {
-        *self.shared.service.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(service.clone());
-        if let Some(rate) = service.rate {
-            self.tell(Command::Rate(rate));
+    /// Puts a service configuration in force. Probes in code that it denies are blocked, and go; those that it denies no more
+    /// come back, and are returned.
+    fn serve(&self, id: &str, service: &ServiceConfiguration, now: u64) -> Vec<Arc<LiveProbe>> {
+        let in_force = InForce { id: id.to_owned(), service: Arc::new(service.clone()) };
+        let before = std::mem::replace(&mut *self.shared.in_force(), in_force);
+        if service.rate != before.service.rate {
+            self.tell(Command::Rate(service.rate.unwrap_or(GLOBAL_CAPTURING_RATE)));
         }
+        let added = self.unblock(now);
         let mut gone = Vec::new();
         for live in self.probes() {
-            if let Some(reason) = self.shared.refuses(&live, live.site().as_deref()) {
-                self.shared.board().blocked(&live.probe.id, live.probe.version, &reason, now);
+            let site = live.site();
+            if let Some(reason) = self.shared.refuses(&live.probe, site.as_deref()) {
+                self.shared.block(&live.probe, site, &reason);
                 live.gate.switch_off();
                 gone.push(live.probe.id.clone());
             }
         }
-        let diff = self.shared.registry.update(Vec::new(), &gone);
-        self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
+        let diff = self.shared.registry.update(added, &gone);
+        self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
+        diff.added
+    }
+
+    /// Probes whose code is denied no more, as new ones.
+    fn unblock(&self, now: u64) -> Vec<Arc<LiveProbe>> {
+        let can_disarm = self.runtime.capabilities().disarm;
+        let is_allowed =
+            |_: &String, blocked: &mut Blocked| self.shared.refuses(&blocked.probe, blocked.site.as_deref()).is_none();
+        let allowed: Vec<Blocked> = self.shared.blocked().extract_if(is_allowed).map(|(_, blocked)| blocked).collect();
+        let mut added = Vec::new();
+        for Blocked { probe, .. } in allowed {
+            let mut board = self.shared.board();
+            // One that was removed, or replaced, just before the worker found that it must not be where it is.
+            if !board.get(&probe.id).is_some_and(|entry| entry.version == probe.version) {
+                continue;
+            }
+            board.allowed(&probe.id, probe.version, now);
+            drop(board);
+            added.extend(self.live_or_error(&probe, can_disarm, now));
+        }
+        added
     }
 
     /// A version is one definition: another one of the same version is not used, and whoever sent it is told.
@@ -423,6 +485,15 @@ impl Session {
         Some(Arc::new(LiveProbe::new(probe, slot, gate, bucket.period(), can_disarm)))
     }
 
+    /// A probe in force once more; where that cannot be, its status says so.
+    fn live_or_error(&self, probe: &Arc<Probe>, can_disarm: bool, now: u64) -> Option<Arc<LiveProbe>> {
+        let live = self.live(Arc::clone(probe), can_disarm);
+        if live.is_none() {
+            self.shared.board().error(&probe.id, probe.version, ErrorKind::Unsupported.code(), NO_WORD, now);
+        }
+        live
+    }
+
     /// In a forked child: puts the parent's probes in force here, with counters of their own.
     pub fn adopt(&self, probes: &[Arc<LiveProbe>]) {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -431,12 +502,7 @@ impl Session {
         let mut added = Vec::new();
         for probe in probes.iter().map(|live| &live.probe) {
             self.shared.board().received(&probe.id, probe.version, now);
-            if let Some(live) = self.live(Arc::clone(probe), can_disarm) {
-                added.push(live);
-            } else {
-                let kind = ErrorKind::Unsupported.code();
-                self.shared.board().error(&probe.id, probe.version, kind, NO_WORD, now);
-            }
+            added.extend(self.live_or_error(probe, can_disarm, now));
         }
         let diff = self.shared.registry.update(added, &[]);
         self.tell(Command::Change { added: diff.added, removed: diff.removed });
@@ -448,9 +514,14 @@ impl Session {
         std::mem::forget(self);
     }
 
-    /// Removes a probe. False if there is none with this id.
+    /// Removes a probe, or a service configuration: then none is in force. False if there is none with this id.
     pub fn remove(&self, id: &str) -> bool {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_service = !id.is_empty() && self.shared.in_force().id == id;
+        if is_service {
+            self.serve("", &ServiceConfiguration::default(), self.shared.wall_ms());
+        }
+        self.shared.blocked().remove(id);
         let mut board = self.shared.board();
         let known = board.get(id).is_some();
         board.removed(id);
@@ -463,7 +534,7 @@ impl Session {
         }
         let found = !diff.removed.is_empty();
         self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
-        found || known
+        found || known || is_service
     }
 
     /// The host has finished an installation, or its result has changed (code was loaded).
@@ -507,20 +578,15 @@ impl Session {
 
     /// What became of hits, events and uploads, of all probes together.
     pub fn stats(&self) -> SessionStats {
-        let mut stats = SessionStats {
+        let sums = self.shared.registry.sums();
+        SessionStats {
+            hits: sums.hits.get(),
+            emitted: sums.emitted.get(),
+            dropped: sums.dropped_by_reason(),
             queued_bytes: self.shared.process.queued.get() as u64,
             unreadable: self.shared.unreadable.get(),
             uploads: self.uploads.as_ref().map(|counters| self.upload_stats(counters)),
-            ..SessionStats::default()
-        };
-        for report in self.status() {
-            stats.hits += report.hits;
-            stats.emitted += report.emitted;
-            for (reason, count) in report.dropped {
-                add_up(&mut stats.dropped, reason, count);
-            }
         }
-        stats
     }
 
     fn upload_stats(&self, counters: &SenderCounters) -> UploadStats {
@@ -538,9 +604,10 @@ impl Session {
         }
     }
 
-    /// Events that were lost on their way to the Agent so far.
+    /// Events that were lost on their way so far: to the Agent, or to where they are shown or kept here.
     fn lost(&self) -> u64 {
-        self.uploads.as_ref().map_or(0, |counters| counters.dropped_events()) + self.shared.unreadable.get()
+        let uploads = self.uploads.as_ref().map_or(0, |counters| counters.dropped_events());
+        uploads + self.shared.unreadable.get() + self.shared.not_written.get()
     }
 
     /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
@@ -562,7 +629,7 @@ impl Session {
     }
 
     /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has arrived; what the Agent did
-    /// not take is counted, as `stopped`.
+    /// not take is counted, as `stopped`. False also if an event was not written to a file, whenever that was.
     pub fn stop(&self, limit: Duration) -> bool {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         let (done, answer) = channel::bounded(1);
@@ -574,7 +641,7 @@ impl Session {
         if settled.is_ok() && thread.join().is_err() {
             log::error!(target: "stroboscope", "the worker ended by a panic");
         }
-        settled.unwrap_or(false) && self.lost() == lost
+        settled.unwrap_or(false) && self.lost() == lost && self.shared.not_written.get() == 0
     }
 
     /// Events that are on their way to the Agent: what would be lost if the process ended now.
@@ -611,13 +678,6 @@ fn host_words(runtime: &dyn Runtime) -> Option<Arc<Words>> {
         log::error!(target: "stroboscope", "the host gives {} words for gates, too few for a probe", memory.len());
     }
     words
-}
-
-fn add_up(sums: &mut Vec<(&'static str, u64)>, reason: &'static str, count: u64) {
-    match sums.iter_mut().find(|(known, _)| *known == reason) {
-        Some((_, sum)) => *sum += count,
-        None => sums.push((reason, count)),
-    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {

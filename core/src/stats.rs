@@ -65,13 +65,15 @@ pub enum Drop {
     Reentrant,
     /// Something of ours failed.
     Internal,
-    /// The session ended first.
+    /// The session, or its probe, ended first.
     Stopped,
+    /// It could not be written where it is shown or kept on this machine.
+    NotWritten,
 }
 
 impl Drop {
     /// Every reason, in order.
-    pub const ALL: [Drop; 13] = [
+    pub const ALL: [Drop; 14] = [
         Drop::RateLimitProbe,
         Drop::RateLimitGlobal,
         Drop::EvaluationTimeout,
@@ -85,6 +87,7 @@ impl Drop {
         Drop::Reentrant,
         Drop::Internal,
         Drop::Stopped,
+        Drop::NotWritten,
     ];
 
     /// Why an event was lost on its way.
@@ -114,6 +117,7 @@ impl Drop {
             Drop::Reentrant => "reentrant",
             Drop::Internal => "internal",
             Drop::Stopped => "stopped",
+            Drop::NotWritten => "notWritten",
         }
     }
 }
@@ -195,6 +199,15 @@ impl ProbeStats {
     /// Nanoseconds a hit, on average, estimated from samples.
     pub fn nanoseconds_per_hit(&self) -> Option<u64> {
         self.nanoseconds.get().checked_div(self.timed.get())
+    }
+
+    /// Adds hits, events and drops of another probe.
+    pub fn absorb(&self, other: &ProbeStats) {
+        self.hits.add(other.hits.get());
+        self.emitted.add(other.emitted.get());
+        for reason in Drop::ALL {
+            self.dropped(reason).add(other.dropped(reason).get());
+        }
     }
 
     /// The reasons that occurred, with their counts.

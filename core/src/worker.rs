@@ -11,7 +11,7 @@ use crate::emit::output::Output;
 use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
 use crate::emit::status::PANIC;
 use crate::fault;
-use crate::host::{Install, Outcome, Runtime, Ticket};
+use crate::host::{Install, Outcome, Runtime, Site, Ticket};
 use crate::record::layout::HEADER;
 use crate::record::read;
 use crate::registry::LiveProbe;
@@ -319,9 +319,10 @@ impl Worker {
             return;
         }
         if let Outcome::Done { site, .. } | Outcome::Moved { site, .. } = &outcome
-            && let Some(reason) = self.shared.refuses(&control.live, Some(site))
+            && let Some(reason) = self.shared.refuses(&control.live.probe, Some(site))
         {
-            return self.block(slot, &reason);
+            let site = Arc::new(site.clone());
+            return self.block(slot, site, &reason);
         }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
@@ -372,11 +373,11 @@ impl Worker {
     }
 
     /// The file of a probe is one that the service denies: only its path tells.
-    fn block(&mut self, slot: u32, reason: &str) {
+    fn block(&mut self, slot: u32, site: Arc<Site>, reason: &str) {
         let Some(live) = self.controls.get(&slot).map(|control| Arc::clone(&control.live)) else { return };
         self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
         self.drop_probe(&live);
-        self.shared.board().blocked(&live.probe.id, live.probe.version, reason, self.shared.wall_ms());
+        self.shared.block(&live.probe, Some(site), reason);
     }
 
     /// Gives the tokens that are due, ends pauses, and re-arms what was disarmed.
@@ -498,9 +499,12 @@ impl Worker {
     /// Hands a record to the outputs and lets its probe's status say that it emits. Answers how many bytes of it have left
     /// the queue.
     fn accept(&mut self, record: &[u8], now: u64) -> usize {
-        let control = read::probe_of(record).and_then(|slot| self.controls.get_mut(&slot));
-        // Its probe was removed in the meantime.
-        let Some(control) = control else { return record.len() };
+        let Some(slot) = read::probe_of(record) else { return record.len() };
+        let Some(control) = self.controls.get_mut(&slot) else {
+            // Its probe was removed in the meantime.
+            self.shared.registry.lose(slot, Drop::Stopped, 1);
+            return record.len();
+        };
         if !control.emitted {
             control.emitted = true;
             let probe = &control.live.probe;

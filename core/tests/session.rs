@@ -106,6 +106,7 @@ fn the_dearest_probe_rests_says_why_in_numbers_and_comes_back() {
         process.hit("dear", 1, &nothing);
         process.round();
         assert_eq!(told(&process, "dear")[4..], ["INSTALLED", "EMITTING"], "{host:?}");
+        assert_eq!(report(&process, "dear").reason, "Probe dear emits again", "{host:?}");
 
         // The next rest is longer.
         process.clock.drag(Duration::from_millis(60));
@@ -293,6 +294,66 @@ fn code_that_the_service_denies_is_blocked_before_and_after() {
         process.hit("before", 5, &nothing);
         process.round();
         assert_eq!(process.memory.events().len(), 1, "{host:?}");
+    }
+}
+
+#[test]
+fn code_that_the_service_denies_no_more_gets_its_probes_back() {
+    let deny = |version: u32, prefixes: &Value| json!({"id": "svc", "version": version, "type": "SERVICE_CONFIGURATION", "denyList": {"packagePrefixes": prefixes}});
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        let gone = probe("gone", &json!({}));
+        put(&mut process, &[probe("before", &json!({})), deny(1, &json!(["toy"])), probe("after", &json!({})), gone]);
+        process.round();
+        assert!(process.session.remove("gone"), "{host:?}");
+        put(&mut process, &[deny(2, &json!(["other"]))]);
+        process.round();
+        for id in ["before", "after"] {
+            process.hit(id, 1, &nothing);
+            process.round();
+            let report = report(&process, id);
+            assert_eq!((report.state, report.emitted), (State::Emitting, 1), "{host:?}: {report:?}");
+        }
+        assert_eq!(told(&process, "after"), ["RECEIVED", "BLOCKED", "RECEIVED", "INSTALLED", "EMITTING"], "{host:?}");
+        assert!(process.report("gone").is_none() && process.live("gone").is_none(), "{host:?}");
+
+        put(&mut process, &[deny(3, &json!(["toy"]))]);
+        process.round();
+        assert_eq!(report(&process, "after").state, State::Blocked, "{host:?}");
+        assert!(process.session.remove("svc") && !process.session.remove("svc"), "{host:?}");
+        process.round();
+        process.round();
+        process.hit("after", 1, &nothing);
+        process.round();
+        assert_eq!(report(&process, "after").state, State::Emitting, "{host:?}");
+        assert_eq!(process.session.stats().hits, 3, "{host:?}");
+    }
+}
+
+#[test]
+fn the_sums_keep_what_probes_did_that_are_gone_or_replaced() {
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("p", &json!({"sampling": {"snapshotsPerSecond": 1}})), probe("q", &json!({}))]);
+        process.hit("p", 5, &nothing);
+        process.hit("q", 2, &nothing);
+        process.round();
+        let before = process.session.stats();
+        assert_eq!((before.hits, before.emitted), (7, 3), "{host:?}: {before:?}");
+        assert_eq!(before.dropped, [("rateLimitProbe", 4)], "{host:?}");
+
+        put(&mut process, &[probe("p", &json!({"version": 2}))]);
+        process.session.remove("q");
+        process.round();
+        process.round();
+        assert_eq!(process.session.stats(), before, "{host:?}");
+        process.hit("p", 1, &nothing);
+        process.round();
+        let after = process.session.stats();
+        assert_eq!((after.hits, after.emitted, &after.dropped), (8, 4, &before.dropped), "{host:?}");
+        assert_eq!(report(&process, "p").hits, 1, "{host:?}: a version counts for itself");
     }
 }
 

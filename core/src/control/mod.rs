@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod file;
+pub(crate) mod kept;
 pub mod memory;
 pub mod ndjson;
 pub mod tally;
@@ -72,7 +73,8 @@ pub trait Sink: Send {
     fn status(&mut self, status: &StatusView<'_>);
     /// Hands on what is still held back.
     fn flush(&mut self);
-    /// How many events and statuses could not be written.
+    /// How much could not be written so far. An event is lost in [`Sink::event`] or in the next [`Sink::flush`], and of
+    /// several it is always the latest ones.
     fn lost(&self) -> u64 {
         0
     }

@@ -1,12 +1,13 @@
 //! Events as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
 //! `worker.rs`.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::kept::{self, Kept};
 use super::{EventView, Sink, Standard, StatusView};
 
 /// Lines wait here until the worker's round ends, or until this many bytes wait.
@@ -36,19 +37,17 @@ impl NdjsonSink {
     ///
     /// The error of opening the file. Nothing is waited for: a pipe without a reader is an error.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-        let flags = i32::try_from(flags.bits()).unwrap_or(0);
-        let opened = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path);
-        let file = opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
-            Some(rustix::io::Errno::NXIO) => io::Error::other("it is a pipe that nobody reads"),
-            _ => error,
-        })?;
-        let kind = file.metadata()?.file_type();
-        if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
-            return Err(io::Error::other("it is neither a file nor a pipe"));
-        }
-        // It stays so that a write waits no longer than [`PATIENCE`].
+        let file = Reopened { path: path.to_owned(), file: Some(open(path)?) };
         Ok(NdjsonSink::new(Box::new(file), path.display().to_string()))
+    }
+
+    /// The same for a file that cannot be opened, which the caller has said: it is tried again with each write, and what
+    /// cannot be written is counted.
+    pub fn not_open(path: &Path) -> Self {
+        let file = Reopened { path: path.to_owned(), file: None };
+        let mut sink = NdjsonSink::new(Box::new(file), path.display().to_string());
+        sink.said = true;
+        sink
     }
 
     /// Writes to the program's own stdout.
@@ -103,6 +102,42 @@ impl NdjsonSink {
             );
         }
     }
+}
+
+/// A file that is opened again by its path where the program has closed it.
+struct Reopened {
+    path: PathBuf,
+    file: Option<Kept<File>>,
+}
+
+impl Write for Reopened {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.file.as_ref().and_then(Kept::get).is_none() {
+            self.file = None;
+            self.file = Some(open(&self.path)?);
+        }
+        let mut file = self.file.as_ref().and_then(Kept::get).ok_or(io::ErrorKind::NotFound)?;
+        file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<Kept<File>> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let opened = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::NXIO) => io::Error::other("it is a pipe that nobody reads"),
+        _ => error,
+    })?;
+    let kind = file.metadata()?.file_type();
+    if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
+        return Err(io::Error::other("it is neither a file nor a pipe"));
+    }
+    // It stays without waiting so that a write takes no longer than [`PATIENCE`].
+    Kept::new(File::from(kept::out_of_the_way(file.into())))
 }
 
 /// Writes all, and says how much was written until an error. A pipe that is full is tried again so many times.
@@ -199,6 +234,22 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text, "{\"n\":0}\n{\"n\":1}\n");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_opened_is_tried_again_and_the_loss_is_counted() {
+        let folder = std::env::temp_dir().join(format!("strobe-ndjson-later-{}", std::process::id()));
+        let path = folder.join("events.json");
+        let mut sink = NdjsonSink::not_open(&path);
+        sink.event(&event("{\"n\":0}"));
+        sink.flush();
+        assert_eq!(sink.lost(), 1);
+        std::fs::create_dir_all(&folder).unwrap();
+        sink.event(&event("{\"n\":1}"));
+        sink.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((sink.lost(), &*text), (1, "{\"n\":1}\n"));
     }
 
     #[test]

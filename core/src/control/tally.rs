@@ -92,11 +92,11 @@ pub struct Sum {
 }
 
 /// Reasons that are told once, for all probes together.
-const UPLOADS: [&str; 3] = ["rejected", "transport", "breakerOpen"];
+const TOLD_ONCE: [&str; 4] = ["rejected", "transport", "breakerOpen", "notWritten"];
 
 impl ProbeCounts {
     fn of(report: &ProbeReport) -> Self {
-        let own = report.dropped.iter().filter(|(reason, _)| !UPLOADS.contains(reason));
+        let own = report.dropped.iter().filter(|(reason, _)| !TOLD_ONCE.contains(reason));
         ProbeCounts {
             id: report.id.clone(),
             site: place(report),

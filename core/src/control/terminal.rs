@@ -1014,6 +1014,7 @@ fn words(reason: &str) -> &str {
         "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached",
         "rejected" => "not uploaded, the Agent refused them",
         "stopped" => "not delivered before the end",
+        "notWritten" => "not written",
         other => other,
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Output {
     /// Batches leave as soon as the sender takes them.
     hurried: bool,
     renderer: Renderer,
+    /// The events that sinks got since they were flushed: the slot of the probe, and whether one could not write it.
+    looked_at: Vec<(u32, bool)>,
     /// Whose events the open batch has: slots of probes, with their numbers.
     riders: BTreeMap<u32, u64>,
 }
@@ -103,6 +105,7 @@ impl Output {
             oldest: 0,
             hurried: false,
             renderer,
+            looked_at: Vec::new(),
             riders: BTreeMap::new(),
         }
     }
@@ -123,11 +126,12 @@ impl Output {
     }
 
     fn show(&mut self, record: &[u8], live: &LiveProbe) {
-        let sinks = &mut self.sinks;
+        let (sinks, looked_at) = (&mut self.sinks, &mut self.looked_at);
         let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
         render(&mut self.renderer, record, live, &seen, |event| {
+            looked_at.push((live.slot, false));
             for sink in sinks {
-                sink.event(event);
+                watched(&mut **sink, looked_at, |sink| sink.event(event));
             }
         });
     }
@@ -135,9 +139,7 @@ impl Output {
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
     pub(crate) fn tick(&mut self, now: u64) {
         self.tell_statuses(now);
-        for sink in &mut self.sinks {
-            sink.flush();
-        }
+        self.flush_sinks();
         if self.sender.is_none() {
             return;
         }
@@ -148,6 +150,17 @@ impl Output {
             self.offer(batch);
         }
         self.send_events(now);
+    }
+
+    /// What sinks hold back is written, and what they could not write is counted.
+    fn flush_sinks(&mut self) {
+        for sink in &mut self.sinks {
+            watched(&mut **sink, &mut self.looked_at, |sink| sink.flush());
+        }
+        for (slot, _) in self.looked_at.drain(..).filter(|(_, lost)| *lost) {
+            self.shared.not_written.add(1);
+            self.shared.registry.lose(slot, Drop::NotWritten, 1);
+        }
     }
 
     fn tell_statuses(&mut self, now: u64) {
@@ -212,7 +225,9 @@ impl Output {
             if full.is_some() {
                 return full;
             }
-            if self.events.len() >= self.batch_size {
+            // JSON has more bytes than its record: a batch takes no more than there is room for, but for one event.
+            let has_room = self.shared.process.queued.has_room(self.events.bytes());
+            if self.events.len() >= self.batch_size || !has_room {
                 break;
             }
         }
@@ -224,13 +239,11 @@ impl Output {
         Batch { riders: std::mem::take(&mut self.riders).into_iter().collect(), ..batch }
     }
 
-    /// Counts events that were lost on their way at the probes that they were of, if these are still in force.
+    /// Counts events that were lost on their way at the probes that they were of.
     fn note_losses(&self) {
         let Some(sender) = &self.sender else { return };
         for (slot, count, reason) in sender.take_lost() {
-            if let Some(live) = self.shared.registry.load().by_slot(slot) {
-                live.stats.dropped(Drop::of_upload(reason)).add(count);
-            }
+            self.shared.registry.lose(slot, Drop::of_upload(reason), count);
         }
     }
 
@@ -271,15 +284,21 @@ impl Output {
 
     /// Ends the sender, at most within `limit`.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
-        for sink in &mut self.sinks {
-            sink.flush();
-        }
+        self.flush_sinks();
         for Waiting { record, live } in self.waiting.drain(..) {
             self.shared.process.queued.sub(record.len());
             live.stats.dropped(Drop::Stopped).add(1);
         }
         self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
     }
+}
+
+/// Has a sink do something, and marks the events that it loses by that: always the latest ones.
+fn watched(sink: &mut dyn Sink, looked_at: &mut [(u32, bool)], act: impl FnOnce(&mut dyn Sink)) {
+    let before = sink.lost();
+    act(&mut *sink);
+    let lost = usize::try_from(sink.lost() - before).unwrap_or(usize::MAX);
+    looked_at.iter_mut().rev().take(lost).for_each(|(_, is_lost)| *is_lost = true);
 }
 
 /// What rendering needs of a process.

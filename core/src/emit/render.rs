@@ -272,13 +272,15 @@ impl Renderer {
 
     /// The event of a record, with the places that [`super::prune`] needs.
     pub fn event(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Event> {
+        // What was written without them was too large: it goes first.
+        self.text.clear(TEXT_KEPT);
         let (mut text, mut places) = (Buffer::new(TEXT_KEPT), Places::default());
         let mut json = Json::with_spans(&mut text);
         let time = self.write_to(record, cx, &mut json, &mut places)?;
         let spans = json.into_spans();
         let (header, _) = Reader::new(record)?;
         Ok(Event {
-            json: text.bytes().to_vec(),
+            json: text.into_bytes(),
             message: self.message.clone(),
             site: cx.live.site().unwrap_or_default().to_string(),
             time,

@@ -141,6 +141,8 @@ pub struct Entry {
     pub exception: Option<Exception>,
     /// Milliseconds since the epoch of the last change.
     pub since: u64,
+    /// It has emitted, before a pause or at another place perhaps.
+    emitted: bool,
     /// What was told since the definition arrived, or since the last error ended: a status and its exception's type.
     told: BTreeSet<(Status, String)>,
 }
@@ -177,6 +179,7 @@ impl Board {
             message: String::new(),
             exception: None,
             since: now,
+            emitted: false,
             told: BTreeSet::new(),
         };
         self.entries.insert(id.to_owned(), entry);
@@ -232,7 +235,9 @@ impl Board {
             // An event from before the pause, the error or the end.
             State::Emitting | State::Paused | State::Error | State::Blocked | State::Expired => return,
         }
-        let message = format!("Probe {id} has emitted its first event");
+        let before = self.entry(id, version).is_some_and(|entry| std::mem::replace(&mut entry.emitted, true));
+        let message =
+            if before { format!("Probe {id} emits again") } else { format!("Probe {id} has emitted its first event") };
         self.tell(id, version, State::Emitting, Status::Emitting, message, None, now);
     }
 
@@ -246,6 +251,15 @@ impl Board {
     pub fn blocked(&mut self, id: &str, version: i64, reason: &str, now: u64) {
         let message = format!("Probe {id} is blocked: {reason}");
         self.tell(id, version, State::Blocked, Status::Blocked, message, None, now);
+    }
+
+    /// It may be installed after all: what was told counts no more.
+    pub fn allowed(&mut self, id: &str, version: i64, now: u64) {
+        let Some(entry) = self.entry(id, version).filter(|entry| entry.state == State::Blocked) else { return };
+        entry.told.clear();
+        entry.state = State::Received;
+        let message = format!("Probe {id} is received: the service denies its code no more");
+        self.tell(id, version, State::Received, Status::Received, message, None, now);
     }
 
     /// It costs too much and rests; `message` has the numbers.

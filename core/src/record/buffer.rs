@@ -4,6 +4,9 @@
 //! The memory is there already, so that a value is written with one check: [`Buffer::write`] lends a piece of fixed size,
 //! into which its parts are put without another.
 
+/// Memory that is there is memory that is used: what is large already does not double.
+const LARGEST_STEP: usize = 512 * 1024;
+
 /// Bytes that are written from front to back.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
@@ -35,6 +38,12 @@ impl Buffer {
     #[inline]
     pub(crate) fn since(&self, start: usize) -> &[u8] {
         self.memory.get(start..self.len()).unwrap_or_default()
+    }
+
+    /// What was written, in its own memory.
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.memory.truncate(self.at as usize);
+        self.memory
     }
 
     /// The byte that was written last.
@@ -152,7 +161,8 @@ impl Buffer {
     #[cold]
     #[inline(never)]
     fn grow(&mut self, more: usize) {
-        let wanted = (self.len() + more).max(2 * self.memory.len());
+        let step = self.memory.len().min(LARGEST_STEP);
+        let wanted = (self.len() + more).max(self.memory.len() + step);
         self.memory.resize(wanted, 0);
     }
 }
