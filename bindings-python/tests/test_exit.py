@@ -302,3 +302,40 @@ def test_another_signal_of_the_same_end_ends_no_sooner(tmp_path: Path, silent: s
     _, errors = process.communicate(timeout=seconds_to_wait)
     assert process.returncode == -signal.SIGHUP
     assert "events: 1 not delivered before the end" in errors
+
+
+def test_a_program_that_closes_all_descriptors_keeps_its_own_connections(tmp_path: Path, silent: str) -> None:
+    """A request is on its way when a daemon closes what it inherited: its number is the program's afterwards."""
+    text = """
+        import os, socket, time, stroboscope
+
+        def work(x):
+            return x + 1
+
+        stroboscope.start(terminal="never", upload_interval_seconds=0.1)
+        where = {"typeName": "__main__", "methodName": "work"}
+        stroboscope.add_probe({"id": "p", "type": "LOG_PROBE", "where": where, "template": "x"})
+        work(1)
+        numbers = lambda: [int(name) for name in os.listdir("/proc/self/fd")]
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            links = [os.readlink(f"/proc/self/fd/{n}") for n in numbers() if os.path.exists(f"/proc/self/fd/{n}")]
+            if any(link.startswith("socket:") for link in links):
+                break
+            time.sleep(0.01)
+        else:
+            raise SystemExit("no connection")
+        highest = max(numbers())
+        os.closerange(3, 1024)
+        pairs = [socket.socketpair() for _ in range(highest)]
+        stroboscope.stop()
+        for one, other in pairs:
+            one.send(b"mine")
+            assert other.recv(100) == b"mine"
+            other.send(b"back")
+            assert one.recv(100) == b"back"
+        print("intact")
+    """
+    script = write(tmp_path, "daemon.py", text)
+    result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=silent)
+    assert (result.stdout, result.stderr) == ("intact\n", "")

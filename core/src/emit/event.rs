@@ -53,6 +53,7 @@ pub struct Span {
 }
 
 const NO_PARENT: u32 = u32::MAX;
+const _: () = assert!(size_of::<Span>() <= 20);
 
 /// A place in an event: no event comes near the end of the numbers.
 fn place(place: usize) -> u32 {
