@@ -10,6 +10,7 @@ use crate::emit::event::RenderContext;
 use crate::emit::language::Profile;
 use crate::emit::prune;
 use crate::emit::render::{Outline, Renderer};
+use crate::emit::ring::BATCH_BYTES;
 use crate::emit::status;
 use crate::error::Result;
 use crate::fault;
@@ -225,8 +226,9 @@ impl Output {
             if full.is_some() {
                 return full;
             }
-            // JSON has more bytes than its record: a batch takes no more than there is room for, but for one event.
-            let has_room = self.shared.process.queued.has_room(self.events.bytes());
+            // A batch takes what was left for it, and more only while there is room.
+            let made = self.events.bytes();
+            let has_room = made < BATCH_BYTES || self.shared.process.queued.has_room(made);
             if self.events.len() >= self.batch_size || !has_room {
                 break;
             }

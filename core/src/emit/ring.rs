@@ -28,6 +28,8 @@ const ROOM: usize = 4 * 1024;
 /// Bytes of records in the whole process, in rings and in the worker's queue, and of batches that are on their way. With
 /// what is needed to make a batch, the program grows by three times as much at most.
 pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Of these, what hits leave to the batch that is being made: JSON has more bytes than its record.
+pub const BATCH_BYTES: usize = 512 * 1024;
 
 /// The bytes of all records that wait, what is taken for the next ones, and the batches made of them that are on their way:
 /// one budget for all that is held of hits. Shared by all rings, the worker and the sender.
@@ -125,7 +127,7 @@ impl RecordSender {
     #[inline]
     pub fn is_full(&self) -> bool {
         let expected = self.expected.get();
-        let is_full = !self.queued.has_room(expected);
+        let is_full = !self.queued.has_room(expected + BATCH_BYTES);
         if is_full {
             // A small one after a large one gets in, if not at once.
             self.expected.set((expected / 2).max(ROOM));
@@ -154,7 +156,7 @@ impl RecordSender {
     fn take_share(&mut self, needed: usize) -> bool {
         self.expected.set(needed.max(ROOM));
         let more = needed.max(SHARE);
-        if !self.queued.has_room(more) {
+        if !self.queued.has_room(more + BATCH_BYTES) {
             return false;
         }
         if self.capacity > FIRST_CAPACITY {
@@ -365,7 +367,7 @@ mod tests {
             assert!(sender.push(&record(100_000, 7)));
             pushed += 1;
         }
-        assert!(queued.get() <= QUEUE_BYTES, "{}", queued.get());
+        assert!(queued.get() <= QUEUE_BYTES - BATCH_BYTES, "{}", queued.get());
         assert!(!sender.push(&record(1_000_000, 7)), "it would not fit");
         assert!(sender.is_full());
         // After a large one that did not fit a small one gets in.
