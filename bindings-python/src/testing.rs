@@ -103,7 +103,7 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
             out.set_item("value", bytes)?;
             "bytes"
         }
-        View::List(len) => {
+        View::List(len) | View::Values(len) => {
             out.set_item("len", len)?;
             "list"
         }
@@ -159,7 +159,7 @@ fn children<'py>(
         }
     };
     match value.view() {
-        View::List(_) | View::Set(_) => {
+        View::List(_) | View::Values(_) | View::Set(_) => {
             let list = PyList::empty(py);
             value.elements(|element| {
                 keep(describe(py, element, depth, tables).and_then(|element| list.append(element)))

@@ -292,10 +292,13 @@ fn fraction_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
     plain_field(object, slot).map_or(Child::Absent, Child::Present)
 }
 
+/// The names of a named tuple's elements.
+fn names_of(object: Ref<'_>) -> Option<Ref<'_>> {
+    Owned::interned("_fields").and_then(|fields| object.class().lookup(fields.borrow()))
+}
+
 fn named_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
-    let Some(fields) = Owned::interned("_fields").and_then(|fields| object.class().lookup(fields.borrow())) else {
-        return Child::Absent;
-    };
+    let Some(fields) = names_of(object) else { return Child::Absent };
     let wanted = name.text();
     let position = fields.tuple().iter().position(|&field| {
         // SAFETY: an element of a live tuple.
@@ -484,7 +487,8 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
             None => View::Opaque,
         },
         Kind::Set => View::Set(set_len(object)),
-        Kind::Keys | Kind::Values => View::List(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
+        Kind::Keys => View::List(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
+        Kind::Values => View::Values(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
         Kind::Dict | Kind::OrderedDict | Kind::Proxy => match dict_of(object, facts.kind) {
             Some(dict) => View::Map { len: dict.dict_len(), record: false },
             None => View::Opaque,
@@ -730,6 +734,16 @@ impl<'f> Value<'f> for PyValue<'f> {
         found.map_or(Child::Absent, Child::Present)
     }
 
+    fn element_name(self, index: usize) -> Option<Text<'f>> {
+        let PyValue::Object(object) = self else { return None };
+        if classes::facts(object.class()).kind != Kind::NamedTuple {
+            return None;
+        }
+        let name = *names_of(object)?.tuple().get(index)?;
+        // SAFETY: an element of a live tuple, which the class keeps alive.
+        unsafe { Ref::new(name) }.and_then(Ref::text)
+    }
+
     #[inline]
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
@@ -835,7 +849,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         let arguments = unsafe { Ref::new(shim::strobe_exception_args(object.pointer())) }?;
         // SAFETY: elements of a live tuple.
         let mut arguments = arguments.tuple().iter().filter_map(|&argument| unsafe { Ref::new(argument) });
-        arguments.find(|argument| argument.is_text()).map(PyValue::Object)
+        arguments.find(|argument| argument.text().is_some()).map(PyValue::Object)
     }
 
     fn label(self, out: &mut String) {

@@ -682,6 +682,7 @@ def spelt(name, spelling):
         "spaces": f"\t{first} {rest} ",
         "symbol": f"Symbol({name})",
         "private": f"#{name}",
+        "class and name": f"_My__Class__{name}",
         "longer": f"{name}zz",
     }[spelling]
 

@@ -148,8 +148,8 @@ def test_what_json_cannot_say_is_an_error_that_names_its_field(tmp_path: Path) -
         """,
     )
     assert [state for state, _ in found[:3]] == ["error"] * 3
-    assert "'sampling.snapshotsPerSecond' must be a number from 0" in found[0][1]
-    assert "'capture.maxLength' must be a whole number from 0" in found[1][1]
+    assert "'sampling.snapshotsPerSecond' must be a number from 0, not nan" in found[0][1]
+    assert "'capture.maxLength' must be a whole number from 0, not -inf" in found[1][1]
     assert "deep" in found[2][1] or "nest" in found[2][1], found[2]
     assert found[3] == "the definition contains itself"
 

@@ -64,6 +64,9 @@ pub enum View<'f> {
         /// True for a map with string keys only (a JavaScript plain object).
         record: bool,
     },
+    /// The values of a map, with their number: a list in expressions, and each is withheld as under its key. Read by
+    /// [`Value::entries`].
+    Values(usize),
     /// A class instance. Read by [`Value::fields`] and [`Value::member`].
     Object,
     /// A list whose elements have names too (a named tuple): captured by its fields, a list in expressions.
@@ -213,6 +216,13 @@ pub trait Value<'f>: Copy {
 
     /// The element of a list at a position that is known to be in range.
     fn element(self, index: usize) -> Child<Self>;
+
+    /// The name of the element at a position of a named tuple ([`View::Named`]): what has the name of a secret is withheld,
+    /// in whichever way it is reached.
+    fn element_name(self, index: usize) -> Option<Text<'f>> {
+        let _ = index;
+        None
+    }
 
     /// Visits the elements of a list or set, in the host's order.
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, visit: F) -> Walk;

@@ -75,6 +75,11 @@ impl Judge {
         self.redaction().name_text(name)
     }
 
+    /// As [`Judge::classify`], of a key of bytes. That of an enumeration member is its name.
+    pub fn classify_bytes(&self, key: &[u8]) -> bool {
+        self.redaction().name_bytes(key)
+    }
+
     /// True if values of a class of this name are withheld. A class is asked for with its ancestors, one by one.
     pub fn classify_type(&self, qualified: Text<'_>, bare: Text<'_>) -> bool {
         self.redaction().type_names(qualified, bare)
@@ -116,14 +121,16 @@ pub struct Raised<'a> {
     pub numbers: [i64; 2],
     /// The type of the first operand, or of the value that was withheld.
     pub type_id: u32,
-    /// The engine's or the host's reason; a computed key that was withheld.
+    /// The engine's or the host's reason; the name or key of what was withheld.
     pub text: &'a str,
+    /// `limit`: collections are nested too deep ([`crate::expr::eval::MAX_NESTING`]), and not too many.
+    pub nested: bool,
 }
 
 impl Raised<'_> {
     /// A failure of which only the op and the category are known.
     pub fn new(op: usize, category: Category) -> Self {
-        Raised { op, category, kinds: [Kind::Opaque; 2], numbers: [0; 2], type_id: NO_TYPE, text: "" }
+        Raised { op, category, kinds: [Kind::Opaque; 2], numbers: [0; 2], type_id: NO_TYPE, text: "", nested: false }
     }
 
     /// The failure.
@@ -152,6 +159,7 @@ impl Raised<'_> {
             Category::Redacted => Failure::RedactedKey(Short::new(self.text)),
             Category::Timeout => Failure::Timeout,
             Category::Limit => Failure::Limit(match op {
+                _ if self.nested => Limit::Nesting,
                 Op::Each { .. } | Op::Next { .. } => Limit::Predicates,
                 Op::Matches { .. } => Limit::MatchedText,
                 Op::Len { .. } | Op::IsEmpty { .. } => Limit::CountedText,

@@ -423,7 +423,7 @@ impl Session {
         for Blocked { probe, .. } in allowed {
             let mut board = self.shared.board();
             // One that was removed, or replaced, just before the worker found that it must not be where it is.
-            if !board.get(&probe.id).is_some_and(|entry| entry.version == probe.version) {
+            if board.get(&probe.id).is_none_or(|entry| entry.version != probe.version) {
                 continue;
             }
             board.allowed(&probe.id, probe.version, now);

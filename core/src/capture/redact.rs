@@ -95,6 +95,11 @@ pub const BUILT_IN: [&str; 85] = [
 /// Bytes of the longest normalised name that is looked up in the lists by length.
 const LONGEST: usize = 64;
 
+/// Code points of the longest private name of Python that is looked at without its class.
+const PRIVATE: usize = 256;
+/// How many `__` in it are taken for the end of the class's name.
+const PRIVATE_PARTS: usize = 8;
+
 /// Each ASCII character in lower case; 0: it is left out.
 const FOLDED: [u8; 128] = {
     let mut folded = [0; 128];
@@ -116,6 +121,8 @@ pub struct Redaction {
     by_length: Vec<Vec<Box<[u8]>>>,
     /// Normalised names longer than [`LONGEST`].
     long: Vec<String>,
+    /// Normalised names that are never withheld.
+    excluded: Vec<String>,
     /// Type patterns.
     types: Vec<String>,
 }
@@ -144,7 +151,7 @@ impl Redaction {
         }
         let types = types.iter().map(|pattern| pattern.trim().trim_start_matches("::").to_owned());
         let types = types.filter(|pattern| !pattern.is_empty()).collect();
-        Redaction { by_length, long, types }
+        Redaction { by_length, long, excluded, types }
     }
 
     /// True if a value of this name is withheld.
@@ -155,11 +162,41 @@ impl Redaction {
 
     /// True if a value of this name is withheld.
     pub fn name_text(&self, name: Text<'_>) -> bool {
-        match name {
-            Text::Utf8(text) if text.is_ascii() => self.ascii(text.as_bytes()),
-            Text::Latin1(units) if units.is_ascii() => self.ascii(units),
-            _ => self.points(&Normal::new(name.code_points())),
+        let ascii = match name {
+            Text::Utf8(text) if text.is_ascii() => text.as_bytes(),
+            Text::Latin1(units) if units.is_ascii() => units,
+            _ => return self.points(&Normal::new(name.code_points())) || self.private(&name.code_points()),
+        };
+        self.ascii(ascii) || (ascii.first() == Some(&b'_') && self.private(&CodePoints::Latin1(ascii.iter())))
+    }
+
+    /// True if a value under this key of bytes is withheld.
+    pub fn name_bytes(&self, key: &[u8]) -> bool {
+        self.name_text(key_text(key))
+    }
+
+    /// True if this is a private name of Python, `_Class__name`, and what the program's author wrote is withheld. A class
+    /// may have `__` in its name too, so that what comes after any of them is tried, within what names of programs are.
+    #[cold]
+    fn private(&self, name: &CodePoints<'_>) -> bool {
+        let underscore = Some(u32::from(b'_'));
+        let mut rest = name.clone();
+        if rest.next() != underscore || rest.clone().next() == underscore || rest.clone().nth(PRIVATE).is_some() {
+            return false;
         }
+        let mut run = 0;
+        let mut tries = 0;
+        let mut found = false;
+        while let Some(point) = rest.next() {
+            run = if Some(point) == underscore { run + 1 } else { 0 };
+            if run == 2 && tries < PRIVATE_PARTS {
+                found = found || self.points(&Normal::new(rest.clone()));
+                tries += 1;
+            }
+        }
+        found
+            && (self.excluded.is_empty()
+                || !self.excluded.iter().any(|known| Normal::new(name.clone()).eq(known.chars())))
     }
 
     /// The usual case, without decoding.
@@ -208,6 +245,11 @@ impl Redaction {
     pub fn type_names(&self, qualified: Text<'_>, bare: Text<'_>) -> bool {
         self.types.iter().any(|pattern| matches(pattern, qualified) || matches(pattern, bare))
     }
+}
+
+/// The text that a key of bytes is compared as: UTF-8, or Latin-1 where it is none.
+pub fn key_text(key: &[u8]) -> Text<'_> {
+    std::str::from_utf8(key).map_or(Text::Latin1(key), Text::Utf8)
 }
 
 /// A name as it is compared (3.1), as text: for settings, not for hits.
@@ -328,5 +370,54 @@ fn matches(pattern: &str, text: Text<'_>) -> bool {
                 retry = Some((from, place));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Redaction;
+    use crate::text::Text;
+
+    #[test]
+    fn a_private_name_is_judged_without_its_class() {
+        let redaction = Redaction::new(&["größe".into()], &[], &[]);
+        for name in
+            ["_Account__password", "_A__x_api_key", "_My__Class__pin", "_A__b__token_", "_Größe__pwd", "_A__Größe"]
+        {
+            assert!(redaction.name(name), "{name}");
+            let wide: Vec<u32> = name.chars().map(u32::from).collect();
+            assert!(redaction.name_text(Text::Ucs4(&wide)), "{name}");
+        }
+        for name in
+            ["_Account__user", "_password_user", "__Account__user", "x_Account__password", "_A_password", "_", "__"]
+        {
+            assert!(!redaction.name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_private_name_is_looked_at_within_bounds() {
+        let redaction = Redaction::default();
+        assert!(redaction.name(&format!("_A{}__password", "b".repeat(200))));
+        assert!(!redaction.name(&format!("_A{}__password", "__b".repeat(300))));
+        assert!(!redaction.name(&format!("_a{}", "_".repeat(1 << 20))));
+    }
+
+    #[test]
+    fn a_private_name_is_excluded_by_either_of_its_names() {
+        for excluded in ["password", "__password", "_Account__password"] {
+            let redaction = Redaction::new(&[], &[excluded.into()], &[]);
+            assert!(!redaction.name("_Account__password"), "{excluded}");
+            assert_eq!(redaction.name("_Other__password"), excluded == "_Account__password", "{excluded}");
+        }
+    }
+
+    #[test]
+    fn keys_of_bytes_are_text() {
+        let redaction = Redaction::new(&["größe".into()], &[], &[]);
+        for key in ["größe".as_bytes(), &b"Gr\xF6\xDFe"[..], b"password"] {
+            assert!(redaction.name_bytes(key), "{key:?}");
+        }
+        assert!(!redaction.name_bytes(b"gr\xC3\xB6\xDFe") && !redaction.name_bytes(b"\xFF"));
     }
 }

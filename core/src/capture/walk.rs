@@ -6,7 +6,7 @@
 //! would need a host's enumeration to be resumable, which none offers without allocating.
 
 use super::limits::{LABEL_BYTES, Limits, MESSAGE, MESSAGE_BYTES, MESSAGE_LENGTH, SECTION_NAMES, THROWABLE_LENGTH};
-use super::redact::Redaction;
+use super::redact::{Redaction, key_text};
 use crate::clock::Clock;
 use crate::expr::eval::Operand;
 use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, TypeInfo, Value, View, Walk};
@@ -320,13 +320,23 @@ impl Walker<'_, '_> {
     /// A key of any kind; true if its value is redacted.
     #[inline(never)]
     fn key<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) -> bool {
-        let redacted = match view {
-            View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
-            View::Bytes(bytes) => self.out.keys.redacted(Text::Latin1(bytes), self.cx.redaction),
-            _ => false,
-        };
+        let redacted = self.is_secret(value, view);
         self.value(value, info, view, level);
         redacted
+    }
+
+    /// True if what stands under a key is redacted.
+    fn is_secret<'f, V: Value<'f>>(&mut self, key: V, view: View<'f>) -> bool {
+        match view {
+            View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
+            View::Bytes(bytes) => self.out.keys.redacted(key_text(bytes), self.cx.redaction),
+            View::Enum => {
+                self.out.label.clear();
+                key.label(&mut self.out.label);
+                self.out.keys.redacted(Text::Utf8(&self.out.label), self.cx.redaction)
+            }
+            _ => false,
+        }
     }
 
     /// A key that is ASCII and not short.
@@ -424,7 +434,7 @@ impl Walker<'_, '_> {
                 self.out.buf.extend(kept);
             }
             // In a message it is the list that expressions see.
-            View::Named(len) if self.message => self.list(lay::LIST, value, id, len, level),
+            View::Named(len) if self.message => self.named_list(value, id, len, level),
             View::Exception if self.message => {
                 self.head(lay::EXCEPTION, id, Some(value));
                 match value.message() {
@@ -432,6 +442,7 @@ impl Walker<'_, '_> {
                     None => self.out.put(word(lay::NULL, NO_TYPE)),
                 }
             }
+            View::Values(len) => self.values(value, id, len, level),
             View::Named(_) | View::Exception => self.object(value, id, level),
             View::Enum => self.label(lay::ENUM, value, id),
             View::Function => self.label(lay::FUNCTION, value, id),
@@ -751,6 +762,59 @@ impl Walker<'_, '_> {
         self.close(&open);
     }
 
+    /// The list that a named tuple is in a message: without the names, but by them.
+    #[cold]
+    fn named_list<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
+        let mut open = self.open_value(lay::LIST, id, value, len);
+        let max = self.limits.elements;
+        if !self.opens(level) {
+            open.reason = if len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
+            return self.close(&open);
+        }
+        let walk = value.elements(|element| {
+            if open.count == max {
+                return ControlFlow::Break(());
+            }
+            if self.is_stopped() {
+                open.reason = lay::REASON_TIMEOUT;
+                return ControlFlow::Break(());
+            }
+            let name = value.element_name(open.count as usize);
+            let redacted = name.is_some_and(|name| self.out.keys.redacted(name, self.cx.redaction));
+            self.child(element, redacted, level + 1);
+            open.count += 1;
+            ControlFlow::Continue(())
+        });
+        self.ended(&mut open, walk, len, max);
+        self.close(&open);
+    }
+
+    /// The list of a map's values, each as under its key.
+    #[cold]
+    fn values<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
+        let mut open = self.open_value(lay::LIST, id, value, len);
+        let max = self.limits.elements;
+        if !self.opens(level) {
+            open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
+            return self.close(&open);
+        }
+        let walk = value.entries(|key, value| {
+            if open.count == max {
+                return ControlFlow::Break(());
+            }
+            if self.is_stopped() {
+                open.reason = lay::REASON_TIMEOUT;
+                return ControlFlow::Break(());
+            }
+            let redacted = self.is_secret(key, key.view());
+            self.child(value, redacted, level + 1);
+            open.count += 1;
+            ControlFlow::Continue(())
+        });
+        self.ended(&mut open, walk, len, max);
+        self.close(&open);
+    }
+
     #[inline(never)]
     fn map<'f, V: Value<'f>>(&mut self, value: V, id: u32, len: usize, level: u32) {
         if self.only_fields(value, len, level) {
@@ -937,7 +1001,7 @@ fn tag_of(view: View<'_>) -> u8 {
         View::Decimal(_) => lay::DECIMAL,
         View::Str(text) => string_tag(text),
         View::Bytes(_) => lay::BYTES,
-        View::List(_) => lay::LIST,
+        View::List(_) | View::Values(_) => lay::LIST,
         View::Set(_) => lay::SET,
         View::Map { .. } => lay::MAP,
         View::Object | View::Named(_) => lay::OBJECT,

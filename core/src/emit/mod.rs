@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod event;
 pub mod json;
+mod keys;
 pub mod language;
 pub mod message;
 pub mod number;

@@ -4,6 +4,7 @@
 
 use super::event::SpanKind;
 use super::json::{self, Fragment, Json, WIDTH, begins_plain, is_plain};
+use super::keys::{Siblings, is_key};
 use super::language::Profile;
 use super::message::unknown;
 use super::number::{self, Digits};
@@ -103,7 +104,8 @@ impl Spellings {
             lay::NO_TYPE => "",
             id => tables.name(id).ok_or_else(|| unknown("name", id))?,
         };
-        if argument >= KEYS_KEPT {
+        // What is not plain is looked at among its siblings, each time.
+        if argument >= KEYS_KEPT || !is_key(name) {
             self.seldom.0 = spelled_key(name);
             return Ok(&self.seldom.0);
         }
@@ -225,6 +227,38 @@ impl Values<'_> {
         Ok(())
     }
 
+    /// Writes the name of a field as a key, after a comma: no two fields of an object have one key.
+    #[inline]
+    fn field(
+        &mut self,
+        json: &mut Json<'_>,
+        name: (u32, &str),
+        position: u32,
+        siblings: &mut Siblings<'_>,
+    ) -> Result<()> {
+        let Some(known) = self.spellings.keys.get(name.0 as usize).filter(|key| !key.is_empty()) else {
+            return self.seldom_field(json, name, position, siblings);
+        };
+        json.fragment(known);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn seldom_field(
+        &mut self,
+        json: &mut Json<'_>,
+        (argument, text): (u32, &str),
+        position: u32,
+        siblings: &mut Siblings<'_>,
+    ) -> Result<()> {
+        if is_key(text_of(self.tables, read::name_ref(argument, text))?) {
+            return self.key(json, argument, text);
+        }
+        json.fragment(&spelled_key(siblings.key(position, self.tables, self.spellings.profile.getters)?));
+        Ok(())
+    }
+
     /// Writes the bracket and the type of a throwable.
     pub fn open(&mut self, json: &mut Json<'_>, class: NameRef<'_>) -> Result<()> {
         let (argument, text) = read::argument_of(class);
@@ -301,14 +335,15 @@ impl Values<'_> {
         } else if tag == lay::OBJECT {
             json.next(b",\"fields\":");
             let start = json.len();
-            for _ in 0..children.count {
+            let mut siblings = Siblings::new(reader.clone(), children.count);
+            for position in 0..children.count {
                 let argument = reader.name_argument()?;
                 let text = reader.inline_of(argument)?;
                 if !self.spellings.profile.getters && reader.next_tag()? == lay::COMPUTED {
                     reader.skip()?;
                     continue;
                 }
-                self.key(json, argument, text)?;
+                self.field(json, (argument, text), position, &mut siblings)?;
                 // The object `fields` is a level of its own.
                 self.value(json, reader, Some(span), level + 2, depth)?;
             }
@@ -494,7 +529,7 @@ mod tests {
         let tables = Tables::new(Arc::new(Redaction::default()));
         let mut spellings = Spellings::new(Profile::of(Language::Python));
         for n in 0..KEYS_KEPT + 100 {
-            let name = format!("a.{n}");
+            let name = format!("a{n}");
             tables.intern_name(Text::Utf8(&name)).unwrap();
             tables.intern_type(Text::Utf8(&name), Text::Utf8(&name), false);
         }
@@ -503,7 +538,7 @@ mod tests {
                 json.fragment(spellings.key(id, "", &tables).unwrap());
                 json.fragment(&spellings.class_of(lay::STR_UTF8, id, "", &tables).unwrap().scalar);
             });
-            let wanted = format!(",\"a_{id}\":{{\"type\":\"a.{id}\",\"value\":\"");
+            let wanted = format!(",\"a{id}\":{{\"type\":\"a{id}\",\"value\":\"");
             assert_eq!(String::from_utf8(out).unwrap(), wanted);
         }
         assert_eq!((spellings.keys.len(), spellings.types.len()), (KEYS_KEPT as usize, TYPES_KEPT as usize));

@@ -16,6 +16,7 @@ mod texts;
 pub use budget::{
     Budget, MAX_COMPARISONS, MAX_COUNTED, MAX_MATCHED, MAX_NESTING, MAX_PATTERNS, MAX_PREDICATES, Scratch,
 };
+pub(crate) use failure::literal;
 pub use failure::{Category, Doing, Failure, Limit, Names, Short};
 pub use number::MAX_DECIMAL_DIGITS;
 pub(crate) use quick::Quick;
@@ -203,9 +204,33 @@ fn admit<'f, V: Value<'f>>(value: V, budget: &Budget<'_>) -> Result<V, Failure> 
     if of.redacted { Err(Failure::RedactedType(of.id)) } else { Ok(value) }
 }
 
+/// Lets a value that was found in a map in, unless its key or its type is redacted.
+fn under_key<'f, V: Value<'f>>(found: Option<(Option<V>, V)>, budget: &mut Budget<'_>) -> Result<Option<V>, Failure> {
+    let Some((key, value)) = found else { return Ok(None) };
+    if let Some(key) = key {
+        budget.permit_entry(key)?;
+    }
+    admit(value, budget).map(Some)
+}
+
+/// True if this is how the message of an exception is asked for.
+fn is_message<'f, V: Value<'f>>(value: V, name: &str) -> bool {
+    name == "message" && matches!(value.view(), View::Exception)
+}
+
+/// The message of an exception: one that has none has an empty one.
+fn message<'f, V: Value<'f>>(value: V, budget: &Budget<'_>) -> Result<Operand<'f, V>, Failure> {
+    match value.message() {
+        Some(message) => Ok(Operand::Host(admit(message, budget)?)),
+        None => Ok(Operand::Text(Text::Utf8(""))),
+    }
+}
+
 /// What a loop walks over. What the expression made moves in here: the temporary that held it is free for the result.
 enum Over<'f, V> {
     Host(V, usize),
+    Named(V, usize),
+    Values(V),
     Made(Vec<Operand<'f, V>>),
     Bytes(&'f [u8]),
     Set(V),
@@ -543,8 +568,8 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             }
             Shape::Map(entries, ..) => {
                 let key = Shape::Str(Text::Utf8(name.name));
-                let value = equal::entry(entries, key, self.budget)?.ok_or(Failure::NamedKey(symbol))?;
-                Ok(Operand::Host(admit(value, self.budget)?))
+                let found = equal::entry(entries, key, self.budget)?;
+                Ok(Operand::Host(under_key(found, self.budget)?.ok_or(Failure::NamedKey(symbol))?))
             }
             Shape::Null | Shape::Undefined | Shape::Opaque(_) => Err(refuse(doing, &shape)),
             other => {
@@ -566,12 +591,9 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
     /// A field of an instance; the message of an exception counts as one.
     #[inline]
     fn field(&self, value: F::Value, name: Symbol<'f>) -> Result<Operand<'f, F::Value>, Failure> {
-        let found = match self.scope.frame.member(value, name) {
-            Child::Absent if name.name == "message" => value.message().map_or(Child::Absent, Child::Present),
-            found => found,
-        };
-        match found {
+        match self.scope.frame.member(value, name) {
             Child::Present(member) => Ok(Operand::Host(admit(member, self.budget)?)),
+            Child::Absent if is_message(value, name.name) => message(value, self.budget),
             Child::Absent => Err(Failure::Member(value.type_info().id, name.index)),
             Child::Computed => Err(Failure::Getter(name.index)),
             Child::Failed(reason) => Err(Failure::host(reason)),
@@ -581,11 +603,8 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
     fn index(&mut self, of: Arg, at: Arg, literal: bool) -> Result<Operand<'f, F::Value>, Failure> {
         let shape = look(self.program, &self.temps, of)?;
         let key = look(self.program, &self.temps, at)?;
-        if !literal
-            && let Shape::Str(text) = key
-            && self.budget.redacts(text)
-        {
-            return Err(Failure::RedactedKey(Short::new(&text.slice(0, Short::MOST).to_text())));
+        if !literal && let Shape::Str(text) = key {
+            self.budget.permit(text)?;
         }
         let literal = match at {
             Arg::Constant(index) => Some(index),
@@ -594,13 +613,13 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         match shape {
             Shape::List(elements, len) => {
                 let index = place(&key, len)?;
-                let element = elements.at(index)?;
+                let element = elements.at(index, self.budget)?;
                 if let Operand::Host(value) = &element {
                     admit(*value, self.budget)?;
                 }
                 Ok(element)
             }
-            Shape::Named(value, len) => match Elements::Host(value).at(place(&key, len)?)? {
+            Shape::Named(value, len) => match Elements::Named(value).at(place(&key, len)?, self.budget)? {
                 Operand::Host(element) => Ok(Operand::Host(admit(element, self.budget)?)),
                 other => Ok(other),
             },
@@ -613,8 +632,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
                     Shape::Number(number) if record => named_by_number(entries, number, self.budget)?,
                     _ => equal::entry(entries, key, self.budget)?,
                 };
-                let value = found.ok_or(Failure::Key(literal))?;
-                Ok(Operand::Host(admit(value, self.budget)?))
+                Ok(Operand::Host(under_key(found, self.budget)?.ok_or(Failure::Key(literal))?))
             }
             Shape::Object(value) | Shape::Exception(value) | Shape::Enum(value) => match key {
                 Shape::Str(name) => self.computed_member(value, name),
@@ -633,12 +651,9 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             name.push_to(memory);
             memory
         };
-        let found = match value.member(name) {
-            Child::Absent if name == "message" => value.message().map_or(Child::Absent, Child::Present),
-            found => found,
-        };
-        match found {
+        match value.member(name) {
             Child::Present(member) => Ok(Operand::Host(admit(member, self.budget)?)),
+            Child::Absent if is_message(value, name) => message(value, self.budget),
             Child::Absent => Err(Failure::ComputedMember(value.type_info().id)),
             Child::Computed => Err(Failure::ComputedGetter),
             Child::Failed(reason) => Err(Failure::host(reason)),
@@ -655,19 +670,26 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             Err(failure)
                 if !matches!(failure, Failure::Getter(_) | Failure::Host(_)) && !failure.category().goes_through() =>
             {
-                let part = if value { entry.1 } else { entry.0 };
-                Ok(Operand::Host(admit(part, self.budget)?))
+                self.part(entry, value)
             }
             outcome => outcome,
         }
     }
 
     /// `@key`, `@value`: of the nearest loop over a map.
-    fn entry(&self, value: bool) -> Result<Operand<'f, F::Value>, Failure> {
+    fn entry(&mut self, value: bool) -> Result<Operand<'f, F::Value>, Failure> {
         let name = if value { Special::Value } else { Special::Key };
         let nearest = self.loops.iter().rev().find(|each| each.over.is_map());
-        let (key, of_key) = nearest.and_then(|each| each.entry).ok_or(Failure::Special(name))?;
-        Ok(Operand::Host(admit(if value { of_key } else { key }, self.budget)?))
+        let entry = nearest.and_then(|each| each.entry).ok_or(Failure::Special(name))?;
+        self.part(entry, value)
+    }
+
+    /// The key or the value of an entry.
+    fn part(&mut self, entry: (F::Value, F::Value), value: bool) -> Result<Operand<'f, F::Value>, Failure> {
+        if value {
+            self.budget.permit_entry(entry.0)?;
+        }
+        Ok(Operand::Host(admit(if value { entry.1 } else { entry.0 }, self.budget)?))
     }
 
     fn each(&mut self, at: usize, op: (u32, u32, Arg, Purpose, u32)) -> Result<usize, Failure> {
@@ -678,7 +700,9 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             Purpose::Filter => Doing::Filter,
         };
         let over = match self.look(of)? {
-            Shape::List(Elements::Host(value), len) | Shape::Named(value, len) => Over::Host(value, len),
+            Shape::List(Elements::Host(value), len) => Over::Host(value, len),
+            Shape::Named(value, len) | Shape::List(Elements::Named(value), len) => Over::Named(value, len),
+            Shape::List(Elements::Values(value), _) => Over::Values(value),
             Shape::Bytes(bytes) => Over::Bytes(bytes),
             Shape::Set(Members::Host(value), _) => Over::Set(value),
             Shape::Map(Entries::Host(value), ..) => Over::Map(value),
@@ -693,7 +717,9 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let kept = match (purpose, &over) {
             (Purpose::Any, _) => Operand::Bool(false),
             (Purpose::All, _) => Operand::Bool(true),
-            (Purpose::Filter, Over::Host(..) | Over::Made(_) | Over::Bytes(_)) => Operand::List(Vec::new()),
+            (Purpose::Filter, Over::Host(..) | Over::Named(..) | Over::Values(_) | Over::Made(_) | Over::Bytes(_)) => {
+                Operand::List(Vec::new())
+            }
             (Purpose::Filter, Over::Set(_) | Over::MadeSet(_)) => Operand::Set(Vec::new()),
             (Purpose::Filter, Over::Map(_) | Over::MadeMap(_)) => Operand::Map(Vec::new()),
         };
@@ -708,8 +734,16 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let next = innermost.next;
         innermost.next += 1;
         let element = match &innermost.over {
-            Over::Host(list, len) if next < *len => Some(Elements::Host(*list).at(next)?),
-            Over::Host(..) => None,
+            Over::Host(list, len) if next < *len => Some(Elements::Host(*list).at(next, self.budget)?),
+            Over::Named(tuple, len) if next < *len => Some(Elements::Named(*tuple).at(next, self.budget)?),
+            Over::Host(..) | Over::Named(..) => None,
+            Over::Values(map) => match innermost.ahead.next(Source::Map(Entries::Host(*map)))? {
+                Some((key, value)) => {
+                    self.budget.permit_entry(key)?;
+                    Some(Operand::Host(value))
+                }
+                None => None,
+            },
             Over::Made(made) => made.get(next).cloned(),
             Over::Bytes(bytes) => bytes.get(next).map(|byte| Operand::Int(i64::from(*byte))),
             over => {
@@ -796,7 +830,7 @@ fn contains<'f, V: Value<'f>>(
             Ok(u8::try_from(byte).is_ok_and(|byte| bytes.contains(&byte)))
         }
         (Shape::List(elements, len), _) => list_contains(elements, len, part, budget),
-        (Shape::Named(value, len), _) => list_contains(Elements::Host(value), len, part, budget),
+        (Shape::Named(value, len), _) => list_contains(Elements::Named(value), len, part, budget),
         (Shape::Set(members, _), _) => equal::has(members, part, budget),
         (Shape::Map(entries, ..), _) => equal::entry(entries, part, budget).map(|found| found.is_some()),
         (other, _) => Err(refuse(Doing::Contains, &other)),
@@ -810,7 +844,7 @@ fn list_contains<'f, V: Value<'f>>(
     budget: &mut Budget<'_>,
 ) -> Result<bool, Failure> {
     for index in 0..len {
-        let element = elements.at(index)?;
+        let element = elements.at(index, budget)?;
         let same = match element {
             Operand::Host(value) => equal::is(value, part, budget)?,
             other => {
@@ -844,7 +878,7 @@ fn named_by_number<'f, V: Value<'f>>(
     entries: Entries<'_, V>,
     number: Num<'_>,
     budget: &mut Budget<'_>,
-) -> Result<Option<V>, Failure> {
+) -> Result<Option<(Option<V>, V)>, Failure> {
     let mut name = std::mem::take(&mut budget.scratch.other);
     name.clear();
     let written = match (number.whole(), number) {
@@ -855,7 +889,10 @@ fn named_by_number<'f, V: Value<'f>>(
     };
     // A number that has no short decimal text names nothing.
     let found = match written {
-        Ok(()) if !name.is_empty() => find_named(entries, &name, budget),
+        Ok(()) if !name.is_empty() => match budget.permit(Text::Utf8(&name)) {
+            Ok(()) => find_named(entries, &name, budget).map(|found| found.map(|value| (None, value))),
+            Err(failure) => Err(failure),
+        },
         _ => Ok(None),
     };
     budget.scratch.other = name;

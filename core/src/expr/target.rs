@@ -32,7 +32,10 @@
 //!
 //! Every other op is an operator on values. `index` and `member` check redaction: a *computed* string key (`literal` is
 //! false) whose name `classify` finds redacted is a `redacted` failure before anything is read (3.8.2), and so is every
-//! value read whose type is redacted (3.8.3). `matches` always calls the core's engine ([`super::eval::matches_text`]).
+//! value read whose type is redacted (3.8.3). What stands under a redacted key or has a redacted name is a `redacted` failure
+//! wherever it is about to be read: the entry that `index` or `member` finds (its own key is judged, be it text, bytes or an
+//! enumeration member), the value of `entry` and `entryMember`, the values of two maps in `compare` once their keys are
+//! found equal, and an element of a named tuple in `index`, `each`, `search` and `compare`. `matches` always calls the core's engine ([`super::eval::matches_text`]).
 //! Each op, each element visited, is one step; the clock is looked at every 256 steps.
 //!
 //! Loops are numbered by their nesting, the outermost is 0. An n-ary chain of one operator is one block however it was

@@ -30,24 +30,9 @@ pub(super) fn invalid(text: &str, at: usize, what: impl fmt::Display) -> Invalid
 }
 
 fn read(text: &str, first: usize, braced: bool) -> Result<(Tree, usize), Invalid> {
-    let (tree, end) = Parser::new(text, first, braced, Chains::Binary).run()?;
-    if check::depth(&tree) <= MAX_DEPTH {
-        check::structure(&tree)?;
-        return Ok((tree, end));
-    }
-    // A chain of a thousand `||` nests as deep when its nodes are binary. It means the same as one flat node.
-    let (tree, end) = Parser::new(text, first, braced, Chains::Flat).run()?;
+    let (tree, end) = Parser::new(text, first, braced).run()?;
     check::structure(&tree)?;
     Ok((tree, end))
-}
-
-/// What becomes of `a && b && c`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Chains {
-    /// `(a && b) && c`.
-    Binary,
-    /// One node with three operands.
-    Flat,
 }
 
 /// A function of the language.
@@ -126,11 +111,8 @@ impl Infix {
 /// What waits for its last operand or its closing sign.
 enum Waiting {
     Not,
-    /// `operands` are finished already.
-    Infix {
-        infix: Infix,
-        operands: usize,
-    },
+    /// The left operand is finished already.
+    Infix(Infix),
     /// Something that opened at a byte of the text.
     Open {
         sign: Sign,
@@ -210,21 +192,19 @@ struct Parser<'t> {
     next: Token<'t>,
     after: usize,
     braced: bool,
-    chains: Chains,
     builder: Builder,
     done: Vec<NodeId>,
     waiting: Vec<Waiting>,
 }
 
 impl<'t> Parser<'t> {
-    fn new(text: &'t str, first: usize, braced: bool, chains: Chains) -> Parser<'t> {
+    fn new(text: &'t str, first: usize, braced: bool) -> Parser<'t> {
         let mut parser = Parser {
             text,
             at: first,
             next: Token::End,
             after: first,
             braced,
-            chains,
             builder: Builder::default(),
             done: Vec::new(),
             waiting: Vec::new(),
@@ -292,6 +272,9 @@ impl<'t> Parser<'t> {
             }
             Token::Word(word) => {
                 self.advance();
+                if word == "not" && self.begins_operand() {
+                    return Err(self.invalid(at, "a 'not' without parentheses; write '!' or 'not(x)'"));
+                }
                 match word {
                     "null" => Node::Null,
                     "true" => Node::Bool(true),
@@ -307,6 +290,15 @@ impl<'t> Parser<'t> {
         };
         self.push(node);
         Ok(true)
+    }
+
+    /// True if the next token can only begin an operand.
+    fn begins_operand(&self) -> bool {
+        match self.next {
+            Token::Number(_) | Token::Quote | Token::Special(_) => true,
+            Token::Word(word) => word != "instanceof",
+            _ => false,
+        }
     }
 
     /// Opens a call; its `(` is the next token.
@@ -343,6 +335,15 @@ impl<'t> Parser<'t> {
             Token::Sign(">") => self.infix(Infix::Binary(Binary::Gt)),
             Token::Sign(">=") => self.infix(Infix::Binary(Binary::Ge)),
             Token::Word("instanceof") => self.instance_of(),
+            Token::Word("and") => Err(self.invalid(at, "there is no 'and'; write '&&'")),
+            Token::Word("or") => Err(self.invalid(at, "there is no 'or'; write '||'")),
+            Token::Word("is") => Err(self.invalid(at, "there is no 'is'; write '==', or '!=' for 'is not'")),
+            Token::Word("in" | "not") => {
+                Err(self.invalid(at, "there is no 'in'; write 'contains(collection, element)'"))
+            }
+            Token::Word("if") => {
+                Err(self.invalid(at, "there is no choice of two values; write conditions with '&&', '||'"))
+            }
             Token::Sign(",") => self.comma(),
             Token::Sign(")") => self.close(')'),
             Token::Sign("]") => self.close(']'),
@@ -373,9 +374,9 @@ impl<'t> Parser<'t> {
 
     /// Reads an infix operator, whose right operand comes next.
     fn infix(&mut self, infix: Infix) -> Result<Next, Invalid> {
-        let operands = self.chain(infix)? + 1;
+        self.chain(infix)?;
         self.advance();
-        self.wait(Waiting::Infix { infix, operands })?;
+        self.wait(Waiting::Infix(infix))?;
         Ok(Next::Operand)
     }
 
@@ -384,29 +385,22 @@ impl<'t> Parser<'t> {
         self.chain(Infix::InstanceOf(0))?;
         self.advance();
         let name = self.class_name()?;
-        self.wait(Waiting::Infix { infix: Infix::InstanceOf(name), operands: 1 })?;
+        self.wait(Waiting::Infix(Infix::InstanceOf(name)))?;
         Ok(Next::Continuation)
     }
 
-    /// Builds what binds tighter than an operator that follows. Gives the operands but the last of a flat chain that
-    /// goes on with it.
-    fn chain(&mut self, infix: Infix) -> Result<usize, Invalid> {
+    /// Builds what binds tighter than an operator that follows, or as tight.
+    fn chain(&mut self, infix: Infix) -> Result<(), Invalid> {
         let level = infix.level();
         loop {
             match self.waiting.last() {
                 Some(Waiting::Not) => {}
-                Some(&Waiting::Infix { infix: last, operands }) if last.level() >= level => {
-                    if last.level() == level {
-                        if level >= Level::Equality {
-                            return Err(self.invalid(self.at, "comparisons do not chain; use '&&' or parentheses"));
-                        }
-                        if self.chains == Chains::Flat {
-                            self.waiting.pop();
-                            return Ok(operands);
-                        }
+                Some(Waiting::Infix(last)) if last.level() >= level => {
+                    if last.level() == level && level >= Level::Equality {
+                        return Err(self.invalid(self.at, "comparisons do not chain; use '&&' or parentheses"));
                     }
                 }
-                _ => return Ok(0),
+                _ => return Ok(()),
             }
             self.build_last();
         }
@@ -419,17 +413,17 @@ impl<'t> Parser<'t> {
                 let of = self.pop();
                 self.push(Node::Unary(Unary::Not, of));
             }
-            Some(&Waiting::Infix { infix: Infix::Binary(op), .. }) => {
+            Some(&Waiting::Infix(Infix::Binary(op))) => {
                 let right = self.pop();
                 let left = self.pop();
                 self.push(Node::Binary(op, left, right));
             }
-            Some(&Waiting::Infix { infix: Infix::InstanceOf(name), .. }) => {
+            Some(&Waiting::Infix(Infix::InstanceOf(name))) => {
                 let of = self.pop();
                 self.push(Node::InstanceOf(of, name));
             }
-            Some(&Waiting::Infix { infix: Infix::Logic(op), operands }) => {
-                let first = self.done.len().saturating_sub(operands + 1);
+            Some(&Waiting::Infix(Infix::Logic(op))) => {
+                let first = self.done.len().saturating_sub(2);
                 let node = self.builder.logic(op, &self.done[first..]);
                 self.done.truncate(first);
                 self.done.push(node);

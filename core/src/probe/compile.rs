@@ -11,9 +11,11 @@ use super::model::{
 use super::wire::{self, Body, Capture, CaptureSource, DecorationSource, Definition, Message, Part, Source};
 use crate::capture::limits::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expr::eval::literal;
 use crate::expr::template::{RawSegment, Template};
 use crate::expr::{Expression, Symbols};
 use crate::host::{Capabilities, Language};
+use crate::record::layout::MAX_LEVELS;
 
 /// Events a second of a probe that captures and says nothing.
 const RATE_CAPTURING: f64 = 1.0;
@@ -60,6 +62,7 @@ pub fn compile(definition: &Definition, redacted: &dyn Fn(&str) -> bool, capabil
         Kind::Span => EvaluateAt::Entry,
         _ => definition.evaluate_at.unwrap_or(EvaluateAt::Exit),
     };
+    maker.literals(capabilities.language);
     Ok(Probe {
         id: definition.id.clone(),
         version: definition.version,
@@ -137,6 +140,7 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn log(&mut self, message: &Message, snapshot: bool, capture: Capture, sources: &[CaptureSource]) -> Result<Log> {
         let limits = limits(capture, Limits::default());
+        self.levels(capture);
         let template = self.template("", message)?;
         let mut expressions = self.captures(sources, limits)?;
         if snapshot && !expressions.is_empty() {
@@ -156,6 +160,7 @@ impl Maker<'_> {
         let mut made: Vec<CaptureExpression> = Vec::with_capacity(sources.len());
         for (index, source) in sources.iter().enumerate() {
             let expression = self.expression(format_args!("captureExpressions[{index}].expr"), &source.expr)?;
+            self.levels(source.capture);
             let one = CaptureExpression {
                 name: source.name.replace('.', "_"),
                 expression,
@@ -168,6 +173,14 @@ impl Maker<'_> {
             made.push(one);
         }
         Ok(made)
+    }
+
+    /// Says that a limit is higher than what is ever captured.
+    fn levels(&mut self, capture: Capture) {
+        if let Some(depth) = capture.depth.filter(|depth| *depth > MAX_LEVELS) {
+            let text = format!("maxReferenceDepth is {MAX_LEVELS} at most: {depth} counts as that");
+            self.warnings.push(text);
+        }
     }
 
     fn metric(&mut self, kind: MetricKind, name: &str, value: Option<&Source>) -> Result<Metric> {
@@ -194,6 +207,18 @@ impl Maker<'_> {
             made.push(Decoration { when, tags });
         }
         Ok(made)
+    }
+
+    /// Says where a literal was written as Python writes it: nothing can have that name there.
+    fn literals(&mut self, language: Language) {
+        if language != Language::Python {
+            return;
+        }
+        for name in self.symbols.names() {
+            if let Some(literal) = literal(name) {
+                self.warnings.push(format!("'{name}' is no variable; write '{literal}'"));
+            }
+        }
     }
 
     fn template(&mut self, path: &str, message: &Message) -> Result<Template> {

@@ -662,6 +662,10 @@ impl<'a> Object<'a> {
     fn wrong(&self, name: &str, wanted: &str, raw: &RawValue) -> Error {
         let found = match JsonType::of(raw) {
             JsonType::Number => short(raw.get()),
+            // Numbers that JSON has not come as these texts.
+            JsonType::Text if matches!(raw.get(), "\"nan\"" | "\"inf\"" | "\"-inf\"") => {
+                raw.get().trim_matches('"').to_owned()
+            }
             other => other.to_string(),
         };
         invalid(format!("Field '{}' must be {wanted}, not {found}", self.field(name)))

@@ -96,7 +96,21 @@ impl<'f> Value<'f> for Handle<'f> {
     fn element(self, index: usize) -> Child<Self> {
         match self.node() {
             Node::List(elements) => elements.get(index).map_or(Child::Absent, |id| Child::Present(self.to(*id))),
+            Node::Named { fields, .. } => {
+                fields.get(index).map_or(Child::Absent, |(_, id)| Child::Present(self.to(*id)))
+            }
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } => self.to(*of).element(index),
             _ => Child::Absent,
+        }
+    }
+
+    fn element_name(self, index: usize) -> Option<Text<'f>> {
+        match self.node() {
+            Node::Named { fields, .. } => fields.get(index).map(|(name, _)| Text::Utf8(name)),
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } => {
+                self.to(*of).element_name(index)
+            }
+            _ => None,
         }
     }
 
@@ -179,6 +193,7 @@ impl<'f> Value<'f> for Handle<'f> {
             Node::Object { fields, getters, .. } | Node::Exception { fields, getters, .. } => {
                 self.field(fields, getters, name)
             }
+            Node::Named { fields, .. } => self.field(fields, &[], name),
             Node::Enum { name: label, value, .. } => match name {
                 "name" => Child::Present(self.to(*label)),
                 "value" => Child::Present(self.to(*value)),

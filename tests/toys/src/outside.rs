@@ -4,7 +4,7 @@
 
 use crate::value::{Id, Made, Node, World, bare, coefficient};
 use num_bigint::{BigInt, Sign};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use stroboscope_core::expr::Expression;
 use stroboscope_core::expr::eval::{Category, Failure, Kind, MAX_NESTING};
@@ -48,6 +48,8 @@ enum Number {
 struct Loop {
     each: usize,
     items: Vec<(Made, Option<(Id, Id)>)>,
+    /// Of a named tuple: the names of the items.
+    names: Vec<String>,
     next: usize,
     map: bool,
     kept: Vec<(Made, Option<(Id, Id)>)>,
@@ -109,6 +111,10 @@ pub struct Machine<'p> {
     at: usize,
     /// The type of a value that was withheld.
     withheld: Cell<u32>,
+    /// The name or key of a value that was withheld.
+    secret: RefCell<String>,
+    /// Collections were nested too deep.
+    nested: bool,
     /// A failure that the core itself has made.
     given: Option<Failure>,
 }
@@ -127,6 +133,8 @@ impl<'p> Machine<'p> {
             comparisons: 0,
             at: 0,
             withheld: Cell::new(NO_TYPE),
+            secret: RefCell::default(),
+            nested: false,
             given: None,
         }
     }
@@ -136,22 +144,19 @@ impl<'p> Machine<'p> {
         if let Some(given) = self.given {
             return given;
         }
-        let mut raised = Raised::new(self.at, category);
-        let key;
+        let secret = self.secret.borrow();
+        let mut raised = Raised { nested: self.nested, ..Raised::new(self.at, category) };
+        if category == Category::Redacted {
+            raised.text = &secret;
+        }
         let pair = match self.program.ops[self.at] {
             Op::Len { of, .. } | Op::IsEmpty { of, .. } | Op::Member { of, .. } | Op::Each { of, .. } => (of, of),
             Op::EntryMember { it, .. } => (Arg::Temp(it), Arg::Temp(it)),
             Op::Compare { left, right, .. } => (left, right),
             Op::Search { of, part, .. } => (of, part),
             Op::Matches { of, pattern, .. } => (of, pattern),
-            Op::Index { of, at, literal, .. } => {
+            Op::Index { of, at, .. } => {
                 raised.numbers = [self.position(at).unwrap_or(0), self.length(of)];
-                if let (false, Look::Str(name)) = (literal, self.look(&self.arg(at)))
-                    && self.judge.classify(Text::Utf8(&name))
-                {
-                    key = name;
-                    raised.text = &key;
-                }
                 (of, at)
             }
             Op::Substring { of, from, to, .. } => {
@@ -316,6 +321,54 @@ impl<'p> Machine<'p> {
         }
     }
 
+    /// Refuses what has the name of a secret.
+    fn permit(&self, name: Text<'_>) -> Outcome<()> {
+        if self.judge.classify(name) {
+            *self.secret.borrow_mut() = name.to_text();
+            return Err(Category::Redacted);
+        }
+        Ok(())
+    }
+
+    /// Refuses what stands under the key of a secret.
+    fn permit_entry(&self, key: Id) -> Outcome<()> {
+        let node = self.reads_as(key);
+        match self.world.node(node) {
+            Node::Str(text) => self.permit(text.text()),
+            Node::Bytes(bytes) if self.judge.classify_bytes(bytes) => {
+                *self.secret.borrow_mut() = String::from_utf8(bytes.clone())
+                    .unwrap_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect());
+                Err(Category::Redacted)
+            }
+            Node::Enum { .. } => self.permit(Text::Utf8(&self.label(node))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The value that a value reads as.
+    fn reads_as(&self, id: Id) -> Id {
+        match self.world.node(id) {
+            Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                self.reads_as(*of)
+            }
+            _ => id,
+        }
+    }
+
+    /// The fields of a named tuple.
+    fn named(&self, value: &Made) -> &'p [(String, Id)] {
+        let Made::Node(id) = value else { return &[] };
+        match self.world.node(self.reads_as(*id)) {
+            Node::Named { fields, .. } => fields,
+            _ => &[],
+        }
+    }
+
+    /// An element of a list, unless it is one of a named tuple that has the name of a secret.
+    fn permit_element(&self, list: &Made, index: usize) -> Outcome<()> {
+        self.named(list).get(index).map_or(Ok(()), |(name, _)| self.permit(Text::Utf8(name)))
+    }
+
     /// A value that was read from the program's world.
     fn read(&self, id: Id) -> Outcome<Made> {
         let class = self.world.class_of(id) as usize;
@@ -358,8 +411,8 @@ impl<'p> Machine<'p> {
             Op::EntryMember { out, it, symbol, value, .. } => (out, self.entry_member(it, symbol, value)?),
             Op::Entry { out, value, .. } => {
                 let nearest = self.loops.iter().rev().find(|each| each.map).ok_or(Category::Undefined)?;
-                let (key, of_key) = nearest.items[nearest.next - 1].1.ok_or(Category::Undefined)?;
-                (out, self.read(if value { of_key } else { key })?)
+                let entry = nearest.items[nearest.next - 1].1.ok_or(Category::Undefined)?;
+                (out, self.part(entry, value)?)
             }
             Op::Substring { out, of, from, to } => (out, self.substring(of, from, to)?),
             Op::InstanceOf { out, of, class } => (out, Made::Bool(self.instance_of(of, class))),
@@ -399,7 +452,7 @@ impl<'p> Machine<'p> {
         }
         let order = match (self.look(&left), self.look(&right)) {
             (Look::Number(left), Look::Number(right)) => order(&left, &right)?,
-            (Look::Str(left), Look::Str(right)) => Some(left.chars().cmp(right.chars())),
+            (Look::Str(_), Look::Str(_)) => Some(self.points(&left).cmp(&self.points(&right))),
             _ => return Err(Category::Type),
         };
         Ok(order.is_some_and(|order| match how {
@@ -416,21 +469,32 @@ impl<'p> Machine<'p> {
     }
 
     fn equal(&mut self, left: &Made, right: &Made, depth: usize) -> Outcome<bool> {
-        if depth >= MAX_NESTING {
+        let (a, b) = (self.look(left), self.look(right));
+        // Collections that have children to compare: of unlike sizes they are not equal, whatever their depth.
+        let opens = match (&a, &b) {
+            (Look::List(a), Look::List(b)) => a.len() == b.len() && !a.is_empty(),
+            (Look::Set(a), Look::Set(b)) => a.len() == b.len() && !a.is_empty(),
+            (Look::Map(a, _), Look::Map(b, _)) => a.len() == b.len() && !a.is_empty(),
+            _ => false,
+        };
+        if opens && depth >= MAX_NESTING {
+            self.nested = true;
             return Err(Category::Limit);
         }
-        Ok(match (self.look(left), self.look(right)) {
+        Ok(match (a, b) {
             (Look::Null, Look::Null) | (Look::Undefined, Look::Undefined) => true,
             (Look::Bool(left), Look::Bool(right)) => left == right,
             (Look::Number(left), Look::Number(right)) => order(&left, &right)? == Some(Ordering::Equal),
-            (Look::Str(left), Look::Str(right)) => left == right,
+            (Look::Str(_), Look::Str(_)) => self.points(left) == self.points(right),
             (Look::Bytes(left), Look::Bytes(right)) => left == right,
-            (Look::List(left), Look::List(right)) => {
-                if left.len() != right.len() {
+            (Look::List(these), Look::List(others)) => {
+                if these.len() != others.len() {
                     return Ok(false);
                 }
-                for (left, right) in left.iter().zip(&right) {
-                    if !self.equal_inner(left, right, depth)? {
+                for (index, (this, other)) in these.iter().zip(&others).enumerate() {
+                    self.permit_element(left, index)?;
+                    self.permit_element(right, index)?;
+                    if !self.equal_inner(this, other, depth)? {
                         return Ok(false);
                     }
                 }
@@ -452,7 +516,8 @@ impl<'p> Machine<'p> {
                     return Ok(false);
                 }
                 for (key, value) in left {
-                    let Some(other) = self.entry(&right, &Made::Node(key), depth)? else { return Ok(false) };
+                    let Some((_, other)) = self.entry(&right, &Made::Node(key), depth)? else { return Ok(false) };
+                    self.permit_entry(key)?;
                     if !self.equal_inner(&Made::Node(value), &Made::Node(other), depth)? {
                         return Ok(false);
                     }
@@ -495,13 +560,40 @@ impl<'p> Machine<'p> {
         Ok(false)
     }
 
-    fn entry(&mut self, entries: &[(Id, Id)], key: &Made, depth: usize) -> Outcome<Option<Id>> {
+    fn entry(&mut self, entries: &[(Id, Id)], key: &Made, depth: usize) -> Outcome<Option<(Id, Id)>> {
         for (known, value) in entries {
             if self.equal_inner(key, &Made::Node(*known), depth)? {
-                return Ok(Some(*value));
+                return Ok(Some((*known, *value)));
             }
         }
         Ok(None)
+    }
+
+    /// The value under a key.
+    fn under_key(&mut self, entries: &[(Id, Id)], key: &Made) -> Outcome<Made> {
+        let (known, value) = self.entry(entries, key, 0)?.ok_or(Category::Undefined)?;
+        self.permit_entry(known)?;
+        self.read(value)
+    }
+
+    /// The key or the value of an entry.
+    fn part(&self, (key, of_key): (Id, Id), value: bool) -> Outcome<Made> {
+        if value {
+            self.permit_entry(key)?;
+        }
+        self.read(if value { of_key } else { key })
+    }
+
+    /// The code points of a text, lone surrogates too.
+    fn points(&self, value: &Made) -> Vec<u32> {
+        match value {
+            Made::Node(id) => match self.world.node(self.reads_as(*id)) {
+                Node::Str(text) => text.text().code_points().collect(),
+                _ => Vec::new(),
+            },
+            Made::Str(text) => text.chars().map(u32::from).collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn label(&self, member: Id) -> String {
@@ -533,17 +625,18 @@ impl<'p> Machine<'p> {
             },
             Look::Bytes(bytes) => {
                 let bytes: Vec<Made> = bytes.iter().map(|byte| Made::Int((*byte).into())).collect();
-                self.listed(&sought, &bytes)
+                self.listed(&sought, &Made::Null, &bytes)
             }
-            Look::List(elements) => self.listed(&sought, &elements),
+            Look::List(elements) => self.listed(&sought, &self.arg(of), &elements),
             Look::Set(members) => self.among(&sought, &members, 0),
             Look::Map(entries, _) => Ok(self.entry(&entries, &sought, 0)?.is_some()),
             other => Err(refused(&other)),
         }
     }
 
-    fn listed(&mut self, sought: &Made, elements: &[Made]) -> Outcome<bool> {
-        for element in elements {
+    fn listed(&mut self, sought: &Made, list: &Made, elements: &[Made]) -> Outcome<bool> {
+        for (index, element) in elements.iter().enumerate() {
+            self.permit_element(list, index)?;
             if self.equal_inner(element, sought, 0)? {
                 return Ok(true);
             }
@@ -589,22 +682,30 @@ impl<'p> Machine<'p> {
             Look::Str(name) => Some(name),
             _ => None,
         };
-        if !literal && name.as_deref().is_some_and(|name| self.judge.classify(Text::Utf8(name))) {
-            return Err(Category::Redacted);
+        if let (false, Some(name)) = (literal, &name) {
+            self.permit(Text::Utf8(name))?;
         }
-        match self.look(&self.arg(of)) {
-            Look::List(elements) => match &elements[self.place(at, elements.len())?] {
-                Made::Node(id) => self.read(*id),
-                element => Ok(element.clone()),
-            },
+        let list = self.arg(of);
+        match self.look(&list) {
+            Look::List(elements) => {
+                let place = self.place(at, elements.len())?;
+                self.permit_element(&list, place)?;
+                match &elements[place] {
+                    Made::Node(id) => self.read(*id),
+                    element => Ok(element.clone()),
+                }
+            }
             Look::Bytes(bytes) => Ok(Made::Int(bytes[self.place(at, bytes.len())?].into())),
             Look::Map(entries, record) => {
                 let key = match self.look(&key) {
-                    Look::Number(number) if record => Made::Str(decimal_text(&number, &key, self.world)),
+                    Look::Number(number) if record => {
+                        let name = decimal_text(&number, &key, self.world);
+                        self.permit(Text::Utf8(&name))?;
+                        Made::Str(name)
+                    }
                     _ => key,
                 };
-                let value = self.entry(&entries, &key, 0)?.ok_or(Category::Undefined)?;
-                self.read(value)
+                self.under_key(&entries, &key)
             }
             Look::Object(id) | Look::Enum(id) => self.field(id, &name.ok_or(Category::Type)?),
             other => Err(refused(&other)),
@@ -644,12 +745,13 @@ impl<'p> Machine<'p> {
         let value = self.arg(of);
         match self.look(&value) {
             Look::Object(id) | Look::Enum(id) => self.field(id, &name),
-            Look::Map(entries, _) => {
-                let value = self.entry(&entries, &Made::Str(name), 0)?.ok_or(Category::Undefined)?;
-                self.read(value)
-            }
+            Look::Map(entries, _) => self.under_key(&entries, &Made::Str(name)),
             Look::Null | Look::Undefined => Err(Category::Null),
             Look::Opaque(_) => Err(Category::SideEffect),
+            Look::List(_) if !self.named(&value).is_empty() => {
+                let field = self.named(&value).iter().find(|(known, _)| *known == name);
+                self.read(field.ok_or(Category::Undefined)?.1)
+            }
             _ => {
                 let Made::Node(id) = value else { return Err(Category::Type) };
                 let length = self.world.lengths.iter().find(|(of, _)| *of == id && name == "length");
@@ -667,7 +769,7 @@ impl<'p> Machine<'p> {
         match own {
             Err(Category::SideEffect) if computed => Err(Category::SideEffect),
             Err(category) if category.goes_through() => Err(category),
-            Err(_) => self.read(if value { of_key } else { key }),
+            Err(_) => self.part((key, of_key), value),
             Ok(own) => Ok(own),
         }
     }
@@ -710,7 +812,8 @@ impl<'p> Machine<'p> {
             }
             other => return Err(refused(&other)),
         };
-        self.loops.push(Loop { each, items, next: 0, map, kept: Vec::new(), set });
+        let names = self.named(&self.arg(of)).iter().map(|(name, _)| name.clone()).collect();
+        self.loops.push(Loop { each, items, names, next: 0, map, kept: Vec::new(), set });
         Ok(())
     }
 
@@ -721,6 +824,9 @@ impl<'p> Machine<'p> {
         let start = each.each + 1;
         let Some((item, _)) = each.items.get(next).cloned() else { return Ok(self.end(op, None)) };
         each.next += 1;
+        if let Some(name) = each.names.get(next).cloned() {
+            self.permit(Text::Utf8(&name))?;
+        }
         if let Made::Node(id) = item {
             self.read(id)?;
         }

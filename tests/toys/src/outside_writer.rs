@@ -362,8 +362,12 @@ impl<'w> Writer<'w> {
             Node::List(members) => self.list(lay::LIST, id, members, under, level),
             Node::Set(members) => self.list(lay::SET, id, members, under, level),
             Node::Named { fields, .. } if under.message => {
-                let members: Vec<Id> = fields.iter().map(|(_, id)| *id).collect();
-                self.list(lay::LIST, id, &members, under, level);
+                self.typed(lay::LIST, id);
+                self.children(fields.len(), false, under, level, |writer, index| {
+                    let (name, id) = &fields[index];
+                    let redacted = writer.judge.classify(Text::Utf8(name));
+                    writer.value(*id, redacted, under, level + 1);
+                });
             }
             Node::Map { entries, .. } => {
                 self.typed(lay::MAP, id);
@@ -574,7 +578,11 @@ impl<'w> Writer<'w> {
     fn entry(&mut self, key: Id, value: Id, under: Under, level: u32) {
         let redacted = match self.node(key).0 {
             Node::Str(text) => self.judge.classify(text.text()),
-            Node::Bytes(bytes) => self.judge.classify(Text::Latin1(bytes)),
+            Node::Bytes(bytes) => self.judge.classify_bytes(bytes),
+            Node::Enum { name, .. } => match self.node(*name).0 {
+                Node::Str(name) => self.judge.classify(name.text()),
+                _ => false,
+            },
             _ => false,
         };
         self.value(key, false, under, level);

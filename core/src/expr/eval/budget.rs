@@ -3,9 +3,10 @@
 
 use super::Failure;
 use super::failure::{Limit, Short};
-use crate::capture::redact::Redaction;
+use crate::capture::redact::{Redaction, key_text};
 use crate::clock::Clock;
 use crate::expr::check;
+use crate::host::{Value, View};
 use crate::text::Text;
 use regex::Regex;
 
@@ -13,7 +14,7 @@ use regex::Regex;
 pub const MAX_PREDICATES: u32 = 50_000;
 /// Element comparisons in one evaluation.
 pub const MAX_COMPARISONS: u32 = 1_000_000;
-/// Collections inside each other that are compared, a [`Limit::Comparisons`] too: a cycle is deeper, and a host that
+/// Collections inside each other that are compared, else it is a [`Limit::Nesting`]: a cycle is deeper, and a host that
 /// compares by recursion gets along with its stack.
 pub const MAX_NESTING: usize = 1000;
 /// Bytes of a text for `matches`, as UTF-8.
@@ -58,6 +59,11 @@ impl Scratch {
         self.patterns[index] = (source, compiled);
         index
     }
+}
+
+#[cold]
+fn withheld(name: Text<'_>) -> Failure {
+    Failure::RedactedKey(Short::new(&name.slice(0, Short::MOST).to_text()))
 }
 
 /// What evaluations may still cost. Time is shared by all evaluations under one budget (a template is one budget); the
@@ -164,8 +170,24 @@ impl<'c> Budget<'c> {
         self.types
     }
 
-    /// The verdict on a computed key.
-    pub(super) fn redacts(&self, key: Text<'_>) -> bool {
-        self.redaction.name_text(key)
+    /// Refuses what has this name, if it is redacted.
+    #[inline]
+    pub(super) fn permit(&self, name: Text<'_>) -> Result<(), Failure> {
+        if self.redaction.name_text(name) { Err(withheld(name)) } else { Ok(()) }
+    }
+
+    /// Refuses what stands under this key of a map, if the key is redacted.
+    #[inline]
+    pub(super) fn permit_entry<'f, V: Value<'f>>(&mut self, key: V) -> Result<(), Failure> {
+        match key.view() {
+            View::Str(text) => self.permit(text),
+            View::Bytes(bytes) => self.permit(key_text(bytes)),
+            View::Enum => {
+                self.scratch.text.clear();
+                key.label(&mut self.scratch.text);
+                self.permit(Text::Utf8(&self.scratch.text))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -111,10 +111,16 @@ enum Task<'x, 'f, V> {
     Find { child: (V, V), map: bool, other: Source<'x, V>, ahead: Ahead<V>, tried: Option<V> },
 }
 
+impl<V> Task<'_, '_, V> {
+    fn is_search(&self) -> bool {
+        matches!(self, Task::Find { .. })
+    }
+}
+
 fn elements<'x, 'f, V: Value<'f>>(shape: Shape<'x, 'f, V>) -> Option<(Elements<'x, 'f, V>, usize)> {
     match shape {
         Shape::List(elements, len) => Some((elements, len)),
-        Shape::Named(value, len) => Some((Elements::Host(value), len)),
+        Shape::Named(value, len) => Some((Elements::Named(value), len)),
         _ => None,
     }
 }
@@ -141,6 +147,12 @@ enum Turn<'x, 'f, V> {
     Become(Task<'x, 'f, V>),
 }
 
+/// The number of open collections with one more task.
+fn deeper<V>(levels: usize, next: &Task<'_, '_, V>) -> Result<usize, Failure> {
+    let levels = levels + usize::from(!next.is_search());
+    if levels > MAX_NESTING { Err(Failure::Limit(Limit::Nesting)) } else { Ok(levels) }
+}
+
 fn deep<'x, 'f: 'x, V: Value<'f>>(
     a: Shape<'x, 'f, V>,
     b: Shape<'x, 'f, V>,
@@ -148,18 +160,25 @@ fn deep<'x, 'f: 'x, V: Value<'f>>(
 ) -> Result<bool, Failure> {
     let mut stack: Vec<Task<'x, 'f, V>> = Vec::new();
     stack.extend(task(a, b));
+    // Collections that are open: a search for a key or member is no level of its own.
+    let mut levels = stack.len();
     let mut last = None;
-    loop {
-        let depth = stack.len();
-        let Some(top) = stack.last_mut() else { break };
+    while let Some(top) = stack.last_mut() {
         match turn(top, last.take(), budget)? {
             Turn::Verdict(verdict) => {
+                levels -= usize::from(!top.is_search());
                 stack.pop();
                 last = Some(verdict);
             }
-            Turn::Push(next) if depth < MAX_NESTING => stack.push(next),
-            Turn::Push(_) => return Err(Failure::Limit(Limit::Comparisons)),
-            Turn::Become(next) => *top = next,
+            Turn::Push(next) => {
+                levels = deeper(levels, &next)?;
+                stack.push(next);
+            }
+            // Only a search becomes another task.
+            Turn::Become(next) => {
+                levels = deeper(levels, &next)?;
+                *top = next;
+            }
         }
     }
     Ok(last.unwrap_or(false))
@@ -191,7 +210,7 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
                 return Ok(Turn::Verdict(false));
             }
             while *next < *len {
-                let (a, b) = (a.at(*next)?, b.at(*next)?);
+                let (a, b) = (a.at(*next, budget)?, b.at(*next, budget)?);
                 *next += 1;
                 match pair(&a, &b, budget)? {
                     Ok(true) => {}
@@ -212,6 +231,7 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
                     return Ok(Turn::Push(Task::Find { child, map, other, ahead, tried: None }));
                 };
                 let Some(value) = present(found)? else { return Ok(Turn::Verdict(false)) };
+                budget.permit_entry(child.0)?;
                 match values(child.1, value, budget)? {
                     Ok(true) => {}
                     Ok(false) => return Ok(Turn::Verdict(false)),
@@ -223,14 +243,14 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
         Task::Find { child, map, other, ahead, tried } => {
             if last == Some(true) {
                 return match (*map, *tried) {
-                    (true, Some(value)) => become_values(child.1, value, budget),
+                    (true, Some(value)) => become_values(*child, value, budget),
                     _ => Ok(Turn::Verdict(true)),
                 };
             }
             while let Some(candidate) = ahead.next(*other)? {
                 match values(child.0, candidate.0, budget)? {
                     Ok(false) => {}
-                    Ok(true) if *map => return become_values(child.1, candidate.1, budget),
+                    Ok(true) if *map => return become_values(*child, candidate.1, budget),
                     Ok(true) => return Ok(Turn::Verdict(true)),
                     Err(task) => {
                         *tried = Some(candidate.1);
@@ -263,9 +283,14 @@ fn present<V>(child: Child<V>) -> Result<Option<V>, Failure> {
     }
 }
 
-/// The rest of a task is whether two values are equal.
-fn become_values<'x, 'f: 'x, V: Value<'f>>(a: V, b: V, budget: &mut Budget<'_>) -> Result<Turn<'x, 'f, V>, Failure> {
-    Ok(match values(a, b, budget)? {
+/// The rest of a task is whether the value of an entry equals another.
+fn become_values<'x, 'f: 'x, V: Value<'f>>(
+    entry: (V, V),
+    other: V,
+    budget: &mut Budget<'_>,
+) -> Result<Turn<'x, 'f, V>, Failure> {
+    budget.permit_entry(entry.0)?;
+    Ok(match values(entry.1, other, budget)? {
         Ok(verdict) => Turn::Verdict(verdict),
         Err(task) => Turn::Become(task),
     })
@@ -318,21 +343,22 @@ pub(super) fn has<'f, V: Value<'f>>(
     outcome
 }
 
-/// The value of the key of a map that equals an operand.
+/// The value of the key of a map that equals an operand, and that key where it is not the operand's own text: it decides
+/// on redaction ([`Budget::permit_entry`]).
 pub(super) fn entry<'f, V: Value<'f>>(
     map: Entries<'_, V>,
     key: Shape<'_, 'f, V>,
     budget: &mut Budget<'_>,
-) -> Result<Option<V>, Failure> {
+) -> Result<Option<(Option<V>, V)>, Failure> {
     if let (Entries::Host(map), Shape::Str(text)) = (map, key)
         && let Some(found) = map.lookup(text)
     {
         budget.comparison()?;
-        return present(found);
+        return Ok(present(found)?.map(|value| (None, value)));
     }
     let mut outcome = Ok(None);
     let mut test = |known: V, value: V| {
-        outcome = is(known, key, budget).map(|same| same.then_some(value));
+        outcome = is(known, key, budget).map(|same| same.then_some((Some(known), value)));
         if matches!(outcome, Ok(None)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     match map {

@@ -89,14 +89,16 @@ pub enum Limit {
     MatchedText,
     CountedText,
     Decimals,
+    Nesting,
 }
 
-const LIMITS: [(Limit, &str); 5] = [
+const LIMITS: [(Limit, &str); 6] = [
     (Limit::Predicates, "Evaluation visited more than 50000 elements"),
     (Limit::Comparisons, "Evaluation compared more than 1000000 elements"),
     (Limit::MatchedText, "Text is longer than 10 MiB"),
     (Limit::CountedText, "Text is longer than 1 MiB"),
     (Limit::Decimals, "Comparing decimals takes more than 4096 digits"),
+    (Limit::Nesting, "Evaluation compared collections nested deeper than 1000 levels"),
 ];
 
 const SPECIALS: [Special; 6] =
@@ -249,7 +251,11 @@ impl Failure {
     /// The sentence of Appendix A. Called by the worker, never in a hit.
     pub fn text(&self, names: &Names<'_>) -> String {
         match *self {
-            Failure::Variable(symbol) => format!("No such variable: '{}'", names.symbol(symbol)),
+            Failure::Variable(symbol) => {
+                let name = names.symbol(symbol);
+                let hint = literal(name).map(|literal| format!(" (write {literal})")).unwrap_or_default();
+                format!("No such variable: '{name}'{hint}")
+            }
             Failure::Special(special) => format!("'{}' is not available here", special.name()),
             Failure::Member(of, symbol) => {
                 format!("'{}' has no member '{}'", (names.type_name)(of), names.symbol(symbol))
@@ -422,6 +428,16 @@ fn find<T: PartialEq>(all: &[(T, &'static str)], one: &T) -> &'static str {
 
 fn word(doing: Doing) -> &'static str {
     find(&DOINGS, &doing)
+}
+
+/// The literal of the language that a name is in Python.
+pub(crate) fn literal(name: &str) -> Option<&'static str> {
+    match name {
+        "None" => Some("null"),
+        "True" => Some("true"),
+        "False" => Some("false"),
+        _ => None,
+    }
 }
 
 fn nothing(undefined: bool) -> &'static str {

@@ -2,7 +2,7 @@
 //! place that maps [`View`] to the kinds of the specification (3.3). It stands on the walk of a hit, below [`super`].
 
 use super::number::Num;
-use super::{Failure, Operand};
+use super::{Budget, Failure, Operand};
 use crate::expr::target::Constant;
 use crate::host::{Child, Value, View, Walk};
 use crate::text::Text;
@@ -68,6 +68,10 @@ impl Kind {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Elements<'x, 'f, V> {
     Host(V),
+    /// Of a named tuple.
+    Named(V),
+    /// The values of a map.
+    Values(V),
     Made(&'x [Operand<'f, V>]),
 }
 
@@ -122,6 +126,7 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
             View::Bytes(bytes) => Shape::Bytes(bytes),
             View::List(len) => Shape::List(Elements::Host(value), len),
             View::Named(len) => Shape::Named(value, len),
+            View::Values(len) => Shape::List(Elements::Values(value), len),
             View::Set(len) => Shape::Set(Members::Host(value), len),
             View::Map { len, record } => Shape::Map(Entries::Host(value), len, record),
             View::Object | View::Scalar => Shape::Object(value),
@@ -197,15 +202,35 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
 }
 
 impl<'f, V: Value<'f>> Elements<'_, 'f, V> {
-    /// The element at a position in range.
+    /// The element at a position in range. One whose name is redacted is not read.
     #[inline]
-    pub fn at(&self, index: usize) -> Result<Operand<'f, V>, Failure> {
+    pub fn at(&self, index: usize, budget: &mut Budget<'_>) -> Result<Operand<'f, V>, Failure> {
+        if let Elements::Named(tuple) = self
+            && let Some(name) = tuple.element_name(index)
+        {
+            budget.permit(name)?;
+        }
         match self {
-            Elements::Host(list) => match list.element(index) {
+            Elements::Host(list) | Elements::Named(list) => match list.element(index) {
                 Child::Present(value) => Ok(Operand::Host(value)),
                 Child::Failed(reason) => Err(Failure::host(reason)),
                 Child::Absent | Child::Computed => Err(Failure::host(CHANGED)),
             },
+            Elements::Values(map) => {
+                let mut left = index;
+                let mut found = None;
+                map.entries(|key, value| {
+                    if left == 0 {
+                        found = Some((key, value));
+                        return ControlFlow::Break(());
+                    }
+                    left -= 1;
+                    ControlFlow::Continue(())
+                });
+                let (key, value) = found.ok_or_else(|| Failure::host(CHANGED))?;
+                budget.permit_entry(key)?;
+                Ok(Operand::Host(value))
+            }
             Elements::Made(made) => made.get(index).cloned().ok_or_else(|| Failure::host(CHANGED)),
         }
     }

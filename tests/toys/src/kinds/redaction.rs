@@ -45,6 +45,7 @@ fn spell(name: &str, spelling: &str) -> Result<String, String> {
         "spaces" => format!("\t{first} {rest} "),
         "symbol" => format!("Symbol({name})"),
         "private" => format!("#{name}"),
+        "class and name" => format!("_My__Class__{name}"),
         "longer" => format!("{name}zz"),
         other => return Err(format!("unknown spelling {other}")),
     })

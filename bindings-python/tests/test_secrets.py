@@ -1,0 +1,238 @@
+"""What has the name of a secret leaves in no way: real objects, through probes and through the doors of the vectors."""
+
+import collections
+import enum
+import importlib
+import json
+import sys
+import textwrap
+import time
+import typing
+
+import pytest
+
+from stroboscope import _native
+
+SECRET = "s3cr3t"
+SOURCE = textwrap.dedent(
+    """
+    import collections
+    import enum
+    Login = collections.namedtuple("Login", "user password")
+    class Key(enum.Enum):
+        user = 1
+        password = 2
+    class Account:
+        def __init__(self):
+            self.user = "bob"
+            self.__password = "s3cr3t"
+        def login(self, __pin, login):
+            __token = "s3cr3t"
+            user = {"user": "bob", "password": "s3cr3t"}
+            sent = {b"user": "bob", b"password": "s3cr3t"}
+            by_member = {Key.user: "bob", Key.password: "s3cr3t"}
+            logins = [login]
+            member, raw = Key.password, b"password"
+            done = True  # here
+            return login
+    class Slotted:
+        __slots__ = ("user", "__secret")
+        def __init__(self):
+            self.user = "bob"
+            self.__secret = "s3cr3t"
+    def both():
+        account = Account()
+        slotted = Slotted()
+        account.login("s3cr3t", Login("bob", "s3cr3t"))
+        return slotted  # slots
+    """
+)
+
+
+def line_of(mark):
+    return next(number for number, line in enumerate(SOURCE.splitlines(), 1) if f"# {mark}" in line)
+
+
+@pytest.fixture
+def accounts(tmp_path, monkeypatch):
+    name = f"accounts_{time.monotonic_ns()}"
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _native.start([], True)
+    yield importlib.import_module(name)
+    assert _native.stop(5.0)
+    sys.modules.pop(name, None)
+
+
+def add(module, probe_id, where, **fields):
+    definition = {
+        "id": probe_id,
+        "version": 1,
+        "type": "LOG_PROBE",
+        "language": "python",
+        "where": {"sourceFile": f"{module.__name__}.py", "lines": [str(line_of(where))]}
+        if isinstance(where, str)
+        else {"typeName": module.__name__, **where},
+        "sampling": {"snapshotsPerSecond": 5000},
+        **fields,
+    }
+    _native.add_probe(json.dumps(definition))
+    for _ in range(500):
+        seen = next(probe for probe in _native.status() if probe["id"] == probe_id)
+        if seen["state"] == "installed":
+            return
+        time.sleep(0.01)
+    raise AssertionError(seen)
+
+
+def events():
+    assert _native.flush(5.0)
+    return {event["debugger"]["snapshot"]["probe"]["id"]: event for event in map(json.loads, _native._test_events())}
+
+
+def test_no_secret_leaves_in_a_snapshot_a_message_or_a_capture_expression(accounts):
+    names = ["self", "login", "logins[0]", "login[1]", "login[-1]", "user", "user[member]", "sent", "sent[raw]"]
+    names += ["by_member", "by_member[member]", "self._Account__password", "_Account__pin", "_Account__token"]
+    names += ["filter(user, {true})", "filter(login, {true})", "any(user, {@value == 's3cr3t'})"]
+    template = " | ".join(f"{{{name}}}" for name in names)
+    add(accounts, "snapshot", "here", captureSnapshot=True, template=template)
+    add(accounts, "slots", "slots", captureSnapshot=True, template="{slotted}")
+    add(accounts, "returned", {"methodName": "Account.login"}, template="{@return} {@return[1]}")
+    expressions = [{"name": f"value{index}", "expr": {"dsl": name}} for index, name in enumerate(names)]
+    add(accounts, "expressions", "here", captureExpressions=expressions)
+    for guess in ("s3c", "xx"):
+        condition = f"any(user, {{@key == 'password' && startsWith(@value, '{guess}')}})"
+        add(accounts, f"guess {guess}", "here", when={"dsl": condition}, template="guessed")
+    accounts.both()
+    seen = events()
+    # The expressions of the author may say it; the values may not.
+    for event in seen.values():
+        event["debugger"]["snapshot"].pop("evaluationErrors", None)
+    assert SECRET not in json.dumps(seen)
+    arguments = seen["snapshot"]["debugger"]["snapshot"]["captures"]["lines"][str(line_of("here"))]
+    withheld = {"type": "str", "notCapturedReason": "redactedIdent"}
+    assert arguments["arguments"]["_Account__pin"] == arguments["locals"]["_Account__token"] == withheld
+    assert arguments["arguments"]["self"]["fields"]["_Account__password"] == withheld
+    slotted = seen["slots"]["debugger"]["snapshot"]["captures"]["lines"][str(line_of("slots"))]["locals"]["slotted"]
+    assert slotted["fields"] == {"user": {"type": "str", "value": "'bob'"}, "_Slotted__secret": withheld}
+    assert seen["slots"]["message"] == 'Slotted{user: "bob", _Slotted__secret: {redacted}}'
+    assert seen["returned"]["message"] == '["bob", {redacted}] {redacted}'
+    parts = dict(zip(names, seen["snapshot"]["message"].split(" | "), strict=True))
+    assert parts["login"] == parts["logins[0]"] == '["bob", {redacted}]'
+    assert parts["by_member"] == '{Key.user: "bob", Key.password: {redacted}}'
+    assert parts["user"] == parts["filter(user, {true})"] == '{"user": "bob", "password": {redacted}}'
+    for name in ("login[1]", "login[-1]", "user[member]", "sent[raw]", "by_member[member]", "_Account__pin"):
+        assert parts[name] == "{redacted}", name
+    # Neither guess tells anything: both conditions fail alike.
+    assert seen["guess s3c"]["message"] == seen["guess xx"]["message"]
+    assert "redacted" in seen["guess xx"]["message"]
+
+
+class Login(typing.NamedTuple):
+    user: str
+    password: str
+
+
+class Longer(Login):
+    extra = "x"
+
+
+class Untold(tuple):
+    """Names fewer fields than there are elements."""
+
+    _fields = ("password",)
+
+
+class Key(enum.Enum):
+    user = 1
+    password = 2
+
+
+def outcome(expression, **variables):
+    how, value, _ = _native._test_evaluate("eval", variables, None, expression, None)
+    return value if how == "value" else ("error", value)
+
+
+REDACTED = ("error", "redacted")
+
+
+@pytest.mark.parametrize(
+    "login",
+    [Login("bob", SECRET), Longer("bob", SECRET), collections.namedtuple("Three", "user password n")("bob", SECRET, 3)],
+)
+def test_a_named_tuple_is_read_by_the_names_of_its_elements(login):
+    assert outcome("v[0]", v=login) == outcome("v.user", v=login) == "bob"
+    for expression in ("v[1]", "any(v, {@it == 's3cr3t'})", "filter(v, {true})", "contains(v, 's3cr3t')", "v == w"):
+        assert outcome(expression, v=login, w=list(login)) == REDACTED, expression
+    assert outcome("contains(v, 'bob') && any(v, {@it == 'bob'}) && v != w", v=login, w=["eve", *login[1:]]) is True
+
+
+def test_elements_that_a_tuple_has_no_name_for_are_read():
+    assert outcome("v[1]", v=Untold((SECRET, "plain"))) == "plain"
+    assert outcome("v[0]", v=Untold((SECRET, "plain"))) == REDACTED
+
+
+def test_an_entry_is_judged_by_the_key_that_is_found():
+    for keys in (Key, {"user": b"user", "password": b"password"}):
+        user, password = keys["user"], keys["password"]
+        entries = {user: "bob", password: SECRET}
+        assert outcome("v[k]", v=entries, k=user) == "bob"
+        for expression in ("v[k]", "any(v, {@value == 's3cr3t'})", "v == w", "isDefined(v[k])"):
+            assert outcome(expression, v=entries, w=dict(entries), k=password) == REDACTED, expression
+    assert outcome("v[k]", v={"password": SECRET}, k=Key.password) == REDACTED
+    assert outcome("v[k]", v={"user": "bob"}, k=Key.user) == "bob"
+
+
+def test_the_values_of_a_dict_are_judged_by_their_keys():
+    values = {"user": "bob", "password": SECRET, b"pin": 1, Key.user: 2}.values()
+    assert outcome("v[0]", v=values) == "bob"
+    assert outcome("v[3]", v=values) == 2
+    assert outcome("len(v) == 4 && contains(v, 'bob') && any(v, {@it == 'bob'})", v=values) is True
+    for expression in ("v[1]", "v[-2]", "any(v, {@it == 's3cr3t'})", "filter(v, {true})", "contains(v, 1)", "v == w"):
+        assert outcome(expression, v=values, w=["bob", SECRET, 1, 2]) == REDACTED, expression
+    event = json.loads(_native._test_event({"v": values}, [(None, "v", None)], (3, 100, 255, 20), None))
+    assert SECRET not in json.dumps(event)
+    text = {"type": "str", "notCapturedReason": "redactedIdent"}
+    number = {"type": "int", "notCapturedReason": "redactedIdent"}
+    captured = event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]["v"]
+    assert captured["elements"] == [{"type": "str", "value": "'bob'"}, text, number, {"type": "int", "value": "2"}]
+    assert event["message"] == '["bob", {redacted}, {redacted}, ...]'
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError(), ""),
+        (ValueError(5), ""),
+        (ValueError(b"x"), ""),
+        (ValueError(None), ""),
+        (ValueError(""), ""),
+        (ValueError("x"), "x"),
+        (ValueError(Text("own")), "own"),
+        (OSError(2, "No such file"), "No such file"),
+    ],
+)
+def test_every_exception_has_a_message(error, message):
+    assert outcome("v.message == m && v['message'] == m", v=error, m=message) is True
+
+
+def test_none_true_and_false_say_what_to_write():
+    for name, literal in (("None", "null"), ("True", "true"), ("False", "false")):
+        *_, text = _native._test_evaluate("eval", {"x": None}, None, f"x == {name}", None)
+        assert text == f"No such variable: '{name}' (write {literal})"
+    for expression, hint in (("x is None", "'=='"), ("x and y", "'&&'"), ("not x", "'!'"), ("x in y", "contains")):
+        *_, text = _native._test_evaluate("eval", {"x": None}, None, expression, None)
+        assert text.startswith("Invalid expression: ") and hint in text, text
+
+
+def test_collections_that_are_nested_too_deep_say_so():
+    nested = [0]
+    for _ in range(1000):
+        nested = [nested]
+    assert outcome("v == v", v=nested[0]) is True
+    how, category, text = _native._test_evaluate("eval", {"v": nested}, None, "v == v", None)
+    assert (how, category) == ("error", "limit") and text.endswith("nested deeper than 1000 levels")
