@@ -11,6 +11,7 @@ import os
 import runpy
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 import time
@@ -359,6 +360,27 @@ def test_a_module_whose_loading_is_put_off_is_waited_for(started, folder):
         assert seen["state"] == "waiting" and "is not imported yet; the probe waits for it" in seen["reason"], probe_id
     assert module.f() == 1
     assert (hits("m"), hits("l")) == (1, 1)
+
+
+def test_a_submodule_in_an_archive_is_waited_for(started, tmp_path, monkeypatch):
+    name = f"archived_{os.getpid()}_{next(counter)}"
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{name}/inner.py", "def g():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "app.zip"))
+    importlib.import_module(name)
+    seen = on_method(f"{name}.inner", "g")
+    assert seen["state"] == "waiting" and "is not imported yet" in seen["reason"], seen
+    importlib.import_module(f"{name}.inner").g()
+    assert hits() == 1
+
+
+def test_source_of_a_compiled_module_says_so(started, folder):
+    name, _ = write(folder, "def f():\n    return 1\n")
+    (folder / f"{name}.py").rename(folder / f"{name}.pyx")
+    (folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}").touch()
+    seen = on_line(folder / f"{name}.pyx", 2)
+    assert seen["state"] == "error" and "its module is compiled" in seen["reason"], seen
 
 
 def test_a_property_without_a_getter_is_no_function(started, folder):
