@@ -76,23 +76,14 @@ pub(super) fn structure(tree: &Tree) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The number of operators around the innermost operand. A chain of one of `and`, `or` is one operator, however its nodes
-/// are nested: it is evaluated as one, and means the same.
-fn depth(tree: &Tree) -> usize {
-    let logic = |id: NodeId| match tree.nodes[id as usize] {
-        Node::Logic { op, .. } => Some(op),
-        _ => None,
-    };
+/// The number of operators around the innermost operand.
+pub(super) fn depth(tree: &Tree) -> usize {
     let mut depths = vec![0_usize; tree.nodes.len()];
     let mut deepest = 0;
     for id in downwards(tree) {
         let here = depths[id as usize];
         deepest = deepest.max(here);
-        let chain = logic(id);
-        tree.children(id, |child| {
-            let same = chain.is_some() && logic(child) == chain;
-            depths[child as usize] = here + usize::from(!same);
-        });
+        tree.children(id, |child| depths[child as usize] = here + 1);
     }
     deepest
 }

@@ -30,9 +30,24 @@ pub(super) fn invalid(text: &str, at: usize, what: impl fmt::Display) -> Invalid
 }
 
 fn read(text: &str, first: usize, braced: bool) -> Result<(Tree, usize), Invalid> {
-    let (tree, end) = Parser::new(text, first, braced).run()?;
+    let (tree, end) = Parser::new(text, first, braced, Chains::Binary).run()?;
+    if check::depth(&tree) <= MAX_DEPTH {
+        check::structure(&tree)?;
+        return Ok((tree, end));
+    }
+    // A chain of a thousand `||` nests as deep when its nodes are binary. It means the same as one flat node.
+    let (tree, end) = Parser::new(text, first, braced, Chains::Flat).run()?;
     check::structure(&tree)?;
     Ok((tree, end))
+}
+
+/// What becomes of `a && b && c`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chains {
+    /// `(a && b) && c`.
+    Binary,
+    /// One node with three operands.
+    Flat,
 }
 
 /// A function of the language.
@@ -111,8 +126,11 @@ impl Infix {
 /// What waits for its last operand or its closing sign.
 enum Waiting {
     Not,
-    /// The left operand is finished already.
-    Infix(Infix),
+    /// `operands` are finished already.
+    Infix {
+        infix: Infix,
+        operands: usize,
+    },
     /// Something that opened at a byte of the text.
     Open {
         sign: Sign,
@@ -192,19 +210,21 @@ struct Parser<'t> {
     next: Token<'t>,
     after: usize,
     braced: bool,
+    chains: Chains,
     builder: Builder,
     done: Vec<NodeId>,
     waiting: Vec<Waiting>,
 }
 
 impl<'t> Parser<'t> {
-    fn new(text: &'t str, first: usize, braced: bool) -> Parser<'t> {
+    fn new(text: &'t str, first: usize, braced: bool, chains: Chains) -> Parser<'t> {
         let mut parser = Parser {
             text,
             at: first,
             next: Token::End,
             after: first,
             braced,
+            chains,
             builder: Builder::default(),
             done: Vec::new(),
             waiting: Vec::new(),
@@ -374,9 +394,9 @@ impl<'t> Parser<'t> {
 
     /// Reads an infix operator, whose right operand comes next.
     fn infix(&mut self, infix: Infix) -> Result<Next, Invalid> {
-        self.chain(infix)?;
+        let operands = self.chain(infix)? + 1;
         self.advance();
-        self.wait(Waiting::Infix(infix))?;
+        self.wait(Waiting::Infix { infix, operands })?;
         Ok(Next::Operand)
     }
 
@@ -385,22 +405,29 @@ impl<'t> Parser<'t> {
         self.chain(Infix::InstanceOf(0))?;
         self.advance();
         let name = self.class_name()?;
-        self.wait(Waiting::Infix(Infix::InstanceOf(name)))?;
+        self.wait(Waiting::Infix { infix: Infix::InstanceOf(name), operands: 1 })?;
         Ok(Next::Continuation)
     }
 
-    /// Builds what binds tighter than an operator that follows, or as tight.
-    fn chain(&mut self, infix: Infix) -> Result<(), Invalid> {
+    /// Builds what binds tighter than an operator that follows. Gives the operands but the last of a flat chain that
+    /// goes on with it.
+    fn chain(&mut self, infix: Infix) -> Result<usize, Invalid> {
         let level = infix.level();
         loop {
             match self.waiting.last() {
                 Some(Waiting::Not) => {}
-                Some(Waiting::Infix(last)) if last.level() >= level => {
-                    if last.level() == level && level >= Level::Equality {
-                        return Err(self.invalid(self.at, "comparisons do not chain; use '&&' or parentheses"));
+                Some(&Waiting::Infix { infix: last, operands }) if last.level() >= level => {
+                    if last.level() == level {
+                        if level >= Level::Equality {
+                            return Err(self.invalid(self.at, "comparisons do not chain; use '&&' or parentheses"));
+                        }
+                        if self.chains == Chains::Flat {
+                            self.waiting.pop();
+                            return Ok(operands);
+                        }
                     }
                 }
-                _ => return Ok(()),
+                _ => return Ok(0),
             }
             self.build_last();
         }
@@ -413,17 +440,17 @@ impl<'t> Parser<'t> {
                 let of = self.pop();
                 self.push(Node::Unary(Unary::Not, of));
             }
-            Some(&Waiting::Infix(Infix::Binary(op))) => {
+            Some(&Waiting::Infix { infix: Infix::Binary(op), .. }) => {
                 let right = self.pop();
                 let left = self.pop();
                 self.push(Node::Binary(op, left, right));
             }
-            Some(&Waiting::Infix(Infix::InstanceOf(name))) => {
+            Some(&Waiting::Infix { infix: Infix::InstanceOf(name), .. }) => {
                 let of = self.pop();
                 self.push(Node::InstanceOf(of, name));
             }
-            Some(&Waiting::Infix(Infix::Logic(op))) => {
-                let first = self.done.len().saturating_sub(2);
+            Some(&Waiting::Infix { infix: Infix::Logic(op), operands }) => {
+                let first = self.done.len().saturating_sub(operands + 1);
                 let node = self.builder.logic(op, &self.done[first..]);
                 self.done.truncate(first);
                 self.done.push(node);
