@@ -115,7 +115,7 @@ def test_no_secret_leaves_in_a_snapshot_a_message_or_a_capture_expression(accoun
     assert arguments["arguments"]["self"]["fields"]["_Account__password"] == withheld
     slotted = seen["slots"]["debugger"]["snapshot"]["captures"]["lines"][str(line_of("slots"))]["locals"]["slotted"]
     assert slotted["fields"] == {"user": {"type": "str", "value": "'bob'"}, "_Slotted__secret": withheld}
-    assert seen["slots"]["message"] == 'Slotted{user: "bob", _Slotted__secret: {redacted}}'
+    assert seen["slots"]["message"] == 'Slotted{_Slotted__secret: {redacted}, user: "bob"}'
     assert seen["returned"]["message"] == '["bob", {redacted}] {redacted}'
     parts = dict(zip(names, seen["snapshot"]["message"].split(" | "), strict=True))
     assert parts["login"] == parts["logins[0]"] == '["bob", {redacted}]'
