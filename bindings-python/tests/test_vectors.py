@@ -220,7 +220,7 @@ def test_expressions_in_the_template_of_a_probe(probed):
     print(f"seed {SEED}")
     found = sample("expressions", ("eval",), 150)
     cases = cases_of(found, lambda vector: world().variables(vector.get("vars")), in_a_message)
-    segment = lambda case: {"dsl": case.vector.get("dsl", ""), "json": case.vector["json"]}  # noqa: E731
+    segment = lambda case: {"dsl": case.vector.get("dsl", ""), "json": case.vector.get("json")}  # noqa: E731
     events = probed(cases, lambda case: {"segments": [segment(case)]})
     for case in cases:
         (event,) = events[case.name]
@@ -236,7 +236,7 @@ def test_conditions_of_a_probe(probed):
         "condition", variables, vector.raw.get("json"), vector.get("dsl")
     )
     cases = cases_of(found, lambda vector: world().variables(vector.get("vars")), holds)
-    when = lambda case: {"dsl": case.vector.get("dsl", ""), "json": case.vector["json"]}  # noqa: E731
+    when = lambda case: {"dsl": case.vector.get("dsl", ""), "json": case.vector.get("json")}  # noqa: E731
     events = probed(cases, lambda case: {"when": when(case), "segments": [{"str": "held"}]})
     for case in cases:
         how, value, text = case.expected
