@@ -10,6 +10,7 @@ import collections
 import decimal
 import enum
 import json
+import pathlib
 import random
 import sys
 import uuid
@@ -41,6 +42,8 @@ class Vector(dict):
         position = skip(text, start + 1)
         while text[position] != "}":
             name, position = DECODER.raw_decode(text, position)
+            if name in self:
+                raise ValueError(f"the field '{name}' is there twice")
             position = skip(text, skip(text, position) + 1)
             self[name], end = DECODER.raw_decode(text, position)
             self.raw[name] = text[position:end]
@@ -55,7 +58,11 @@ class Vector(dict):
         return tuple(config.get(name, []) for name in names)
 
 
-DECODER = json.JSONDecoder()
+def no_number(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+DECODER = json.JSONDecoder(parse_constant=no_number)
 
 
 def skip(text, position):
@@ -66,26 +73,117 @@ def skip(text, position):
 
 def read(text):
     """The vectors of a file's text."""
-    head = json.loads(text)
-    if not isinstance(head, dict):
+    if not isinstance(DECODER.decode(text), dict):
         raise ValueError("it is no JSON object")
-    if head.get("format") != 1:
-        raise ValueError(f"format {head.get('format')} is not known, only 1")
+    head = Vector(text, skip(text, 0))
+    number = head.get("format")
+    if type(number) is not int or number != 1:
+        raise ValueError(f"format {number} is not known, only 1")
     written = head.get("vectors")
     if not isinstance(written, list) or not all(isinstance(vector, dict) for vector in written):
         raise ValueError("its vectors are no array of objects")
     if not written:
         raise ValueError("there are no vectors in it")
-    position = skip(text, text.index("[", text.index('"vectors"')) + 1)
+    text = head.raw["vectors"]
+    position = skip(text, 1)
     vectors = []
     while text[position] != "]":
         vectors.append(Vector(text, position))
         position = skip(text, vectors[-1].end)
         if text[position] == ",":
             position = skip(text, position + 1)
-    if len(vectors) != len(head["vectors"]):
-        raise ValueError(f"{len(vectors)} of {len(head['vectors'])} vectors were read")
+    if len(vectors) != len(written):
+        raise ValueError(f"{len(vectors)} of {len(written)} vectors were read")
     return vectors
+
+
+# ---- what a vector may hold ------------------------------------------------------------------------------------------
+
+SHAPES = json.loads((pathlib.Path(__file__).parents[2] / "tests/toys/shape.json").read_text(encoding="utf-8"))
+"""The runner of the core reads the same file, and says there how it is written."""
+
+
+def check_shape(vector):
+    """Fails if a vector holds anything that its kind does not know, or not all that it must."""
+    kind = vector.get("kind")
+    if kind not in SHAPES["kinds"]:
+        raise Failed(f"unknown kind '{kind}'")
+    fits({**SHAPES["of_all"], **SHAPES["kinds"][kind]}, vector, "the vector")
+
+
+def fits(shape, found, place):
+    match shape:
+        case str():
+            simple(shape, found, place)
+        case [element]:
+            if not isinstance(found, list):
+                raise Failed(f"{place} is no array")
+            for at, inner in enumerate(found):
+                fits(element, inner, f"{place}[{at}]")
+        case {"either": shapes}:
+            reasons = []
+            for one in shapes:
+                try:
+                    return fits(one, found, place)
+                except Failed as reason:
+                    reasons.append(str(reason))
+            raise Failed(", or ".join(reasons))
+        case _:
+            fits_object(shape, found, place)
+    return None
+
+
+def fits_object(shape, found, place):
+    if not isinstance(found, dict):
+        raise Failed(f"{place} is no object")
+    known = {name.rstrip("?"): inner for name, inner in shape.items()}
+    for name, value in found.items():
+        if name not in known and "*" not in known:
+            raise Failed(f"{place} has an unknown field '{name}'")
+        fits(known.get(name, known.get("*")), value, f"{place}.{name}")
+    for name in shape:
+        if name != "*" and not name.endswith("?") and name not in found:
+            raise Failed(f"{place} has no '{name}'")
+
+
+def simple(name, found, place):
+    match name:
+        case "any":
+            fine = True
+        case "text":
+            fine = isinstance(found, str)
+        case "bool":
+            fine = isinstance(found, bool)
+        case "true":
+            fine = found is True
+        case "count":
+            fine = type(found) is int and found >= 0
+        case "value":
+            return fits_value(found, place)
+        case _ if name.startswith("="):
+            fine = isinstance(found, str) and found in name[1:].split("|")
+        case _:
+            return fits(SHAPES["named"][name], found, place)
+    if not fine:
+        raise Failed(f"{place} is not {name}")
+    return None
+
+
+def fits_value(found, place):
+    match found:
+        case list():
+            for element in found:
+                fits_value(element, place)
+        case dict() if len(found) == 1 and next(iter(found)).startswith("$"):
+            ((tag, inner),) = found.items()
+            if tag not in SHAPES["tags"]:
+                raise Failed(f"unknown tag {tag}")
+            fits(SHAPES["tags"][tag], inner, f"{place}.{tag}")
+        case dict():
+            for name, inner in found.items():
+                if name in SHAPES["tags"]:
+                    raise Failed(f"{place} has the tag {name} beside other members")
+                fits_value(inner, place)
 
 
 # ---- the world of a vector -------------------------------------------------------------------------------------------
@@ -452,7 +550,7 @@ class World:
             case decimal.Decimal() if value.is_finite():
                 return "decimal", decimal.Decimal(value).as_tuple()
             case decimal.Decimal():
-                return "float", repr(float(value))
+                return "float", special(value)
             case list():
                 return "list", tuple(self.seen(element) for element in value)
             case set():
@@ -466,6 +564,11 @@ class World:
 
 DICE = random.Random(7)
 OF_EXCEPTIONS = ("args", "__cause__", "__context__", "__suppress_context__")
+
+
+def special(value):
+    """A decimal that is no number, as the text of a float."""
+    return "nan" if value.is_nan() else repr(float(value))
 
 
 def told(value):  # noqa: PLR0911, PLR0912 - one case a kind
@@ -482,7 +585,8 @@ def told(value):  # noqa: PLR0911, PLR0912 - one case a kind
         case {"$float": text}:
             return "float", repr(float(text))
         case {"$decimal": text}:
-            return "decimal", decimal_of(text).as_tuple()
+            made = decimal_of(text)
+            return ("decimal", made.as_tuple()) if made.is_finite() else ("float", special(made))
         case {"$bytes": text}:
             return "bytes", bytes.fromhex(text)
         case {"$object": inner} | {"$exception": inner} | {"$enum": inner}:
@@ -533,8 +637,24 @@ def wrapped(vector):
     return f"{{{op}: " * times + text + "}" * times
 
 
+def same_forms(vector):
+    """Fails if the two forms of the expression are two expressions, or if there is none."""
+    text, form = vector.get("dsl"), vector.raw.get("json")
+    if text is None and form is None:
+        raise Failed("there is no expression")
+    if text is None or form is None or "wrap" in vector:
+        return
+    try:
+        same = _native._test_print(None, text) == _native._test_print(form)
+    except ValueError:
+        return  # a text may be only what people read: then it does not parse
+    if not same:
+        raise Failed("dsl and json are two expressions")
+
+
 def evaluate(vector, kind):
     of_this_host(vector)
+    same_forms(vector)
     world = World()
     variables = world.variables(vector.get("vars"))
     RAN.clear()
@@ -576,7 +696,7 @@ def segments_of(vector):
     ]
 
 
-def fits(wanted, message):
+def is_message(wanted, message):
     """True if a message is as expected, where `{*}` stands for a brace, any error text and a brace."""
     before, star, after = wanted.partition("{*}")
     if not star:
@@ -584,7 +704,7 @@ def fits(wanted, message):
     if not message.startswith(before + "{"):
         return False
     rest = message[len(before) + 1 :]
-    return any(fits(after, rest[at + 1 :]) for at, letter in enumerate(rest) if letter == "}")
+    return any(is_message(after, rest[at + 1 :]) for at, letter in enumerate(rest) if letter == "}")
 
 
 def template(vector):
@@ -600,12 +720,28 @@ def template(vector):
         raise
     if RAN:
         raise Failed(f"the program's code ran: {RAN}")
-    if not fits(expect["message"], event["message"]):
+    if not is_message(expect["message"], event["message"]):
         raise Failed(f"expected the message {expect['message']!r}, got {event['message']!r}")
     came = [error["expr"] for error in event["debugger"]["snapshot"]["evaluationErrors"]]
     wanted = [error["expr"] for error in expect.get("errors", [])]
     if came != wanted:
         raise Failed(f"expected evaluation errors of {wanted}, got {came}")
+    came = failures(vector, variables)
+    wanted = [error["error"] for error in expect.get("errors", [])]
+    if len(came) != len(wanted) or any(one not in (other, "any") for one, other in zip(wanted, came, strict=True)):
+        raise Failed(f"expected errors of the categories {wanted}, got {came}")
+
+
+def failures(vector, variables):
+    """The categories of the segments that fail, in order."""
+    found = []
+    for fixed, text, form in segments_of(vector):
+        if fixed is not None and text is None and form is None:
+            continue
+        how, category, _ = _native._test_evaluate("eval", variables, form, text, vector.rules())
+        if how == "error":
+            found.append(category)
+    return found
 
 
 def parse(vector):
@@ -650,6 +786,8 @@ def without_order(value):
 
 
 def record(vector):
+    if not vector["expect"]:
+        raise Failed("nothing is expected")
     if "python" not in vector["expect"]:
         raise Skipped("says nothing of Python")
     world, name = World(natural=True), vector.get("name", "v")
@@ -762,9 +900,14 @@ class Report:
 def run(vectors, report=None):
     """Runs vectors; failures are in the report, not raised."""
     report = report or Report()
+    ids = set()
     for vector in vectors:
         kind = vector.get("kind")
         try:
+            check_shape(vector)
+            if vector["id"] in ids:
+                raise Failed("its id is used twice")
+            ids.add(vector["id"])
             if kind in CORE_ALONE:
                 raise Skipped(f"{kind}: decided by the core alone")
             if kind not in KINDS:

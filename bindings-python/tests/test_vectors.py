@@ -76,6 +76,63 @@ def test_the_command_prints_failures_and_counts(tmp_path):
     assert ran.stdout.endswith("1 passed, 2 failed\n")
 
 
+EVAL = {"id": "x", "kind": "eval", "json": {"ref": "a"}, "vars": {"a": 1}, "expect": {"value": 1}}
+MISTAKES = {
+    "an unknown field": {"varz": {}},
+    "unknown field 'redacted_identifers'": {"config": {"redacted_identifers": ["a"]}},
+    "config.redacted_types is no array": {"config": {"redacted_types": "abc"}},
+    "unknown field 'value'": {"expect": {"value": 1, "error": "undefined"}},
+    "expect.error is not": {"expect": {"error": "undefind"}},
+    "unknown field 'feilds'": {"vars": {"a": {"$object": {"class": "A", "feilds": {}}}}},
+    "unknown tag $flot": {"vars": {"a": {"$flot": "1"}}},
+    "beside other members": {"vars": {"a": {"$int": "1", "$float": "1"}}},
+    "two expressions": {"dsl": "b"},
+    "there is no expression": {"json": None},
+    "vector.host is not": {"host": "pyhton"},
+    "has no 'id'": {"id": None},
+    "vector.id is not text": {"id": 5},
+    "unknown kind": {"kind": "evil"},
+    "metric_kind is not": {"kind": "metric", "metric_kind": "CUONT"},
+    "names is no array": {
+        "kind": "redaction", "names": "pin", "json": None, "vars": None, "spellings": [], "places": [],
+        "expect": {"redacted": True},
+    },
+    "categories ['timeout']": {
+        "kind": "template", "json": None, "segments": [{"json": {"ref": "zz"}}],
+        "expect": {"message": "{No such variable: 'zz'}", "errors": [{"expr": "zz", "error": "timeout"}]},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", MISTAKES)
+def test_a_vector_that_says_something_unknown_fails(reason):
+    fields = {name: value for name, value in {**EVAL, **MISTAKES[reason]}.items() if value is not None}
+    report = run_vectors.run(run_vectors.read(json.dumps({"format": 1, "vectors": [{**EVAL, "id": "y"}, fields]})))
+    assert report.passed == ["y"] and len(report.failed) == 1, str(report)
+    assert reason in report.failed[0][1], report.failed
+
+
+def test_an_id_is_used_once():
+    report = run_vectors.run(run_vectors.read(json.dumps({"format": 1, "vectors": [EVAL, EVAL]})))
+    assert report.failed == [("x", "its id is used twice")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": true, "vectors": [{}]}',
+        '{"format": 1.0, "vectors": [{}]}',
+        '{"format": 1, "format": 1, "vectors": [{}]}',
+        '{"format": 1, "vectors": [{"id": "a", "id": "b"}]}',
+        '{"format": 1, "vectors": [{"id": NaN}]}',
+        '{"format": 1, "x": {"vectors": [1]}, "vectors": []}',
+    ],
+)
+def test_a_file_that_is_no_vector_file_is_refused(text):
+    with pytest.raises(ValueError):
+        run_vectors.read(text)
+
+
 @pytest.mark.skipif(shutil.which("cargo") is None, reason="random vectors are made by cargo run -p xtask")
 def test_random_vectors():
     seed = os.environ.get("STROBE_TEST_SEED", str(time.time_ns() % 2**32))

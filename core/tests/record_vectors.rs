@@ -48,6 +48,93 @@ fn every_prune_vector_passes() {
     run(include_str!("../../tests/vectors/prune.json"), 13);
 }
 
+/// Vectors that say what no runner knows, and what must be said of them.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "unknown field 'varz'",
+        r#""kind": "eval", "json": {"ref": "a"}, "varz": {"a": 1}, "expect": {"error": "undefined"}"#,
+    ),
+    (
+        "'redacted_identifers'",
+        r#""kind": "eval", "json": 1, "config": {"redacted_identifers": ["a"]}, "expect": {"value": 1}"#,
+    ),
+    (
+        "redacted_types is no array",
+        r#""kind": "eval", "json": 1, "config": {"redacted_types": "a"}, "expect": {"value": 1}"#,
+    ),
+    ("unknown field 'error'", r#""kind": "eval", "json": 1, "expect": {"value": 1, "error": "type"}"#),
+    (
+        "two expressions",
+        r#""kind": "eval", "dsl": "b", "json": {"ref": "a"}, "vars": {"a": 1}, "expect": {"value": 1}"#,
+    ),
+    ("there is no expression", r#""kind": "eval", "expect": {"error": "any"}"#),
+    ("host is not", r#""kind": "eval", "json": 1, "host": "pyhton", "expect": {"value": 1}"#),
+    ("metric_kind is not", r#""kind": "metric", "json": 1, "metric_kind": "CUONT", "expect": {"value": 1}"#),
+    (
+        "unknown field 'feilds'",
+        r#""kind": "record", "value": {"$object": {"class": "A", "feilds": {}}}, "expect": {"neutral": 1}"#,
+    ),
+    (
+        "unknown field 'maxColectionSize'",
+        r#""kind": "record", "value": 1, "limits": {"maxColectionSize": 0}, "expect": {"neutral": 1}"#,
+    ),
+    ("beside other members", r#""kind": "record", "value": {"$int": "1", "$float": "1"}, "expect": {"neutral": 1}"#),
+    ("nothing is expected", r#""kind": "record", "value": 1, "expect": {}"#),
+    ("error is not =syntax|any", r#""kind": "parse", "text": "a b", "expect": {"error": "tiemout"}"#),
+    (
+        "categories",
+        r#""kind": "template", "segments": [{"json": {"ref": "zz"}}],
+        "expect": {"message": "{No such variable: 'zz'}", "errors": [{"expr": "zz", "error": "timeout"}]}"#,
+    ),
+    (
+        "rejected is not true",
+        r#""kind": "definition", "definition": {"id": "p"}, "expect": {"rejected": false, "id": "p", "field": "type"}"#,
+    ),
+    (
+        "nothing is expected of the probe",
+        r#""kind": "definition", "definition": {"id": "p", "type": "LOG_PROBE",
+        "where": {"sourceFile": "a", "lines": [1]}}, "expect": {"probe": {}}"#,
+    ),
+    (
+        "a probe has no 'kidn'",
+        r#""kind": "definition", "definition": {"id": "p", "type": "LOG_PROBE",
+        "where": {"sourceFile": "a", "lines": [1]}}, "expect": {"probe": {"kidn": null}}"#,
+    ),
+    (
+        "unknown field 'tmies'",
+        r#""kind": "rates", "probes": [], "script": [{"at": 0, "hit": "p", "tmies": 5}], "expect": {}"#,
+    ),
+    (
+        "which is no probe",
+        r#""kind": "rates", "probes": [], "script": [{"at": 0, "hit": "p"}], "expect": {"p": {"hits": 1}}"#,
+    ),
+    (
+        "goes back",
+        r#""kind": "rates", "probes": [{"id": "p", "version": 1, "type": "LOG_PROBE", "template": "x",
+        "where": {"sourceFile": "toy.py", "lines": ["1"]}}], "script": [{"at": 9, "hit": "p"}, {"at": 1, "hit": "p"}],
+        "expect": {"p": {"hits": 2}}"#,
+    ),
+    ("unknown field 'borad'", r#""kind": "status", "interval": 10, "script": [], "expect": [], "borad": {}"#),
+    ("unknown kind 'evil'", r#""kind": "evil""#),
+];
+
+#[test]
+fn a_vector_that_says_something_unknown_fails() {
+    for (reason, fields) in MISTAKES {
+        let text = format!(r#"{{"format": 1, "vectors": [{{"id": "x", {fields}}}]}}"#);
+        let report = runner::run(&runner::read(&text).unwrap());
+        let [(id, came)] = report.failed.as_slice() else { panic!("{reason}: {report}") };
+        assert!(id == "x" && came.contains(reason) && report.passed == 0, "{reason}: {came}");
+    }
+    let fields = r#""kind": "eval", "json": 1, "expect": {"value": 1}"#;
+    let text =
+        format!(r#"{{"format": 1, "vectors": [{{{fields}}}, {{"id": "a", {fields}}}, {{"id": "a", {fields}}}]}}"#);
+    let report = runner::run(&runner::read(&text).unwrap());
+    let reasons: Vec<&str> = report.failed.iter().map(|(_, reason)| reason.as_str()).collect();
+    assert_eq!((report.passed, reasons), (1, vec!["the vector has no 'id'", "its id is used twice"]));
+    assert!(runner::read(r#"{"format": 1, "vectors": [{"id": "a", "id": "b"}]}"#).unwrap_err().contains("twice"));
+}
+
 fn world(text: &str) -> World {
     World::new(&Json::read(text).unwrap(), Dialect::Neutral, &Redaction::default()).unwrap()
 }

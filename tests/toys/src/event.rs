@@ -38,6 +38,12 @@ pub fn redaction(vector: &Vector) -> Result<Redaction, String> {
     ))
 }
 
+/// True if the rules redact a class of Python's own: values of a toy have no class there.
+pub fn redacts_built_in(redaction: &Redaction) -> bool {
+    let names = ["object", "str", "int", "float", "bool", "bytes", "list", "tuple", "dict", "set", "NoneType"];
+    names.iter().any(|name| redaction.type_names(Text::Utf8(&format!("builtins.{name}")), Text::Utf8(name)))
+}
+
 /// The limits in a vector's `limits`; what is not there is the default.
 pub fn limits(vector: &Vector) -> Result<Limits, String> {
     let json = vector.json("limits")?.unwrap_or(Json::Null);
@@ -108,6 +114,23 @@ impl Hit<'_> {
         }
         writer.stack(&place);
         writer.finish().to_vec()
+    }
+
+    /// The categories of the message's failures, in order.
+    pub fn failures(&self) -> Vec<&'static str> {
+        let clock = ManualClock::new(Duration::ZERO);
+        let place = Here(self.world);
+        let scope = Case::scope(&place);
+        let mut found = Vec::new();
+        for segment in &self.template.segments {
+            let Segment::Expression(expression) = segment else { continue };
+            let mut scratch = Scratch::default();
+            let mut budget = Budget::new(&clock, 50_000_000, self.redaction, &mut scratch);
+            if let Err(failure) = eval::evaluate(expression, &self.symbols, &scope, &mut budget) {
+                found.push(failure.category().name());
+            }
+        }
+        found
     }
 
     /// The bytes of the record that the outside host writes; its names and verdicts are the judge's.

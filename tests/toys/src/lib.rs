@@ -19,4 +19,5 @@ pub mod outside_writer;
 pub mod process;
 pub mod random;
 pub mod runner;
+pub mod shape;
 pub mod value;

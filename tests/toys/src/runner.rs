@@ -2,9 +2,11 @@
 
 use crate::json::Json;
 use crate::kinds::REGISTRY;
+use crate::shape;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,7 +31,35 @@ pub type Check = fn(&Vector) -> Result<Verdict, String>;
 #[derive(Deserialize)]
 struct File {
     format: u32,
-    vectors: Vec<BTreeMap<String, Box<RawValue>>>,
+    vectors: Vec<Fields>,
+}
+
+/// The fields of a vector; none may be there twice.
+struct Fields(BTreeMap<String, Arc<RawValue>>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(FieldsReader)
+    }
+}
+
+struct FieldsReader;
+
+impl<'de> Visitor<'de> for FieldsReader {
+    type Value = Fields;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a vector")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Fields, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, raw)) = from.next_entry::<String, Box<RawValue>>()? {
+            if fields.insert(name.clone(), raw.into()).is_some() {
+                return Err(A::Error::custom(format!("a vector has the field '{name}' twice")));
+            }
+        }
+        Ok(Fields(fields))
+    }
 }
 
 impl Vector {
@@ -59,6 +89,14 @@ impl Vector {
         self.text("kind").unwrap_or_default()
     }
 
+    /// Fails if it holds anything that its kind does not know, or not all that it must.
+    fn shape(&self) -> Result<(), String> {
+        let read = |raw: &RawValue| Json::read(raw.get());
+        let fields: Result<Vec<_>, String> =
+            self.fields.iter().map(|(name, raw)| Ok((name.clone(), read(raw)?))).collect();
+        shape::check(&self.kind(), &Json::Object(fields?))
+    }
+
     /// The strings of a list in `config`.
     pub fn config(&self, name: &str) -> Result<Vec<String>, String> {
         let config = self.json("config")?;
@@ -80,10 +118,7 @@ pub fn read(text: &str) -> Result<Vec<Vector>, String> {
     if file.vectors.is_empty() {
         return Err("there are no vectors in it".to_owned());
     }
-    let vectors = file.vectors.into_iter();
-    Ok(vectors
-        .map(|fields| Vector { fields: fields.into_iter().map(|(name, raw)| (name, raw.into())).collect() })
-        .collect())
+    Ok(file.vectors.into_iter().map(|Fields(fields)| Vector { fields }).collect())
 }
 
 /// What a run gave.
@@ -130,13 +165,15 @@ impl fmt::Display for Report {
 /// Runs vectors.
 pub fn run(vectors: &[Vector]) -> Report {
     let mut report = Report::default();
+    let mut ids = BTreeSet::new();
     for vector in vectors {
         let kind = vector.kind();
         let Some((_, check)) = REGISTRY.iter().find(|(known, _)| *known == kind) else {
             report.failed.push((vector.id(), format!("unknown kind '{kind}'")));
             continue;
         };
-        match check(vector) {
+        let unique = if ids.insert(vector.id()) { Ok(()) } else { Err("its id is used twice".to_owned()) };
+        match vector.shape().and(unique).and_then(|()| check(vector)) {
             Ok(Verdict::Skipped(reason)) => {
                 report.skipped.push((vector.id(), reason));
                 continue;

@@ -245,7 +245,16 @@ impl World {
     pub fn class_names(&self, id: Id) -> Vec<String> {
         let class = self.class_of(id);
         if class != 0 {
-            return self.classes.get(class as usize).map(|class| class.names.clone()).unwrap_or_default();
+            let mut names = self.classes.get(class as usize).map(|class| class.names.clone()).unwrap_or_default();
+            if self.dialect == Dialect::Python {
+                let roots: &[&str] = match self.node(id) {
+                    Node::Exception { .. } => &["builtins.Exception", "builtins.BaseException", "builtins.object"],
+                    Node::Enum { .. } => &["enum.Enum", "builtins.object"],
+                    _ => &["builtins.object"],
+                };
+                names.extend(roots.iter().map(|root| (*root).to_owned()));
+            }
+            return names;
         }
         let names: &[&str] = match (self.dialect, self.node(id)) {
             (Dialect::Python, Node::Null) => &["builtins.NoneType", "builtins.object"],
@@ -253,6 +262,9 @@ impl World {
             (Dialect::Python, Node::Int(_) | Node::Big { .. }) => &["builtins.int", "builtins.object"],
             (Dialect::Python, Node::Float(_)) => &["builtins.float", "builtins.object"],
             (Dialect::Python, Node::Str(_)) => &["builtins.str", "builtins.object"],
+            (Dialect::Python, Node::Bytes(_)) => &["builtins.bytes", "builtins.object"],
+            (Dialect::Python, Node::Complex(..)) => &["builtins.complex", "builtins.object"],
+            (Dialect::Python, Node::Decimal { .. }) => &["decimal.Decimal", "builtins.object"],
             (Dialect::Python, Node::List(_)) => &["builtins.list", "builtins.object"],
             (Dialect::Python, Node::Set(_)) => &["builtins.set", "builtins.object"],
             (Dialect::Python, Node::Map { .. }) => &["builtins.dict", "builtins.object"],
@@ -334,7 +346,16 @@ impl World {
             "$undefined" => Node::Undefined,
             "$int" => int(text()?.parse().map_err(|_| "not an integer")?),
             "$float" => Node::Float(text()?.parse().map_err(|_| "not a float")?),
-            "$decimal" => decimal(text()?)?,
+            "$decimal" => match special(text()?) {
+                Some(float) if self.dialect == Dialect::Python => {
+                    let of = self.push(Node::Float(float));
+                    let class = Json::Object(vec![("class".to_owned(), Json::Str("decimal.Decimal".to_owned()))]);
+                    let text = format!("Decimal('{}')", text()?);
+                    Node::Shown { class: self.class(&class, redaction)?, text, of }
+                }
+                Some(float) => Node::Float(float),
+                None => decimal(text()?)?,
+            },
             "$bytes" => Node::Bytes(bytes(text()?)?),
             "$set" => Node::Set(self.add_all(inner.elements(), redaction)?),
             "$map" => {
@@ -484,6 +505,16 @@ pub fn int(value: BigInt) -> Node {
         rest /= &base;
     }
     Node::Big { value, digits, bits }
+}
+
+/// The float that a decimal is which is no number.
+fn special(text: &str) -> Option<f64> {
+    Some(match text {
+        "NaN" | "-NaN" | "sNaN" | "-sNaN" => f64::NAN,
+        "Infinity" => f64::INFINITY,
+        "-Infinity" => f64::NEG_INFINITY,
+        _ => return None,
+    })
 }
 
 fn decimal(text: &str) -> Result<Node, String> {

@@ -62,9 +62,12 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         Err(error) => return refused_compiling(&expect, &error.text),
     };
     let wanted = expect.get("probe").and_then(Value::as_object).ok_or("it compiles, but should not")?;
+    if wanted.is_empty() {
+        return Err("nothing is expected of the probe".to_owned());
+    }
     let view = probe_view(&probe);
     for (name, value) in wanted {
-        same(name, value, &view[name])?;
+        same(name, value, view.get(name).ok_or_else(|| format!("a probe has no '{name}'"))?)?;
     }
     Ok(Verdict::Passed)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::expr::eval::{self, Budget, Failure, Measured, Names, Scope, Scratch};
-use stroboscope_core::expr::{Expression, Symbols};
+use stroboscope_core::expr::{Expression, Symbols, decode, print, text};
 use stroboscope_core::intake::Judge;
 use stroboscope_core::probe::model::MetricKind;
 use stroboscope_core::record::names::Tables;
@@ -44,9 +44,13 @@ impl Case {
             Some(_) => return Ok(None),
         };
         let redaction = event::redaction(vector)?;
+        if dialect == Dialect::Python && event::redacts_built_in(&redaction) {
+            return Ok(None);
+        }
         let vars = vector.json("vars")?.unwrap_or(Json::Null);
         let world = World::new(&vars, dialect, &redaction)?;
         let json = wrapped(vector)?;
+        same_forms(vector)?;
         let mut symbols = Symbols::default();
         let compiled = Expression::compile(vector.text("dsl").as_deref(), json.as_deref(), &mut symbols, &|name| {
             redaction.name(name)
@@ -178,6 +182,26 @@ impl Case {
     }
 }
 
+/// Fails if the two forms of the expression are two expressions, or if there is none. A text may be only what people read:
+/// then it does not parse.
+fn same_forms(vector: &Vector) -> Result<(), String> {
+    let (text, json) = (vector.text("dsl"), vector.raw("json"));
+    let (Some(text), Some(json)) = (&text, json) else {
+        return if text.is_some() || json.is_some() { Ok(()) } else { Err("there is no expression".to_owned()) };
+    };
+    if vector.raw("wrap").is_some() {
+        return Ok(());
+    }
+    match (text::parse(text), decode::decode(json)) {
+        (Ok(from_text), Ok(from_json)) if print::print(&from_text) != print::print(&from_json) => Err(format!(
+            "dsl and json are two expressions: {} and {}",
+            print::print(&from_text),
+            print::print(&from_json)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The JSON form, wrapped as often as the vector says.
 fn wrapped(vector: &Vector) -> Result<Option<String>, String> {
     let Some(json) = vector.raw("json") else { return Ok(None) };
@@ -213,7 +237,7 @@ fn shown(ran: &Ran) -> String {
 }
 
 fn other_host() -> Verdict {
-    Verdict::Skipped("for a host that no toy plays".to_owned())
+    Verdict::Skipped("for a host, or built-in classes, that no toy plays".to_owned())
 }
 
 /// `eval`.

@@ -25,15 +25,26 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
 fn in_host(vector: &Vector, host: Host) -> Result<(), String> {
     let mut process = Process::new(host, settings(vector)?);
     process.apply(wire::read_file(definitions(vector)?.as_bytes()).map_err(|error| error.text)?.probes);
+    let known: Vec<String> = process.session.status().into_iter().map(|report| report.id).collect();
     for step in steps(vector)? {
         let step = Step { world: step.world.known_to(&process.tables), ..step };
-        process.until(Duration::from_millis(step.at));
+        let at = Duration::from_millis(step.at);
+        if at < process.now() {
+            return Err(format!("the script goes back to {} ms", step.at));
+        }
+        process.until(at);
+        if !known.contains(&step.probe) {
+            return Err(format!("the script hits '{}', which is no probe", step.probe));
+        }
         process.hit(&step.probe, step.times, &step.world);
     }
     // A round takes a bounded number of records.
     process.round();
     process.round();
     let expected = vector.json("expect")?.ok_or("no 'expect'")?;
+    if expected.members().iter().all(|(_, counts)| counts.members().is_empty()) {
+        return Err("nothing is expected".to_owned());
+    }
     for (id, counts) in expected.members() {
         let report = process.report(id).ok_or_else(|| format!("probe '{id}' is not known"))?;
         compare(&report, counts)?;

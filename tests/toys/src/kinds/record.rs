@@ -18,6 +18,7 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
     if expect.is_empty() {
         return Err("nothing is expected".to_owned());
     }
+    let mut checked = 0;
     for (language, wanted) in &expect {
         let dialect = match language.as_str() {
             "neutral" => Dialect::Neutral,
@@ -25,6 +26,12 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
             "javascript" => Dialect::Node,
             other => return Err(format!("unknown language {other}")),
         };
+        // These are what the interpreter keeps for an exception, and a toy has no interpreter.
+        let of_interpreter = wanted.to_string().contains("\"__suppress_context__\"");
+        if dialect == Dialect::Python && (of_interpreter || event::redacts_built_in(&redaction)) {
+            continue;
+        }
+        checked += 1;
         let world = World::new(&vars, dialect, &redaction)?;
         for host in event::HOSTS {
             let template = Template::default();
@@ -36,6 +43,11 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
                 return Err(format!("{host:?}, {language}: expected {wanted}, got {came}"));
             }
         }
+    }
+    if checked == 0 {
+        return Ok(Verdict::Skipped(
+            "for what no toy plays: built-in classes that are redacted, an interpreter".to_owned(),
+        ));
     }
     Ok(Verdict::Passed)
 }

@@ -45,6 +45,12 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         Err(invalid) => return Err(invalid.0),
     };
     let hit = Hit { world: &world, redaction: &redaction, template, symbols: symbols.into_names(), capture: None };
+    let wanted = expect.get("errors").map(Json::elements).unwrap_or_default();
+    let wanted = wanted.iter().map(|error| error.get("error").and_then(Json::text).unwrap_or_default());
+    let (wanted, came): (Vec<&str>, _) = (wanted.collect(), hit.failures());
+    if wanted.len() != came.len() || wanted.iter().zip(&came).any(|(wanted, came)| wanted != came && *wanted != "any") {
+        return Err(format!("expected errors of the categories {wanted:?}, got {came:?}"));
+    }
     let inside = hit.clone().event_of(Host::Inside)?;
     let outside = hit.event_of(Host::Outside)?;
     for (host, event) in [(Host::Inside, &inside), (Host::Outside, &outside)] {
