@@ -13,7 +13,7 @@ use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, T
 use crate::record::layout::{
     self as lay, DECIMAL_WORDS, HARD_RECORD, HUGE_BITS, HUGE_DIGITS, INLINE, MAX_LEVELS, NO_TYPE, SOFT_RECORD, word,
 };
-use crate::record::write::{SHORT, Short, Writer};
+use crate::record::write::{CUT, SHORT, Short, Writer};
 use crate::text::{CodePoints, Text};
 use std::ops::ControlFlow;
 
@@ -683,12 +683,16 @@ impl Walker<'_, '_> {
 
     fn put_label<'f, V: Value<'f>>(&mut self, tag: u8, value: V, id: u32) {
         self.head(tag, id, Some(value));
-        let label = &self.out.label;
-        let mut end = label.len().min(LABEL_BYTES);
-        while !label.is_char_boundary(end) {
-            end -= 1;
+        let label = &mut self.out.label;
+        if label.len() > LABEL_BYTES {
+            let mut end = LABEL_BYTES - CUT.len();
+            while !label.is_char_boundary(end) {
+                end -= 1;
+            }
+            label.truncate(end);
+            label.push_str(CUT);
         }
-        let label = label.get(..end).unwrap_or_default();
+        let label = &self.out.label;
         self.out.buf.put((label.len() as u32).to_le_bytes());
         self.out.buf.extend(label.as_bytes());
         // A host may have put a long text there once.

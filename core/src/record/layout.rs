@@ -23,7 +23,8 @@
 //! Items come in this order: templates and failures, points (each with its sections and named values, ended by
 //! `ITEM_END_POINT`, and behind it the failures of its expressions), the stack, the end.
 //!
-//! A *name word* is `ITEM_NAMED` with an index of the name table, or with [`INLINE`]: then u16 length and UTF-8 follow.
+//! A *name word* is `ITEM_NAMED` with an index of the name table, or with [`INLINE`]: then u16 length and UTF-8 follow. A
+//! name or label that is longer than it may be is cut and ends with `…`.
 //!
 //! A value begins with a word too: the tag, and as argument the type: an index of the type table, or [`NO_TYPE`] where
 //! the language's own name for the tag is right, or [`INLINE`]: then u16 length and UTF-8 follow at once.

@@ -121,6 +121,15 @@ pub struct Writer {
 /// The largest size at which values are still read, plus one.
 const STOP: usize = SOFT_RECORD + 1;
 
+/// The last letter of a name or text that was cut.
+pub(crate) const CUT: &str = "…";
+
+/// True if a text takes more bytes as UTF-8 than there are. No more of it is looked at.
+fn takes_more_than(text: Text<'_>, bytes: usize) -> bool {
+    let sizes = text.code_points().take(bytes + 1);
+    sizes.map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER).len_utf8()).sum::<usize>() > bytes
+}
+
 /// Memory that is kept from record to record.
 const KEPT: usize = 4 * lay::MAX_RECORD;
 
@@ -338,18 +347,22 @@ impl Writer {
         });
     }
 
-    /// Text that stands inline, as UTF-8, cut to [`MAX_INLINE`] bytes.
+    /// Text that stands inline, as UTF-8, cut to [`MAX_INLINE`] bytes; one that is cut ends with [`CUT`].
     pub(crate) fn inline(&mut self, text: Text<'_>) {
         let start = self.buf.len();
         self.buf.put([0; 2]);
+        let cut = takes_more_than(text, MAX_INLINE);
+        let mut room = if cut { MAX_INLINE - CUT.len() } else { MAX_INLINE };
         for point in text.code_points() {
             let letter = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
             let mut utf8 = [0; 4];
             let utf8 = letter.encode_utf8(&mut utf8).as_bytes();
-            if self.buf.len() - start - 2 + utf8.len() > MAX_INLINE {
-                break;
-            }
+            let Some(left) = room.checked_sub(utf8.len()) else { break };
+            room = left;
             self.buf.extend(utf8);
+        }
+        if cut {
+            self.buf.extend(CUT.as_bytes());
         }
         let length = (self.buf.len() - start - 2) as u16;
         self.buf.patch(start, length.to_le_bytes());

@@ -83,12 +83,9 @@ impl<'w> Writer<'w> {
 
     /// Text that stands where it is used: a length of 16 bits and UTF-8.
     fn inline(&mut self, text: &str) {
-        let mut end = text.len().min(lay::MAX_INLINE);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.bytes.extend(u16::try_from(end).unwrap_or(0).to_le_bytes());
-        self.bytes.extend(&text.as_bytes()[..end]);
+        let text = shortened(text, lay::MAX_INLINE);
+        self.bytes.extend(u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
+        self.bytes.extend(text.as_bytes());
     }
 
     /// A name word; true if what has the name is withheld.
@@ -481,12 +478,9 @@ impl<'w> Writer<'w> {
 
     fn label(&mut self, tag: u8, id: Id, text: &str) {
         self.typed(tag, id);
-        let mut end = text.len().min(LABEL_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.count(end);
-        self.bytes.extend(&text.as_bytes()[..end]);
+        let text = shortened(text, LABEL_BYTES);
+        self.count(text.len());
+        self.bytes.extend(text.as_bytes());
     }
 
     /// What one text, or bytes, takes of the record at most.
@@ -656,4 +650,17 @@ fn first_of_utf16(units: &[u16], limit: usize, points: bool) -> (usize, usize) {
         }
     }
     (if points { seen } else { units.len() }, kept)
+}
+
+/// A text of at most so many bytes; one that is cut ends with three dots in one letter.
+fn shortened(text: &str, most: usize) -> std::borrow::Cow<'_, str> {
+    const DOTS: &str = "…";
+    if text.len() <= most {
+        return text.into();
+    }
+    let mut end = most - DOTS.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{DOTS}", &text[..end]).into()
 }
