@@ -37,6 +37,7 @@ pub enum Kind {
     Proxy,
     Keys,
     Values,
+    Items,
     NamedTuple,
     Enum,
     Exception,
@@ -46,7 +47,14 @@ pub enum Kind {
     Scalar(Scalar),
     /// A numpy scalar, stored as `Py_T_…`.
     NumpyScalar(i32),
+    NumpyHalf,
+    NumpyComplex,
+    /// A date or a span of time of numpy's.
+    NumpyTime,
+    NumpyRecord,
     NumpyArray,
+    /// What is known and cannot be read.
+    Unreadable,
     Object,
 }
 
@@ -363,11 +371,15 @@ fn kind_of(class: Class<'_>) -> Kind {
     if exactly(&raw const ffi::PyDictProxy_Type) && known(|known| known.proxy) {
         return Kind::Proxy;
     }
-    if exactly(&raw const ffi::PyDictKeys_Type) {
+    // Those of an `OrderedDict` are classes below these.
+    if below(&raw const ffi::PyDictKeys_Type) {
         return Kind::Keys;
     }
-    if exactly(&raw const ffi::PyDictValues_Type) {
+    if below(&raw const ffi::PyDictValues_Type) {
         return Kind::Values;
+    }
+    if below(&raw const ffi::PyDictItems_Type) {
+        return Kind::Items;
     }
     if known(|known| inherits(known.deque.as_ref(), class)) {
         return Kind::Deque;
@@ -381,11 +393,8 @@ fn kind_of(class: Class<'_>) -> Kind {
     if let Some(scalar) = scalar_of(class) {
         return Kind::Scalar(scalar);
     }
-    if let Some(stored) = numpy::scalar_of(class) {
-        return Kind::NumpyScalar(stored);
-    }
-    if numpy::is_array(class) {
-        return Kind::NumpyArray;
+    if let Some(kind) = numpy::kind_of(class) {
+        return kind;
     }
     if is_function(class) || below(&raw const ffi::PyModule_Type) {
         return Kind::Function;
@@ -418,18 +427,19 @@ fn is_function(class: Class<'_>) -> bool {
     kinds.iter().any(|&kind| class.is_subclass_of(kind))
 }
 
-/// Generators and coroutines, files, and whatever C iterates. A class of the program's with a `__next__` of its own is an
-/// object: its fields can be read without walking it.
+/// Generators and coroutines, files, and whatever C iterates. An instance of a class of the program's is an object, however
+/// it is made to iterate: its fields can be read without walking it.
 fn is_iterator(class: Class<'_>) -> bool {
     let kinds = [&raw const ffi::PyGen_Type, &raw const ffi::PyCoro_Type, &raw const ffi::PyAsyncGen_Type];
     if kinds.iter().any(|&kind| std::ptr::eq(class.pointer(), kind)) {
         return true;
     }
-    if !class.has_next() {
-        return false;
-    }
-    let Some(name) = Owned::interned("__next__") else { return true };
-    class.lookup(name.borrow()).is_none_or(|next| !next.is_exactly(&raw const ffi::PyFunction_Type))
+    class.has_next() && !is_of_program(class)
+}
+
+/// True for a class that a `class` statement made, or `type()`: those of C have the name of their module in theirs.
+fn is_of_program(class: Class<'_>) -> bool {
+    class.has(ffi::Py_TPFLAGS_HEAPTYPE) && !class.c_name().contains('.')
 }
 
 fn scalar_of(class: Class<'_>) -> Option<Scalar> {
@@ -520,6 +530,15 @@ pub fn member_of(descriptor: Ref<'_>) -> Option<(Member, Ref<'_>)> {
     // SAFETY: the name belongs to the descriptor.
     let name = (is_member != 0).then(|| unsafe { Ref::new(name) }).flatten()?;
     Some((Member { offset, kind, name: None }, name))
+}
+
+/// What a `mappingproxy` shows.
+pub fn proxied(proxy: Ref<'_>) -> Option<Ref<'_>> {
+    if facts(proxy.class()).kind != Kind::Proxy {
+        return None;
+    }
+    // SAFETY: a live `mappingproxy`, whose layout was checked when the module started; what it shows belongs to it.
+    unsafe { Ref::new(shim::strobe_proxy_mapping(proxy.pointer())) }.filter(|shown| shown.is_dict())
 }
 
 /// Gives a module's attribute, or `None` if it cannot be had.

@@ -10,7 +10,7 @@ use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{ControlFlow, Range};
-use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo};
+use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, Value};
 
 /// So many frames of a traceback are looked for; the core takes fewer.
 const MAX_FRAMES: usize = 512;
@@ -33,6 +33,28 @@ pub struct Layout {
     optimized: bool,
     /// Globals that the code names.
     globals: Vec<Owned>,
+    /// The class that the code is written in, without underscores before it; empty: none.
+    class: String,
+}
+
+/// The class that a function is written in, by its qualified name, as Python takes it for private names.
+fn class_around(qualified: &str) -> &str {
+    let mut parts = qualified.rsplit('.').skip(1);
+    loop {
+        match parts.next() {
+            Some("<locals>") => {
+                parts.next();
+            }
+            Some(class) => return class.trim_start_matches('_'),
+            None => return "",
+        }
+    }
+}
+
+/// What Python makes of a private name that is written inside of a class; `None` for any other name.
+fn private(class: &str, name: &str) -> Option<String> {
+    let mangled = !class.is_empty() && name.starts_with("__") && !name.ends_with("__");
+    mangled.then(|| format!("_{class}{name}"))
 }
 
 impl Layout {
@@ -50,6 +72,10 @@ impl Layout {
                 arguments: usize::try_from(shim::strobe_code_arguments(code.pointer())).unwrap_or(0),
                 optimized: shim::strobe_code_optimized(code.pointer()) != 0,
                 globals,
+                class: code::qualname(code).and_then(Ref::text).map_or_else(String::new, |name| {
+                    let name = name.to_text();
+                    class_around(&name).to_owned()
+                }),
             }
         }
     }
@@ -58,6 +84,8 @@ impl Layout {
 /// What a name of an expression is in one code object.
 pub struct Resolved {
     name: Owned,
+    /// The same as it is written, if Python makes another name of it inside of its class.
+    written: Option<Owned>,
     slot: Option<usize>,
     hint: Cell<Hint>,
 }
@@ -65,10 +93,12 @@ pub struct Resolved {
 /// Resolves the names of a probe's expressions. `None` only if memory is out.
 pub fn resolve(layout: &Layout, symbols: &[String]) -> Option<Vec<Resolved>> {
     let one = |name: &String| {
-        let name = Owned::interned(name)?;
+        let mangled = private(&layout.class, name);
+        let written = if mangled.is_some() { Some(Owned::interned(name)?) } else { None };
+        let name = Owned::interned(mangled.as_deref().unwrap_or(name))?;
         let wanted = name.borrow().text()?;
         let slot = layout.slots.iter().position(|slot| slot.name.borrow().text().is_some_and(|text| text.same(wanted)));
-        Some(Resolved { name, slot, hint: Cell::default() })
+        Some(Resolved { name, written, slot, hint: Cell::default() })
     };
     symbols.iter().map(one).collect()
 }
@@ -182,7 +212,20 @@ impl<'f> PyFrame<'f> {
             return None; // declared here but not bound: no variable of another scope takes its place
         }
         let name = resolved.name.borrow();
+        self.mapping_or_global(name).or_else(|| self.written(resolved))
+    }
+
+    fn mapping_or_global(&self, name: Ref<'_>) -> Option<Ref<'f>> {
         self.mapping().and_then(|mapping| mapping.dict_get(name)).or_else(|| self.globals()?.dict_get(name))
+    }
+
+    /// A private name as it is written: of code that no compiler has seen in a class.
+    fn written(&self, resolved: &Resolved) -> Option<Ref<'f>> {
+        let name = resolved.written.as_ref()?.borrow();
+        let wanted = name.text()?;
+        let same = |slot: &Slot| slot.name.borrow().text().is_some_and(|text| text.same(wanted));
+        let slot = self.layout.slots.iter().position(same);
+        slot.and_then(|slot| self.slot(slot)).or_else(|| self.mapping_or_global(name))
     }
 
     /// The globals that the code names, and that are data.
@@ -231,10 +274,13 @@ impl<'f> Frame<'f> for PyFrame<'f> {
 
     #[inline]
     fn member(&self, of: PyValue<'f>, symbol: Symbol<'_>) -> Child<PyValue<'f>> {
-        let PyValue::Object(object) = of else { return Child::Absent };
+        let PyValue::Object(object) = of else { return of.member(symbol.name) };
         match self.symbols.get(symbol.index as usize) {
-            Some(resolved) => value::member(object, resolved.name.borrow(), Some(&resolved.hint)),
-            None => stroboscope_core::host::Value::member(of, symbol.name),
+            Some(resolved) => match value::member(object, resolved.name.borrow(), Some(&resolved.hint)) {
+                Child::Absent | Child::Computed if resolved.written.is_some() => of.member(symbol.name),
+                found => found,
+            },
+            None => of.member(symbol.name),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::code;
 use crate::frame::{Layout, PyFrame, Resolved};
 use crate::guard::{self, Guarded};
 use crate::names::Held;
+use crate::numpy;
 use crate::object::{Owned, Ref};
 use crate::value::PyValue;
 use pyo3::ffi::{self, PyObject};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::registry::LiveProbe;
+use stroboscope_core::stats::Drop as Lost;
 
 /// Activations whose exit has not been seen. A generator that is dropped early may never be closed (CPython 3.13.0).
 const MAX_ENTRIES: usize = 10_000;
@@ -276,16 +278,18 @@ pub fn are_there() -> bool {
 /// Forgets the activations of a code object: their ends will not be seen.
 pub fn forget_activations(code: Ref<'_>) {
     let code = code.pointer() as usize;
-    let forgotten = TABLE.with(|table| {
+    TABLE.with(|table| {
         let table = table.as_mut()?;
         let recent = table.recent.take_if(|(_, activation)| activation.code == code);
         let mine = |activation: &Activation| activation.code == code;
         let addresses: Vec<usize> =
             table.activations.iter().filter(|(_, one)| mine(one)).map(|(&address, _)| address).collect();
         let others: Vec<_> = addresses.into_iter().filter_map(|address| table.activations.remove(&address)).collect();
-        Some((recent, others))
+        for activation in recent.into_iter().map(|(_, activation)| activation).chain(others) {
+            table.lose(activation, Lost::Stopped);
+        }
+        Some(())
     });
-    drop(forgotten);
 }
 
 /// Every code object that has a probe for which `wanted` holds.
@@ -325,6 +329,7 @@ fn answer(given: &Guarded<Answer>) -> *mut PyObject {
 
 /// Runs one probe of a hit; a panic stops the probe and nothing else.
 fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
+    numpy::forget();
     let ran = guard::caught(|| CONTEXT.with(|context| context.as_mut().map(hit)));
     if let Some(verdict) = ran {
         verdict.flatten().unwrap_or(Verdict::Keep)
@@ -433,15 +438,36 @@ impl Table {
         self.activations.remove(&address)
     }
 
+    /// Counts the events that an activation would have sent at its end.
+    #[cold]
+    #[inline(never)]
+    fn lose(&self, activation: Activation, reason: Lost) {
+        let site = self.sites.get(&activation.code);
+        let tokens = activation.tokens.first.into_iter().chain(activation.tokens.more);
+        for (slot, _) in tokens.filter(|(_, token)| token.holds_event()) {
+            let mut probes = site.iter().flat_map(|site| &site.methods);
+            if let Some(probe) = probes.find(|probe| probe.live.slot == slot) {
+                probe.live.stats.dropped(reason).add_serial(1);
+            }
+        }
+    }
+
     /// An activation begins at this address while others have not ended.
     #[inline(never)]
     fn make_way(&mut self, address: usize) {
-        self.activations.remove(&address);
+        if let Some(stale) = self.activations.remove(&address) {
+            self.lose(stale, Lost::Stopped);
+        }
         // The one before goes on outside of this one, unless its end was not seen: then its address is used again.
-        let Some((address, before)) = self.recent.take().filter(|(before, _)| *before != address) else { return };
-        while self.activations.len() >= MAX_ENTRIES {
+        let (address, before) = match self.recent.take() {
+            Some((before, stale)) if before == address => return self.lose(stale, Lost::Stopped),
+            Some(before) => before,
+            None => return,
+        };
+        while self.activations.len() + 1 >= MAX_ENTRIES {
             let Some(oldest) = self.order.pop_front() else { break };
-            if self.activations.remove(&oldest).is_some() {
+            if let Some(oldest) = self.activations.remove(&oldest) {
+                self.lose(oldest, Lost::QueueFull);
                 break;
             }
         }

@@ -2,6 +2,7 @@
 //! on the hit's walk, under [`crate::value`].
 
 use crate::classes::{self, Kind, Scalar};
+use crate::numpy::{self, Part, Unit};
 use crate::object::{self, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
@@ -20,6 +21,16 @@ pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
         }
         Kind::Function => push_function(object, out),
         Kind::Iterator => push_iterator(object, out),
+        Kind::Decimal => value::push_decimal(object, out),
+        Kind::NumpyTime => {
+            let (time, unit) = numpy::time_scalar(object);
+            push_numpy_time(time, unit, out);
+        }
+        Kind::NumpyArray => {
+            if let Some(part) = Part::whole(object) {
+                part.label(out);
+            }
+        }
         _ => {}
     }
 }
@@ -150,6 +161,80 @@ fn push_scalar(object: Ref<'_>, scalar: Scalar, out: &mut String) {
         Scalar::Uuid => push_uuid(object, out),
         Scalar::Fraction => push_fraction(object, out),
         Scalar::Path => push_path(object, out),
+    }
+}
+
+/// The day that is so many after the beginning of 1970, as year, month and day (Howard Hinnant's algorithm).
+fn day(days: i128) -> (i128, i128, i128) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + i128::from(month <= 2), month, day)
+}
+
+/// A date or span of numpy's, as numpy writes it.
+pub fn push_numpy_time(value: i64, unit: Unit, out: &mut String) {
+    const NAMES: [&str; 15] = [
+        "years",
+        "months",
+        "weeks",
+        "",
+        "days",
+        "hours",
+        "minutes",
+        "seconds",
+        "milliseconds",
+        "microseconds",
+        "nanoseconds",
+        "picoseconds",
+        "femtoseconds",
+        "attoseconds",
+        "generic time units",
+    ];
+    if value == i64::MIN {
+        return out.push_str("NaT");
+    }
+    let count = i128::from(value) * i128::from(unit.times);
+    let Some(name) = usize::try_from(unit.unit).ok().and_then(|unit| NAMES.get(unit)) else { return };
+    if name.is_empty() {
+        return;
+    }
+    if unit.span || unit.unit == 14 {
+        return put!(out, "{count} {name}");
+    }
+    // Units in a day, and the digits of a second's fraction.
+    let (per_day, digits) = match unit.unit {
+        0 => return put!(out, "{:04}", 1970 + count),
+        1 => return put!(out, "{:04}-{:02}", 1970 + count.div_euclid(12), count.rem_euclid(12) + 1),
+        2 | 4 => (1, 0),
+        5 => (24, 0),
+        6 => (1440, 0),
+        finer => {
+            let digits = u32::try_from(finer - 7).unwrap_or(0) * 3;
+            (86_400 * 10_i128.pow(digits), digits as usize)
+        }
+    };
+    let count = if unit.unit == 2 { count * 7 } else { count };
+    let (year, month, day) = day(count.div_euclid(per_day));
+    put!(out, "{year:04}-{month:02}-{day:02}");
+    let rest = count.rem_euclid(per_day);
+    match unit.unit {
+        ..=4 => {}
+        5 => put!(out, "T{rest:02}"),
+        6 => put!(out, "T{:02}:{:02}", rest / 60, rest % 60),
+        _ => {
+            let second = per_day / 86_400;
+            let whole = rest / second;
+            put!(out, "T{:02}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+            if digits > 0 {
+                put!(out, ".{:0digits$}", rest % second);
+            }
+        }
     }
 }
 

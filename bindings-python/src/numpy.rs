@@ -1,11 +1,22 @@
-//! The scalars and one-dimensional arrays of numpy, read from the layouts that its C interface promises. Stands on the hit's
-//! walk, under [`crate::value`]. Nothing of numpy is called, and the library need not be there.
+//! Arrays and scalars of numpy, read from the layouts that its C interface promises. Stands on the hit's walk, under
+//! [`crate::value`]. Nothing of numpy is called, and the library need not be there.
 
+use crate::classes::{self, Kind};
+use crate::label;
+use crate::names;
 use crate::object::{Class, Ref};
+use crate::value::{self, PyValue};
 use pyo3::ffi;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use stroboscope_core::host::{Child, Name, Value, View, Walk};
+use stroboscope_core::text::Text;
 
 /// A numpy scalar is an object's head and the number.
 const SCALAR_SIZE: isize = 24;
+/// That of a date or a complex number of two doubles has one word more.
+const WIDE_SIZE: isize = 32;
 /// Where the number begins.
 pub const SCALAR_AT: isize = 16;
 
@@ -17,9 +28,18 @@ fn name_of(class: Class<'_>) -> Option<&str> {
     class.c_name().strip_prefix("numpy.")
 }
 
-/// How the number of a scalar is stored, as `Py_T_…`, if the class is of such scalars.
-pub fn scalar_of(class: Class<'_>) -> Option<i32> {
-    let kind = match name_of(class)? {
+/// How instances of a class are read, if the class is one of numpy's or inherits from such a one.
+pub fn kind_of(class: Class<'_>) -> Option<Kind> {
+    let root = class.ancestors().find(|ancestor| name_of(*ancestor).is_some())?;
+    // SAFETY: a live class.
+    let size = unsafe { (*root.pointer()).tp_basicsize };
+    let kind = match name_of(root)? {
+        "ndarray" => return Some(Kind::NumpyArray),
+        "void" => return Some(Kind::NumpyRecord),
+        "datetime64" | "timedelta64" if size == WIDE_SIZE => return Some(Kind::NumpyTime),
+        "complex64" if size == SCALAR_SIZE => return Some(Kind::NumpyComplex),
+        "float16" if size == SCALAR_SIZE => return Some(Kind::NumpyHalf),
+        "longdouble" | "clongdouble" => return Some(Kind::Unreadable),
         "bool" | "bool_" => ffi::Py_T_BOOL,
         "int8" => ffi::Py_T_BYTE,
         "int16" => ffi::Py_T_SHORT,
@@ -32,14 +52,7 @@ pub fn scalar_of(class: Class<'_>) -> Option<i32> {
         "float32" => ffi::Py_T_FLOAT,
         _ => return None,
     };
-    // SAFETY: a live class.
-    let size = unsafe { (*class.pointer()).tp_basicsize };
-    (size == SCALAR_SIZE).then_some(kind)
-}
-
-/// True for the class of arrays itself.
-pub fn is_array(class: Class<'_>) -> bool {
-    name_of(class) == Some("ndarray")
+    (size == SCALAR_SIZE).then_some(Kind::NumpyScalar(kind))
 }
 
 /// The beginning of an array (`PyArrayObject_fields`).
@@ -52,7 +65,14 @@ struct Head {
     strides: *const isize,
     base: *mut ffi::PyObject,
     descriptor: *const Descriptor,
-    flags: i32,
+}
+
+/// The beginning of a record (`PyVoidScalarObject`).
+#[repr(C)]
+struct Record {
+    object: ffi::PyVarObject,
+    data: *const u8,
+    descriptor: *const Descriptor,
 }
 
 /// The beginning of the description of an array's elements (`PyArray_Descr`).
@@ -65,9 +85,141 @@ struct Descriptor {
     order: u8,
 }
 
-const ALIGNED: i32 = 0x100;
+/// What stands behind the beginning of a description, by the size of its class: that of numpy 1 and that of numpy 2.
+struct Rest {
+    class_size: isize,
+    /// The size of an element, four bytes of it.
+    size: usize,
+    subarray: usize,
+    fields: usize,
+    names: usize,
+    time: usize,
+}
 
-/// An array whose elements can be read.
+const RESTS: [Rest; 2] = [
+    Rest { class_size: 96, size: 32, subarray: 40, fields: 48, names: 56, time: 80 },
+    Rest { class_size: 120, size: 40, subarray: 88, fields: 96, names: 104, time: 112 },
+];
+
+/// Where the unit stands in what is known of dates (`PyArray_DatetimeDTypeMetaData`).
+const UNIT_AT: usize = 32;
+
+/// How an element is stored.
+#[derive(Clone, Copy)]
+enum Stored {
+    /// As `Py_T_…`.
+    Number(i32),
+    Half,
+    /// Of two floats.
+    Complex64,
+    /// Of two doubles.
+    Complex128,
+    /// So many code points of four bytes, zero behind the text.
+    Text(usize),
+    /// So many bytes, zero behind the text.
+    Bytes(usize),
+    Time(Unit),
+    Record,
+    Unknown,
+}
+
+/// What the number of a date or of a span of time counts.
+#[derive(Clone, Copy)]
+pub struct Unit {
+    /// True for a span.
+    pub span: bool,
+    /// `NPY_DATETIMEUNIT`.
+    pub unit: i32,
+    /// How many of the units.
+    pub times: i32,
+}
+
+impl Descriptor {
+    fn rest(&self) -> Option<&'static Rest> {
+        // SAFETY: a live object has a live class.
+        let size = unsafe { (*self.object.ob_type).tp_basicsize };
+        RESTS.iter().find(|rest| rest.class_size == size)
+    }
+
+    /// A pointer behind the beginning.
+    fn pointer(&self, at: usize) -> *mut ffi::PyObject {
+        // SAFETY: `rest` has told by the class's size that a pointer stands there.
+        unsafe { (&raw const *self).cast::<u8>().add(at).cast::<*mut ffi::PyObject>().read_unaligned() }
+    }
+
+    fn stored(&self) -> Stored {
+        if self.order == b'>' {
+            return Stored::Unknown;
+        }
+        let number = match self.letter {
+            b'?' => ffi::Py_T_BOOL,
+            b'b' => ffi::Py_T_BYTE,
+            b'B' => ffi::Py_T_UBYTE,
+            b'h' => ffi::Py_T_SHORT,
+            b'H' => ffi::Py_T_USHORT,
+            b'i' => ffi::Py_T_INT,
+            b'I' => ffi::Py_T_UINT,
+            b'l' | b'q' => ffi::Py_T_LONGLONG,
+            b'L' | b'Q' => ffi::Py_T_ULONGLONG,
+            b'f' => ffi::Py_T_FLOAT,
+            b'd' => ffi::Py_T_DOUBLE,
+            b'O' => ffi::Py_T_OBJECT_EX,
+            b'e' => return Stored::Half,
+            b'F' => return Stored::Complex64,
+            b'D' => return Stored::Complex128,
+            _ => return self.stored_beside().unwrap_or(Stored::Unknown),
+        };
+        Stored::Number(number)
+    }
+
+    /// As [`Self::stored`], of what the letter alone does not tell.
+    fn stored_beside(&self) -> Option<Stored> {
+        let rest = self.rest()?;
+        // SAFETY: the class's size has told that the size of an element stands there; numpy 2 has eight bytes for it.
+        let size = unsafe { (&raw const *self).cast::<u8>().add(rest.size).cast::<u32>().read_unaligned() } as usize;
+        match self.letter {
+            b'U' => Some(Stored::Text(size / 4)),
+            b'S' => Some(Stored::Bytes(size)),
+            b'M' | b'm' => {
+                let known = self.pointer(rest.time).cast::<u8>().cast_const();
+                if known.is_null() {
+                    return None;
+                }
+                // SAFETY: the descriptor of dates holds their unit and its factor there, for as long as it lives.
+                let (unit, times) = unsafe {
+                    let at = known.add(UNIT_AT).cast::<i32>();
+                    (at.read_unaligned(), at.add(1).read_unaligned())
+                };
+                Some(Stored::Time(Unit { span: self.letter == b'm', unit, times }))
+            }
+            b'V' if self.pointer(rest.subarray).is_null() && self.names().is_some() => Some(Stored::Record),
+            _ => None,
+        }
+    }
+
+    /// The names of a record's fields.
+    fn names<'f>(&self) -> Option<Ref<'f>> {
+        // SAFETY: null, or a tuple that belongs to the descriptor, which lives as long as the record.
+        let names = unsafe { Ref::new(self.pointer(self.rest()?.names)) }?;
+        names.is_exactly(&raw const ffi::PyTuple_Type).then_some(names)
+    }
+
+    /// How a field of a record is stored, and where it begins.
+    fn field<'f>(&self, index: usize) -> Option<(&'f Descriptor, usize)> {
+        // SAFETY: an element of a live tuple.
+        let name = unsafe { Ref::new(*self.names()?.tuple().get(index)?) }?;
+        // SAFETY: null, or what belongs to the descriptor.
+        let fields = unsafe { Ref::new(self.pointer(self.rest()?.fields)) }?;
+        let fields = if fields.is_dict() { fields } else { classes::proxied(fields)? };
+        let [descriptor, offset, ..] = *fields.dict_get(name)?.tuple() else { return None };
+        // SAFETY: elements of a live tuple; numpy keeps a descriptor and a number there.
+        let offset = unsafe { Ref::new(offset) }?.int()?;
+        // SAFETY: as above; the descriptor lives as long as the record's.
+        Some((unsafe { &*descriptor.cast::<Descriptor>() }, usize::try_from(offset).ok()?))
+    }
+}
+
+/// The elements of an array of one dimension, if they are plain numbers or objects.
 #[derive(Clone, Copy)]
 pub struct Elements {
     data: *const u8,
@@ -79,21 +231,12 @@ pub struct Elements {
 }
 
 impl Elements {
-    /// The elements of an array of one dimension whose elements are numbers, or objects, as this machine stores them.
+    /// Those of an array.
     pub fn of(array: Ref<'_>) -> Option<Self> {
-        // SAFETY: asked of live arrays only (see the caller's kind); an array holds its lengths, strides and descriptor.
-        unsafe {
-            let head = &*array.pointer().cast::<Head>();
-            if head.dimensions != 1 || head.data.is_null() || head.descriptor.is_null() || head.flags & ALIGNED == 0 {
-                return None;
-            }
-            let descriptor = &*head.descriptor;
-            if descriptor.order == b'>' {
-                return None;
-            }
-            let kind = stored_as(descriptor.letter)?;
-            Some(Elements { data: head.data, len: usize::try_from(*head.lengths).ok()?, stride: *head.strides, kind })
-        }
+        let source = Source::of(array)?;
+        let ([length], [stride]) = (source.lengths, source.strides) else { return None };
+        let Stored::Number(kind) = source.descriptor.stored() else { return None };
+        Some(Elements { data: source.data, len: usize::try_from(*length).ok()?, stride: *stride, kind })
     }
 
     /// Where an element stands.
@@ -103,20 +246,343 @@ impl Elements {
     }
 }
 
-fn stored_as(letter: u8) -> Option<i32> {
-    Some(match letter {
-        b'?' => ffi::Py_T_BOOL,
-        b'b' => ffi::Py_T_BYTE,
-        b'B' => ffi::Py_T_UBYTE,
-        b'h' => ffi::Py_T_SHORT,
-        b'H' => ffi::Py_T_USHORT,
-        b'i' => ffi::Py_T_INT,
-        b'I' => ffi::Py_T_UINT,
-        b'l' | b'q' => ffi::Py_T_LONGLONG,
-        b'L' | b'Q' => ffi::Py_T_ULONGLONG,
-        b'f' => ffi::Py_T_FLOAT,
-        b'd' => ffi::Py_T_DOUBLE,
-        b'O' => ffi::Py_T_OBJECT_EX,
-        _ => return None,
-    })
+/// What an array or a record holds.
+#[derive(Clone, Copy)]
+struct Source<'f> {
+    data: *const u8,
+    lengths: &'f [isize],
+    strides: &'f [isize],
+    descriptor: &'f Descriptor,
+}
+
+impl<'f> Source<'f> {
+    fn of(object: Ref<'f>) -> Option<Self> {
+        match classes::facts(object.class()).kind {
+            Kind::NumpyArray => {
+                // SAFETY: a live array; it holds its data, lengths, strides and descriptor.
+                let head = unsafe { &*object.pointer().cast::<Head>() };
+                let count = usize::try_from(head.dimensions).ok()?;
+                if head.data.is_null() || head.descriptor.is_null() || count > MOST_AXES {
+                    return None;
+                }
+                let numbers = |at: *const isize| match count {
+                    0 => &[][..],
+                    // SAFETY: as many as there are dimensions.
+                    _ => unsafe { std::slice::from_raw_parts(at, count) },
+                };
+                // SAFETY: as above.
+                let descriptor = unsafe { &*head.descriptor };
+                Some(Source {
+                    data: head.data,
+                    lengths: numbers(head.lengths),
+                    strides: numbers(head.strides),
+                    descriptor,
+                })
+            }
+            Kind::NumpyRecord => {
+                // SAFETY: a live record; it holds its data and descriptor.
+                let record = unsafe { &*object.pointer().cast::<Record>() };
+                if record.data.is_null() || record.descriptor.is_null() {
+                    return None;
+                }
+                // SAFETY: as above.
+                let descriptor = unsafe { &*record.descriptor };
+                Some(Source { data: record.data, lengths: &[], strides: &[], descriptor })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Arrays and records of the present hit, by number: what stands in one is told by this number and a position, in a word.
+struct Met {
+    count: Cell<usize>,
+    objects: [Cell<*mut ffi::PyObject>; MOST_MET],
+}
+
+const MOST_MET: usize = 1024;
+const MOST_AXES: usize = 62;
+/// Fields of a record; one number more stands for no field.
+const MOST_FIELDS: u64 = 254;
+const MOST_POSITIONS: u64 = 1 << 40;
+
+// SAFETY: read and written by the holder of the GIL only.
+unsafe impl Sync for Met {}
+
+static MET: Met = Met { count: Cell::new(0), objects: [const { Cell::new(std::ptr::null_mut()) }; MOST_MET] };
+
+/// A hit begins: nothing is left of the one before.
+#[inline]
+pub fn forget() {
+    MET.count.set(0);
+}
+
+/// A part of an array or record that is no object: a row, an element, a field of an element.
+#[derive(Clone, Copy)]
+pub struct Part<'f> {
+    /// From the lowest bit: the number of the array (10), the axes that are decided (6), the field and one, or 0 (8), the
+    /// position over the decided axes (40).
+    word: u64,
+    life: PhantomData<&'f Head>,
+}
+
+impl<'f> Part<'f> {
+    /// All of an array or record.
+    pub fn whole(object: Ref<'f>) -> Option<Self> {
+        Source::of(object)?;
+        let count = MET.count.get();
+        let known = MET.objects[..count].iter().rposition(|known| known.get() == object.pointer());
+        let number = match known {
+            Some(number) => number,
+            None => {
+                MET.objects.get(count)?.set(object.pointer());
+                MET.count.set(count + 1);
+                count
+            }
+        };
+        Some(Part { word: number as u64, life: PhantomData })
+    }
+
+    fn with(self, axes: usize, field: u64, position: u64) -> Option<Self> {
+        let fits = axes <= MOST_AXES && field <= MOST_FIELDS && position < MOST_POSITIONS;
+        let word = self.word & 0x3FF | (axes as u64) << 10 | field << 16 | position << 24;
+        fits.then_some(Part { word, ..self })
+    }
+
+    /// A number that no other part has, and no object.
+    pub fn identity(self) -> u64 {
+        self.word << 1 | 1
+    }
+
+    fn axes(self) -> usize {
+        (self.word >> 10 & 0x3F) as usize
+    }
+
+    fn object(self) -> Option<Ref<'f>> {
+        let object = MET.objects.get((self.word & 0x3FF) as usize)?.get();
+        // SAFETY: noted in this hit, by `whole`, which was given it for as long as this lives.
+        unsafe { Ref::new(object) }
+    }
+
+    /// The source, how many of an axis are left to be decided (none: an element), how an element is stored and where.
+    fn read(self) -> Option<Place<'f>> {
+        let source = Source::of(self.object()?)?;
+        let axes = self.axes();
+        let (mut at, mut position) = (source.data, self.word >> 24);
+        for (&length, &stride) in source.lengths.iter().zip(source.strides).take(axes).rev() {
+            let length = u64::try_from(length).ok().filter(|length| *length > 0)?;
+            at = at.wrapping_offset(stride.checked_mul(isize::try_from(position % length).ok()?)?);
+            position /= length;
+        }
+        let mut descriptor = source.descriptor;
+        if let Some(field) = (self.word >> 16 & 0xFF).checked_sub(1) {
+            let (of_field, offset) = descriptor.field(field as usize)?;
+            (descriptor, at) = (of_field, at.wrapping_add(offset));
+        }
+        let left = source.lengths.get(axes).map(|length| usize::try_from(*length).unwrap_or(0));
+        Some(Place { at, left, dimensions: source.lengths.len(), descriptor })
+    }
+
+    /// The class that it shows.
+    pub fn class(self) -> Option<Class<'f>> {
+        let place = self.read()?;
+        let class = match place.descriptor.stored() {
+            _ if place.left.is_some() => return self.object().map(Ref::class),
+            Stored::Text(_) => &raw mut ffi::PyUnicode_Type,
+            Stored::Bytes(_) => &raw mut ffi::PyBytes_Type,
+            Stored::Complex64 | Stored::Complex128 => &raw mut ffi::PyComplex_Type,
+            _ => place.descriptor.class,
+        };
+        // SAFETY: a static class, or one that the descriptor keeps alive.
+        unsafe { Class::new(class) }
+    }
+
+    /// What it is.
+    pub fn view(self) -> View<'f> {
+        let Some(Place { at, left, dimensions, descriptor }) = self.read() else { return View::Object };
+        if let Some(left) = left {
+            return View::List(left);
+        }
+        match descriptor.stored() {
+            // An array may hold itself: what it is must not depend on what it holds.
+            Stored::Number(ffi::Py_T_OBJECT_EX) if dimensions == 0 => View::List(1),
+            Stored::Number(kind) => match value::read_place(at, kind) {
+                Some(number) => number.view(),
+                None if kind == ffi::Py_T_OBJECT_EX => View::Null,
+                None => View::Object,
+            },
+            // SAFETY: an element of two bytes.
+            Stored::Half => View::Float(half(unsafe { at.cast::<u16>().read_unaligned() })),
+            Stored::Complex64 => complex64(at),
+            Stored::Complex128 => {
+                // SAFETY: an element of two doubles.
+                let [real, imaginary] = unsafe { at.cast::<[f64; 2]>().read_unaligned() };
+                View::Complex(real, imaginary)
+            }
+            Stored::Text(_) if !at.cast::<u32>().is_aligned() => View::Object,
+            Stored::Text(count) => {
+                // SAFETY: an element of so many code points, aligned; it stays as it is while no Python code runs.
+                let units = unsafe { std::slice::from_raw_parts(at.cast::<u32>(), count) };
+                let length = units.iter().rposition(|unit| *unit != 0).map_or(0, |last| last + 1);
+                View::Str(Text::Ucs4(&units[..length]))
+            }
+            Stored::Bytes(count) => {
+                // SAFETY: an element of so many bytes.
+                let bytes = unsafe { std::slice::from_raw_parts(at, count) };
+                let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                View::Bytes(&bytes[..length])
+            }
+            Stored::Time(_) => View::Scalar,
+            Stored::Record | Stored::Unknown => View::Object,
+        }
+    }
+
+    /// The part, or the number or object that it is.
+    fn settled(self) -> PyValue<'f> {
+        let number =
+            self.read().filter(|place| place.left.is_none()).and_then(|place| match place.descriptor.stored() {
+                Stored::Number(kind) => value::read_place(place.at, kind),
+                // SAFETY: an element of two bytes.
+                Stored::Half => {
+                    Some(PyValue::Float(half(unsafe { place.at.cast::<u16>().read_unaligned() }).to_bits()))
+                }
+                _ => None,
+            });
+        number.unwrap_or(PyValue::Part(self))
+    }
+
+    /// An element of a row.
+    pub fn element(self, index: usize) -> Option<PyValue<'f>> {
+        let place = self.read()?;
+        let Some(left) = place.left else {
+            return (place.dimensions == 0 && index == 0).then(|| self.settled());
+        };
+        let position = (self.word >> 24).checked_mul(left as u64)?.checked_add(index as u64)?;
+        (index < left).then(|| self.with(self.axes() + 1, 0, position)).flatten().map(Part::settled)
+    }
+
+    /// Visits the elements of a row.
+    pub fn elements(self, mut visit: impl FnMut(PyValue<'f>) -> ControlFlow<()>) -> Walk {
+        let View::List(length) = self.view() else { return Walk::Complete };
+        for index in 0..length {
+            let Some(element) = self.element(index) else { return Walk::Changed };
+            if visit(element).is_break() {
+                return Walk::Stopped;
+            }
+        }
+        Walk::Complete
+    }
+
+    fn field(self, index: usize) -> Option<PyValue<'f>> {
+        self.with(self.axes(), index as u64 + 1, self.word >> 24).map(Part::settled)
+    }
+
+    /// True for a record that may be looked into: one within a record may not.
+    fn is_record(self) -> bool {
+        let place = self.read();
+        let open = |place: &Place<'_>| {
+            place.left.is_none() && matches!(place.descriptor.stored(), Stored::Record) && self.word >> 16 & 0xFF == 0
+        };
+        place.as_ref().is_some_and(open)
+    }
+
+    /// Visits the fields of a record; says so of what cannot be read.
+    pub fn fields(self, mut visit: impl FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>) -> Walk {
+        let names = self.read().filter(|_| self.is_record()).and_then(|place| place.descriptor.names());
+        let Some(names) = names else { return unreadable("numpy keeps it in a way that is not read", visit) };
+        for (index, &name) in names.tuple().iter().enumerate() {
+            // SAFETY: an element of a live tuple.
+            let Some(name) = (unsafe { Ref::new(name) }) else { continue };
+            let child = self.field(index).map_or(Child::Failed("there are too many fields"), Child::Present);
+            if visit(names::name(name), child).is_break() {
+                return Walk::Stopped;
+            }
+        }
+        Walk::Complete
+    }
+
+    /// A field of a record by its name.
+    pub fn member(self, name: Ref<'_>) -> Option<PyValue<'f>> {
+        let names = self.read().filter(|_| self.is_record())?.descriptor.names()?;
+        let wanted = name.text()?;
+        // SAFETY: elements of a live tuple.
+        let same = |&name: &*mut ffi::PyObject| {
+            unsafe { Ref::new(name) }.and_then(Ref::text).is_some_and(|name| name.same(wanted))
+        };
+        self.field(names.tuple().iter().position(same)?)
+    }
+
+    /// The text of a date.
+    pub fn label(self, out: &mut String) {
+        if let Some(place) = self.read()
+            && let Stored::Time(unit) = place.descriptor.stored()
+        {
+            // SAFETY: an element of eight bytes.
+            label::push_numpy_time(unsafe { place.at.cast::<i64>().read_unaligned() }, unit, out);
+        }
+    }
+}
+
+/// Where a part stands.
+struct Place<'f> {
+    at: *const u8,
+    /// How many elements a row has; `None`: it is an element.
+    left: Option<usize>,
+    dimensions: usize,
+    descriptor: &'f Descriptor,
+}
+
+/// Says in place of the fields why there are none.
+pub fn unreadable<'f>(
+    why: &'static str,
+    mut visit: impl FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+) -> Walk {
+    match visit(Name::Text(Text::Utf8("?")), Child::Failed(why)) {
+        ControlFlow::Continue(()) => Walk::Complete,
+        ControlFlow::Break(()) => Walk::Stopped,
+    }
+}
+
+/// A scalar of two bytes.
+pub fn half_scalar(object: Ref<'_>) -> f64 {
+    // SAFETY: asked of such scalars only, by their kind.
+    half(unsafe { object.pointer().cast::<u8>().wrapping_offset(SCALAR_AT).cast::<u16>().read_unaligned() })
+}
+
+/// A scalar of two floats.
+pub fn complex_scalar<'f>(object: Ref<'_>) -> View<'f> {
+    complex64(object.pointer().cast::<u8>().wrapping_offset(SCALAR_AT))
+}
+
+/// The number of a date and what it counts.
+pub fn time_scalar(object: Ref<'_>) -> (i64, Unit) {
+    let place = object.pointer().cast::<u8>().wrapping_offset(SCALAR_AT);
+    // SAFETY: asked of such scalars only, by their kind, whose size was looked at.
+    let (value, unit, times) = unsafe {
+        (
+            place.cast::<i64>().read_unaligned(),
+            place.add(8).cast::<i32>().read_unaligned(),
+            place.add(12).cast::<i32>().read_unaligned(),
+        )
+    };
+    let span = object.class().ancestors().any(|class| name_of(class) == Some("timedelta64"));
+    (value, Unit { span, unit, times })
+}
+
+fn complex64<'f>(place: *const u8) -> View<'f> {
+    // SAFETY: callers have found two floats there.
+    let [real, imaginary] = unsafe { place.cast::<[f32; 2]>().read_unaligned() };
+    View::Complex(real.into(), imaginary.into())
+}
+
+/// A float of two bytes.
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f64::from(bits & 0x3FF) / 1024.0);
+    sign * match exponent {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+    }
 }

@@ -755,7 +755,7 @@ const char *strobe_memoryview(PyObject *object, Py_ssize_t *length)
     const Py_buffer *view = &memory->view;
     if (memory->flags & (_Py_MEMORYVIEW_RELEASED) || memory->mbuf->flags & _Py_MANAGED_BUFFER_RELEASED)
         return NULL;
-    if (view->ndim != 1 || view->itemsize != 1 || (view->strides && view->strides[0] != 1) || view->suboffsets)
+    if (!(memory->flags & _Py_MEMORYVIEW_C) || view->suboffsets)
         return NULL;
     *length = view->len;
     return view->buf;

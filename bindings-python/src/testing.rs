@@ -3,6 +3,7 @@
 use crate::code;
 use crate::discovery;
 use crate::names;
+use crate::numpy;
 use crate::selftest::{self, borrow};
 use crate::statements::Opcodes;
 use crate::value::PyValue;
@@ -46,6 +47,7 @@ pub fn _test_selftest(py: Python<'_>, doubted: Vec<String>) -> PyResult<Vec<Stri
 #[pyfunction]
 #[pyo3(signature = (object, depth = 3))]
 pub fn _test_view<'py>(object: &Bound<'py, PyAny>, depth: u32) -> PyResult<Bound<'py, PyDict>> {
+    numpy::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     describe(object.py(), PyValue::Object(value), depth, &tables)
@@ -191,6 +193,7 @@ fn children<'py>(
 /// A member, as an expression reads it.
 #[pyfunction]
 pub fn _test_member<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    numpy::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     child(object.py(), PyValue::Object(value).member(name), 1, &tables)
@@ -199,6 +202,7 @@ pub fn _test_member<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bou
 /// The value of a string key, or `None` if the core has to scan.
 #[pyfunction]
 pub fn _test_lookup<'py>(object: &Bound<'py, PyAny>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    numpy::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     let found = PyValue::Object(value).lookup(Text::Utf8(key));

@@ -5,11 +5,12 @@
 use crate::classes::{self, Builtin, Facts, Kind, Member, Scalar};
 use crate::label;
 use crate::names;
-use crate::numpy::{self, Elements};
+use crate::numpy::{self, Elements, Part};
 use crate::object::{self, Class, Owned, Ref};
 use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
+use std::fmt::Write;
 use std::ops::ControlFlow;
 use stroboscope_core::host::{BigDigits, Child, DecimalDigits, Look, Name, TypeInfo, TypeName, Value, View, Walk};
 use stroboscope_core::text::Text;
@@ -30,6 +31,8 @@ pub enum PyValue<'f> {
     Float(u64),
     /// A character of an array.
     Point(&'f [u32; 1]),
+    /// A row, an element or a field that numpy holds without an object.
+    Part(Part<'f>),
 }
 
 impl<'f> PyValue<'f> {
@@ -51,6 +54,10 @@ impl<'f> PyValue<'f> {
             PyValue::Int(_) | PyValue::Wide(_) => &raw mut ffi::PyLong_Type,
             PyValue::Float(_) => &raw mut ffi::PyFloat_Type,
             PyValue::Point(_) => &raw mut ffi::PyUnicode_Type,
+            PyValue::Part(part) => match part.class() {
+                Some(class) => return class,
+                None => &raw mut ffi::PyBaseObject_Type,
+            },
         };
         // SAFETY: each of the above is the address of a static class.
         unsafe { Class::of_static(class) }
@@ -121,7 +128,7 @@ fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
 }
 
 /// What is stored at a place in a live object, as `Py_T_…` says; `None` for null.
-fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
+pub fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
     macro_rules! read {
         ($kind:ty) => {
             // SAFETY: the member's class is the object's or an ancestor of it, and says that this type is at this offset.
@@ -142,8 +149,8 @@ fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
         ffi::Py_T_INT => PyValue::Int(read!(i32).into()),
         ffi::Py_T_UINT => PyValue::Int(read!(u32).into()),
         ffi::Py_T_LONG | ffi::Py_T_LONGLONG | ffi::Py_T_PYSSIZET => PyValue::Int(read!(i64)),
-        // SAFETY: the member is one, aligned as C aligns it.
-        ffi::Py_T_ULONG | ffi::Py_T_ULONGLONG => unsafe { unsigned(place) },
+        // SAFETY: the member's class says so, as above.
+        ffi::Py_T_ULONG | ffi::Py_T_ULONGLONG => return unsafe { unsigned(place) },
         ffi::Py_T_FLOAT => PyValue::Float(f64::from(read!(f32)).to_bits()),
         ffi::Py_T_DOUBLE => PyValue::Float(read!(f64).to_bits()),
         _ => return None,
@@ -175,6 +182,10 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Function => function_member(object, name),
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
+        Kind::NumpyRecord => match Part::whole(object).and_then(|part| part.member(name)) {
+            Some(value) => Child::Present(value),
+            None => attribute(object, name, hint),
+        },
         Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) | Kind::NumpyArray => {
             attribute(object, name, hint)
         }
@@ -319,7 +330,7 @@ fn dict_of(object: Ref<'_>, kind: Kind) -> Option<Ref<'_>> {
         match kind {
             Kind::Dict | Kind::OrderedDict => return Some(object),
             Kind::Proxy => Ref::new(shim::strobe_proxy_mapping(object.pointer())),
-            Kind::Keys | Kind::Values => Ref::new(shim::strobe_view_dict(object.pointer())),
+            Kind::Keys | Kind::Values | Kind::Items => Ref::new(shim::strobe_view_dict(object.pointer())),
             _ => None,
         }
     };
@@ -378,8 +389,8 @@ fn array_element(object: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
         (b'i' | b'l', 4) => PyValue::Int(read!(i32).into()),
         (b'I' | b'L', 4) => PyValue::Int(read!(u32).into()),
         (b'l' | b'q', 8) => PyValue::Int(read!(i64)),
-        // SAFETY: one element of eight bytes, in the array's own storage, which is aligned for its elements.
-        (b'L' | b'Q', 8) => unsafe { unsigned(place) },
+        // SAFETY: one element of eight bytes, in the array's own storage.
+        (b'L' | b'Q', 8) => return unsafe { unsigned(place) },
         (b'f', 4) => PyValue::Float(f64::from(read!(f32)).to_bits()),
         (b'd', 8) => PyValue::Float(read!(f64).to_bits()),
         // SAFETY: one code point of four bytes, in the array's own storage, which is aligned for its elements.
@@ -389,18 +400,18 @@ fn array_element(object: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
     Some(value)
 }
 
-/// An integer of 64 bits without sign.
+/// An integer of 64 bits without sign; `None` for a large one that numpy has packed between others.
 ///
 /// # Safety
-/// The place holds one for `'f`, aligned.
-unsafe fn unsigned<'f>(place: *const u8) -> PyValue<'f> {
+/// The place holds one for `'f`.
+unsafe fn unsigned<'f>(place: *const u8) -> Option<PyValue<'f>> {
     // SAFETY: as the caller promises.
     let value = unsafe { place.cast::<u64>().read_unaligned() };
-    match i64::try_from(value) {
-        Ok(value) => PyValue::Int(value),
-        // SAFETY: eight aligned bytes are two halves; CPython runs on little-endian machines here (see `lib.rs`).
-        Err(_) => PyValue::Wide(unsafe { &*place.cast() }),
+    if let Ok(value) = i64::try_from(value) {
+        return Some(PyValue::Int(value));
     }
+    // SAFETY: eight aligned bytes are two halves; CPython runs on little-endian machines here (see `lib.rs`).
+    place.cast::<u32>().is_aligned().then(|| PyValue::Wide(unsafe { &*place.cast() }))
 }
 
 #[cold]
@@ -416,10 +427,39 @@ fn view_int(object: Ref<'_>) -> View<'_> {
     }
 }
 
+const NEGATIVE: i32 = 1;
+const INFINITE: i32 = 2;
+const SIGNALLING: i32 = 8;
+const NOT_A_NUMBER: i32 = 4 | SIGNALLING;
+
+/// The text of a decimal that is no number, as its class writes it.
+pub fn push_decimal(object: Ref<'_>, out: &mut String) {
+    let (mut flags, mut exponent, mut length, mut words) = (0, 0, 0, std::ptr::null());
+    // SAFETY: a live decimal, whose layout was checked when the module started; the outputs are ours.
+    let there = unsafe {
+        shim::strobe_decimal(object.pointer(), &raw mut flags, &raw mut exponent, &raw mut length, &raw mut words)
+    };
+    if there == 0 || flags & (INFINITE | NOT_A_NUMBER) == 0 {
+        return;
+    }
+    let sign = if flags & NEGATIVE != 0 { "-" } else { "" };
+    let word = match flags {
+        _ if flags & INFINITE != 0 => "Infinity",
+        _ if flags & SIGNALLING != 0 => "sNaN",
+        _ => "NaN",
+    };
+    // A number may be told with it, in practice a small one.
+    let payload = match length {
+        // SAFETY: a decimal holds `length` words.
+        1 if flags & NOT_A_NUMBER != 0 => unsafe { *words },
+        _ => 0,
+    };
+    let payload = if payload == 0 { String::new() } else { payload.to_string() };
+    // Writing to a `String` cannot fail.
+    let _ = write!(out, "Decimal('{sign}{word}{payload}')");
+}
+
 fn view_decimal(object: Ref<'_>) -> View<'_> {
-    const NEGATIVE: i32 = 1;
-    const INFINITE: i32 = 2;
-    const NOT_A_NUMBER: i32 = 4 | 8;
     let (mut flags, mut exponent, mut length, mut words) = (0, 0, 0, std::ptr::null());
     // SAFETY: a live decimal, whose layout was checked when the module started; the outputs are ours.
     let there = unsafe {
@@ -437,6 +477,24 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
     }
     // SAFETY: a decimal holds `length` immutable words.
     View::Decimal(DecimalDigits { negative, words: unsafe { std::slice::from_raw_parts(words, length) }, exponent })
+}
+
+/// True for what shows the content of another object.
+fn is_window(kind: Kind) -> bool {
+    matches!(kind, Kind::Proxy | Kind::Keys | Kind::Values | Kind::Items)
+}
+
+/// What is known of a class, and of this instance alone: a redacted dictionary is so through a window too, and a decimal that
+/// is no number is shown as what it is, though expressions see a float.
+fn seen(object: Ref<'_>, kind: Kind, info: TypeInfo, view: &View<'_>) -> TypeInfo {
+    if kind == Kind::Decimal {
+        return TypeInfo { labelled: matches!(view, View::Float(_)), ..info };
+    }
+    if !is_window(kind) {
+        return info;
+    }
+    let behind = dict_of(object, kind).is_some_and(|dict| classes::facts(dict.class()).info.redacted);
+    TypeInfo { redacted: info.redacted || behind, ..info }
 }
 
 /// What most values are is told here, the rest by [`other_view`].
@@ -481,7 +539,13 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
             Some(PyValue::Object(_)) | None => View::Object,
             Some(number) => number.view(),
         },
-        Kind::NumpyArray => Elements::of(object).map_or(View::Object, |elements| View::List(elements.len)),
+        Kind::NumpyArray => match Elements::of(object) {
+            Some(elements) => View::List(elements.len),
+            None => Part::whole(object).map_or(View::Object, Part::view),
+        },
+        Kind::NumpyHalf => View::Float(numpy::half_scalar(object)),
+        Kind::NumpyComplex => numpy::complex_scalar(object),
+        Kind::NumpyTime => View::Scalar,
         Kind::Range => match range_of(object) {
             Some((_, _, length)) => View::List(usize::try_from(length).unwrap_or(0)),
             None => View::Opaque,
@@ -489,13 +553,13 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         Kind::Set => View::Set(set_len(object)),
         Kind::Keys => View::List(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
         Kind::Values => View::Values(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
-        Kind::Dict | Kind::OrderedDict | Kind::Proxy => match dict_of(object, facts.kind) {
+        Kind::Dict | Kind::OrderedDict | Kind::Proxy | Kind::Items => match dict_of(object, facts.kind) {
             Some(dict) => View::Map { len: dict.dict_len(), record: false },
             None => View::Opaque,
         },
         Kind::NamedTuple => View::Named(object.tuple().len()),
         Kind::Enum if plain_field(object, "_name_").is_some() => View::Enum,
-        Kind::Enum | Kind::Object => View::Object,
+        Kind::Enum | Kind::Object | Kind::NumpyRecord | Kind::Unreadable => View::Object,
         Kind::Exception => View::Exception,
         Kind::Function => View::Function,
         Kind::Iterator => View::Iterator,
@@ -616,6 +680,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             PyValue::Wide(digits) => View::Big(BigDigits { negative: false, digits, bits: 32 }),
             PyValue::Float(bits) => View::Float(f64::from_bits(bits)),
             PyValue::Point(point) => View::Str(Text::Ucs4(point)),
+            PyValue::Part(part) => part.view(),
         }
     }
 
@@ -674,7 +739,10 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Tuple => look.list(info, object.tuple().len()),
             Kind::Object => look.object(info),
             Kind::None => look.null(info),
-            _ => look.view(info, view(object, facts)),
+            kind => {
+                let view = view(object, facts);
+                look.view(seen(object, kind, info, &view), view)
+            }
         }
     }
 
@@ -682,6 +750,7 @@ impl<'f> Value<'f> for PyValue<'f> {
     fn identity(self) -> u64 {
         match self {
             PyValue::Object(object) => object.pointer() as u64,
+            PyValue::Part(part) => part.identity(),
             // Objects are aligned, so that an odd number is nobody's; scalars are never compared by identity.
             _ => 1,
         }
@@ -689,7 +758,11 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     #[inline]
     fn type_info(self) -> TypeInfo {
-        classes::facts(self.class()).info
+        let facts = classes::facts(self.class());
+        match self {
+            PyValue::Object(object) if is_window(facts.kind) => seen(object, facts.kind, facts.info, &View::Opaque),
+            _ => facts.info,
+        }
     }
 
     fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, mut visit: F) {
@@ -703,14 +776,21 @@ impl<'f> Value<'f> for PyValue<'f> {
     }
 
     fn element(self, index: usize) -> Child<Self> {
-        let PyValue::Object(object) = self else { return Child::Absent };
+        let object = match self {
+            PyValue::Object(object) => object,
+            PyValue::Part(part) => return part.element(index).map_or(Child::Absent, Child::Present),
+            _ => return Child::Absent,
+        };
         // SAFETY: elements belong to their list or tuple.
         let at = |items: &[*mut PyObject]| items.get(index).and_then(|&item| unsafe { PyValue::new(item) });
         let found = match classes::facts(object.class()).kind {
             Kind::List => at(object.list()),
             Kind::Tuple | Kind::NamedTuple => at(object.tuple()),
             Kind::Array => array_element(object, index),
-            Kind::NumpyArray => Elements::of(object).and_then(|elements| numpy_element(elements, index)),
+            Kind::NumpyArray => match Elements::of(object) {
+                Some(elements) => numpy_element(elements, index),
+                None => Part::whole(object).and_then(|part| part.element(index)),
+            },
             Kind::Range => match range_of(object) {
                 Some(range) => match range_element(range, index) {
                     Some(value) => Some(PyValue::Int(value)),
@@ -746,7 +826,11 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     #[inline]
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
-        let PyValue::Object(object) = self else { return Walk::Complete };
+        let object = match self {
+            PyValue::Object(object) => object,
+            PyValue::Part(part) => return part.elements(visit),
+            _ => return Walk::Complete,
+        };
         if object.is_exactly(&raw const ffi::PyList_Type) {
             return each(object.list(), visit);
         }
@@ -759,7 +843,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
             Kind::NumpyArray => match Elements::of(object) {
                 Some(elements) => each_made(elements.len, |index| numpy_element(elements, index), visit),
-                None => Walk::Complete,
+                None => Part::whole(object).map_or(Walk::Complete, |part| part.elements(visit)),
             },
             Kind::Range => match range_of(object) {
                 Some(range) => {
@@ -804,7 +888,11 @@ impl<'f> Value<'f> for PyValue<'f> {
     }
 
     fn fields<F: FnMut(Name<'f>, Child<Self>) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
-        let PyValue::Object(object) = self else { return Walk::Complete };
+        let object = match self {
+            PyValue::Object(object) => object,
+            PyValue::Part(part) => return part.fields(visit),
+            _ => return Walk::Complete,
+        };
         let facts = classes::facts(object.class());
         if facts.kind == Kind::NamedTuple {
             return named_fields(object, visit);
@@ -812,13 +900,18 @@ impl<'f> Value<'f> for PyValue<'f> {
         let own = match stored(object) {
             Stored::None => ControlFlow::Continue(()),
             Stored::Dict(dict) => {
-                let mut stop = ControlFlow::Continue(());
+                let (mut stop, mut nameless) = (ControlFlow::Continue(()), false);
                 dict.dict_entries(|key, value| {
                     if key.text().is_some() {
                         stop = visit(names::name(key), Child::Present(PyValue::Object(value)));
+                    } else {
+                        nameless = true;
                     }
                     stop.is_continue()
                 });
+                if nameless && stop.is_continue() {
+                    stop = visit(Name::Text(Text::Utf8("?")), Child::Failed("attributes whose names are no text"));
+                }
                 stop
             }
             Stored::Inline(fields) => inline_fields(&fields, &mut visit),
@@ -826,17 +919,30 @@ impl<'f> Value<'f> for PyValue<'f> {
         if own.is_break() || (facts.members && member_fields(object, &mut visit).is_break()) {
             return Walk::Stopped;
         }
-        if facts.kind == Kind::Exception && exception_fields(object, &mut visit).is_break() {
-            return Walk::Stopped;
+        match facts.kind {
+            Kind::Exception if exception_fields(object, &mut visit).is_break() => Walk::Stopped,
+            Kind::NumpyRecord => match Part::whole(object) {
+                Some(part) => part.fields(visit),
+                None => numpy::unreadable("there are too many arrays", visit),
+            },
+            Kind::NumpyArray if Part::whole(object).is_none() => {
+                numpy::unreadable("there are too many arrays, or it has too many dimensions", visit)
+            }
+            Kind::NumpyArray => Part::whole(object).map_or(Walk::Complete, |part| part.fields(visit)),
+            Kind::Unreadable => numpy::unreadable("numpy keeps it in a way that is not read", visit),
+            Kind::Bytes if object.bytes().is_none() => {
+                numpy::unreadable("it was released, or it is not one piece of memory", visit)
+            }
+            _ => Walk::Complete,
         }
-        Walk::Complete
     }
 
     fn member(self, name: &str) -> Child<Self> {
-        let PyValue::Object(object) = self else { return Child::Absent };
-        match Owned::interned(name) {
-            Some(name) => member(object, name.borrow(), None),
-            None => Child::Failed("out of memory"),
+        let Some(name) = Owned::interned(name) else { return Child::Failed("out of memory") };
+        match self {
+            PyValue::Object(object) => member(object, name.borrow(), None),
+            PyValue::Part(part) => part.member(name.borrow()).map_or(Child::Absent, Child::Present),
+            _ => Child::Absent,
         }
     }
 
@@ -853,8 +959,10 @@ impl<'f> Value<'f> for PyValue<'f> {
     }
 
     fn label(self, out: &mut String) {
-        if let PyValue::Object(object) = self {
-            label::push(object, classes::facts(object.class()).kind, out);
+        match self {
+            PyValue::Object(object) => label::push(object, classes::facts(object.class()).kind, out),
+            PyValue::Part(part) => part.label(out),
+            _ => {}
         }
     }
 }

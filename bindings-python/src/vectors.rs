@@ -2,6 +2,7 @@
 //! adapters and the same core as a probe's hit, without a session. On neither walk; the names begin with `_test_`.
 
 use crate::names::{self, Held};
+use crate::numpy;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
 use crate::value::PyValue;
@@ -103,6 +104,7 @@ impl<'f> Frame<'f> for Variables<'f> {
 }
 
 fn variables_of<'a>(variables: &'a Bound<'_, PyDict>) -> PyResult<Variables<'a>> {
+    numpy::forget();
     borrow(variables.as_any()).map(Variables).ok_or_else(|| PyValueError::new_err("null"))
 }
 

@@ -257,6 +257,18 @@ def test_the_programs_own_sitecustomize_runs_as_it_would(tmp_path: Path) -> None
     assert strobe(tmp_path, "--method", "nowhere:f", "--", script.name, **path).stdout == without.stdout
 
 
+def test_a_subinterpreter_of_the_program_is_left_alone_without_a_word(tmp_path: Path) -> None:
+    script = write(
+        tmp_path,
+        "inner.py",
+        "try:\n    import _interpreters as inner\nexcept ImportError:\n    import _xxsubinterpreters as inner\n"
+        "def work():\n    return inner.run_string(inner.create(), 'print(1 + 1)')\nwork()\n",
+    )
+    ran = strobe(tmp_path, "--method", "__main__:work", "--", str(script))
+    assert ran.returncode == 0 and "2\n" in ran.stdout
+    assert "not installed" not in ran.stderr and "1 hit" in ran.stderr
+
+
 def test_a_broken_sitecustomize_of_the_program_is_reported_as_without_us(tmp_path: Path) -> None:
     write(tmp_path, "lib/sitecustomize.py", "import absent_module\n")
     script = write(tmp_path, "own.py", "print('runs')\n")

@@ -666,9 +666,91 @@ def test_numpy():
     assert evaluate("any(v, {@it == 3}) && len(v) == 5", v=numbers) is True
     assert captured(numpy.array([None, "x"], dtype=object))["elements"][1] == {"type": "str", "value": "'x'"}
     assert captured(numpy.arange(1_000_000))["size"] == 1_000_000
-    # Neither are more dimensions walked, nor what another machine stored, nor a class of the program.
-    for other in (numpy.zeros((2, 2)), numpy.array(5), numpy.arange(3, dtype=">i4"), numpy.array(["a"])):
-        assert captured(other) == {"type": "ndarray", "fields": {}}
+
+
+def test_numpy_arrays_of_any_number_of_dimensions():
+    numpy = pytest.importorskip("numpy")
+    grid = numpy.arange(24).reshape(2, 3, 4)
+    plain = lambda v: [plain(e) for e in v["elements"]] if "elements" in v else v["value"]  # noqa: E731
+    texts = lambda v: [texts(e) for e in v] if isinstance(v, list) else str(v)  # noqa: E731
+    for made in (grid, grid[::-1, ::2, 1:3], grid.T, numpy.asfortranarray(grid), numpy.zeros((2, 0)), grid[0]):
+        assert plain(captured(made)) == texts(made.tolist())
+        assert captured(made)["type"] == "ndarray"
+    row = captured(grid)["elements"][0]
+    assert (row["type"], row["size"], row["elements"][0]["size"]) == ("ndarray", 3, 4)
+    assert evaluate("v[1][2][3] == 23 && len(v) == 2 && len(v[0]) == 3", v=grid) is True
+    assert evaluate("any(v, {any(@it, {contains(@it, 23)})})", v=grid) is True
+    assert message(grid[0][:2]).startswith("[[0, 1, 2")
+    assert captured(numpy.matrix([[1, 2]]))["elements"][0]["size"] == 2
+    assert captured([numpy.eye(2)] * 3)["elements"][2]["elements"][1]["elements"][1]["value"] == "1.0"
+    # Of no dimension: its item. One that holds itself ends.
+    assert captured(numpy.array(5)) == {"type": "ndarray", "value": "5"}
+    assert captured(numpy.array("mug")) == {"type": "ndarray", "value": "'mug'"}
+    assert evaluate("v == 5", v=numpy.array(5)) is True
+    own = numpy.array(None, dtype=object)
+    own[()] = own
+    assert captured(own)["elements"][0]["type"] == "ndarray"
+
+
+def test_numpy_elements_of_every_kind():
+    numpy = pytest.importorskip("numpy")
+    element = lambda value: captured(numpy.array([value, value]))["elements"][1]  # noqa: E731
+    assert element("h\xe9\u4e16") == {"type": "str", "value": "'h\xe9\u4e16'"}
+    assert element(b"ab") == {"type": "bytes", "value": "b'ab'"}
+    assert element(1 + 2j) == {"type": "complex", "value": "(1+2j)"}
+    assert element(numpy.complex64(1 - 2j)) == {"type": "complex", "value": "(1-2j)"}
+    for half in (1.5, -0.0, 6e-8, 65504.0, float("inf")):
+        half = numpy.float16(half)  # noqa: PLW2901
+        assert element(half) == {"type": "float", "value": repr(float(half))}
+        assert captured(half) == {"type": "float16", "value": repr(float(half))}
+    assert captured(numpy.complex64(1 - 2j)) == {"type": "complex64", "value": "(1-2j)"}
+    assert evaluate('v[1] == "mug"', v=numpy.array(["kettle", "mug"])) is True
+    assert evaluate('any(v, {startsWith(@it, "m")})', v=numpy.array(["kettle", "mug"])) is True
+    for text, unit in (
+        ("2024-02-29", "D"), ("1969-12-31", "D"), ("0001-03-01", "D"), ("2024", "Y"), ("1953-11", "M"),
+        ("2024-02-29", "W"), ("2024-02-29T23", "h"), ("1969-12-31T23:59", "m"), ("2024-02-29T23:59:58", "s"),
+        ("1969-12-31T23:59:59.001", "ms"), ("2024-02-29T23:59:59.000001", "us"), ("2024-02-29", "ns"),
+        ("1970-01-01T00:00:00.5", "ps"), ("1970-01-01", "fs"), ("1970-01-01", "as"), ("2024-02-29T00:00", "25m"),
+        ("NaT", "D"),
+    ):  # fmt: skip
+        moment = numpy.datetime64(text, unit)
+        assert captured(moment) == {"type": "datetime64", "value": str(moment)}
+        assert element(moment) == {"type": "datetime64", "value": str(moment)}
+    for unit in ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"):
+        span = numpy.timedelta64(-5, unit)
+        assert captured(span) == {"type": "timedelta64", "value": str(span)}
+    assert element(numpy.timedelta64(3, "D")) == {"type": "timedelta64", "value": "3 days"}
+
+
+def test_numpy_records_and_what_is_not_read():
+    numpy = pytest.importorskip("numpy")
+    packed = [("a", "i1"), ("b", "f8"), ("name", "U3"), ("password", "U3"), ("big", "u8")]
+    records = numpy.array([(1, 2.5, "mug", "abc", 7), (2, 3.5, "pan", "def", 8)], dtype=packed)
+    aligned = records.astype(numpy.dtype(packed, align=True))
+    fields = {
+        "a": {"type": "int", "value": "2"},
+        "b": {"type": "float", "value": "3.5"},
+        "name": {"type": "str", "value": "'pan'"},
+        "password": {"type": "str", "notCapturedReason": "redactedIdent"},
+        "big": {"type": "int", "value": "8"},
+    }
+    assert captured(aligned)["elements"][1] == {"type": "void", "fields": fields}
+    assert captured(aligned[1]) == {"type": "void", "fields": fields}
+    assert captured(aligned.view(numpy.recarray)[1]) == {"type": "record", "fields": fields}
+    assert captured(aligned.reshape(2, 1))["elements"][1]["elements"][0]["fields"] == fields
+    assert captured(records)["elements"][1]["fields"]["b"] == fields["b"]
+    assert evaluate("v[1].b == 3.5 && w.a == 2", v=records, w=aligned[1]) is True
+    # What is not read says so.
+    nested = numpy.zeros(1, dtype=[("in", [("x", "i4")]), ("many", "i4", (2,))])
+    for record in (captured(nested)["elements"][0]["fields"],):
+        assert all(list(record[name]["fields"]) == ["?"] for name in ("in", "many"))
+    for other in (numpy.arange(3, dtype=">i4")[0:2], numpy.zeros((2, 2), dtype=numpy.longdouble)[0]):
+        assert all("is not read" in json.dumps(one) for one in captured(other)["elements"])
+    assert "is not read" in json.dumps(captured(numpy.longdouble(1)))
+    many = [numpy.zeros((1, 1)) for _ in range(1100)]
+    depth = captured(many, limits=(3, 2000, 255, 20))["elements"]
+    assert depth[1000]["elements"] and "too many arrays" in json.dumps(depth[1099])
+    assert captured(numpy.zeros((1, 1)))["elements"][0]["size"] == 1, "the next hit begins anew"
 
 
 class Color(enum.Enum):

@@ -58,9 +58,9 @@ def line_of(source, mark):
 
 
 @contextlib.contextmanager
-def session():
+def session(options=()):
     before = {tool: sys.monitoring.get_tool(tool) for tool in range(6)}
-    _native.start([], True)
+    _native.start(list(options), True)
     try:
         yield
     finally:
@@ -1548,6 +1548,61 @@ assert "subinterp" in message
     assert problem is None
     interpreters.destroy(other)
     check(module)
+
+
+def test_of_ten_thousand_open_calls_the_oldest_is_dropped_and_counted(folder):
+    with session([("rate_limits", "off"), ("cpu_budget", "100")]):
+        name, _ = write(folder, "def job():\n    yield 1\n")
+        module = importlib.import_module(name)
+        on_method(name, "job", captureSnapshot=True, evaluateAt="ENTRY")
+        wait_for("installed")
+        calls = [module.job() for _ in range(10_050)]
+        for call in calls:
+            next(call)
+        for call in calls:
+            call.close()
+        assert _native.flush(5.0)
+        told = report()
+        assert told["hits"] == 10_050
+        assert told["dropped"]["queueFull"] >= 50
+        assert told["emitted"] + sum(told["dropped"].values()) == 10_050
+
+
+def test_private_names_are_read_as_they_are_written(started, folder):
+    name, source = write(
+        folder,
+        """
+        class _Account:
+            def __init__(self):
+                self.__total = 3
+
+            def total(self):
+                __rate = 2
+                def inner(other):
+                    return self.__total * __rate  # inner
+                return inner(self)  # here
+
+        class Outside:
+            pass
+
+        def plain(account, other):
+            return account  # plain
+        """,
+    )
+    module = importlib.import_module(name)
+    text = "{self.__total} {__rate} {self._Account__total}"
+    on_line(f"{name}.py", line_of(source, "here"), "a", template=text)
+    on_line(f"{name}.py", line_of(source, "inner"), "b", template=text + " {other.__total}")
+    on_line(f"{name}.py", line_of(source, "plain"), "c", template="{account.__total} {other.__total}")
+    for probe_id in "abc":
+        wait_for("installed", probe_id)
+    module._Account().total()
+    other = module.Outside()
+    other.__dict__["__total"] = 5
+    module.plain(module._Account(), other)
+    told = {event["debugger"]["snapshot"]["probe"]["id"]: event["message"] for event in events()}
+    assert (told["a"], told["b"]) == ("3 2 3", "3 2 3 3")
+    assert told["c"].endswith(" 5") and "__total" in told["c"]
 
 
 # ---- threads, coroutines, generators -----------------------------------------------------------------------------

@@ -2,13 +2,18 @@
 
 import array
 import collections
+import csv
 import datetime
 import decimal
 import enum
 import fractions
+import functools
+import io
+import json
 import pathlib
 import sys
 import types
+import unittest.mock
 import uuid
 
 import pytest
@@ -70,6 +75,10 @@ class Both(Slotted):
         (array.array("d", [1.0]), "list"),
         ({}.keys(), "list"),
         ({}.values(), "list"),
+        (collections.OrderedDict().keys(), "list"),
+        (collections.OrderedDict().values(), "list"),
+        ({}.items(), "map"),
+        (collections.OrderedDict().items(), "map"),
         ({1}, "set"),
         (frozenset(), "set"),
         ({}, "map"),
@@ -129,9 +138,96 @@ def test_decimals(text):
     assert (seen["negative"], coefficient, seen["exponent"]) == (bool(sign), int("".join(map(str, digits))), exponent)
 
 
-def test_decimal_nan_and_infinities_are_floats():
+def test_decimals_that_are_no_numbers_are_floats_to_expressions_and_decimals_to_people():
     assert view(decimal.Decimal("-Infinity"))["value"] == float("-inf")
     assert view(decimal.Decimal("NaN"))["value"] != view(decimal.Decimal("sNaN"))["value"]
+    for text in ("NaN", "-NaN", "sNaN", "NaN123", "Infinity", "-Infinity"):
+        value = decimal.Decimal(text)
+        assert captured(value) == {"type": "Decimal", "value": repr(value)}
+    assert captured(decimal.Decimal("1.10")) == {"type": "Decimal", "value": "Decimal('1.10')"}
+
+
+def captured(value, rules=((), (), ())):
+    event = json.loads(_native._test_event({"v": value}, None, (3, 100, 255, 20), rules))
+    return event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]["v"]
+
+
+def test_views_of_dictionaries():
+    ordered = collections.OrderedDict(b=1, a=2)
+    ordered.move_to_end("b")
+    for of in (ordered, dict(ordered)):
+        assert values(view(of.keys())) == ["a", "b"]
+        assert values(view(of.values())) == [2, 1]
+        assert keys(view(of.items())) == ["a", "b"]
+        assert captured(of.items())["size"] == 2
+    assert captured({"password": "x"}.items())["entries"][0][1]["notCapturedReason"] == "redactedIdent"
+
+
+def test_a_window_on_a_redacted_dictionary_is_redacted():
+    class Vault(dict):
+        pass
+
+    held = Vault(a="s3cr3t")
+    for window in (held, types.MappingProxyType(held), held.keys(), held.values(), held.items()):
+        assert captured(window, ((), (), ("Vault",)))["notCapturedReason"] == "redactedType"
+        assert captured(window).get("notCapturedReason") is None
+
+
+def test_instances_of_the_programs_classes_show_their_fields_whatever_they_inherit():
+    class Rows:
+        def __init__(self):
+            self.table = "orders"
+
+        def _step(self, _):
+            raise StopIteration
+
+        __next__ = functools.partialmethod(_step, 1)
+
+    def made(base, *args):
+        thing = type("Made", (base,), {})(*args)
+        thing.table = "orders"
+        return thing
+
+    things = [Rows(), made(io.StringIO), made(map, str, []), made(io.FileIO, __file__), made(zip)]
+    for thing in [*things, unittest.mock.MagicMock(table="orders"), unittest.mock.AsyncMock(table="orders")]:
+        seen = view(thing, 1)
+        assert (seen["kind"], seen["fields"]["table"]["value"]) == ("object", "orders"), thing
+        assert member(thing, "table")["value"] == "orders"
+    things[3].close()
+    with open(__file__, "rb") as file:
+        assert kind(file) == "iterator"
+    assert kind(csv.reader([])) == "iterator"
+
+
+def test_attributes_whose_names_are_no_text_are_marked():
+    thing = types.SimpleNamespace(a=1)
+    vars(thing)[3] = "x"
+    assert captured(thing)["fields"] == {
+        "a": {"type": "int", "value": "1"},
+        "?": {"notCapturedReason": "attributes whose names are no text"},
+    }
+
+
+def test_memory_of_any_format_is_bytes_and_what_is_not_one_piece_is_marked():
+    data = bytes(range(8))
+    released = memoryview(data)
+    released.release()
+    for memory in (memoryview(data), memoryview(data).cast("I"), memoryview(data).cast("B", (2, 4))):
+        assert view(memory)["value"] == data
+        assert captured(memory) == {"type": "memoryview", "value": repr(data)}
+    assert captured(memoryview(data)[2:5])["value"] == repr(data[2:5])
+    for memory in (memoryview(data)[::2], memoryview(data)[::-1], released):
+        (field,) = captured(memory)["fields"].items()
+        assert field[0] == "?" and "not one piece" in field[1]["notCapturedReason"]
+
+
+def test_names_that_are_cut_end_with_dots():
+    function = lambda: None  # noqa: E731
+    function.__qualname__ = "f" * 5000
+    assert captured(function)["value"] == "f" * 4093 + "\u2026"
+    thing = types.SimpleNamespace(**{"n" * 600: 1, "m" * 512: 2})
+    assert list(captured(thing)["fields"]) == ["n" * 509 + "\u2026", "m" * 512]
+    assert captured(type("C" * 600, (), {})())["type"] == "C" * 509 + "\u2026"
 
 
 def values(seen):

@@ -81,6 +81,13 @@ pub struct EntryToken {
     record: Option<Box<Suspended>>,
 }
 
+impl EntryToken {
+    /// True if it is the first half of an event: without its exit, that event is lost, and must be counted.
+    pub fn holds_event(&self) -> bool {
+        self.record.is_some()
+    }
+}
+
 /// Pseudo-random bits for event ids: unguessable is not needed, unique is.
 struct Random(u64);
 
