@@ -200,15 +200,15 @@ pub fn push_numpy_time(value: i64, unit: Unit, out: &mut String) {
         return out.push_str("NaT");
     }
     let count = i128::from(value) * i128::from(unit.times);
-    let Some(name) = usize::try_from(unit.unit).ok().and_then(|unit| NAMES.get(unit)) else { return };
+    let Some(name) = usize::try_from(unit.number).ok().and_then(|unit| NAMES.get(unit)) else { return };
     if name.is_empty() {
         return;
     }
-    if unit.span || unit.unit == 14 {
+    if unit.span || unit.number == 14 {
         return put!(out, "{count} {name}");
     }
     // Units in a day, and the digits of a second's fraction.
-    let (per_day, digits) = match unit.unit {
+    let (per_day, digits) = match unit.number {
         0 => return put!(out, "{:04}", 1970 + count),
         1 => return put!(out, "{:04}-{:02}", 1970 + count.div_euclid(12), count.rem_euclid(12) + 1),
         2 | 4 => (1, 0),
@@ -219,11 +219,11 @@ pub fn push_numpy_time(value: i64, unit: Unit, out: &mut String) {
             (86_400 * 10_i128.pow(digits), digits as usize)
         }
     };
-    let count = if unit.unit == 2 { count * 7 } else { count };
+    let count = if unit.number == 2 { count * 7 } else { count };
     let (year, month, day) = day(count.div_euclid(per_day));
     put!(out, "{year:04}-{month:02}-{day:02}");
     let rest = count.rem_euclid(per_day);
-    match unit.unit {
+    match unit.number {
         ..=4 => {}
         5 => put!(out, "T{rest:02}"),
         6 => put!(out, "T{:02}:{:02}", rest / 60, rest % 60),

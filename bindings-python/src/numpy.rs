@@ -129,7 +129,7 @@ pub struct Unit {
     /// True for a span.
     pub span: bool,
     /// `NPY_DATETIMEUNIT`.
-    pub unit: i32,
+    pub number: i32,
     /// How many of the units.
     pub times: i32,
 }
@@ -186,11 +186,9 @@ impl Descriptor {
                     return None;
                 }
                 // SAFETY: the descriptor of dates holds their unit and its factor there, for as long as it lives.
-                let (unit, times) = unsafe {
-                    let at = known.add(UNIT_AT).cast::<i32>();
-                    (at.read_unaligned(), at.add(1).read_unaligned())
-                };
-                Some(Stored::Time(Unit { span: self.letter == b'm', unit, times }))
+                let [number, times] =
+                    unsafe { known.add(UNIT_AT).cast::<[[u8; 4]; 2]>().read() }.map(i32::from_ne_bytes);
+                Some(Stored::Time(Unit { span: self.letter == b'm', number, times }))
             }
             b'V' if self.pointer(rest.subarray).is_null() && self.names().is_some() => Some(Stored::Record),
             _ => None,
@@ -332,13 +330,12 @@ impl<'f> Part<'f> {
         Source::of(object)?;
         let count = MET.count.get();
         let known = MET.objects[..count].iter().rposition(|known| known.get() == object.pointer());
-        let number = match known {
-            Some(number) => number,
-            None => {
-                MET.objects.get(count)?.set(object.pointer());
-                MET.count.set(count + 1);
-                count
-            }
+        let number = if let Some(number) = known {
+            number
+        } else {
+            MET.objects.get(count)?.set(object.pointer());
+            MET.count.set(count + 1);
+            count
         };
         Some(Part { word: number as u64, life: PhantomData })
     }
@@ -419,10 +416,11 @@ impl<'f> Part<'f> {
                 let [real, imaginary] = unsafe { at.cast::<[f64; 2]>().read_unaligned() };
                 View::Complex(real, imaginary)
             }
-            Stored::Text(_) if !at.cast::<u32>().is_aligned() => View::Object,
             Stored::Text(count) => {
+                // Numbers of two bytes and more need not be aligned in an array.
+                let Some(first) = aligned::<u32>(at) else { return View::Object };
                 // SAFETY: an element of so many code points, aligned; it stays as it is while no Python code runs.
-                let units = unsafe { std::slice::from_raw_parts(at.cast::<u32>(), count) };
+                let units = unsafe { std::slice::from_raw_parts(first, count) };
                 let length = units.iter().rposition(|unit| *unit != 0).map_or(0, |last| last + 1);
                 View::Str(Text::Ucs4(&units[..length]))
             }
@@ -442,9 +440,10 @@ impl<'f> Part<'f> {
         let number =
             self.read().filter(|place| place.left.is_none()).and_then(|place| match place.descriptor.stored() {
                 Stored::Number(kind) => value::read_place(place.at, kind),
-                // SAFETY: an element of two bytes.
                 Stored::Half => {
-                    Some(PyValue::Float(half(unsafe { place.at.cast::<u16>().read_unaligned() }).to_bits()))
+                    // SAFETY: an element of two bytes.
+                    let bits = unsafe { place.at.cast::<u16>().read_unaligned() };
+                    Some(PyValue::Float(half(bits).to_bits()))
                 }
                 _ => None,
             });
@@ -481,7 +480,9 @@ impl<'f> Part<'f> {
     fn is_record(self) -> bool {
         let place = self.read();
         let open = |place: &Place<'_>| {
-            place.left.is_none() && matches!(place.descriptor.stored(), Stored::Record) && self.word >> 16 & 0xFF == 0
+            place.left.is_none()
+                && matches!(place.descriptor.stored(), Stored::Record)
+                && (self.word >> 16).trailing_zeros() >= 8
         };
         place.as_ref().is_some_and(open)
     }
@@ -507,6 +508,7 @@ impl<'f> Part<'f> {
         let wanted = name.text()?;
         // SAFETY: elements of a live tuple.
         let same = |&name: &*mut ffi::PyObject| {
+            // SAFETY: an element of a live tuple.
             unsafe { Ref::new(name) }.and_then(Ref::text).is_some_and(|name| name.same(wanted))
         };
         self.field(names.tuple().iter().position(same)?)
@@ -566,7 +568,14 @@ pub fn time_scalar(object: Ref<'_>) -> (i64, Unit) {
         )
     };
     let span = object.class().ancestors().any(|class| name_of(class) == Some("timedelta64"));
-    (value, Unit { span, unit, times })
+    (value, Unit { span, number: unit, times })
+}
+
+/// A pointer to a number of another size, if it is one that may be read as such.
+#[allow(clippy::cast_ptr_alignment, reason = "it is looked at")]
+pub fn aligned<T>(place: *const u8) -> Option<*const T> {
+    let place = place.cast::<T>();
+    place.is_aligned().then_some(place)
 }
 
 fn complex64<'f>(place: *const u8) -> View<'f> {

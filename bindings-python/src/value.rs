@@ -411,7 +411,7 @@ unsafe fn unsigned<'f>(place: *const u8) -> Option<PyValue<'f>> {
         return Some(PyValue::Int(value));
     }
     // SAFETY: eight aligned bytes are two halves; CPython runs on little-endian machines here (see `lib.rs`).
-    place.cast::<u32>().is_aligned().then(|| PyValue::Wide(unsafe { &*place.cast() }))
+    numpy::aligned::<[u32; 2]>(place).map(|halves| PyValue::Wide(unsafe { &*halves }))
 }
 
 #[cold]
@@ -545,7 +545,6 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         },
         Kind::NumpyHalf => View::Float(numpy::half_scalar(object)),
         Kind::NumpyComplex => numpy::complex_scalar(object),
-        Kind::NumpyTime => View::Scalar,
         Kind::Range => match range_of(object) {
             Some((_, _, length)) => View::List(usize::try_from(length).unwrap_or(0)),
             None => View::Opaque,
@@ -564,7 +563,7 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         Kind::Function => View::Function,
         Kind::Iterator => View::Iterator,
         Kind::Opaque => View::Opaque,
-        Kind::Scalar(_) => View::Scalar,
+        Kind::NumpyTime | Kind::Scalar(_) => View::Scalar,
     }
 }
 

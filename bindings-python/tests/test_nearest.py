@@ -19,7 +19,10 @@ def app(tmp_path: Path) -> Path:
     [
         ("clii", "cli"),
         ("folib.core", "foolib.core"),
-        ("folib.iner.dep", "foolib"),
+        ("foolib.cor", "foolib.core"),
+        ("foolib.coer", "foolib.core"),
+        ("folib.iner.dep", "foolib.inner.deep"),
+        ("FooLib.Config", "foolib.config"),
         ("jsn", "json"),
         ("collections.abcd", "collections.abc"),
         ("foolib.cor.Cart", "foolib.core"),
