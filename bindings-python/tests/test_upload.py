@@ -382,5 +382,5 @@ def test_the_program_grows_by_twelve_mebibytes_at_most(tmp_path: Path, agent: St
         """,
         DD_TRACE_AGENT_URL=url,
     )
-    assert emitted >= 20, "as many as there is room for"
+    assert emitted >= 16, "as many as there is room for"
     assert grown <= 12 << 20, f"{grown / (1 << 20):.1f} MiB"
