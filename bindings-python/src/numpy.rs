@@ -489,6 +489,10 @@ impl<'f> Part<'f> {
 
     /// Visits the fields of a record; says so of what cannot be read.
     pub fn fields(self, mut visit: impl FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>) -> Walk {
+        // One that is empty is asked for them: it has none.
+        if matches!(self.view(), View::List(_)) {
+            return Walk::Complete;
+        }
         let names = self.read().filter(|_| self.is_record()).and_then(|place| place.descriptor.names());
         let Some(names) = names else { return unreadable("numpy keeps it in a way that is not read", visit) };
         for (index, &name) in names.tuple().iter().enumerate() {
