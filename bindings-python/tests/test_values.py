@@ -152,7 +152,7 @@ def captured(value, rules=((), (), ())):
     return event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]["v"]
 
 
-def test_views_of_dictionaries():
+def test_views_of_a_dictionary_that_keeps_its_own_order():
     ordered = collections.OrderedDict(b=1, a=2)
     ordered.move_to_end("b")
     for of in (ordered, dict(ordered)):

@@ -318,6 +318,11 @@ impl Registry {
         Diff { added, removed }
     }
 
+    /// Lets go of probes that nobody else knows any more, and of what they hold.
+    pub fn settle(&self) {
+        self.past().settle();
+    }
+
     /// What all probes did, those that are gone included.
     pub fn sums(&self) -> ProbeStats {
         let mut past = self.past();

@@ -347,6 +347,8 @@ impl Session {
     pub fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
         let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.shared.wall_ms();
+        // A host may have only so many words for gates: those of probes that are gone are free.
+        self.shared.registry.settle();
         let mut back = Vec::new();
         for definition in definitions.iter().flatten() {
             if let Body::Service(service) = &definition.body {

@@ -86,6 +86,12 @@ fn agree(id: &str, json: &str, dsl: Option<&str>) {
     compile(dsl, Some(json)).unwrap_or_else(|error| panic!("{id}: {error}"));
 }
 
+/// The same of a text that comes without its JSON form.
+fn text_agrees(id: &str, dsl: &str) {
+    let tree = text::parse(dsl).unwrap_or_else(|error| panic!("{id}: {error}"));
+    assert_eq!(text::parse(&print::print(&tree)).unwrap(), tree, "{id}: printed and read again");
+}
+
 fn refused(id: &str, result: Result<Expression, Invalid>) {
     let error = result.err().unwrap_or_else(|| panic!("{id}: is accepted"));
     assert!(error.0.starts_with("Invalid expression: "), "{id}: {error}");
@@ -119,8 +125,10 @@ fn vectors() {
                 for segment in vector.segments.as_ref().unwrap() {
                     // This one shows that the JSON form alone counts.
                     let dsl = segment.dsl.as_deref().filter(|_| id != "tpl-059");
-                    if segment.str.is_none() {
-                        agree(id, raw(segment.json), dsl);
+                    match (&segment.str, segment.json, dsl) {
+                        (Some(_), ..) => {}
+                        (None, None, Some(dsl)) => text_agrees(id, dsl),
+                        (None, json, dsl) => agree(id, raw(json), dsl),
                     }
                 }
                 "template"
@@ -128,6 +136,10 @@ fn vectors() {
             _ if error.as_deref() == Some("syntax") => {
                 refused(id, compile(vector.dsl.as_deref(), Some(&vector.json())));
                 "syntax"
+            }
+            _ if vector.json.is_none() && vector.dsl.is_some() => {
+                text_agrees(id, vector.dsl.as_deref().unwrap());
+                "read and printed"
             }
             _ => {
                 agree(id, &vector.json(), vector.dsl.as_deref());

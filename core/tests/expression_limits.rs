@@ -113,7 +113,7 @@ fn cycles() {
         let Case { compiled, symbols, .. } = case(text, world("{}"));
         let redaction = Redaction::default();
         let case = Case { world: std::mem::take(&mut loops), redaction, compiled, symbols };
-        assert_eq!(timed(&case, u64::from(u32::MAX)).0.unwrap_err(), Failure::Limit(Limit::Comparisons), "{text}");
+        assert_eq!(timed(&case, u64::from(u32::MAX)).0.unwrap_err(), Failure::Limit(Limit::Nesting), "{text}");
         assert_eq!(case.value_outside().unwrap_err(), "limit", "{text}");
         loops = case.world;
     }

@@ -10,7 +10,12 @@
 use stroboscope_toys::{random, runner};
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the outside toy compares by recursion")]
 fn every_vector_comes_out_as_expected() {
+    std::thread::Builder::new().stack_size(64 << 20).spawn(all).unwrap().join().unwrap();
+}
+
+fn all() {
     let vectors = runner::read(include_str!("../../tests/vectors/expressions.json")).unwrap();
     let report = runner::run(&vectors);
     println!("{report}");
