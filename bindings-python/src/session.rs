@@ -219,6 +219,8 @@ fn begin(
     };
     let session = Arc::new(Session::start(parts)?);
     drop(masked);
+    // Its worker has its own name as it answers (see `fork::until_named`).
+    py.detach(|| session.catch_up(CATCH_UP));
     PyRuntime::connect(py, Arc::clone(&session))?;
     let watch = Watch::begin({
         let (session, wanted, counters) = (Arc::clone(&session), wanted.clone(), Arc::clone(&counters));

@@ -4,6 +4,7 @@
 //! does. Python does not see it: `signal.getsignal` says what it said. A program that puts the default back gets ours
 //! again ([`stand_again`]). On neither walk.
 
+use crate::fork;
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -61,7 +62,9 @@ impl Watch {
     pub fn begin(end: impl FnOnce() + Send + 'static) -> io::Result<Watch> {
         ASK.store(0, Ordering::Release);
         DONE.store(0, Ordering::Release);
+        let (say, wait_for_name) = fork::until_named();
         let run = move || {
+            say();
             while ASK.load(Ordering::Acquire) == 0 {
                 wait(&ASK, None);
             }
@@ -74,6 +77,7 @@ impl Watch {
         #[allow(clippy::disallowed_methods, reason = "a handler of a signal may do nothing itself but ask and wait")]
         let thread =
             std::thread::Builder::new().name("stroboscope-end".to_owned()).stack_size(256 * 1024).spawn(run)?;
+        wait_for_name();
         PID.store(libc::pid_t::try_from(std::process::id()).unwrap_or(0), Ordering::Release);
         for signal in SIGNALS {
             exchange(signal, libc::SIG_DFL, handler());

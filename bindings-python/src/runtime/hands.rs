@@ -6,6 +6,7 @@ use super::install::install_all;
 use super::place::{Change, set_again, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
 use crate::discovery;
+use crate::fork;
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +25,14 @@ const LOOK: Duration = Duration::from_millis(200);
 
 #[allow(clippy::disallowed_methods, reason = "the hands: the core's worker must not wait for the GIL")]
 pub(super) fn spawn(orders: Receiver<Wish>) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("stroboscope-hands".to_owned()).spawn(move || serve(&orders))
+    let (say, wait_for_name) = fork::until_named();
+    let run = move || {
+        say();
+        serve(&orders);
+    };
+    let thread = std::thread::Builder::new().name("stroboscope-hands".to_owned()).spawn(run)?;
+    wait_for_name();
+    Ok(thread)
 }
 
 /// The hands' life. Wishes that are there already are fulfilled together, so that they share one look for code.
