@@ -9,7 +9,7 @@
 use crate::emit::status::State;
 use crate::session::ProbeReport;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::terminal::{self, Look, ProbeSummary};
@@ -230,27 +230,42 @@ fn line(entry: &Entry) -> String {
     text
 }
 
-/// Adds up a shared file, down to the first sum that was made of it. What is no line of ours is left out.
+/// Adds up a shared file, down to the first sum that was made of it. A process may end twice, by a signal in the middle of
+/// its end: what it says last counts. What is no line of ours is left out.
 pub fn sum(file: &str) -> Sum {
     let mut sum = Sum::default();
     let mut silent = BTreeSet::new();
+    let mut last: BTreeMap<u32, Counts> = BTreeMap::new();
     for entry in file.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match entry {
             Entry::Begins(pid) => {
                 silent.insert(pid);
+                // It has become another program, or its number is another process's.
+                if let Some(counts) = last.remove(&pid) {
+                    sum.end(counts);
+                }
             }
             Entry::Ended(pid, counts) => {
                 silent.remove(&pid);
-                sum.ended += 1;
-                sum.counts.add(counts);
+                last.insert(pid, counts);
             }
             Entry::Said(Audience::People, text) => sum.said.push_str(&text),
             Entry::Said(Audience::Programs, text) => sum.output.push_str(&text),
             Entry::Summed => break,
         }
     }
+    for counts in last.into_values() {
+        sum.end(counts);
+    }
     sum.silent = silent.len();
     sum
+}
+
+impl Sum {
+    fn end(&mut self, counts: Counts) {
+        self.ended += 1;
+        self.counts.add(counts);
+    }
 }
 
 /// True if the sum was made before anything that this process wrote at its end: nobody will read that.
@@ -331,6 +346,14 @@ mod tests {
         let (p, all) = (&sum.counts.probes[0], sum.counts.probes.len());
         assert_eq!((all, p.hits, &*p.dropped), (1, 6, &[("rateLimitProbe".to_owned(), 6)][..]));
         assert!(is_late(&file, 3) && !is_late(&file, 4) && is_late("", 1));
+    }
+
+    #[test]
+    fn a_process_that_ends_twice_counts_once_and_one_that_became_another_program_twice() {
+        let twice = [begins(2), ended(2, probe(5, true, "")), ended(2, probe(6, true, ""))].concat();
+        let (once, again) = (sum(&twice), sum(&[&*twice, &*begins(2), &*ended(2, probe(1, true, ""))].concat()));
+        assert_eq!((once.ended, once.counts.probes[0].hits), (1, 6));
+        assert_eq!((again.ended, again.counts.probes[0].hits), (2, 7));
     }
 
     #[test]
