@@ -138,11 +138,11 @@ pub struct ProbeStats {
     /// Nanoseconds spent in hits, estimated from samples.
     pub nanoseconds: Counter,
     /// Hits that these nanoseconds stand for.
-    pub timed: Counter,
+    timed: Counter,
     /// What the dearest sample since the last look has added to the nanoseconds.
-    pub dearest: Counter,
-    /// Hits that are still timed one by one until the next look.
-    one_by_one: OneByOne,
+    dearest: Counter,
+    /// Hits that were timed one by one since the last look.
+    one_by_one: Counter,
     dropped: [Counter; Drop::ALL.len()],
 }
 
@@ -150,15 +150,6 @@ pub struct ProbeStats {
 const ONE_BY_ONE: u64 = 16;
 /// … then one in this many, with its weight. A sample costs a system call.
 const SAMPLE_EVERY: u64 = 512;
-
-#[derive(Debug)]
-struct OneByOne(Counter);
-
-impl Default for OneByOne {
-    fn default() -> Self {
-        OneByOne(Counter(AtomicU64::new(ONE_BY_ONE)))
-    }
-}
 
 impl ProbeStats {
     /// The counter of a reason.
@@ -170,12 +161,11 @@ impl ProbeStats {
     /// The weight of a hit's sample, or `None` if this hit is not timed. `hits` is the count before this hit.
     #[inline]
     pub fn sample_weight(&self, hits: u64) -> Option<u64> {
-        let left = self.one_by_one.0.get();
-        if left == 0 && hits & (SAMPLE_EVERY - 1) != 0 {
-            return None;
+        if self.one_by_one.get() < ONE_BY_ONE {
+            self.one_by_one.add_serial(1);
+            return Some(1);
         }
-        self.one_by_one.0.set(left.saturating_sub(1));
-        Some(if left > 0 { 1 } else { SAMPLE_EVERY })
+        (hits & (SAMPLE_EVERY - 1) == 0).then_some(SAMPLE_EVERY)
     }
 
     /// Adds a sample.
@@ -191,8 +181,8 @@ impl ProbeStats {
     /// A look at the costs: what the dearest sample since the last one has added. The next hits are timed one by one again.
     pub fn look(&self) -> u64 {
         let dearest = self.dearest.get();
-        self.dearest.set(0);
-        self.one_by_one.0.set(ONE_BY_ONE);
+        self.dearest.reset();
+        self.one_by_one.reset();
         dearest
     }
 
