@@ -507,8 +507,7 @@ fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
 pub fn deliver_and_go_on(py: Python<'_>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
-            session.flush(DELIVERY);
-            let waiting = session.on_their_way();
+            let waiting = if session.flush(DELIVERY) { 0 } else { session.on_their_way() };
             farewell(&session, &wanted, &counters, waiting);
         });
     }
