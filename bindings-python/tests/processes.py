@@ -44,6 +44,13 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def other_python(minor: str) -> str | None:
+    """Another interpreter that could carry probes, as the tools of this checkout find them; `None` if there is none."""
+    tool = Path(__file__).parents[1] / "tools/pythons.sh"
+    found = subprocess.run(["bash", str(tool)], capture_output=True, text=True, check=False, timeout=60).stdout
+    return dict(line.split(" ", 1) for line in found.splitlines()).get(minor)
+
+
 def line_of(path: Path, marker: str) -> int:
     return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if marker in line)
 

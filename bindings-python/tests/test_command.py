@@ -17,6 +17,7 @@ from processes import (
     events,
     line_of,
     message,
+    other_python,
     plain,
     preload,
     seconds_to_wait,
@@ -381,10 +382,10 @@ def test_an_older_python_runs_the_program_and_only_the_first_one_says_so(tmp_pat
 
 @pytest.mark.skipif(sys.version_info[:2] < (3, 13), reason="needs two Pythons that could carry probes")
 def test_a_child_without_our_package_says_so_in_one_line(shop: Path) -> None:
-    other = next(iter(Path.home().glob(".pyenv/versions/3.12.*/bin/python3")), None)
+    other = other_python("3.12")
     if other is None:
         pytest.skip("there is no Python 3.12 on this machine")
-    child = write(shop.parent, "child.py", f"import subprocess\nsubprocess.call([{str(other)!r}, '-c', 'print(1)'])\n")
+    child = write(shop.parent, "child.py", f"import subprocess\nsubprocess.call([{other!r}, '-c', 'print(1)'])\n")
     result = strobe(shop.parent, "--method", "nowhere:f", "--", child.name)
     assert result.stdout == "1\n"
     said = [line for line in result.stderr.splitlines() if line.startswith("stroboscope: ")]

@@ -20,6 +20,7 @@ import types
 import uuid
 import weakref
 
+import numpy
 import pytest
 
 from stroboscope import _native
@@ -644,7 +645,6 @@ def test_fields_of_empty_subclasses():
 
 
 def test_numpy():
-    numpy = pytest.importorskip("numpy")
     for name, value, text in (
         ("bool_", True, "True"), ("int8", -5, "-5"), ("int16", -300, "-300"), ("int32", -70_000, "-70000"),
         ("int64", -(2**40), str(-(2**40))), ("uint8", 255, "255"), ("uint16", 65_535, "65535"),
@@ -669,7 +669,6 @@ def test_numpy():
 
 
 def test_numpy_arrays_of_any_number_of_dimensions():
-    numpy = pytest.importorskip("numpy")
     grid = numpy.arange(24).reshape(2, 3, 4)
     plain = lambda v: [plain(e) for e in v["elements"]] if "elements" in v else v["value"]  # noqa: E731
     texts = lambda v: [texts(e) for e in v] if isinstance(v, list) else str(v)  # noqa: E731
@@ -680,7 +679,7 @@ def test_numpy_arrays_of_any_number_of_dimensions():
     assert (row["type"], row["size"], row["elements"][0]["size"]) == ("ndarray", 3, 4)
     assert evaluate("v[1][2][3] == 23 && len(v) == 2 && len(v[0]) == 3", v=grid) is True
     assert evaluate("any(v, {any(@it, {contains(@it, 23)})})", v=grid) is True
-    assert message(grid[0][:2]).startswith("[[0, 1, 2")
+    assert message(grid[0][:2]) == "[[...], [...]]"
     assert captured(numpy.matrix([[1, 2]]))["elements"][0]["size"] == 2
     assert captured([numpy.eye(2)] * 3)["elements"][2]["elements"][1]["elements"][1]["value"] == "1.0"
     # Of no dimension: its item. One that holds itself ends.
@@ -693,7 +692,6 @@ def test_numpy_arrays_of_any_number_of_dimensions():
 
 
 def test_numpy_elements_of_every_kind():
-    numpy = pytest.importorskip("numpy")
     element = lambda value: captured(numpy.array([value, value]))["elements"][1]  # noqa: E731
     assert element("h\xe9\u4e16") == {"type": "str", "value": "'h\xe9\u4e16'"}
     assert element(b"ab") == {"type": "bytes", "value": "b'ab'"}
@@ -723,7 +721,6 @@ def test_numpy_elements_of_every_kind():
 
 
 def test_numpy_records_and_what_is_not_read():
-    numpy = pytest.importorskip("numpy")
     packed = [("a", "i1"), ("b", "f8"), ("name", "U3"), ("password", "U3"), ("big", "u8")]
     records = numpy.array([(1, 2.5, "mug", "abc", 7), (2, 3.5, "pan", "def", 8)], dtype=packed)
     aligned = records.astype(numpy.dtype(packed, align=True))

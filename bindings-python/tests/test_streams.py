@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import clean_environment, events, message, plain, strobe, write
+from processes import clean_environment, events, message, other_python, plain, strobe, write
 
 probe = ["--method", "child:work", "--log", "n is {n}"]
 
@@ -144,10 +144,10 @@ def test_a_program_that_leaves_its_streams_is_not_held_by_them(tmp_path: Path) -
 
 @pytest.mark.skipif(sys.version_info[:2] < (3, 13), reason="needs two Pythons that could carry probes")
 def test_what_the_start_has_to_say_is_not_captured_either(tmp_path: Path) -> None:
-    other = next(iter(Path.home().glob(".pyenv/versions/3.12.*/bin/python3")), None)
+    other = other_python("3.12")
     if other is None:
         pytest.skip("there is no Python 3.12 on this machine")
-    call = f"subprocess.run([{str(other)!r}, '-c', 'print(1)'], capture_output=True, text=True)"
+    call = f"subprocess.run([{other!r}, '-c', 'print(1)'], capture_output=True, text=True)"
     write(tmp_path, "x.py", f"import json, subprocess\nran = {call}\nprint(json.dumps([ran.stdout, ran.stderr]))\n")
     result = strobe(tmp_path, "--method", "nowhere:f", "--", "x.py")
     assert json.loads(result.stdout) == ["1\n", ""]
