@@ -572,6 +572,69 @@ def test_a_reloaded_module_is_probed_again(started, folder):
     assert (hits("line"), hits("method")) == (3, 3)
 
 
+def edit(folder, module, source):
+    """Writes the module anew and loads it again; its bytecode cache must not be taken for it."""
+    path = folder / f"{module.__name__}.py"
+    path.write_text(textwrap.dedent(source).lstrip("\n"))
+    later = path.stat().st_mtime + 10
+    os.utime(path, (later, later))
+    importlib.reload(module)
+
+
+def test_a_line_that_an_edit_removes_is_said_to_be_gone_and_comes_back(started, folder):
+    before = "def f(x):\n    y = x\n    z = y\n    return z\n"
+    name, _ = write(folder, before)
+    module = importlib.import_module(name)
+    old = module.f
+    on_line(f"{name}.py", 3)
+    wait_for("installed")
+    module.f(1)
+    edit(folder, module, "def f(x):\n    return x\n")
+    gone = wait_for("error")["reason"]
+    assert "no executable code at line 3" in gone and "stays in the functions that it had before" in gone
+    module.f(1)
+    assert hits() == 1
+    old(1)  # it still runs somewhere: its hits are not lost
+    assert hits() == 2
+    edit(folder, module, before)
+    wait_for("installed")
+    module.f(1)
+    assert hits() == 3
+
+
+def test_a_name_that_is_made_as_the_module_runs_is_followed_through_a_reload(started, folder):
+    source = """
+        import time
+        def make():
+            def inner(x):
+                return x
+            return inner
+        time.sleep({pause})
+        f = make()
+    """
+    name, _ = write(folder, source.format(pause=0))
+    module = importlib.import_module(name)
+    on_method(name, "f")
+    wait_for("installed")
+    module.f(1)
+    # While it runs again, the name leads to the old function.
+    edit(folder, module, source.format(pause=0.2))
+    deadline = time.monotonic() + 10
+    while hits() < 2 and time.monotonic() < deadline:
+        module.f(1)
+        time.sleep(0.02)
+    assert hits() >= 2 and wait_for("installed")
+
+
+def test_of_several_lines_either_all_are_placed_or_none(started, folder):
+    name, _ = write(folder, "def f(x):\n    y = x\n    return y\n")
+    module = importlib.import_module(name)
+    add("p", where={"sourceFile": f"{name}.py", "lines": ["2", "99"]}, template="hit")
+    assert "the others (2) could be probed" in wait_for("error")["reason"]
+    module.f(1)
+    assert hits() == 0
+
+
 def test_a_module_reloaded_before_the_probe_has_two_copies(folder):
     name, source = write(folder, ALL)
     module = importlib.import_module(name)

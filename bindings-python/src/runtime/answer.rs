@@ -87,6 +87,9 @@ pub(super) fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
 /// The wire's word for a name that its module does not have.
 pub(super) const MISSING_NAME: &str = "NoSuchMethod";
 
+/// The wire's word for a line that its file does not have.
+pub(super) const MISSING_LINE: &str = "NoSuchLine";
+
 /// A module lacks a name; `names` are those that it has.
 pub(super) fn missing_name(module: &str, wanted: &str, names: &[String]) -> Outcome {
     let near = near(&location::nearest_names(wanted, names.iter().map(String::as_str)));

@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::install::install_all;
 use super::place::{Change, set_again, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
+use super::target::still_runs;
 use crate::discovery;
 use crate::fork;
 use pyo3::prelude::*;
@@ -125,12 +126,31 @@ fn next_look() -> Option<Duration> {
 
 /// Probes whose place may have appeared meanwhile.
 fn again(py: Python<'_>, answers: &mut Vec<Answer>) {
-    let slots = HANDS.with(|hands| {
+    let open = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
         let unseen = hands.discovery.is_none();
-        Some(hands.entries.slots(|entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits)))
+        let open = |entry: &&Entry| matches!(entry.told, Told::Again(_)) || (unseen && entry.told == Told::Waits);
+        Some(hands.entries.iter().filter(open).map(|entry| (Arc::clone(&entry.live), entry.copies)).collect::<Vec<_>>())
     });
-    install_all(py, &slots.flatten().unwrap_or_default(), answers, false);
+    let mut slots = Vec::new();
+    for (live, copies) in open.flatten().unwrap_or_default() {
+        // Until a module that runs again defines the name anew, the name leads to what it was before.
+        if copies == 0 || !still_runs(py, &live) || !put_off(live.slot) {
+            slots.push(live.slot);
+        }
+    }
+    install_all(py, &slots, answers, false);
+}
+
+/// Looks for a name later; false if that was done often enough.
+fn put_off(slot: u32) -> bool {
+    let later = HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.get_mut(slot)?;
+        let Told::Again(times) = entry.told else { return Some(false) };
+        entry.told = Told::Again((times + 1).min(MAX_AGAIN));
+        Some(times < MAX_AGAIN)
+    });
+    later.flatten().unwrap_or(false)
 }
 
 /// Looks once more for what was not found, so that what is said of it is true now. `at_the_end`: what is found now was there

@@ -2,12 +2,13 @@
 //! between [`super::install`] or [`super::starts`] and [`super::place`].
 
 use super::CAPABILITIES;
-use super::answer::{missing_name, stopping};
-use super::place::{place, unplace};
+use super::answer::{MISSING_LINE, missing_name, stopping};
+use super::place::place;
 use super::state::{HANDS, opcodes};
 use crate::code;
 use crate::discovery::{self, FileCode, Named, PyFunction};
 use crate::object::{Owned, Ref};
+use crate::statements::Opcodes;
 use pyo3::prelude::*;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -50,50 +51,63 @@ pub(super) fn in_lines(
     }
     let mut site = Site { file: name.to_owned(), ..Site::default() };
     let mut notes = Vec::new();
+    let mut choices = Vec::new();
+    // All of them are found before the first is placed: a probe is at all of its lines or at none.
     for &line in lines {
-        // Only functions around the line can hold it. All of them are read to say what comes nearest.
-        let around = |_, function: &location::Function| function.first <= line && line <= function.last;
-        let resolve = |plain: &[location::Function]| location::resolve_line(plain, line, &CAPABILITIES);
-        let mut choice = discovery::read(py, code, &opcodes, release, around, resolve)?;
-        if choice.is_err() {
-            choice = discovery::read(py, code, &opcodes, release, |_, _| true, resolve)?;
-        }
-        let choice = match choice {
+        let choice = match choose(py, code, &opcodes, line, release)? {
             Ok(choice) => choice,
-            Err(mut reason) => {
-                let fine = |line: &u32| location::resolve_line(&code.plain, *line, &CAPABILITIES).is_ok();
-                let fine: Vec<String> = lines.iter().copied().filter(fine).map(|line| line.to_string()).collect();
-                if !fine.is_empty() {
-                    let others = fine.join(", ");
-                    let _ =
-                        write!(reason, "; without it the others ({others}) could be probed, which are not now either");
-                }
-                let has_top = code.plain.iter().any(|one| one.kind == location::FunctionKind::Module);
-                if !has_top {
-                    reason.push_str("; lines outside of functions ran before the probe came");
-                }
-                unplace(py, live)?;
-                return Ok(Outcome::Refused { kind: "NoSuchLine", reason });
-            }
+            Err(reason) => return Ok(Outcome::Refused { kind: MISSING_LINE, reason: not_all(code, lines, reason) }),
         };
         notes.extend(choice.note);
-        if site.lines.contains(&choice.line) {
-            // Several lines without code come down to one.
-            continue;
+        // Several lines without code come down to one.
+        if !site.lines.contains(&choice.line) {
+            site.lines.push(choice.line);
+            choices.push((choice.line, choice.functions));
         }
-        for &at in &choice.functions {
+    }
+    for (line, functions) in choices {
+        for at in functions {
             let function = &code.functions[at];
             let Some(read) = &function.read else { continue };
-            let offsets = read.starts.iter().filter(|start| start.line == choice.line);
+            let offsets = read.starts.iter().filter(|start| start.line == line);
             let offsets: Vec<i64> = offsets.map(|start| i64::from(start.offset)).collect();
-            place(py, live, function.code.borrow(), read, Some((choice.line, &offsets)))?;
+            place(py, live, function.code.borrow(), read, Some((line, &offsets)))?;
             site.function.clone_from(&code.plain[at].name);
         }
-        site.lines.push(choice.line);
     }
     placed_in(live.slot, name);
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
+}
+
+/// The line that stands for one that is asked for, and the functions that have it; or why there is none.
+fn choose(
+    py: Python<'_>,
+    code: &mut FileCode,
+    opcodes: &Opcodes,
+    line: u32,
+    release: bool,
+) -> PyResult<Result<location::LineChoice, String>> {
+    // Only functions around the line can hold it. All of them are read to say what comes nearest.
+    let around = |_, function: &location::Function| function.first <= line && line <= function.last;
+    let resolve = |plain: &[location::Function]| location::resolve_line(plain, line, &CAPABILITIES);
+    let choice = discovery::read(py, code, opcodes, release, around, resolve)?;
+    if choice.is_ok() { Ok(choice) } else { discovery::read(py, code, opcodes, release, |_, _| true, resolve) }
+}
+
+/// Why a probe is at none of its lines, one of which is missing for a reason.
+fn not_all(code: &FileCode, lines: &[u32], mut reason: String) -> String {
+    let fine = |line: &u32| location::resolve_line(&code.plain, *line, &CAPABILITIES).is_ok();
+    let fine: Vec<String> = lines.iter().copied().filter(fine).map(|line| line.to_string()).collect();
+    if !fine.is_empty() {
+        let others = fine.join(", ");
+        let _ = write!(reason, "; without it the others ({others}) could be probed, which are not now either");
+    }
+    let has_top = code.plain.iter().any(|one| one.kind == location::FunctionKind::Module);
+    if !has_top {
+        reason.push_str("; lines outside of functions ran before the probe came");
+    }
+    reason
 }
 
 fn placed_in(slot: u32, name: &str) {

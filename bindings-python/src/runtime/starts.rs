@@ -1,7 +1,7 @@
 //! A file begins to run: the probes that concern it are placed before its first line. Stands on the configuration's walk;
 //! called by the discovery callback, in the program's thread.
 
-use super::answer::{MISSING_NAME, refused, settle};
+use super::answer::{MISSING_LINE, MISSING_NAME, refused, settle};
 use super::in_file::{in_lines, in_method};
 use super::place::unplace;
 use super::state::{Entry, HANDS, Told, Wish};
@@ -77,28 +77,24 @@ pub fn module_starts(code: Ref<'_>) {
 
 /// Answers for a file that just started. True if the name may still come, as the module runs. `is_class`: what the file lacks
 /// is a class whose name may as well be that of a submodule; nothing is said before that was looked for.
-fn started_outcome(slot: u32, outcome: Outcome, is_class: bool) -> bool {
+fn started_outcome(slot: u32, mut outcome: Outcome, is_class: bool) -> bool {
     let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
-    let keeps = HANDS.with(|hands| {
+    HANDS.with(|hands| {
         let entry = hands.as_mut()?.entries.get_mut(slot)?;
-        if entry.told == Told::Placed && !matches!(outcome, Outcome::Done { .. }) {
-            return Some(true); // the new copy lacks the place, the old one has it
-        }
-        if missing && is_class {
-            entry.told = Told::Again(0);
-        } else if missing {
-            entry.told = Told::Nothing;
+        if missing {
+            entry.told = if is_class { Told::Again(0) } else { Told::Nothing };
             entry.said = String::new();
         }
-        Some(false)
+        if let Outcome::Refused { kind: MISSING_LINE, reason } = &mut outcome
+            && entry.copies > 0
+        {
+            reason.push_str("; the file ran again: the probe stays in the functions that it had before");
+        }
+        Some(())
     });
-    if keeps.flatten() == Some(true) {
-        return false;
+    if !(missing && is_class) {
+        settle(slot, outcome);
     }
-    if missing && is_class {
-        return true;
-    }
-    settle(slot, outcome);
     missing
 }
 
@@ -139,6 +135,7 @@ fn leave(slot: u32) {
         let hands = hands.as_mut()?;
         let entry = hands.entries.get_mut(slot)?;
         entry.told = Told::Nothing;
+        entry.copies = 0;
         let mut files = std::mem::take(&mut entry.files);
         files.retain(|file| !hands.entries.has_probe_in(file));
         Some(files)

@@ -2,7 +2,7 @@
 //! probes of the code that it had follow, before the new code can run. Stands on the configuration's walk, beside
 //! [`super::starts`]; called by CPython in the thread that sets it.
 
-use super::answer::{refused, settle, stopping};
+use super::answer::{MISSING_LINE, refused, settle, stopping};
 use super::in_file::{in_functions, in_lines};
 use super::state::opcodes;
 use crate::code;
@@ -137,7 +137,7 @@ fn follow_lines(
         if !same_file || !discovery::read(py, code, &opcodes, false, |_, _| true, resolve)? {
             let function = discovery::bare(old);
             return Ok(Outcome::Refused {
-                kind: "NoSuchLine",
+                kind: MISSING_LINE,
                 reason: format!(
                     "function `{function}` got other code while the program ran, and line {line} is not in it; the probe \
                      stays in the code that was there before"
