@@ -467,7 +467,7 @@ fn leaves(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Loca
     // Not of a generator expression, which is made at the place of its iterator.
     let loops = places_of(Role::Advance);
     let is_entry = |at: usize| match role(at) {
-        Role::BeforeWith => true,
+        Role::BeforeWith | Role::LoadSpecial => true,
         Role::GetIter => places[at].is_some_and(|location| loops.contains(&place(location))),
         _ => false,
     };
