@@ -56,8 +56,8 @@ lint: | cargo
 		PYO3_PYTHON="$$python" cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo run --quiet -p xtask -- check
 	$(environments) --tools newest
-	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration
-	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration
+	"$$($(environments) --list newest)/bin/ruff" check bindings-python examples bench tests/exploration tests/agent
+	"$$($(environments) --list newest)/bin/ruff" format --check bindings-python examples bench tests/exploration tests/agent
 
 # Figures that go into bench/report.md; BENCH_FLAGS=--quick takes two minutes and keeps none.
 .PHONY: bench-python

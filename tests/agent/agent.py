@@ -6,6 +6,7 @@ Standard library only, any Python from 3.8 on: it serves the tests of every lang
 
 import argparse
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -19,14 +20,38 @@ import threading
 import time
 import urllib.parse
 
-ENDPOINTS = ["/v0.4/traces", "/v0.7/config", "/debugger/v1/diagnostics", "/debugger/v1/input", "/debugger/v2/input",
-             "/symdb/v1/input"]
+ENDPOINTS = [
+    "/v0.4/traces",
+    "/v0.7/config",
+    "/debugger/v1/diagnostics",
+    "/debugger/v1/input",
+    "/debugger/v2/input",
+    "/symdb/v1/input",
+]
 DEFAULT_SCRIPT = {
     "paths": {"/info": [{"body": {"version": "7.72.0", "endpoints": ENDPOINTS}}]},
     "default": [{"status": 202, "body": {}}],
 }
-KNOWN = {"status", "headers", "body", "body_base64", "delay", "drop", "after", "truncate", "raw", "raw_base64", "never",
-         "read", "times", "drip", "reset", "why"}
+KNOWN = set(
+    [
+        "status",
+        "headers",
+        "body",
+        "body_base64",
+        "delay",
+        "drop",
+        "after",
+        "truncate",
+        "raw",
+        "raw_base64",
+        "never",
+        "read",
+        "times",
+        "drip",
+        "reset",
+        "why",
+    ]
+)
 NEVER = 3600.0
 MAX_BODY = 64 << 20
 
@@ -99,6 +124,10 @@ class Story:
             self.datagrams.append(data.decode("utf-8", "backslashreplace"))
             self.changed.notify_all()
 
+    def on(self, wanted):
+        """The requests on a path, or all. The caller holds the lock."""
+        return [request for request in self.requests if wanted.get("path") in (None, request["path"])]
+
     def stats(self):
         with self.lock:
             by_path = {}
@@ -108,8 +137,12 @@ class Story:
                 of_path["complete"] += entry["complete"]
                 of_path["bytes"] += entry["length"]
                 of_path["elements"] += entry["elements"] or 0
-            return {"connections": self.connections, "requests": len(self.requests), "paths": by_path,
-                    "datagrams": len(self.datagrams)}
+            return {
+                "connections": self.connections,
+                "requests": len(self.requests),
+                "paths": by_path,
+                "datagrams": len(self.datagrams),
+            }
 
 
 def elements(headers, body):
@@ -117,7 +150,7 @@ def elements(headers, body):
     if headers.get("content-type", "").startswith("multipart/form-data"):
         start = body.find(b"\r\n\r\n")
         end = body.rfind(b"\r\n--")
-        body = body[start + 4:end] if 0 <= start < end else b""
+        body = body[start + 4 : end] if 0 <= start < end else b""
     try:
         array = json.loads(body)
     except ValueError:
@@ -136,16 +169,13 @@ class Handler(socketserver.StreamRequestHandler):
         try:
             while self.one_request():
                 pass
-        except (Dropped, ConnectionError, ValueError, http.client.HTTPException, socket.timeout,
-                ssl.SSLError):
+        except (Dropped, ConnectionError, ValueError, http.client.HTTPException, socket.timeout, ssl.SSLError):
             # A client that goes away or talks nonsense ends its connection and nothing else.
             pass
 
     def finish(self):
-        try:
+        with contextlib.suppress(OSError):
             super().finish()
-        except OSError:
-            pass
 
     def one_request(self):
         line = self.rfile.readline(65537)
@@ -159,9 +189,18 @@ class Handler(socketserver.StreamRequestHandler):
             return self.keeps(version, headers)
         story = self.server.story
         behaviour = story.behaviour(path)
-        entry = {"time": time.time(), "transport": self.server.transport, "method": method, "path": path, "query": query,
-                 "tags": dict(urllib.parse.parse_qsl(query)).get("ddtags"), "headers": headers, "complete": False,
-                 "length": 0, "elements": None}
+        entry = {
+            "time": time.time(),
+            "transport": self.server.transport,
+            "method": method,
+            "path": path,
+            "query": query,
+            "tags": dict(urllib.parse.parse_qsl(query)).get("ddtags"),
+            "headers": headers,
+            "complete": False,
+            "length": 0,
+            "elements": None,
+        }
         if behaviour.get("drop") == "request":
             entry["length"] = len(self.rfile.read(behaviour.get("after", 0)))
             story.note(entry)
@@ -229,9 +268,9 @@ class Handler(socketserver.StreamRequestHandler):
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
         # A truncated answer claims its whole length and then ends.
         keep = len(body) - behaviour.get("truncate", 0)
-        response = head.encode("latin-1") + body[:max(keep, 0)]
+        response = head.encode("latin-1") + body[: max(keep, 0)]
         if behaviour.get("drop") == "response":
-            self.write(response[:behaviour.get("after", 0)], behaviour)
+            self.write(response[: behaviour.get("after", 0)], behaviour)
             self.end(behaviour)
         self.write(response, behaviour)
         if "truncate" in behaviour or not behaviour.get("read", True):
@@ -258,11 +297,10 @@ class Handler(socketserver.StreamRequestHandler):
         status, answer = 200, {}
         if path == "/_requests":
             with story.changed:
-                matching = lambda: [r for r in story.requests if wanted.get("path") in (None, r["path"])]
                 # `?wait=SECONDS&count=N` answers when there are N, or when the time is over.
                 count = int(wanted.get("count", 0))
-                story.changed.wait_for(lambda: len(matching()) >= count, float(wanted.get("wait", 0)))
-                answer = matching()
+                story.changed.wait_for(lambda: len(story.on(wanted)) >= count, float(wanted.get("wait", 0)))
+                answer = story.on(wanted)
         elif path == "/_datagrams":
             with story.changed:
                 count = int(wanted.get("count", 0))
@@ -280,8 +318,10 @@ class Handler(socketserver.StreamRequestHandler):
         else:
             status, answer = 404, {"error": f"no such control path: {path}"}
         data = json.dumps(answer).encode("utf-8")
-        self.connection.sendall(b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                                % (status, len(data)) + data)
+        self.connection.sendall(
+            b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(data))
+            + data
+        )
 
 
 class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -333,7 +373,7 @@ def publish(path, ports):
     os.replace(temporary, path)
 
 
-def main():
+def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", help="what to do; without it all is well")
     parser.add_argument("--port", type=int, default=0, help="TCP port on the loopback, by default any free one")
@@ -343,19 +383,22 @@ def main():
     parser.add_argument("--udp", action="store_true", help="receive DogStatsD datagrams")
     parser.add_argument("--udp-unix", help="path of a Unix datagram socket for DogStatsD")
     parser.add_argument("--record", help="append each request as a line of JSON")
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
-    script = DEFAULT_SCRIPT
-    if arguments.script:
-        with open(arguments.script, encoding="utf-8") as file:
-            script = json.load(file)
+
+def read_script(path):
+    if not path:
+        return DEFAULT_SCRIPT
+    with open(path, encoding="utf-8") as file:
+        script = json.load(file)
     try:
-        check(script)
+        return check(script)
     except BadScript as error:
-        sys.exit(f"agent: {arguments.script}: {error}")
-    record = open(arguments.record, "a", encoding="utf-8") if arguments.record else None
-    story = Story(script, record)
+        sys.exit(f"agent: {path}: {error}")
 
+
+def serve(arguments, story):
+    """Starts a thread for each way in; answers where they are."""
     servers = [TcpServer(("127.0.0.1", arguments.port), Handler)]
     ports = {"http": servers[0].server_address[1]}
     if arguments.unix:
@@ -379,20 +422,33 @@ def main():
     for server in servers:
         server.story = story
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    return ports
 
-    if arguments.port_file:
-        publish(arguments.port_file, ports)
-    else:
-        print(json.dumps(ports), flush=True)
+
+def wait_for_the_end(story):
     parent = os.getppid()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         # Ends with whoever started it, so that a test that is killed leaves nothing behind.
         while not story.stopped.wait(0.5) and os.getppid() == parent:
             pass
         # Let the answer to /_stop leave.
         time.sleep(0.05)
-    except KeyboardInterrupt:
-        pass
+
+
+def main():
+    arguments = read_arguments()
+    script = read_script(arguments.script)
+    with contextlib.ExitStack() as stack:
+        record = None
+        if arguments.record:
+            record = stack.enter_context(open(arguments.record, "a", encoding="utf-8"))
+        story = Story(script, record)
+        ports = serve(arguments, story)
+        if arguments.port_file:
+            publish(arguments.port_file, ports)
+        else:
+            print(json.dumps(ports), flush=True)
+        wait_for_the_end(story)
     for path in (arguments.unix, arguments.udp_unix):
         if path and os.path.exists(path):
             os.unlink(path)
