@@ -12,7 +12,7 @@ use crate::selftest::borrow;
 use crate::shim;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// Where a statement begins, and its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,16 +393,13 @@ fn starts_at(
     own: &[u32],
     by_source: bool,
 ) -> Vec<Start> {
-    let at_unit: HashMap<u32, usize> = instructions
-        .iter()
-        .enumerate()
-        .flat_map(|(at, one)| (one.first..one.next).map(move |unit| (unit, at)))
-        .collect();
-    let by_place = opcodes_by_place(instructions, places, opcodes);
-    let leaves = leaves(instructions, opcodes, places);
-    let names = names_definition(instructions, opcodes, places);
+    let at_unit: Vec<usize> =
+        instructions.iter().enumerate().flat_map(|(at, one)| (one.first..one.next).map(move |_| at)).collect();
+    let pieces = Pieces::of(instructions, places, opcodes);
+    let leaves = leaves(instructions, opcodes, &pieces);
+    let names = names_definition(instructions, opcodes, &pieces);
     let eligible: Vec<bool> = (0..instructions.len())
-        .map(|at| !leaves[at] && !names[at] && begins(at, instructions, places, code, opcodes, &by_place))
+        .map(|at| !leaves[at] && !names[at] && begins(at, instructions, places, code, opcodes, &pieces))
         .collect();
     let lines: Vec<Option<u32>> = places.iter().map(|place| place.map(|place| place.line)).collect();
     let flow = Flow { instructions, lines: &lines, eligible: &eligible, by_source };
@@ -412,14 +409,10 @@ fn starts_at(
         let line = lines[at]?;
         (flow.is_statement(at, state, opcodes) && state.line != Some(line)).then_some(line)
     };
-    let is_clause = |location: Location| {
-        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
-        same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == Role::Match)
-    };
+    let is_clause = |at: usize| pieces.opcodes(at).iter().any(|opcode| opcodes.roles[*opcode as usize] == Role::Match);
     // Nothing of the iterable stands at the place of a whole loop.
-    let is_loop = |location: Location| {
-        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
-        let has = |wanted| same_place.iter().any(|opcode| opcodes.roles[*opcode as usize] == wanted);
+    let is_loop = |at: usize| {
+        let has = |wanted| pieces.opcodes(at).iter().any(|opcode| opcodes.roles[*opcode as usize] == wanted);
         has(Role::Advance) && !has(Role::Plain) && !has(Role::Call) && (!has(Role::LoadConst) || has(Role::Yield))
     };
     let mut found: Vec<Start> = Vec::new();
@@ -436,22 +429,22 @@ fn starts_at(
             // The place of a `try:` is the whole statement.
             && opcodes.roles[one.opcode as usize] != Role::Weak
             && place.line == last.line
-            && !is_clause(place)
-            && !is_loop(place)
+            && !is_clause(at)
+            && !is_loop(at)
         {
             last.end = last.end.max(place.end_line);
         }
     }
-    add_unfollowed(&mut found, instructions, places, &eligible, own);
+    add_unfollowed(&mut found, instructions, places, &pieces, &eligible, own);
     found
 }
 
 /// Stores at a place where something else stood before: the name that a function or class is bound to.
-fn names_definition(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
-    let mut first: HashMap<Place, u8> = HashMap::new();
-    let names = instructions.iter().zip(places).map(|(one, location)| {
-        let Some(location) = *location else { return false };
-        let before = *first.entry(place(location)).or_insert(one.opcode);
+fn names_definition(instructions: &[Instruction], opcodes: &Opcodes, pieces: &Pieces) -> Vec<bool> {
+    let mut first: Vec<Option<u8>> = vec![None; pieces.count()];
+    let names = instructions.iter().zip(&pieces.at).map(|(one, piece)| {
+        let Some(piece) = *piece else { return false };
+        let before = *first[piece].get_or_insert(one.opcode);
         opcodes.roles[one.opcode as usize] == Role::Store && before != one.opcode
     });
     names.collect()
@@ -459,28 +452,24 @@ fn names_definition(instructions: &[Instruction], opcodes: &Opcodes, places: &[O
 
 /// Instructions at the place of a `with` or of what a loop goes through that come after its beginning: they leave it,
 /// wherever in its body that was, or CPython gave them no place of their own.
-fn leaves(instructions: &[Instruction], opcodes: &Opcodes, places: &[Option<Location>]) -> Vec<bool> {
+fn leaves(instructions: &[Instruction], opcodes: &Opcodes, pieces: &Pieces) -> Vec<bool> {
     let role = |at: usize| opcodes.roles[instructions[at].opcode as usize];
-    let places_of = |wanted: Role| -> HashSet<Place> {
-        (0..instructions.len()).filter(|&at| role(at) == wanted).filter_map(|at| places[at].map(place)).collect()
-    };
     // Not of a generator expression, which is made at the place of its iterator.
-    let loops = places_of(Role::Advance);
+    let loops = pieces.with(|at| role(at) == Role::Advance);
     let is_entry = |at: usize| match role(at) {
         Role::BeforeWith | Role::LoadSpecial => true,
-        Role::GetIter => places[at].is_some_and(|location| loops.contains(&place(location))),
+        Role::GetIter => pieces.at[at].is_some_and(|piece| loops[piece]),
         _ => false,
     };
-    let entries: HashSet<Place> =
-        (0..instructions.len()).filter(|&at| is_entry(at)).filter_map(|at| places[at].map(place)).collect();
+    let entries = pieces.with(is_entry);
     let mut leaves = vec![false; instructions.len()];
     // From the end: of a run of one place, what comes before the entering belongs to it.
     let (mut before, mut enters) = (None, false);
     for at in (0..instructions.len()).rev() {
-        let here = places[at].map(place);
+        let here = pieces.at[at];
         enters = is_entry(at) || (enters && here == before);
         before = here;
-        leaves[at] = !enters && here.is_some_and(|here| entries.contains(&here));
+        leaves[at] = !enters && here.is_some_and(|here| entries[here]);
     }
     leaves
 }
@@ -492,21 +481,21 @@ fn add_unfollowed(
     found: &mut Vec<Start>,
     instructions: &[Instruction],
     places: &[Option<Location>],
+    pieces: &Pieces,
     eligible: &[bool],
     own: &[u32],
 ) {
     let covered = |line: u32| found.iter().any(|start| start.line <= line && line <= start.end);
     let mut added = Vec::new();
-    let mut seen: HashMap<Place, HashSet<u8>> = HashMap::new();
+    let mut seen: Vec<Option<Vec<u8>>> = vec![None; pieces.count()];
     let mut before = 0;
     for (at, one) in instructions.iter().enumerate() {
-        let Some(location) = places[at] else { continue };
-        let here = place(location);
+        let (Some(location), Some(here)) = (places[at], pieces.at[at]) else { continue };
         // The same instruction at the same place is a copy of the statement.
-        let ends = seen.get(&here).is_some_and(|begun| !begun.contains(&one.opcode));
-        let begun = seen.entry(here).or_default();
+        let ends = seen[here].as_ref().is_some_and(|begun| !begun.contains(&one.opcode));
+        let begun = seen[here].get_or_insert_default();
         if eligible[at] && location.line != before && !ends && !covered(location.line) {
-            begun.insert(one.opcode);
+            begun.push(one.opcode);
             added.push(Start { offset: one.first * 2, line: location.line, end: location.line, own: own[at] });
         }
         before = location.line;
@@ -552,33 +541,58 @@ fn locate(code: &Code<'_>, instructions: &[Instruction]) -> Vec<Option<Location>
     places
 }
 
-/// A piece of source.
-type Place = (u32, u32, Option<u32>, Option<u32>);
-
-fn place(location: Location) -> Place {
-    (location.line, location.end_line, location.column, location.end_column)
+/// The pieces of source that instructions stand at.
+struct Pieces {
+    /// The piece of each instruction; `None` for one that stands nowhere.
+    at: Vec<Option<usize>>,
+    /// The opcodes of each piece. A constant that is returned right away is a part of the return: 3.12 and 3.13 have one
+    /// instruction for both.
+    opcodes: Vec<Vec<u8>>,
 }
 
-/// The opcodes of each place. A constant that is returned right away is a part of the return: 3.12 and 3.13 have one
-/// instruction for both.
-fn opcodes_by_place(
-    instructions: &[Instruction],
-    places: &[Option<Location>],
-    opcodes: &Opcodes,
-) -> BTreeMap<Place, Vec<u8>> {
-    let role = |one: &Instruction| opcodes.roles[one.opcode as usize];
-    let mut by_place: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
-    for (at, (one, location)) in instructions.iter().zip(places).enumerate() {
-        let Some(location) = location else { continue };
-        let same_place = by_place.entry(place(*location)).or_default();
-        let returned = matches!(role(one), Role::LoadConst | Role::LoadInt)
-            && instructions.get(at + 1).is_some_and(|next| role(next) == Role::Exit)
-            && places.get(at + 1).copied().flatten().map(place) == Some(place(*location));
-        if !returned && !same_place.contains(&one.opcode) {
-            same_place.push(one.opcode);
+impl Pieces {
+    fn of(instructions: &[Instruction], places: &[Option<Location>], opcodes: &Opcodes) -> Self {
+        let mut known = HashMap::new();
+        let mut number = |location: Location| {
+            let next = known.len();
+            let piece = (location.line, location.end_line, location.column, location.end_column);
+            *known.entry(piece).or_insert(next)
+        };
+        let at: Vec<Option<usize>> = places.iter().map(|place| place.map(&mut number)).collect();
+        let mut pieces = Pieces { at, opcodes: vec![Vec::new(); known.len()] };
+        let role = |one: &Instruction| opcodes.roles[one.opcode as usize];
+        for (at, one) in instructions.iter().enumerate() {
+            let Some(piece) = pieces.at[at] else { continue };
+            let returned = matches!(role(one), Role::LoadConst | Role::LoadInt)
+                && instructions.get(at + 1).is_some_and(|next| role(next) == Role::Exit)
+                && pieces.at.get(at + 1) == Some(&Some(piece));
+            let same = &mut pieces.opcodes[piece];
+            if !returned && !same.contains(&one.opcode) {
+                same.push(one.opcode);
+            }
         }
+        pieces
     }
-    by_place
+
+    fn count(&self) -> usize {
+        self.opcodes.len()
+    }
+
+    /// The opcodes at the piece of an instruction.
+    fn opcodes(&self, at: usize) -> &[u8] {
+        self.at[at].map_or(&[], |piece| &self.opcodes[piece])
+    }
+
+    /// For each piece: true if one of its instructions is of a kind.
+    fn with(&self, is: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut with = vec![false; self.count()];
+        for (at, piece) in self.at.iter().enumerate() {
+            if let Some(piece) = *piece {
+                with[piece] |= is(at);
+            }
+        }
+        with
+    }
 }
 
 /// True if a statement can begin with an instruction.
@@ -588,7 +602,7 @@ fn begins(
     places: &[Option<Location>],
     code: &Code<'_>,
     opcodes: &Opcodes,
-    by_place: &BTreeMap<Place, Vec<u8>>,
+    pieces: &Pieces,
 ) -> bool {
     let (one, Some(location)) = (&instructions[at], places[at]) else { return false };
     if has_no_width(location) {
@@ -596,8 +610,7 @@ fn begins(
     }
     let none = code.none_constants.get(one.argument as usize).copied().unwrap_or(false);
     let own_place = || {
-        let same_place = by_place.get(&place(location)).map_or(&[][..], Vec::as_slice);
-        same_place.iter().all(|opcode| {
+        pieces.opcodes(at).iter().all(|opcode| {
             let role = opcodes.roles[*opcode as usize];
             *opcode == one.opcode || matches!(role, Role::Weak | Role::Exit | Role::ReturnConst | Role::JumpAlways)
         })
@@ -636,7 +649,7 @@ fn begins(
 }
 
 /// The state before each instruction; `None` for what is never reached.
-fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &HashMap<u32, usize>) -> Vec<Option<State>> {
+fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &[usize]) -> Vec<Option<State>> {
     let instructions = flow.instructions;
     let handlers = handlers(code.exceptions);
     let mut states: Vec<Option<State>> = vec![None; instructions.len()];
@@ -655,7 +668,7 @@ fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &HashMap
         }
         let opcode = one.opcode as usize;
         let mut enter = |unit: u32, stack: Vec<bool>, line: Option<u32>| {
-            let Some(&to) = at_unit.get(&unit) else { return };
+            let Some(&to) = at_unit.get(unit as usize) else { return };
             match &mut states[to] {
                 Some(known) => {
                     if known.line != line && known.line.is_some() {
@@ -674,7 +687,7 @@ fn follow(code: &Code<'_>, opcodes: &Opcodes, flow: &Flow<'_>, at_unit: &HashMap
             stack.resize(handler.depth + usize::from(handler.lasti) + 1, true);
             // Whatever the handler begins with is a line of its own.
             let goes_on = |to: &&usize| opcodes.roles[instructions[**to].opcode as usize] == Role::Cleanup;
-            let line = at_unit.get(&handler.target).filter(goes_on).and_then(|&to| flow.lines[to]);
+            let line = at_unit.get(handler.target as usize).filter(goes_on).and_then(|&to| flow.lines[to]);
             enter(handler.target, stack, line);
         }
         let role = opcodes.roles[opcode];
