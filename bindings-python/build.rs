@@ -6,7 +6,12 @@ use std::process::Command;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/shim.c");
     pyo3_build_config::use_pyo3_cfgs();
-    let interpreter = pyo3_build_config::get().executable().ok_or("no Python interpreter; set PYO3_PYTHON")?;
+    let config = pyo3_build_config::get();
+    let interpreter = config.executable().ok_or("no Python interpreter; set PYO3_PYTHON")?;
+    let (oldest, found) = (pyo3_build_config::PythonVersion { major: 3, minor: 12 }, config.version());
+    if found < oldest {
+        return Err(format!("{interpreter} is Python {found}, and {oldest} or newer is needed; set PYO3_PYTHON").into());
+    }
     let asked =
         Command::new(interpreter).args(["-c", "import sysconfig; print(sysconfig.get_path('include'))"]).output()?;
     let include = String::from_utf8(asked.stdout)?;
