@@ -328,6 +328,8 @@ def _install(result, judge):
         columns = [("peer", "row"), ("ours", "row"), ("peer", "alone"), ("ours", "alone"), ("ours", "longest")]
         found = [by_size.get(side, {}).get(size, {}).get(kind) for side, kind in columns]
         cells = [f"{_spread(one, 3)} ms" if one else "–" for one in found]
+        floor = part.get("floor", {}).get(size, {})
+        cells += [f"{_spread(floor[kind], 3)} ms" if kind in floor else "–" for kind in ("alone", "shared")]
         if problem or len(sides) < 2:
             lines.append([title, *cells, goal, judge.verdict(title, [], problem or _not_measured)])
             continue
@@ -345,6 +347,8 @@ def _install(result, judge):
         "ddtrace, alone after a pause",
         "ours, alone after a pause",
         "of which longest at a stretch",
+        "CPython alone",
+        "CPython beside a second tool",
         "goal",
         "reached",
     ]
@@ -358,7 +362,11 @@ _how_held = """\
 All times that the lock is held for one probe, together: of several installed right after one another, which is judged,
 and of one alone after a pause, when nothing of it is in the core's caches. Seen by a thread on the other core that
 reads CPython's own note of who holds the lock, and never takes it. What the calling thread does for the call is in it,
-reading the definition is not, on both sides."""
+reading the definition is not, on both sides.
+
+*CPython alone* is one call of `set_local_events` for the instructions of such a function; *beside a second tool* the
+same where two tools share an event, as ours always do: with that a debugger that comes later loses none of its events.
+Most of what a long function takes is this; the rest is what our threads do before, and handing the lock over."""
 
 
 def _by_kind(found):

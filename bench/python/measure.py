@@ -220,6 +220,26 @@ class _Operations:
             )
         return {"held": held}
 
+    def install_floor(self, folder, module, names):
+        """Nanoseconds that CPython takes to set instruction events in functions, none of which was watched before.
+
+        Of one tool alone, and beside two that share another event everywhere, as ours do: then the interpreter keeps
+        for each instruction whose it is.
+        """
+        sys.path.insert(0, folder)
+        functions = [getattr(__import__(module), name) for name in names]
+        events = sys.monitoring.events
+        for tool in (3, 4):
+            sys.monitoring.use_tool_id(tool, f"floor {tool}")
+        half = len(functions) // 2
+        alone = [_time_to_arm(3, function.__code__, events.INSTRUCTION) for function in functions[:half]]
+        for tool in (3, 4):
+            sys.monitoring.set_events(tool, events.PY_RESUME)
+        shared = [_time_to_arm(3, function.__code__, events.INSTRUCTION) for function in functions[half:]]
+        for tool in (3, 4):
+            sys.monitoring.free_tool_id(tool)
+        return {"alone": alone, "shared": shared}
+
     def memory(self, kind, mode, hits):
         """Resident memory after a fifth of the hits and after all of them."""
         fresh = getattr(targets, kind)
@@ -292,6 +312,12 @@ def _held(lock, core, action, arguments):
     holds, blind = lock.end()
     # The first is the end of `begin`, the last that of `end`.
     return [nanoseconds for _, nanoseconds in holds[1:-1]] or [0], blind
+
+
+def _time_to_arm(tool, code, events):
+    start = _wall()
+    sys.monitoring.set_local_events(tool, code, events)
+    return _wall() - start
 
 
 def _resident_kib():

@@ -514,7 +514,22 @@ def _install(rig):
                 "longest": spread([one["longest_ns"] / 1e6 for one in mine["alone"]]),
             }
         print(side, json.dumps(_rounded(answer[side])), flush=True)
+    answer["floor"] = _install_floor(rig, lines)
     return answer
+
+
+def _install_floor(rig, lines):
+    """Milliseconds that CPython itself takes to set the events of functions of each length."""
+    floor = {}
+    worker = Worker(rig, "none")
+    try:
+        for size in rows.install_sizes:
+            found = worker.ask("install_floor", folder=rig.folder.name, module="to_probe", names=list(lines[size]))
+            floor[str(size)] = {kind: spread([one / 1e6 for one in times]) for kind, times in found.items()}
+    finally:
+        worker.end()
+    print("floor", json.dumps(_rounded(floor)), flush=True)
+    return floor
 
 
 def _module_to_probe(rig):
