@@ -132,7 +132,7 @@ impl Worker {
     ) -> Self {
         let now = shared.process.clock.monotonic();
         let (capturing, others) = shared.global_buckets(now);
-        let breaker = Breaker::new(shared.settings.cpu_budget);
+        let breaker = Breaker::new(shared.settings.cpu_budget, now);
         Worker {
             shared,
             runtime,

@@ -87,9 +87,10 @@ struct Counted {
 }
 
 impl Breaker {
-    /// A breaker with a budget in per cent of one core.
-    pub fn new(budget: f64) -> Self {
-        Breaker { budget, counted: HashMap::new(), looks: VecDeque::new(), pauses: HashMap::new() }
+    /// A breaker with a budget in per cent of one core. Nothing was spent before `now`.
+    pub fn new(budget: f64, now: u64) -> Self {
+        let looks = VecDeque::from([(now, HashMap::new())]);
+        Breaker { budget, counted: HashMap::new(), looks, pauses: HashMap::new() }
     }
 
     /// A pause is over: what was added to its counter until now does not count.
@@ -104,10 +105,6 @@ impl Breaker {
             return None;
         }
         self.count(now, costs);
-        if self.looks.is_empty() {
-            // Nothing was spent before the first look.
-            self.looks.push_back((now, HashMap::new()));
-        }
         while self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW_NS) {
             self.looks.pop_front();
         }
@@ -176,14 +173,14 @@ mod tests {
 
     #[test]
     fn a_single_sample_pauses_nothing_but_two_do() {
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         let sampled = |ms: u64, dearest: u64| [Cost { dearest: dearest * 1_000_000, ..cost(1, ms) }];
         assert_eq!(breaker.look(0, &sampled(0, 0)), None);
         assert_eq!(breaker.look(SECOND, &sampled(910, 900)), None, "10 ms without it");
         assert_eq!(breaker.look(2 * SECOND, &sampled(920, 1)), None);
         let pause = breaker.look(3 * SECOND, &sampled(1820, 900)).unwrap();
         assert_eq!((pause.slot, pause.spent), (1, 1_820_000_000));
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         assert_eq!(breaker.look(0, &sampled(0, 0)), None);
         assert_eq!(breaker.look(SECOND, &sampled(900, 900)), None);
         for second in 2..12 {
@@ -194,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_was_spent_before_a_pause_does_not_count_after_it_and_the_next_pause_is_longer() {
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 900)]).unwrap().until, 11 * SECOND);
         for second in 2..11 {
@@ -208,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_dearest_probe_is_paused_and_longer_each_time() {
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0), cost(2, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 10), cost(2, 100)]), None, "1.1 % of ten seconds");
         let pause = breaker.look(2 * SECOND, &[cost(1, 20), cost(2, 200)]).unwrap();
@@ -221,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_during_a_pause_is_not_held_against_the_probe() {
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         let first = breaker.look(SECOND / 10, &[cost(1, 201)]).unwrap();
         assert_eq!((first.spent, first.within), (201_000_000, SECOND / 10));
@@ -240,7 +237,7 @@ mod tests {
     #[test]
     fn the_dearest_that_is_still_on_is_paused_though_one_that_rests_was_dearer() {
         let clock = ManualClock::new(Duration::ZERO);
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         assert_eq!(breaker.look(clock.monotonic(), &[cost(1, 0), cost(2, 0), cost(3, 0)]), None);
         clock.advance(Duration::from_secs(1));
         // Probe 1 spends 190 ms and rests from then on: its rate is used up, or somebody suspended it.
@@ -259,8 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_first_look_finds_was_spent_since_the_beginning() {
+        let mut breaker = Breaker::new(2.0, 5 * SECOND);
+        let pause = breaker.look(6 * SECOND, &[cost(1, 300)]).unwrap();
+        assert_eq!((pause.spent, pause.within), (300_000_000, SECOND));
+        assert!(pause.reason(6 * SECOND).contains("it used 0.30 s of CPU in the last 1.0 s"));
+    }
+
+    #[test]
     fn what_is_within_the_budget_is_never_paused() {
-        let mut breaker = Breaker::new(2.0);
+        let mut breaker = Breaker::new(2.0, 0);
         for second in 0..100 {
             assert_eq!(breaker.look(second * SECOND, &[cost(1, second * 19)]), None);
         }
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn without_a_budget_nothing_is_paused() {
-        let mut breaker = Breaker::new(0.0);
+        let mut breaker = Breaker::new(0.0, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 900)]), None);
     }
