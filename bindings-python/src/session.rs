@@ -14,6 +14,7 @@ use pyo3::types::PyDict;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ThreadId;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
@@ -49,18 +50,39 @@ struct Running {
     pid: u32,
 }
 
+/// The life of the session, of which a process has one at a time. Starting and ending let go of the GIL: a state of their own
+/// keeps other threads, and handlers of signals, from doing the same meanwhile.
 enum Now {
     /// Not started, or stopped: then what it came to can still be read.
     Idle(Option<Box<Sums>>),
     /// Started, and switched off by a setting: what is asked of it is accepted and does nothing.
     Off,
+    /// A thread starts it.
+    Starting(Busy),
     On(Box<Running>),
+    /// A thread ends it: what it does can still be read.
+    Ending(Busy, Arc<Session>),
+}
+
+/// Who starts or ends the session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Busy {
+    pid: u32,
+    thread: ThreadId,
+}
+
+impl Busy {
+    fn me() -> Busy {
+        Busy { pid: std::process::id(), thread: std::thread::current().id() }
+    }
 }
 
 /// What a session that has ended came to.
 struct Sums {
     stats: SessionStats,
     reports: Vec<ProbeReport>,
+    /// True if all that was captured has arrived.
+    delivered: bool,
 }
 
 static NOW: names::Held<Now> = names::Held::new(Now::Idle(None));
@@ -69,16 +91,48 @@ fn not_started() -> PyErr {
     PyRuntimeError::new_err("stroboscope is not started")
 }
 
+/// The state while a thread starts or ends the session. However that ends, the next state is set.
+struct Turn {
+    next: Option<Now>,
+}
+
+impl Turn {
+    /// Takes the turn; `next` is the state if nothing else comes of it.
+    fn begin(now: &mut Now, during: Now) -> Turn {
+        Turn { next: Some(std::mem::replace(now, during)) }
+    }
+
+    /// The turn is over.
+    fn end(mut self, next: Now) {
+        self.next = Some(next);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = self.next.take();
+        // What was there before is nothing of weight, and dropped outside of the borrow.
+        let before = NOW.with(|now| next.map(|next| std::mem::replace(now, next)));
+        drop(before);
+    }
+}
+
 /// Asks the running session; `None` if it is switched off.
 fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Option<R>> {
     logging::drain(py);
     follow_fork(py);
     let answer = NOW.with(|now| match now {
-        Now::Idle(_) => Err(not_started()),
+        Now::Idle(_) | Now::Starting(_) | Now::Ending(..) => Err(not_started()),
         Now::Off => Ok(None),
         Now::On(running) => Ok(Some(ask(running))),
     });
     answer.unwrap_or_else(|| Err(not_started()))
+}
+
+/// The session whose state can be read: the one that runs, or is just being ended.
+fn readable(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
+    let ending = NOW.with(|now| if let Now::Ending(_, session) = now { Some(Arc::clone(session)) } else { None });
+    ending.flatten().map_or_else(|| session(py), |session| Ok(Some(session)))
 }
 
 /// Asks what the session that has ended came to; `None` if none has, or another one runs.
@@ -115,9 +169,13 @@ pub fn start(
     streams: Option<Streams>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
-    if !NOW.with(|now| matches!(now, Now::Idle(_) | Now::Off)).unwrap_or(false) {
-        return Err(PyRuntimeError::new_err("stroboscope is started already"));
-    }
+    let turn = NOW.with(|now| match now {
+        Now::Idle(_) | Now::Off => Ok(Turn::begin(now, Now::Starting(Busy::me()))),
+        Now::On(_) => Err("stroboscope is started already"),
+        Now::Starting(_) => Err("stroboscope is started already: another start() is under way"),
+        Now::Ending(..) => Err("stroboscope is still being stopped: start it again when stop() has returned"),
+    });
+    let turn = turn.unwrap_or(Err("stroboscope is started already")).map_err(PyRuntimeError::new_err)?;
     logging::begin();
     logging::mute(mute);
     let command = by == "command";
@@ -130,7 +188,7 @@ pub fn start(
     if let Some(reason) = settings.off(by != "preload", identity::vendor_debugger_runs(py)) {
         lines.push(format!("off in this process: {reason}"));
         log_all(&lines);
-        NOW.with(|now| *now = Now::Off);
+        turn.end(Now::Off);
         return Ok(lines);
     }
     lines.extend(selftest::remarks(py));
@@ -145,10 +203,10 @@ pub fn start(
         screen::share(tally);
     }
     let probes = wanted.settings.probe_file.clone();
-    let running = begin(py, wanted, None, PyRuntime::start, &mut lines)?;
-    let session = Arc::clone(&running.session);
-    NOW.with(|now| *now = Now::On(Box::new(running)));
     watch(py)?;
+    let running = begin(py, wanted, None, PyRuntime::start, &mut lines).inspect_err(|_| exit::leave_alone())?;
+    let session = Arc::clone(&running.session);
+    turn.end(Now::On(Box::new(running)));
     if let Some(path) = probes {
         match file::read(&path) {
             Ok(file) => {
@@ -205,7 +263,7 @@ fn begin(
     let sender = sender(&wanted, &identity, &counters, lines);
     names::use_tables(Some(Arc::clone(&tables)));
     let masked = Masked::all();
-    let runtime = Arc::new(make(py)?);
+    let runtime = Arc::new(make(py).inspect_err(|_| names::use_tables(None))?);
     let waker = runtime.waker();
     logging::wake_with(Some(Box::new(move || waker.wake())));
     let parts = Parts {
@@ -217,16 +275,41 @@ fn begin(
         sender,
         tables,
     };
-    let session = Arc::new(Session::start(parts)?);
+    let session = match Session::start(parts) {
+        Ok(session) => Arc::new(session),
+        Err(error) => return Err(undo(py, error.into(), None, &runtime)),
+    };
     drop(masked);
     // Its worker has its own name as it answers (see `fork::until_named`).
     py.detach(|| session.catch_up(CATCH_UP));
-    PyRuntime::connect(py, Arc::clone(&session))?;
+    if let Err(error) = PyRuntime::connect(py, Arc::clone(&session)) {
+        return Err(undo(py, error, Some(&session), &runtime));
+    }
     let watch = Watch::begin({
         let (session, wanted, counters) = (Arc::clone(&session), wanted.clone(), Arc::clone(&counters));
         move || last_words(&session, &wanted, &counters)
-    })?;
-    Ok(Running { session, runtime, memory, counters, wanted, watch, runtime_id, pid: std::process::id() })
+    });
+    match watch {
+        Ok(watch) => {
+            Ok(Running { session, runtime, memory, counters, wanted, watch, runtime_id, pid: std::process::id() })
+        }
+        Err(error) => Err(undo(py, error.into(), Some(&session), &runtime)),
+    }
+}
+
+/// A start has failed half way: nothing of it stays. Answers why it failed; what fails on the way back has the same cause.
+fn undo(py: Python<'_>, error: PyErr, session: Option<&Session>, runtime: &PyRuntime) -> PyErr {
+    let back = PyRuntime::silence(py);
+    if let Some(session) = session {
+        py.detach(|| session.stop(Duration::ZERO));
+    }
+    logging::wake_with(None);
+    let back = back.and(runtime.stop(py, true));
+    names::use_tables(None);
+    if let Err(back) = back {
+        log::warn!(target: "stroboscope", "a start that failed could not be undone: {back}");
+    }
+    error
 }
 
 /// The upload, if events are to leave the machine. Somebody who watches a terminal or a file wants no Agent, unless one was
@@ -296,14 +379,19 @@ pub fn _after_fork(py: Python<'_>) {
 pub fn follow_fork(py: Python<'_>) {
     hooks::fork_is_known();
     let pid = std::process::id();
-    let old = NOW.with(|now| match now {
-        Now::On(running) if running.pid != pid => match std::mem::replace(now, Now::Idle(None)) {
-            Now::On(running) => Some(running),
-            _ => None,
-        },
-        _ => None,
+    let old = NOW.with(|now| {
+        let is_old = match now {
+            Now::On(running) => running.pid != pid,
+            Now::Starting(busy) | Now::Ending(busy, _) => busy.pid != pid,
+            Now::Idle(_) | Now::Off => false,
+        };
+        is_old.then(|| std::mem::replace(now, Now::Idle(None)))
     });
-    let Some(old) = old.flatten() else { return };
+    let old = match old.flatten() {
+        Some(Now::On(old)) => old,
+        Some(half) => return leave_half(py, half),
+        None => return,
+    };
     fork::clear(py);
     logging::renew();
     let probes = old.session.probes();
@@ -328,22 +416,32 @@ pub fn follow_fork(py: Python<'_>) {
     log_all(&lines);
 }
 
-/// Stops, and leaves the interpreter as it was. False if something captured could not be handed over in time.
+/// A child that was forked while another thread started or ended the session: that thread is not here. The child has no
+/// session, and may start one.
+fn leave_half(py: Python<'_>, half: Now) {
+    fork::clear(py);
+    logging::renew();
+    // What is in it may be locked for ever.
+    std::mem::forget(half);
+    exit::leave_alone();
+    if let Err(error) = PyRuntime::leave_behind(py) {
+        log::warn!(target: "stroboscope", "the ids of sys.monitoring could not be given back in this forked process: {error}");
+    }
+    names::use_tables(None);
+}
+
+/// Stops, and leaves the interpreter as it was. False if something captured could not be handed over in time. While another
+/// thread stops it, this one waits for that: at most as long.
 #[pyfunction]
 #[pyo3(signature = (timeout = 2.0))]
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
-    let limit = limit(timeout)?;
-    let Some((delivered, ended)) = end(py, limit, true)? else { return Ok(true) };
-    let sums = Sums { stats: ended.session.stats(), reports: ended.session.status() };
-    log_losses(py, &sums.stats, &ended.wanted);
-    NOW.with(|now| {
-        if matches!(now, Now::Idle(_)) {
-            *now = Now::Idle(Some(Box::new(sums)));
-        }
-    });
+    let ended = match end(py, limit(timeout)?, true)? {
+        End::Here(ended) => ended,
+        End::Elsewhere(delivered) => return Ok(delivered),
+    };
     // Who typed the command wants to know all the same.
     py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
-    Ok(delivered)
+    Ok(ended.delivered)
 }
 
 /// What the end lost goes to the log, unless the end is told on standard error.
@@ -366,32 +464,79 @@ fn tells_end(wanted: &Wanted) -> bool {
     wanted.place.command || (wanted.place.preload && wanted.shows())
 }
 
-/// Stops; `None` if there was nothing to be stopped. `goes_on`: the process does not end with the session.
-fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<Option<(bool, Ended)>> {
+/// What came of an end.
+enum End {
+    /// It was ended here.
+    Here(Ended),
+    /// There was nothing to be ended, or another thread did it: true if everything has arrived.
+    Elsewhere(bool),
+}
+
+/// Ends the session, within `limit`. `goes_on`: the process does not end with the session.
+fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<End> {
+    const STEP: Duration = Duration::from_millis(1);
     follow_fork(py);
-    let before =
-        NOW.with(|now| if matches!(now, Now::Idle(_)) { None } else { Some(std::mem::replace(now, Now::Idle(None))) });
-    let Some(Some(Now::On(running))) = before else { return Ok(None) };
+    let mut left = limit;
+    let mut was_busy = false;
+    loop {
+        let busy = NOW.with(|now| match now {
+            Now::Starting(busy) | Now::Ending(busy, _) => Some(*busy),
+            _ => None,
+        });
+        let Some(busy) = busy.flatten() else { break };
+        // In a handler of a signal that came meanwhile: waiting would keep it from going on.
+        if left.is_zero() || busy == Busy::me() {
+            return Ok(End::Elsewhere(false));
+        }
+        was_busy = true;
+        py.detach(|| std::thread::sleep(STEP));
+        left = left.saturating_sub(STEP);
+    }
+    let taken = NOW.with(|now| match std::mem::replace(now, Now::Idle(None)) {
+        Now::On(running) => {
+            *now = Now::Ending(Busy::me(), Arc::clone(&running.session));
+            Ok((Turn { next: Some(Now::Idle(None)) }, running))
+        }
+        Now::Off => Err(true),
+        Now::Idle(sums) => {
+            let delivered = !was_busy || sums.as_ref().is_none_or(|sums| sums.delivered);
+            *now = Now::Idle(sums);
+            Err(delivered)
+        }
+        busy => {
+            *now = busy;
+            Err(false)
+        }
+    });
+    match taken.unwrap_or(Err(true)) {
+        Ok((turn, running)) => end_this(py, turn, *running, limit, goes_on),
+        Err(delivered) => Ok(End::Elsewhere(delivered)),
+    }
+}
+
+fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_on: bool) -> PyResult<End> {
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| running.session.stop(limit));
     exit::leave_alone();
-    let Running { session, runtime, counters, wanted, watch, .. } = *running;
+    let Running { session, runtime, counters, wanted, watch, .. } = running;
     py.detach(|| watch.stop());
+    let sums = Sums { stats: session.stats(), reports: session.status(), delivered };
+    log_losses(py, &sums.stats, &wanted);
     logging::drain(py);
     logging::wake_with(None);
-    runtime.stop(py, goes_on)?;
+    let freed = runtime.stop(py, goes_on);
     names::use_tables(None);
-    silenced?;
-    Ok(Some((delivered, Ended { session, wanted, counters })))
+    turn.end(Now::Idle(Some(Box::new(sums))));
+    freed.and(silenced)?;
+    Ok(End::Here(Ended { session, wanted, counters, delivered }))
 }
 
 /// Ends as the program does, and says what each probe did.
 #[pyfunction]
 pub fn finish(py: Python<'_>) -> PyResult<()> {
-    if let Some((_, ended)) = end(py, DELIVERY, false)? {
-        log_losses(py, &ended.session.stats(), &ended.wanted);
+    if let End::Here(ended) = end(py, DELIVERY, false)? {
         py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     }
     Ok(())
@@ -409,6 +554,7 @@ struct Ended {
     session: Arc<Session>,
     wanted: Wanted,
     counters: Arc<SenderCounters>,
+    delivered: bool,
 }
 
 /// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
@@ -572,8 +718,10 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     if let Some(reports) = ended(|sums| sums.reports.clone()) {
         return reports.iter().map(|report| describe(py, report)).collect();
     }
-    let Some(session) = session(py)? else { return Ok(Vec::new()) };
-    runtime::review(py, false);
+    let Some(session) = readable(py)? else { return Ok(Vec::new()) };
+    if is_running() {
+        runtime::review(py, false);
+    }
     let reports = py.detach(|| {
         // What was placed a moment ago is told by the worker, which may not have heard of it yet.
         session.catch_up(CATCH_UP);
@@ -587,7 +735,7 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
 pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let stats = match ended(|sums| sums.stats.clone()) {
         Some(stats) => stats,
-        None => session(py)?.map(|session| py.detach(|| session.stats())).unwrap_or_default(),
+        None => readable(py)?.map(|session| py.detach(|| session.stats())).unwrap_or_default(),
     };
     let out = PyDict::new(py);
     out.set_item("hits", stats.hits)?;

@@ -22,6 +22,7 @@ __all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "stats"
 _largest = 1.7976931348623157e308  # beyond it are the infinities; NaN is nowhere
 _too_many = 1_000_000  # parts of a definition that are not written yet
 _by_preload = False  # the session was there before the program asked for it
+_stops_at_exit = False  # `stop` is among the exit handlers
 
 
 def start(**settings: Unpack[Settings]) -> list[str]:
@@ -30,7 +31,8 @@ def start(**settings: Unpack[Settings]) -> list[str]:
     Returns remarks: settings and probe files that could not be used, that the session is off in this process, or that
     the command or the environment has started one already. The same lines go to the logger `stroboscope`.
 
-    Raises RuntimeError if the program has started it already, or if other tools hold all ids of `sys.monitoring`.
+    Raises RuntimeError if the program has started it already, if a `stop()` in another thread has not returned yet, or if
+    other tools hold all ids of `sys.monitoring`.
     """
     if _by_preload:
         return ["started already, by the command or the environment; the settings given here are not used"]
@@ -48,23 +50,24 @@ def _start(
     colors = not os.environ.get("NO_COLOR")
     mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
     remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally, streams=streams)
-    if by == "program":
-        # Threads of ours end before the interpreter does.
-        atexit.register(stop)
-    else:
-        global _by_preload  # noqa: PLW0603 one session per process
+    global _by_preload, _stops_at_exit  # noqa: PLW0603 one session per process
+    if by != "program":
         _by_preload = True
+    elif not _stops_at_exit:
+        # Threads of ours end before the interpreter does. It stays there: between a `stop()` and a `start()` of two threads
+        # it could be taken out of turn, and where nothing runs it does nothing.
+        _stops_at_exit = True
+        atexit.register(stop)
     return remarks
 
 
 def stop(timeout: float = 2.0) -> bool:
-    """Delivers what was captured and stops.
+    """Delivers what was captured and stops. While another thread stops, waits for that, at most as long.
 
     False if something captured did not arrive; `stats()` says what became of it, after the end too.
     """
     global _by_preload  # noqa: PLW0603 one session per process
     _by_preload = False
-    atexit.unregister(stop)
     return _native.stop(timeout)
 
 

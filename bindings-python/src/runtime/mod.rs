@@ -70,10 +70,27 @@ impl PyRuntime {
         let mut hands = take_tools(py)?;
         let (wishes, orders) = channel();
         hands.wishes = Some(wishes.clone());
-        discovery::begin(py, hands.discovery.is_some())?;
+        let sees_files = hands.discovery.is_some();
         HANDS.with(|slot| *slot = Some(hands));
-        let thread = spawn(orders)?;
-        Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
+        match discovery::begin(py, sees_files).and_then(|()| Ok(spawn(orders)?)) {
+            Ok(thread) => Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) }),
+            Err(error) => {
+                release(py, true)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// In a forked child whose parent was starting or ending its session in another thread: gives the tool ids back. What
+    /// else there is may be locked for ever, and is left as it is.
+    pub fn leave_behind(py: Python<'_>) -> PyResult<()> {
+        let left = HANDS.with(|hands| {
+            let hands = hands.as_mut()?;
+            Some((hands.session.take(), std::mem::take(&mut hands.entries), hands.wishes.take()))
+        });
+        std::mem::forget(left);
+        let silenced = Self::silence(py);
+        release(py, true).and(silenced)
     }
 
     /// In a forked child: a runtime with hands of its own, on the tools that the parent took. The parent's are left behind.
@@ -146,23 +163,27 @@ impl PyRuntime {
             // The hands may wait for the GIL: they must be able to get it.
             py.detach(|| drop(thread.join()));
         }
-        let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
-        discovery::forget();
-        others::leave_alone();
-        if !goes_on {
-            return Ok(());
-        }
-        let monitoring = py.import("sys")?.getattr("monitoring")?;
-        for tool in [Some(hands.probes), hands.discovery].into_iter().flatten() {
-            free_tool(&monitoring, tool)?;
-        }
-        Ok(())
+        release(py, goes_on)
     }
 
     fn wish(&self, wish: Wish) {
         // After the end nobody listens, and nothing is left to be done.
         let _ = self.wishes.send(wish);
     }
+}
+
+/// Lets go of the tool ids, if the process goes on, and of what is led through us.
+fn release(py: Python<'_>, goes_on: bool) -> PyResult<()> {
+    let Some(hands) = HANDS.with(Option::take).flatten() else { return Ok(()) };
+    discovery::forget();
+    others::leave_alone();
+    if !goes_on {
+        return Ok(());
+    }
+    let monitoring = py.import("sys")?.getattr("monitoring")?;
+    let tools = [Some(hands.probes), hands.discovery].into_iter().flatten();
+    // One that cannot be given back keeps no other.
+    tools.map(|tool| free_tool(&monitoring, tool)).fold(Ok(()), PyResult::and)
 }
 
 /// Wakes the hands.
