@@ -132,6 +132,10 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
         View::Iterator => "iterator",
         View::Opaque => "opaque",
         View::Scalar => "scalar",
+        View::Unreadable(reason) => {
+            out.set_item("reason", reason)?;
+            "unreadable"
+        }
     };
     out.set_item("kind", kind)?;
     let mut label = String::new();

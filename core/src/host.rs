@@ -81,6 +81,9 @@ pub enum View<'f> {
     Iterator,
     /// Something that cannot be inspected.
     Opaque,
+    /// Something whose content could not be read, with the reason, short and free of values: captured as that, and an error
+    /// wherever an expression needs to know what it holds.
+    Unreadable(&'static str),
     /// A well-known scalar (time, UUID, path): its text comes from [`Value::label`]; in expressions it is an object.
     Scalar,
 }

@@ -229,3 +229,69 @@ fn bytes_that_no_failure_wrote_are_refused() {
     long.extend([b'a'; 200]);
     assert_eq!(Failure::decode(&mut long.as_slice()), None);
 }
+
+#[test]
+fn what_cannot_be_read_is_never_silently_unequal() {
+    let vars = r#"{"x": {"$unreadable": true}, "l": [{"$unreadable": true}, 1], "n": [1, {"$unreadable": true}]}"#;
+    let outcome = |text: &str| timed(&case(text, world(vars)), 50).0;
+    let refused = [
+        "x == 1",
+        "1 != x",
+        "x == x",
+        "x < 1",
+        "!x",
+        "x && true",
+        "len(x)",
+        "count(x)",
+        "isEmpty(x)",
+        "x[0]",
+        "l[x]",
+        "contains(x, 1)",
+        "contains(l, 1)",
+        "contains(n, x)",
+        "startsWith(x, \"a\")",
+        "startsWith(\"a\", x)",
+        "matches(x, \"a\")",
+        "substring(x, 0)",
+        "substring(\"a\", x)",
+        "any(x, {true})",
+        "any(l, {@it == 1})",
+        "all(l, {@it})",
+        "filter(l, {@it})",
+        "l == n",
+        "n != l",
+        "l[0] == 1",
+        "x.name",
+        "any(l, {@it})",
+    ];
+    for text in refused {
+        let failure = outcome(text).expect_err(text);
+        assert_eq!(failure, Failure::host("it cannot be read"), "{text}");
+    }
+    let decided = [
+        ("x == null", false),
+        ("null != x", true),
+        ("isDefined(x)", false),
+        ("isUndefined(l[0])", true),
+        ("isDefined(l[1])", true),
+        ("contains(n, 1)", true),
+        ("l == 1", false),
+        ("len(l) == 2", true),
+        ("any(l, {isDefined(@it) && @it == 1})", true),
+        ("false && x", false),
+        ("x instanceof \"nosuch\"", false),
+    ];
+    for (text, expected) in decided {
+        let found = outcome(text).expect(text);
+        assert!(matches!(found, Made::Bool(found) if found == expected), "{text}: {found:?}");
+    }
+    let held = |text: &str| {
+        let case = case(text, world(vars));
+        let (clock, mut scratch) = (Counting::default(), Scratch::default());
+        let mut budget = Budget::new(&clock, 50_000_000, &case.redaction, &mut scratch);
+        let place = Place(&case.world);
+        let scope = Scope { frame: &place, returned: None, exception: None, duration: None };
+        eval::holds(case.compiled.as_ref().unwrap(), &case.symbols, &scope, &mut budget)
+    };
+    assert!(held("x").is_err(), "a condition that is such a value");
+}

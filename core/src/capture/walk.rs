@@ -448,6 +448,7 @@ impl Walker<'_, '_> {
             View::Function => self.label(lay::FUNCTION, value, id),
             View::Iterator => self.label(lay::ITERATOR, value, id),
             View::Scalar => self.label(lay::SCALAR, value, id),
+            View::Unreadable(reason) => self.unreadable(value, id, reason),
             // The kinds that `value` has written already, and what cannot be inspected.
             _ => self.head(lay::OPAQUE, id, Some(value)),
         }
@@ -910,6 +911,17 @@ impl Walker<'_, '_> {
         self.close(&open);
     }
 
+    /// What could not be read: one field `?` says why, at every depth.
+    fn unreadable<'f, V: Value<'f>>(&mut self, value: V, id: u32, reason: &'static str) {
+        self.head(lay::OBJECT, id, Some(value));
+        self.out.buf.put([0; 4]);
+        let open = Open { at: self.out.buf.len() - 4, count: 1, reason: lay::REASON_NONE };
+        self.name_text(Text::Utf8("?"));
+        self.withheld(NO_TYPE, None::<V>, lay::REASON_TEXT);
+        self.out.inline(Text::Utf8(reason));
+        self.close(&open);
+    }
+
     fn has_fields<'f, V: Value<'f>>(value: V) -> bool {
         let mut found = false;
         value.fields(|_, child| {
@@ -1008,7 +1020,7 @@ fn tag_of(view: View<'_>) -> u8 {
         View::List(_) | View::Values(_) => lay::LIST,
         View::Set(_) => lay::SET,
         View::Map { .. } => lay::MAP,
-        View::Object | View::Named(_) => lay::OBJECT,
+        View::Object | View::Named(_) | View::Unreadable(_) => lay::OBJECT,
         View::Exception => lay::EXCEPTION,
         View::Enum => lay::ENUM,
         View::Function => lay::FUNCTION,

@@ -149,15 +149,15 @@ pub fn holds<'f, F: Frame<'f>>(
     if let Some(verdict) = quick::verdict(expression, symbols, scope, budget.types()) {
         return Ok(verdict);
     }
-    run(expression, symbols, scope, budget).map(|operand| truth(&operand))
+    truth(&run(expression, symbols, scope, budget)?)
 }
 
 /// The truth value of an operand (3.5).
 #[inline]
-pub fn truth<'f, V: Value<'f>>(operand: &Operand<'f, V>) -> bool {
+fn truth<'f, V: Value<'f>>(operand: &Operand<'f, V>) -> Result<bool, Failure> {
     match operand {
-        Operand::Bool(value) => *value,
-        _ => Shape::of_operand(operand).truth(),
+        Operand::Bool(value) => Ok(*value),
+        _ => readable(Shape::of_operand(operand)).map(|shape| shape.truth()),
     }
 }
 
@@ -177,6 +177,7 @@ fn measured<'f, V: Value<'f>>(shape: &Shape<'_, 'f, V>, kind: MetricKind) -> Res
     let number = match shape {
         Shape::Bool(value) => return Ok(Measured::Int(i64::from(*value))),
         Shape::Number(number) => number,
+        Shape::Unreadable(_, reason) => return Err(Failure::host(reason)),
         other => return Err(Failure::NotNumber(other.kind())),
     };
     let value = number.nearest();
@@ -269,9 +270,19 @@ struct Machine<'m, 'b, 'f, F: Frame<'f>> {
     loops: SmallVec<[Loop<'f, F::Value>; 1]>,
 }
 
-/// An argument, looked at. Not a method: the machine's budget stays free to be spent.
+/// An argument that an operation looks into. Not a method: the machine's budget stays free to be spent.
 #[inline]
 fn look<'x, 'f: 'x, V: Value<'f>>(
+    program: &'f Program,
+    temps: &'x [Operand<'f, V>],
+    arg: Arg,
+) -> Result<Shape<'x, 'f, V>, Failure> {
+    readable(glance(program, temps, arg)?)
+}
+
+/// As [`look`], of what may not be readable.
+#[inline]
+fn glance<'x, 'f: 'x, V: Value<'f>>(
     program: &'f Program,
     temps: &'x [Operand<'f, V>],
     arg: Arg,
@@ -281,6 +292,16 @@ fn look<'x, 'f: 'x, V: Value<'f>>(
         Arg::Constant(index) => program.constants.get(index as usize).map(Shape::of_constant),
     }
     .ok_or_else(broken)
+}
+
+/// What an operation may look into. What could not be read fails as whatever else could not: it is equal to nothing, true and
+/// empty only as far as somebody knows.
+#[inline]
+fn readable<'x, 'f, V: Value<'f>>(shape: Shape<'x, 'f, V>) -> Result<Shape<'x, 'f, V>, Failure> {
+    match shape {
+        Shape::Unreadable(_, reason) => Err(Failure::host(reason)),
+        shape => Ok(shape),
+    }
 }
 
 /// A program that the core did not make.
@@ -405,7 +426,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             }
             Op::Each { out, it, of, purpose, end, .. } => return self.each(at, (out, it, of, purpose, end)),
             Op::Next { test, .. } => return self.next(test),
-            Op::Defined { out, negated } => (out, Operand::Bool(!negated)),
+            Op::Defined { out, of, negated } => (out, Operand::Bool(negated == self.is_unreadable(of)?)),
             Op::Block { .. } | Op::Attempt { .. } | Op::Return { .. } => return Ok(at + 1),
         };
         self.put(out, operand)?;
@@ -459,6 +480,11 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         Ok(Operand::Int(i64::try_from(len).unwrap_or(i64::MAX)))
     }
 
+    /// True for what `isDefined` was told of and no operation could look into.
+    fn is_unreadable(&self, of: Arg) -> Result<bool, Failure> {
+        Ok(matches!(glance(self.program, &self.temps, of)?, Shape::Unreadable(..)))
+    }
+
     fn is_empty(&self, of: Arg) -> Result<Operand<'f, F::Value>, Failure> {
         match self.look(of)? {
             shape @ (Shape::Str(_)
@@ -473,13 +499,14 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
 
     #[inline]
     fn compare(&mut self, how: Comparison, left: Arg, right: Arg) -> Result<bool, Failure> {
-        let a = look(self.program, &self.temps, left)?;
-        let b = look(self.program, &self.temps, right)?;
+        let a = glance(self.program, &self.temps, left)?;
+        let b = glance(self.program, &self.temps, right)?;
         match how {
             Comparison::Eq => return equal::equal(a, b, self.budget),
             Comparison::Ne => return equal::equal(a, b, self.budget).map(|same| !same),
             _ => {}
         }
+        let (a, b) = (readable(a)?, readable(b)?);
         let order = match (a, b) {
             (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)?,
             (Shape::Str(a), Shape::Str(b)) => Some(texts::compare(a, b, self.budget)?),
@@ -561,8 +588,13 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
     fn member(&mut self, of: Arg, symbol: u32) -> Result<Operand<'f, F::Value>, Failure> {
         let doing = Doing::Member(symbol);
         let name = self.symbol(symbol)?;
-        let shape = look(self.program, &self.temps, of)?;
+        let shape = glance(self.program, &self.temps, of)?;
         match shape {
+            // It may have attributes all the same.
+            Shape::Unreadable(value, reason) => match self.field(value, name) {
+                Err(Failure::Member(..) | Failure::Getter(_)) => Err(Failure::host(reason)),
+                outcome => outcome,
+            },
             Shape::Object(value) | Shape::Exception(value) | Shape::Enum(value) | Shape::Named(value, _) => {
                 self.field(value, name)
             }

@@ -168,7 +168,7 @@ pub enum Op {
     /// Begins the operand of `isDefined` (`negated` is false) or `isUndefined`.
     Attempt { out: u32, negated: bool, end: u32 },
     /// Ends it.
-    Defined { out: u32, negated: bool },
+    Defined { out: u32, of: Arg, negated: bool },
     /// The result.
     Return { of: Arg },
 }
@@ -512,12 +512,12 @@ impl Lowering<'_> {
     }
 
     fn settled(&mut self, attempt: u32) {
-        self.pop();
+        let of = self.pop();
         let end_of = self.here() + 1;
         let Some(Op::Attempt { out, negated, end }) = self.program.ops.get_mut(attempt as usize) else { return };
         *end = end_of;
         let (out, negated) = (*out, *negated);
-        self.emit(out, Op::Defined { out, negated });
+        self.emit(out, Op::Defined { out, of, negated });
     }
 }
 

@@ -425,7 +425,7 @@ impl<'p> Machine<'p> {
                 return self.round();
             }
             Op::Next { each, test } => return self.next(each, test),
-            Op::Defined { out, negated } => (out, Made::Bool(!negated)),
+            Op::Defined { out, negated, .. } => (out, Made::Bool(!negated)),
             Op::Block { .. } | Op::Attempt { .. } | Op::Return { .. } => return Ok(at + 1),
         };
         self.temps[out as usize] = value;

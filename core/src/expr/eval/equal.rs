@@ -1,4 +1,4 @@
-//! `eq` (3.6): never fails but for `limit`. It stands on the walk of a hit, below [`super`]. Nested collections are
+//! `eq` (3.6): never fails but for `limit` and what cannot be read. It stands on the walk of a hit, below [`super`]. Nested collections are
 //! compared with a stack on the heap; cycles and sheer size end in a limit.
 
 use super::budget::MAX_NESTING;
@@ -33,6 +33,10 @@ fn quick<'f, V: Value<'f>>(
     budget: &mut Budget<'_>,
 ) -> Result<Option<bool>, Failure> {
     Ok(Some(match (a, b) {
+        // Whatever it holds, it is there.
+        (Shape::Unreadable(..), Shape::Null | Shape::Undefined)
+        | (Shape::Null | Shape::Undefined, Shape::Unreadable(..)) => false,
+        (Shape::Unreadable(_, reason), _) | (_, Shape::Unreadable(_, reason)) => return Err(Failure::host(reason)),
         (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)? == Some(Ordering::Equal),
         (Shape::Str(a), Shape::Str(b)) => texts::same(a, b, budget)?,
         (Shape::Bool(a), Shape::Bool(b)) => a == b,

@@ -109,6 +109,7 @@ pub(super) enum Shape<'x, 'f, V> {
     Function(V),
     Iterator(V),
     Opaque(V),
+    Unreadable(V, &'static str),
 }
 
 impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
@@ -135,6 +136,7 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
             View::Function => Shape::Function(value),
             View::Iterator => Shape::Iterator(value),
             View::Opaque | View::Complex(..) => Shape::Opaque(value),
+            View::Unreadable(reason) => Shape::Unreadable(value, reason),
         }
     }
 
@@ -182,7 +184,7 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
             Shape::Enum(_) => Kind::Enum,
             Shape::Function(_) => Kind::Function,
             Shape::Iterator(_) => Kind::Iterator,
-            Shape::Opaque(_) => Kind::Opaque,
+            Shape::Opaque(_) | Shape::Unreadable(..) => Kind::Opaque,
         }
     }
 
