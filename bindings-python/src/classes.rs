@@ -11,6 +11,7 @@ use crate::shim;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::{Cell, UnsafeCell};
+use std::collections::HashSet;
 use std::sync::Arc;
 use stroboscope_core::host::{Name, TypeInfo};
 
@@ -399,11 +400,11 @@ fn kind_of(class: Class<'_>) -> Kind {
     if is_function(class) || below(&raw const ffi::PyModule_Type) {
         return Kind::Function;
     }
+    if class.c_name().starts_with("weakref.") && !class.reads_plainly() {
+        return Kind::Opaque; // a proxy: every read of it is a read of something else, and it has what all kinds have
+    }
     if is_iterator(class) {
         return Kind::Iterator;
-    }
-    if class.c_name().starts_with("weakref.") && !class.reads_plainly() {
-        return Kind::Opaque; // a proxy: every read of it is a read of something else
     }
     Kind::Object
 }
@@ -496,12 +497,16 @@ fn has_slots(class: Class<'_>) -> bool {
 /// Slots and C-level data members of the ancestors that `of` admits, the farthest first, as their classes declare them.
 fn slots(class: Class<'_>, of: impl Fn(Class<'_>) -> bool) -> Vec<Member> {
     let mut found: Vec<Member> = Vec::new();
+    // One that has a second name, in its own class or below it, is still one field.
+    let mut seen = HashSet::new();
     let ancestors: Vec<Class<'_>> = class.ancestors().filter(|ancestor| of(*ancestor)).collect();
     for ancestor in ancestors.into_iter().rev() {
         let Some(dict) = ancestor.dict() else { continue };
         dict.dict_entries(|_, descriptor| {
-            if let Some((member, name)) = member_of(descriptor)
+            if let Some((member, name)) = member_of(descriptor, class)
+                && member.kind >= 0
                 && !name.text().is_some_and(is_hidden)
+                && seen.insert(descriptor.pointer())
             {
                 found.push(Member { name: number(name), ..member });
             }
@@ -520,12 +525,14 @@ fn is_hidden(name: stroboscope_core::text::Text<'_>) -> bool {
     }
 }
 
-/// The place that a member descriptor stands for, and its name.
-pub fn member_of(descriptor: Ref<'_>) -> Option<(Member, Ref<'_>)> {
-    let (mut offset, mut kind, mut name, mut owner) = (0, 0, std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: a live object; the outputs are ours; it answers 0 for anything but a member descriptor.
+/// The place that a member descriptor stands for in instances of a class, and its name. The kind is none that is read if the
+/// descriptor was made for another class.
+pub fn member_of<'f>(descriptor: Ref<'f>, class: Class<'_>) -> Option<(Member, Ref<'f>)> {
+    let (mut offset, mut kind, mut name) = (0, 0, std::ptr::null_mut());
+    // SAFETY: a live object and a live class; the outputs are ours; it answers 0 for anything but a member descriptor.
     let is_member = unsafe {
-        shim::strobe_member(descriptor.pointer(), &raw mut offset, &raw mut kind, &raw mut name, &raw mut owner)
+        let (descriptor, class) = (descriptor.pointer(), class.pointer());
+        shim::strobe_member(descriptor, class, &raw mut offset, &raw mut kind, &raw mut name)
     };
     // SAFETY: the name belongs to the descriptor.
     let name = (is_member != 0).then(|| unsafe { Ref::new(name) }).flatten()?;

@@ -426,20 +426,26 @@ int strobe_type_has_next(PyTypeObject *type)
     PyObject stand_in = {.ob_type = type};
     return PyIter_Check(&stand_in);
 }
+/* True for a class that C made on the heap for a module: no class statement and no call of `type` makes such a one. */
+int strobe_type_is_of_module(PyTypeObject *type)
+{
+    return type->tp_flags & Py_TPFLAGS_HEAPTYPE && ((PyHeapTypeObject *)type)->ht_module;
+}
 int strobe_subtype(PyTypeObject *type, PyTypeObject *of) { return PyType_IsSubtype(type, of); }
 
-/* A data member of C or a slot: its place in the object. */
-int strobe_member(PyObject *descriptor, Py_ssize_t *offset, int *type, PyObject **name, PyTypeObject **owner)
+/* A data member of C or a slot: its place in the instances of a class. A program may put one into any class: in one that
+ * does not inherit from the class that it was made for, the place is another's, and the type is none (-1). */
+int strobe_member(PyObject *descriptor, PyTypeObject *class, Py_ssize_t *offset, int *type, PyObject **name)
 {
     if (Py_TYPE(descriptor) != &PyMemberDescr_Type)
         return 0;
     PyMemberDescrObject *member = (PyMemberDescrObject *)descriptor;
     if (member->d_member->flags & Py_RELATIVE_OFFSET)
         return 0;
+    PyTypeObject *owner = member->d_common.d_type;
     *offset = member->d_member->offset;
-    *type = member->d_member->type;
+    *type = class == owner || PyType_IsSubtype(class, owner) ? member->d_member->type : -1;
     *name = member->d_common.d_name;
-    *owner = member->d_common.d_type;
     return 1;
 }
 
@@ -747,6 +753,25 @@ const char *strobe_bytearray(PyObject *object, Py_ssize_t *length)
 {
     *length = PyByteArray_GET_SIZE(object);
     return PyByteArray_AS_STRING(object);
+}
+/* Who lends a memoryview its memory; NULL if nobody does any more, or nobody is known. */
+PyObject *strobe_memoryview_lender(PyObject *object)
+{
+    PyMemoryViewObject *memory = (PyMemoryViewObject *)object;
+    if (memory->flags & _Py_MEMORYVIEW_RELEASED || memory->mbuf->flags & _Py_MANAGED_BUFFER_RELEASED)
+        return NULL;
+    return memory->mbuf->master.obj;
+}
+/* mmap.mmap, which shows nothing once it is closed. */
+typedef struct {
+    PyObject_HEAD
+    char *data;
+    Py_ssize_t size;
+} Map;
+const char *strobe_map(PyObject *object, Py_ssize_t *size)
+{
+    *size = ((Map *)object)->size;
+    return ((Map *)object)->data;
 }
 /* Only plain bytes in one piece. */
 const char *strobe_memoryview(PyObject *object, Py_ssize_t *length)

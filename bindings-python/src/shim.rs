@@ -158,13 +158,14 @@ unsafe extern "C" {
     pub fn strobe_type_has_set(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_type_plain_getattr(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_type_has_next(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_type_is_of_module(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_subtype(class: *mut PyTypeObject, of: *mut PyTypeObject) -> c_int;
     pub fn strobe_member(
         descriptor: *mut PyObject,
+        class: *mut PyTypeObject,
         offset: *mut Py_ssize_t,
         kind: *mut c_int,
         name: *mut *mut PyObject,
-        owner: *mut *mut PyTypeObject,
     ) -> c_int;
 
     pub fn strobe_fields(object: *mut PyObject, out: *mut Fields) -> c_int;
@@ -203,6 +204,8 @@ unsafe extern "C" {
     pub fn strobe_bytes(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
     pub fn strobe_bytearray(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
     pub fn strobe_memoryview(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
+    pub fn strobe_memoryview_lender(object: *mut PyObject) -> *mut PyObject;
+    pub fn strobe_map(object: *mut PyObject, length: *mut Py_ssize_t) -> *const u8;
 
     pub fn strobe_deque_begin(object: *mut PyObject, at: *mut Py_ssize_t) -> *mut c_void;
     pub fn strobe_deque_next(block: *mut *mut c_void, at: *mut Py_ssize_t) -> *mut PyObject;

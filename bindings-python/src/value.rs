@@ -118,7 +118,7 @@ pub fn plain_field<'f>(object: Ref<'f>, name: &str) -> Option<PyValue<'f>> {
     if let Some(found) = stored_field(object, name.borrow()) {
         return Some(PyValue::Object(found));
     }
-    let (member, _) = classes::member_of(object.class().lookup(name.borrow())?)?;
+    let (member, _) = classes::member_of(object.class().lookup(name.borrow())?, object.class())?;
     read_member(object, member)
 }
 
@@ -205,7 +205,7 @@ fn attribute<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> C
     if let Some(found) = of_class
         && found.class().is_data_descriptor()
     {
-        return match classes::member_of(found) {
+        return match classes::member_of(found, class) {
             Some((member, _)) => read_member(object, member).map_or(Child::Absent, Child::Present),
             None => Child::Computed,
         };
