@@ -27,6 +27,7 @@ mod names;
 mod numpy;
 mod object;
 mod others;
+mod reach;
 mod runtime;
 mod screen;
 mod selftest;

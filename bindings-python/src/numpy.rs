@@ -5,7 +5,8 @@ use crate::classes::{self, Kind};
 use crate::label;
 use crate::names;
 use crate::object::{Class, Ref};
-use crate::value::{self, PyValue};
+use crate::reach::{self, Memory};
+use crate::value::PyValue;
 use pyo3::ffi;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -65,6 +66,7 @@ struct Head {
     strides: *const isize,
     base: *mut ffi::PyObject,
     descriptor: *const Descriptor,
+    flags: i32,
 }
 
 /// The beginning of a record (`PyVoidScalarObject`).
@@ -73,7 +75,12 @@ struct Record {
     object: ffi::PyVarObject,
     data: *const u8,
     descriptor: *const Descriptor,
+    flags: i32,
+    base: *mut ffi::PyObject,
 }
+
+/// The flag of an array or a record that has allocated its memory and frees it.
+const OWNED: i32 = 4;
 
 /// The beginning of the description of an array's elements (`PyArray_Descr`).
 #[repr(C)]
@@ -83,13 +90,17 @@ struct Descriptor {
     kind: u8,
     letter: u8,
     order: u8,
+    flags: u8,
+    /// `NPY_TYPES`. Those of other packages are above numpy's own, or below 0, and their letters are what they like.
+    number: i32,
 }
 
 /// What stands behind the beginning of a description, by the size of its class: that of numpy 1 and that of numpy 2.
 struct Rest {
     class_size: isize,
-    /// The size of an element, four bytes of it.
+    /// The size of an element, and the bytes that it takes.
     size: usize,
+    size_bytes: usize,
     subarray: usize,
     fields: usize,
     names: usize,
@@ -97,8 +108,8 @@ struct Rest {
 }
 
 const RESTS: [Rest; 2] = [
-    Rest { class_size: 96, size: 32, subarray: 40, fields: 48, names: 56, time: 80 },
-    Rest { class_size: 120, size: 40, subarray: 88, fields: 96, names: 104, time: 112 },
+    Rest { class_size: 96, size: 32, size_bytes: 4, subarray: 40, fields: 48, names: 56, time: 80 },
+    Rest { class_size: 120, size: 40, size_bytes: 8, subarray: 88, fields: 96, names: 104, time: 112 },
 ];
 
 /// Where the unit stands in what is known of dates (`PyArray_DatetimeDTypeMetaData`).
@@ -147,40 +158,48 @@ impl Descriptor {
         unsafe { (&raw const *self).cast::<u8>().add(at).cast::<*mut ffi::PyObject>().read_unaligned() }
     }
 
-    fn stored(&self) -> Stored {
-        if self.order == b'>' {
-            return Stored::Unknown;
+    /// Bytes of an element.
+    fn size(&self) -> Option<usize> {
+        let rest = self.rest()?;
+        // SAFETY: the class's size has told that the size of an element stands there, in so many bytes.
+        unsafe {
+            let at = (&raw const *self).cast::<u8>().add(rest.size);
+            match rest.size_bytes {
+                4 => usize::try_from(at.cast::<i32>().read_unaligned()).ok(),
+                _ => usize::try_from(at.cast::<i64>().read_unaligned()).ok(),
+            }
         }
-        let number = match self.letter {
-            b'?' => ffi::Py_T_BOOL,
-            b'b' => ffi::Py_T_BYTE,
-            b'B' => ffi::Py_T_UBYTE,
-            b'h' => ffi::Py_T_SHORT,
-            b'H' => ffi::Py_T_USHORT,
-            b'i' => ffi::Py_T_INT,
-            b'I' => ffi::Py_T_UINT,
-            b'l' | b'q' => ffi::Py_T_LONGLONG,
-            b'L' | b'Q' => ffi::Py_T_ULONGLONG,
-            b'f' => ffi::Py_T_FLOAT,
-            b'd' => ffi::Py_T_DOUBLE,
-            b'O' => ffi::Py_T_OBJECT_EX,
-            b'e' => return Stored::Half,
-            b'F' => return Stored::Complex64,
-            b'D' => return Stored::Complex128,
-            _ => return self.stored_beside().unwrap_or(Stored::Unknown),
-        };
-        Stored::Number(number)
     }
 
-    /// As [`Self::stored`], of what the letter alone does not tell.
-    fn stored_beside(&self) -> Option<Stored> {
-        let rest = self.rest()?;
-        // SAFETY: the class's size has told that the size of an element stands there; numpy 2 has eight bytes for it.
-        let size = unsafe { (&raw const *self).cast::<u8>().add(rest.size).cast::<u32>().read_unaligned() } as usize;
-        match self.letter {
-            b'U' => Some(Stored::Text(size / 4)),
-            b'S' => Some(Stored::Bytes(size)),
-            b'M' | b'm' => {
+    fn stored(&self) -> Stored {
+        self.known().unwrap_or(Stored::Unknown)
+    }
+
+    /// As [`Self::stored`]. The number says what an element is, its size and letter must agree.
+    fn known(&self) -> Option<Stored> {
+        let (size, rest) = (self.size()?, self.rest()?);
+        if self.order == b'>' {
+            return None;
+        }
+        Some(match (self.number, self.letter, size) {
+            (0, b'?', 1) => Stored::Number(ffi::Py_T_BOOL),
+            (1, b'b', 1) => Stored::Number(ffi::Py_T_BYTE),
+            (2, b'B', 1) => Stored::Number(ffi::Py_T_UBYTE),
+            (3, b'h', 2) => Stored::Number(ffi::Py_T_SHORT),
+            (4, b'H', 2) => Stored::Number(ffi::Py_T_USHORT),
+            (5, b'i', 4) => Stored::Number(ffi::Py_T_INT),
+            (6, b'I', 4) => Stored::Number(ffi::Py_T_UINT),
+            (7, b'l', 8) | (9, b'q', 8) => Stored::Number(ffi::Py_T_LONGLONG),
+            (8, b'L', 8) | (10, b'Q', 8) => Stored::Number(ffi::Py_T_ULONGLONG),
+            (11, b'f', 4) => Stored::Number(ffi::Py_T_FLOAT),
+            (12, b'd', 8) => Stored::Number(ffi::Py_T_DOUBLE),
+            (14, b'F', 8) => Stored::Complex64,
+            (15, b'D', 16) => Stored::Complex128,
+            (17, b'O', 8) => Stored::Number(ffi::Py_T_OBJECT_EX),
+            (18, b'S', _) => Stored::Bytes(size),
+            (19, b'U', _) => Stored::Text(size / 4),
+            (23, b'e', 2) => Stored::Half,
+            (21, b'M', 8) | (22, b'm', 8) => {
                 let known = self.pointer(rest.time).cast::<u8>().cast_const();
                 if known.is_null() {
                     return None;
@@ -188,11 +207,11 @@ impl Descriptor {
                 // SAFETY: the descriptor of dates holds their unit and its factor there, for as long as it lives.
                 let [number, times] =
                     unsafe { known.add(UNIT_AT).cast::<[[u8; 4]; 2]>().read() }.map(i32::from_ne_bytes);
-                Some(Stored::Time(Unit { span: self.letter == b'm', number, times }))
+                Stored::Time(Unit { span: self.letter == b'm', number, times })
             }
-            b'V' if self.pointer(rest.subarray).is_null() && self.names().is_some() => Some(Stored::Record),
-            _ => None,
-        }
+            (20, b'V', _) if self.pointer(rest.subarray).is_null() && self.names().is_some() => Stored::Record,
+            _ => return None,
+        })
     }
 
     /// The names of a record's fields.
@@ -219,28 +238,79 @@ impl Descriptor {
 
 /// The elements of an array of one dimension, if they are plain numbers or objects.
 #[derive(Clone, Copy)]
-pub struct Elements {
+pub struct Elements<'f> {
     data: *const u8,
     /// How many there are.
     pub len: usize,
     stride: isize,
     /// How each is stored, as `Py_T_…`.
-    pub kind: i32,
+    kind: i32,
+    memory: Memory<'f>,
 }
 
-impl Elements {
+impl<'f> Elements<'f> {
     /// Those of an array.
-    pub fn of(array: Ref<'_>) -> Option<Self> {
-        let source = Source::of(array)?;
-        let ([length], [stride]) = (source.lengths, source.strides) else { return None };
-        let Stored::Number(kind) = source.descriptor.stored() else { return None };
-        Some(Elements { data: source.data, len: usize::try_from(*length).ok()?, stride: *stride, kind })
+    pub fn of(array: Ref<'f>) -> Option<Self> {
+        let Source { data, lengths, strides, descriptor, memory } = Source::of(array)?;
+        let ([length], [stride]) = (lengths, strides) else { return None };
+        let Stored::Number(kind) = descriptor.stored() else { return None };
+        Some(Elements { data, len: usize::try_from(*length).ok()?, stride: *stride, kind, memory })
     }
 
-    /// Where an element stands.
-    pub fn at(self, index: usize) -> Option<*const u8> {
+    /// An element, if it is there.
+    #[inline]
+    pub fn get(self, index: usize) -> Option<PyValue<'f>> {
         let offset = isize::try_from(index).ok().filter(|_| index < self.len)?.checked_mul(self.stride)?;
-        Some(self.data.wrapping_offset(offset))
+        self.memory.value(self.data.wrapping_offset(offset), self.kind)
+    }
+}
+
+/// Who has the memory of an array or a record.
+pub enum Lender<'f> {
+    /// It has allocated it itself, from the first address to before the second.
+    Itself { from: usize, to: usize },
+    /// Another object, if one is known.
+    Other(Option<Ref<'f>>),
+}
+
+/// Who has the memory of an array or a record.
+pub fn lender(object: Ref<'_>) -> Lender<'_> {
+    let Some(source) = Source::raw(object) else { return Lender::Other(None) };
+    let (flags, base) = match classes::facts(object.class()).kind {
+        Kind::NumpyArray => {
+            // SAFETY: a live array.
+            let head = unsafe { &*object.pointer().cast::<Head>() };
+            (head.flags, head.base)
+        }
+        _ => {
+            // SAFETY: `raw` has found a live array or a live record, and it is no array.
+            let record = unsafe { &*object.pointer().cast::<Record>() };
+            (record.flags, record.base)
+        }
+    };
+    let lengths = source.lengths.iter().map(|length| usize::try_from(*length).unwrap_or(0));
+    match source.descriptor.size() {
+        Some(size) if flags & OWNED != 0 => {
+            let from = source.data as usize;
+            Lender::Itself { from, to: from.saturating_add(lengths.fold(size, usize::saturating_mul)) }
+        }
+        // SAFETY: null, or what the array or record keeps alive.
+        _ => Lender::Other(unsafe { Ref::new(base) }),
+    }
+}
+
+/// True if an object stands so many bytes behind the beginning of the memory that an array or record has allocated.
+pub fn holds_object(owner: Ref<'_>, offset: usize) -> bool {
+    let Some(Source { descriptor, .. }) = Source::raw(owner) else { return false };
+    let Some(offset) = descriptor.size().and_then(|size| offset.checked_rem(size)) else { return false };
+    let is_object = |descriptor: &Descriptor| matches!(descriptor.stored(), Stored::Number(ffi::Py_T_OBJECT_EX));
+    match descriptor.stored() {
+        Stored::Record => {
+            let count = descriptor.names().map_or(0, |names| names.tuple().len());
+            let mut fields = (0..count).filter_map(|index| descriptor.field(index));
+            fields.any(|(field, at)| at == offset && is_object(field))
+        }
+        _ => is_object(descriptor) && offset == 0,
     }
 }
 
@@ -251,10 +321,29 @@ struct Source<'f> {
     lengths: &'f [isize],
     strides: &'f [isize],
     descriptor: &'f Descriptor,
+    memory: Memory<'f>,
 }
 
 impl<'f> Source<'f> {
+    /// That of an array or record that can be read.
     fn of(object: Ref<'f>) -> Option<Self> {
+        Self::read(object).ok()
+    }
+
+    /// As [`Self::of`], or why it cannot be read.
+    fn read(object: Ref<'f>) -> Result<Self, &'static str> {
+        let source = Self::raw(object).ok_or("it has too many dimensions")?;
+        let source = Source { memory: Memory::of(object), ..source };
+        let nothing = source.lengths.contains(&0) || source.descriptor.size() == Some(0);
+        if nothing {
+            return Ok(source);
+        }
+        source.memory.why_not(source.data, 1).map_or(Ok(source), Err)
+    }
+
+    /// As [`Self::of`], whatever became of the memory.
+    fn raw(object: Ref<'f>) -> Option<Self> {
+        let memory = Memory::Gone(reach::NOT_THERE);
         match classes::facts(object.class()).kind {
             Kind::NumpyArray => {
                 // SAFETY: a live array; it holds its data, lengths, strides and descriptor.
@@ -275,6 +364,7 @@ impl<'f> Source<'f> {
                     lengths: numbers(head.lengths),
                     strides: numbers(head.strides),
                     descriptor,
+                    memory,
                 })
             }
             Kind::NumpyRecord => {
@@ -285,7 +375,7 @@ impl<'f> Source<'f> {
                 }
                 // SAFETY: as above.
                 let descriptor = unsafe { &*record.descriptor };
-                Some(Source { data: record.data, lengths: &[], strides: &[], descriptor })
+                Some(Source { data: record.data, lengths: &[], strides: &[], descriptor, memory })
             }
             _ => None,
         }
@@ -313,6 +403,12 @@ static MET: Met = Met { count: Cell::new(0), objects: [const { Cell::new(std::pt
 #[inline]
 pub fn forget() {
     MET.count.set(0);
+    reach::forget();
+}
+
+/// Why an array or record cannot be read; `None` if it can, or there are too many of them.
+pub fn why_not(object: Ref<'_>) -> Option<&'static str> {
+    Source::read(object).err()
 }
 
 /// A part of an array or record that is no object: a row, an element, a field of an element.
@@ -377,7 +473,7 @@ impl<'f> Part<'f> {
             (descriptor, at) = (of_field, at.wrapping_add(offset));
         }
         let left = source.lengths.get(axes).map(|length| usize::try_from(*length).unwrap_or(0));
-        Some(Place { at, left, dimensions: source.lengths.len(), descriptor })
+        Some(Place { at, left, dimensions: source.lengths.len(), descriptor, memory: source.memory })
     }
 
     /// The class that it shows.
@@ -396,42 +492,10 @@ impl<'f> Part<'f> {
 
     /// What it is.
     pub fn view(self) -> View<'f> {
-        let Some(Place { at, left, dimensions, descriptor }) = self.read() else { return View::Object };
-        if let Some(left) = left {
-            return View::List(left);
-        }
-        match descriptor.stored() {
-            // An array may hold itself: what it is must not depend on what it holds.
-            Stored::Number(ffi::Py_T_OBJECT_EX) if dimensions == 0 => View::List(1),
-            Stored::Number(kind) => match value::read_place(at, kind) {
-                Some(number) => number.view(),
-                None if kind == ffi::Py_T_OBJECT_EX => View::Null,
-                None => View::Object,
-            },
-            // SAFETY: an element of two bytes.
-            Stored::Half => View::Float(half(unsafe { at.cast::<u16>().read_unaligned() })),
-            Stored::Complex64 => complex64(at),
-            Stored::Complex128 => {
-                // SAFETY: an element of two doubles.
-                let [real, imaginary] = unsafe { at.cast::<[f64; 2]>().read_unaligned() };
-                View::Complex(real, imaginary)
-            }
-            Stored::Text(count) => {
-                // Numbers of two bytes and more need not be aligned in an array.
-                let Some(first) = aligned::<u32>(at) else { return View::Object };
-                // SAFETY: an element of so many code points, aligned; it stays as it is while no Python code runs.
-                let units = unsafe { std::slice::from_raw_parts(first, count) };
-                let length = units.iter().rposition(|unit| *unit != 0).map_or(0, |last| last + 1);
-                View::Str(Text::Ucs4(&units[..length]))
-            }
-            Stored::Bytes(count) => {
-                // SAFETY: an element of so many bytes.
-                let bytes = unsafe { std::slice::from_raw_parts(at, count) };
-                let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                View::Bytes(&bytes[..length])
-            }
-            Stored::Time(_) => View::Scalar,
-            Stored::Record | Stored::Unknown => View::Object,
+        let Some(place) = self.read() else { return View::Object };
+        match place.left {
+            Some(left) => View::List(left),
+            None => place.view().unwrap_or(View::Object),
         }
     }
 
@@ -439,15 +503,19 @@ impl<'f> Part<'f> {
     fn settled(self) -> PyValue<'f> {
         let number =
             self.read().filter(|place| place.left.is_none()).and_then(|place| match place.descriptor.stored() {
-                Stored::Number(kind) => value::read_place(place.at, kind),
+                Stored::Number(kind) => place.memory.value(place.at, kind),
                 Stored::Half => {
-                    // SAFETY: an element of two bytes.
-                    let bits = unsafe { place.at.cast::<u16>().read_unaligned() };
+                    let bits = place.memory.number(place.at).map(u16::from_ne_bytes)?;
                     Some(PyValue::Float(half(bits).to_bits()))
                 }
                 _ => None,
             });
         number.unwrap_or(PyValue::Part(self))
+    }
+
+    /// Why an element cannot be had; `None` for a row, and for one that can.
+    pub fn why_not(self) -> Option<&'static str> {
+        self.read().filter(|place| place.left.is_none())?.why_not()
     }
 
     /// An element of a row.
@@ -493,8 +561,12 @@ impl<'f> Part<'f> {
         if matches!(self.view(), View::List(_)) {
             return Walk::Complete;
         }
-        let names = self.read().filter(|_| self.is_record()).and_then(|place| place.descriptor.names());
-        let Some(names) = names else { return unreadable("numpy keeps it in a way that is not read", visit) };
+        let place = self.read();
+        let names = place.as_ref().filter(|_| self.is_record()).and_then(|place| place.descriptor.names());
+        let Some(names) = names else {
+            let why = place.and_then(|place| place.why_not());
+            return unreadable(why.unwrap_or("numpy keeps it in a way that is not read"), visit);
+        };
         for (index, &name) in names.tuple().iter().enumerate() {
             // SAFETY: an element of a live tuple.
             let Some(name) = (unsafe { Ref::new(name) }) else { continue };
@@ -522,9 +594,9 @@ impl<'f> Part<'f> {
     pub fn label(self, out: &mut String) {
         if let Some(place) = self.read()
             && let Stored::Time(unit) = place.descriptor.stored()
+            && let Some(time) = place.memory.number(place.at)
         {
-            // SAFETY: an element of eight bytes.
-            label::push_numpy_time(unsafe { place.at.cast::<i64>().read_unaligned() }, unit, out);
+            label::push_numpy_time(i64::from_ne_bytes(time), unit, out);
         }
     }
 }
@@ -536,6 +608,88 @@ struct Place<'f> {
     left: Option<usize>,
     dimensions: usize,
     descriptor: &'f Descriptor,
+    memory: Memory<'f>,
+}
+
+impl<'f> Place<'f> {
+    /// What the element is; `None` if it cannot be read.
+    fn view(&self) -> Option<View<'f>> {
+        let (at, memory) = (self.at, self.memory);
+        Some(match self.descriptor.stored() {
+            // An array may hold itself: what it is must not depend on what it holds.
+            Stored::Number(ffi::Py_T_OBJECT_EX) if self.dimensions == 0 => View::List(1),
+            Stored::Number(kind) => match memory.value(at, kind) {
+                Some(number) => number.view(),
+                None if kind == ffi::Py_T_OBJECT_EX && self.why_not().is_none() => View::Null,
+                None => return None,
+            },
+            Stored::Half => View::Float(half(memory.number(at).map(u16::from_ne_bytes)?)),
+            Stored::Complex64 => complex64(memory.number(at)?),
+            Stored::Complex128 => {
+                let (real, imaginary) = (memory.number(at)?, memory.number(at.wrapping_add(8))?);
+                View::Complex(f64::from_ne_bytes(real), f64::from_ne_bytes(imaginary))
+            }
+            Stored::Text(count) => {
+                let bytes = memory.bytes(at, count * 4)?;
+                // Numbers of two bytes and more need not be aligned in an array.
+                let first = aligned::<u32>(bytes.as_ptr())?;
+                let length = length(bytes)?.div_ceil(4);
+                // SAFETY: that many code points and more are there, aligned, and stay as they are for the hit.
+                View::Str(Text::Ucs4(unsafe { std::slice::from_raw_parts(first, length) }))
+            }
+            Stored::Bytes(count) => {
+                let bytes = memory.bytes(at, count)?;
+                View::Bytes(bytes.get(..length(bytes)?)?)
+            }
+            Stored::Time(_) => memory.number::<8>(at).map(|_| View::Scalar)?,
+            Stored::Record | Stored::Unknown => return None,
+        })
+    }
+
+    /// Why the bytes of an element cannot be had; `None` if they can, or nobody knows how they are kept.
+    fn why_not(&self) -> Option<&'static str> {
+        let size = match self.descriptor.stored() {
+            Stored::Number(kind) => reach::size_of(kind)?,
+            Stored::Half => 2,
+            Stored::Complex64 | Stored::Time(_) => 8,
+            Stored::Complex128 => 16,
+            Stored::Text(count) => count * 4,
+            Stored::Bytes(count) => count,
+            Stored::Record | Stored::Unknown => return None,
+        };
+        let why = self.memory.why_not(self.at, size);
+        match self.descriptor.stored() {
+            _ if why.is_some() => why,
+            Stored::Number(ffi::Py_T_OBJECT_EX) => self.memory.why_no_object(self.at),
+            Stored::Text(_) | Stored::Bytes(_) => match self.memory.bytes(self.at, size) {
+                Some(bytes) => length(bytes).is_none().then_some(PADDED),
+                None => Some(TOO_LONG),
+            },
+            _ => None,
+        }
+    }
+}
+
+const TOO_LONG: &str = "it is in memory of others, and too long to be copied";
+const PADDED: &str = "there are too many zeros behind it";
+/// Zeros behind a text that are looked through: numpy has no other mark of its end.
+const MOST_PADDING: usize = 256 * 1024;
+
+/// The length of a text without the zeros behind it; `None` if they are too many.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    for piece in bytes.rchunks(4096) {
+        // Without an early end the processor takes many at once.
+        if piece.iter().fold(0, |all, byte| all | byte) != 0 {
+            let last = piece.iter().rposition(|byte| *byte != 0)?;
+            return Some(end - piece.len() + last + 1);
+        }
+        end -= piece.len();
+        if bytes.len() - end >= MOST_PADDING && end > 0 {
+            return None;
+        }
+    }
+    Some(0)
 }
 
 /// Says in place of the fields why there are none.
@@ -557,7 +711,8 @@ pub fn half_scalar(object: Ref<'_>) -> f64 {
 
 /// A scalar of two floats.
 pub fn complex_scalar<'f>(object: Ref<'_>) -> View<'f> {
-    complex64(object.pointer().cast::<u8>().wrapping_offset(SCALAR_AT))
+    // SAFETY: asked of such scalars only, by their kind.
+    complex64(unsafe { object.pointer().cast::<u8>().wrapping_offset(SCALAR_AT).cast::<[u8; 8]>().read_unaligned() })
 }
 
 /// The number of a date and what it counts.
@@ -582,10 +737,9 @@ pub fn aligned<T>(place: *const u8) -> Option<*const T> {
     place.is_aligned().then_some(place)
 }
 
-fn complex64<'f>(place: *const u8) -> View<'f> {
-    // SAFETY: callers have found two floats there.
-    let [real, imaginary] = unsafe { place.cast::<[f32; 2]>().read_unaligned() };
-    View::Complex(real.into(), imaginary.into())
+fn complex64<'f>(bytes: [u8; 8]) -> View<'f> {
+    let [a, b, c, d, rest @ ..] = bytes;
+    View::Complex(f32::from_ne_bytes([a, b, c, d]).into(), f32::from_ne_bytes(rest).into())
 }
 
 /// A float of two bytes.

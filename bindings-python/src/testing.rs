@@ -101,6 +101,11 @@ fn describe<'py>(py: Python<'py>, value: PyValue<'_>, depth: u32, tables: &Table
             out.set_item("len", text.len())?;
             "str"
         }
+        View::Beginning { bytes, len } => {
+            out.set_item("value", bytes)?;
+            out.set_item("len", len)?;
+            "beginning"
+        }
         View::Bytes(bytes) => {
             out.set_item("value", bytes)?;
             "bytes"

@@ -7,6 +7,7 @@ use crate::label;
 use crate::names;
 use crate::numpy::{self, Elements, Part};
 use crate::object::{self, Class, Owned, Ref};
+use crate::reach;
 use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
 use std::cell::Cell;
@@ -44,6 +45,19 @@ impl<'f> PyValue<'f> {
     pub unsafe fn new(pointer: *mut PyObject) -> Option<Self> {
         // SAFETY: as the caller promises.
         unsafe { Ref::new(pointer) }.map(PyValue::Object)
+    }
+
+    /// Why an element of an array cannot be had; `None` for what is there.
+    fn why_not(self) -> Option<&'static str> {
+        match self {
+            PyValue::Part(part) => part.why_not(),
+            _ => None,
+        }
+    }
+
+    /// As a child for an expression, which must not take what cannot be had for something else.
+    fn child(self) -> Child<Self> {
+        self.why_not().map_or(Child::Present(self), Child::Failed)
     }
 
     #[inline]
@@ -131,7 +145,8 @@ fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
 pub fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
     macro_rules! read {
         ($kind:ty) => {
-            // SAFETY: the member's class is the object's or an ancestor of it, and says that this type is at this offset.
+            // SAFETY: callers know that a value of this type is there: the member's class is the object's or an ancestor of
+            // it and says so, or an array does whose memory was looked at.
             unsafe { place.cast::<$kind>().read_unaligned() }
         };
     }
@@ -183,7 +198,7 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
         Kind::NumpyRecord => match Part::whole(object).and_then(|part| part.member(name)) {
-            Some(value) => Child::Present(value),
+            Some(value) => value.child(),
             None => attribute(object, name, hint),
         },
         Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) | Kind::NumpyArray => {
@@ -342,8 +357,14 @@ fn deque_len(object: Ref<'_>) -> usize {
     usize::try_from(unsafe { shim::strobe_var_size(object.pointer()) }).unwrap_or(0)
 }
 
-fn numpy_element<'f>(elements: Elements, index: usize) -> Option<PyValue<'f>> {
-    read_place(elements.at(index)?, elements.kind)
+/// An element of an array. One that cannot be read is told by its place, which says why.
+fn numpy_element<'f>(array: Ref<'f>, elements: Elements<'f>, index: usize) -> Option<PyValue<'f>> {
+    elements.get(index).or_else(|| lost_element(array, index))
+}
+
+#[cold]
+fn lost_element(array: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
+    Part::whole(array).and_then(|part| part.element(index)).filter(|element| element.why_not().is_some())
 }
 
 fn set_len(object: Ref<'_>) -> usize {
@@ -531,7 +552,11 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         }
         Kind::Decimal => view_decimal(object),
         Kind::Str => object.text().map_or(View::Opaque, View::Str),
-        Kind::Bytes => object.bytes().map_or(View::Object, View::Bytes),
+        Kind::Bytes => match reach::shown(object) {
+            Ok((bytes, len)) if bytes.len() == len => View::Bytes(bytes),
+            Ok((beginning, len)) => View::Beginning { bytes: beginning, len },
+            Err(_) => View::Object,
+        },
         Kind::List => View::List(object.list().len()),
         Kind::Tuple => View::List(object.tuple().len()),
         Kind::Deque | Kind::Array => View::List(deque_len(object)),
@@ -777,7 +802,7 @@ impl<'f> Value<'f> for PyValue<'f> {
     fn element(self, index: usize) -> Child<Self> {
         let object = match self {
             PyValue::Object(object) => object,
-            PyValue::Part(part) => return part.element(index).map_or(Child::Absent, Child::Present),
+            PyValue::Part(part) => return part.element(index).map_or(Child::Absent, PyValue::child),
             _ => return Child::Absent,
         };
         // SAFETY: elements belong to their list or tuple.
@@ -787,7 +812,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Tuple | Kind::NamedTuple => at(object.tuple()),
             Kind::Array => array_element(object, index),
             Kind::NumpyArray => match Elements::of(object) {
-                Some(elements) => numpy_element(elements, index),
+                Some(elements) => numpy_element(object, elements, index),
                 None => Part::whole(object).and_then(|part| part.element(index)),
             },
             Kind::Range => match range_of(object) {
@@ -810,7 +835,7 @@ impl<'f> Value<'f> for PyValue<'f> {
                 found
             }
         };
-        found.map_or(Child::Absent, Child::Present)
+        found.map_or(Child::Absent, PyValue::child)
     }
 
     fn element_name(self, index: usize) -> Option<Text<'f>> {
@@ -841,7 +866,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Deque => each_of_deque(object, visit),
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
             Kind::NumpyArray => match Elements::of(object) {
-                Some(elements) => each_made(elements.len, |index| numpy_element(elements, index), visit),
+                Some(elements) => each_made(elements.len, |index| numpy_element(object, elements, index), visit),
                 None => Part::whole(object).map_or(Walk::Complete, |part| part.elements(visit)),
             },
             Kind::Range => match range_of(object) {
@@ -920,18 +945,15 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
         match facts.kind {
             Kind::Exception if exception_fields(object, &mut visit).is_break() => Walk::Stopped,
-            Kind::NumpyRecord => match Part::whole(object) {
+            Kind::NumpyRecord | Kind::NumpyArray => match Part::whole(object) {
                 Some(part) => part.fields(visit),
-                None => numpy::unreadable("there are too many arrays", visit),
+                None => numpy::unreadable(numpy::why_not(object).unwrap_or("there are too many arrays"), visit),
             },
-            Kind::NumpyArray if Part::whole(object).is_none() => {
-                numpy::unreadable("there are too many arrays, or it has too many dimensions", visit)
-            }
-            Kind::NumpyArray => Part::whole(object).map_or(Walk::Complete, |part| part.fields(visit)),
             Kind::Unreadable => numpy::unreadable("numpy keeps it in a way that is not read", visit),
-            Kind::Bytes if object.bytes().is_none() => {
-                numpy::unreadable("it was released, or it is not one piece of memory", visit)
-            }
+            Kind::Bytes => match reach::shown(object) {
+                Ok(_) => Walk::Complete,
+                Err(why) => numpy::unreadable(why, visit),
+            },
             _ => Walk::Complete,
         }
     }
@@ -940,7 +962,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         let Some(name) = Owned::interned(name) else { return Child::Failed("out of memory") };
         match self {
             PyValue::Object(object) => member(object, name.borrow(), None),
-            PyValue::Part(part) => part.member(name.borrow()).map_or(Child::Absent, Child::Present),
+            PyValue::Part(part) => part.member(name.borrow()).map_or(Child::Absent, PyValue::child),
             _ => Child::Absent,
         }
     }

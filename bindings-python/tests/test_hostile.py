@@ -3,13 +3,16 @@ huge, endless, half made or changing. The result is right, it is quick, and noth
 
 import array
 import collections
+import ctypes
 import datetime
 import decimal
 import enum
 import fractions
 import gc
 import json
+import mmap
 import operator
+import os
 import pathlib
 import sys
 import textwrap
@@ -748,6 +751,182 @@ def test_numpy_records_and_what_is_not_read():
     depth = captured(many, limits=(3, 2000, 255, 20))["elements"]
     assert depth[1000]["elements"] and "too many arrays" in json.dumps(depth[1099])
     assert captured(numpy.zeros((1, 1)))["elements"][0]["size"] == 1, "the next hit begins anew"
+
+
+def test_a_slot_in_a_class_that_it_was_not_made_for():
+    class Donor:
+        __slots__ = ("p", "q", "r", "s", "t", "u", "v", "w")
+
+    class Empty:
+        __slots__ = ()
+        x, start, co = Donor.w, slice.__dict__["start"], types.CodeType.__dict__["co_name"]
+
+    class Number(int):
+        x = Donor.w
+
+    class Named(tuple):
+        __slots__ = ()
+        _fields = ("a", "b")
+        x = Donor.w
+
+    class Child(Donor):
+        z = Donor.w
+
+    # Reading one of these as a field would read what stands behind the object.
+    assert captured([Empty() for _ in range(20)])["elements"][7]["fields"] == {}
+    assert list(captured(Named((1, 2)))["fields"]) == ["a", "b"]
+    for value in (Empty(), Number(3), Named((1, 2)), type("Text", (str,), {"x": Donor.w})("k")):
+        assert evaluate("v.x", v=value) in ("error:undefined", "error:type")
+        assert evaluate("isDefined(v.x) || isDefined(v.start) || isDefined(v.co)", v=value) is False
+        with pytest.raises(TypeError):
+            _ = value.x
+    # An heir has it, by both names; it is still one field.
+    child = Child()
+    child.w = 7
+    assert captured(child)["fields"] == {"w": {"type": "int", "value": "7"}}
+    assert evaluate("v.w == 7 && v.z == 7", v=child) is True
+    # What `attrs.define` does with a class that has `__slots__`: the old descriptors stand in the new class.
+    made = type("Made", (), {"__slots__": ("a",), **{name: Donor.__dict__[name] for name in "pqrst"}})()
+    made.a = 1
+    assert captured(made)["fields"] == {"a": {"type": "int", "value": "1"}}
+
+
+def test_a_weak_proxy_is_no_iterator():
+    class Thing:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return 1
+
+    thing = Thing()
+    for proxy in (weakref.proxy(thing), weakref.proxy(test_nan)):
+        assert captured(proxy) == {"type": type(proxy).__qualname__, "fields": {}}
+        assert message(proxy) == f"<{type(proxy).__qualname__}>"
+    assert evaluate("v.x", v=weakref.proxy(thing)) == "error:side_effect"
+
+
+def reason(shown):
+    """Why something could not be read."""
+    return shown["fields"]["?"]["notCapturedReason"]
+
+
+def refuses(text, category, **variables):
+    """An expression ends in an error of this category. pytest must not show the values: that would be the end of it."""
+    __tracebackhide__ = True
+    came = evaluate(text, **variables)
+    assert came == f"error:{category}"
+
+
+def lost(value, why):
+    """All that is shown of a value is why it cannot be read."""
+    __tracebackhide__ = True
+    came = json.dumps(captured(value))
+    assert why in came and '"?"' in came
+
+
+def mapped(path, size=1 << 20, fill=b"\x07"):
+    path.write_bytes(fill * size)
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), size)
+
+
+def test_an_array_whose_memory_map_was_closed(tmp_path):
+    memory = mapped(tmp_path / "map")
+    numbers = numpy.ndarray((1 << 17,), dtype="f8", buffer=memory)
+    grid, part = numbers[:1024].reshape(32, 32), numbers[5:7]
+    records = numpy.ndarray((4,), dtype=[("a", "i4"), ("o", "U4")], buffer=memory)
+    record = records[1]
+    # While it is there, it is shown as any other.
+    assert captured(grid)["elements"][3]["elements"][1] == {"type": "float", "value": repr(float(grid[3][1]))}
+    assert captured(record)["fields"]["a"] == {"type": "int", "value": str(0x07070707)}
+    assert evaluate("v[1] == w", v=part, w=float(part[1])) is True
+    memory.close()
+    for value in (numbers, grid, part, records, record, [numbers][0][::-1]):
+        lost(value, "map that it shows was closed")
+        came = message(value)
+        assert "closed" in came
+    refuses("v[0] == 0", "type", v=numbers)
+
+
+def test_memory_of_a_file_that_was_cut_short(tmp_path):
+    path = tmp_path / "map"
+    memory = mapped(path)
+    numbers = numpy.frombuffer(memory, dtype="u8")
+    texts = numpy.frombuffer(memory, dtype="S16")
+    view = memoryview(memory)
+    os.truncate(path, 8192)
+    # What is left is right, what is not says so.
+    assert captured(numbers)["elements"][0] == {"type": "int", "value": str(0x0707070707070707)}
+    assert evaluate("v[1023] == w && v[1] == w", v=numbers, w=0x0707070707070707) is True
+    refuses("v[1024] == 0", "host", v=numbers)
+    refuses("any(v, {@it == 0})", "host", v=numbers)
+    refuses("v[512] == w", "host", v=texts, w="x")
+    assert captured(texts)["elements"][1]["value"] == repr(b"\x07" * 16)
+    shown = captured(numbers[1020:1030])["elements"]
+    assert shown[3]["value"] == str(0x0707070707070707) and "not there" in reason(shown[4])
+    lost(numbers[2000:], "not there")
+    grid = captured(numbers[1020:1030].reshape(2, 5))["elements"]
+    assert "value" in grid[0]["elements"][3] and "not there" in reason(grid[1]["elements"][4])
+    # Of a view that is long no more than the beginning is copied.
+    os.truncate(path, 1 << 20)
+    long = captured(view)
+    assert (long["size"], long["truncated"]) == (1 << 20, True)
+    assert long["value"].startswith(r"b'\x07\x07")
+    refuses("v[0]", "side_effect", v=view)
+    assert evaluate("v[1] == 7 && len(v) == 300", v=view[:300]) is True
+    os.truncate(path, 0)
+    lost(view, "not there")
+    lost(view[5000:5100], "not there")
+
+
+def test_arrays_over_memory_that_went_elsewhere():
+    data = bytearray(b"\x01" * 64)
+    shown = numpy.ndarray((8,), dtype="u8", buffer=data)
+    assert captured(shown)["elements"][7]["value"] == str(0x0101010101010101)
+    data.extend(bytes(1 << 20))
+    lost(shown, "outside")
+    base = numpy.arange(100)
+    part = base[10:20]
+    base.resize((1 << 20,), refcheck=False)
+    lost(part, "outside")
+    # One that is made to reach beyond its end: what is there is told, as far as it is there.
+    beyond = numpy.lib.stride_tricks.as_strided(numpy.arange(8), shape=(1 << 40,))
+    assert [one["value"] for one in captured(beyond)["elements"][:8]] == [str(number) for number in range(8)]
+    refuses("v[1099511627775] == 0", "host", v=beyond)
+    window = numpy.lib.stride_tricks.sliding_window_view(numpy.arange(6), 3)
+    assert evaluate("v[3][2] == 5 && v[0][0] == 0", v=window) is True
+    # An address is no object because somebody says so.
+    objects = numpy.array([[1], "x", None], dtype=object)
+    shifted = numpy.lib.stride_tricks.as_strided(objects, shape=(2,), strides=(1,))
+    assert all("no object" in reason(one) or "not there" in reason(one) for one in captured(shifted)["elements"])
+    assert captured(objects[::-1])["elements"][1]["value"] == "'x'"
+    held = numpy.zeros(3, dtype=[("n", "i1"), ("o", "O")])
+    held["o"][1] = "kept"
+    assert captured(held["o"])["elements"][1]["value"] == captured(held[1])["fields"]["o"]["value"] == "'kept'"
+    numbers = (ctypes.c_int * 3)(1, 2, 3)
+    for view in (numpy.ctypeslib.as_array(numbers), numpy.frombuffer(array.array("i", [1, 2, 3]), dtype="i4")):
+        assert evaluate("v[2] == 3 && len(v) == 3", v=view) is True
+    assert evaluate("v[4] == 2", v=memoryview(numbers).cast("B")) is True
+    assert captured(numpy.frombuffer(b"\x05\x06", dtype="u1"))["elements"][1]["value"] == "6"
+
+
+def test_a_type_of_elements_that_is_not_numpys_own():
+    numbers = numpy.array([1.0, 2.0, 3.0])
+    scaled = numbers.view(numpy._core._multiarray_umath._get_sfloat_dtype()(2.0))
+    texts = numpy.array(["abc", "x" * 100], dtype=numpy.dtypes.StringDType())
+    for value in (scaled, texts):
+        assert "is not read" in reason(captured(value)["elements"][0])
+
+
+def test_a_text_that_is_nothing_but_padding():
+    for kind, width in (("U", 5_000_000), ("S", 20_000_000)):
+        texts = numpy.zeros(3, f"{kind}{width}")
+        assert "zeros" in reason(captured(texts)["elements"][0])
+        assert evaluate("any(v, {len(@it) > 0})", v=texts) == "error:host"
+        short = numpy.array(["mug" if kind == "U" else b"mug"] * 2, dtype=f"{kind}50000")
+        assert captured(short)["elements"][1]["value"] == repr(short[1].item())
+        assert evaluate("len(v[0])", v=short) == 3
 
 
 class Color(enum.Enum):

@@ -53,6 +53,13 @@ pub enum View<'f> {
     Str(Text<'f>),
     /// Bytes.
     Bytes(&'f [u8]),
+    /// Bytes of which no more than the beginning can be had: captured as others that are cut; in expressions opaque.
+    Beginning {
+        /// The beginning.
+        bytes: &'f [u8],
+        /// How many there are.
+        len: usize,
+    },
     /// Ordered elements, with their number. Read by [`Value::element`] and [`Value::elements`].
     List(usize),
     /// Elements without order, with their number. Read by [`Value::elements`].

@@ -425,14 +425,8 @@ impl Walker<'_, '_> {
                 self.head(lay::DECIMAL, id, Some(value));
                 self.decimal(digits);
             }
-            View::Bytes(bytes) => {
-                self.head(lay::BYTES, id, Some(value));
-                let limit = if self.message { MESSAGE_BYTES } else { self.limits.length as usize };
-                let limit = limit.min(self.share());
-                let kept = bytes.get(..limit).unwrap_or(bytes);
-                self.sized(bytes.len(), kept.len());
-                self.out.buf.extend(kept);
-            }
+            View::Bytes(bytes) => self.bytes(value, id, bytes, bytes.len()),
+            View::Beginning { bytes, len } => self.bytes(value, id, bytes, len),
             // In a message it is the list that expressions see.
             View::Named(len) if self.message => self.named_list(value, id, len, level),
             View::Exception if self.message => {
@@ -627,6 +621,15 @@ impl Walker<'_, '_> {
             Text::Ucs2(units) | Text::Utf16(units) => buf.numbers(units.iter().map(|unit| unit.to_le_bytes())),
             Text::Ucs4(units) => buf.numbers(units.iter().map(|unit| unit.to_le_bytes())),
         }
+    }
+
+    fn bytes<'f, V: Value<'f>>(&mut self, value: V, id: u32, bytes: &[u8], len: usize) {
+        self.head(lay::BYTES, id, Some(value));
+        let limit = if self.message { MESSAGE_BYTES } else { self.limits.length as usize };
+        let limit = limit.min(self.share());
+        let kept = bytes.get(..limit).unwrap_or(bytes);
+        self.sized(len, kept.len());
+        self.out.buf.extend(kept);
     }
 
     fn big(&mut self, big: BigDigits<'_>) {
@@ -1016,7 +1019,7 @@ fn tag_of(view: View<'_>) -> u8 {
         View::Complex(..) => lay::COMPLEX,
         View::Decimal(_) => lay::DECIMAL,
         View::Str(text) => string_tag(text),
-        View::Bytes(_) => lay::BYTES,
+        View::Bytes(_) | View::Beginning { .. } => lay::BYTES,
         View::List(_) | View::Values(_) => lay::LIST,
         View::Set(_) => lay::SET,
         View::Map { .. } => lay::MAP,

@@ -135,7 +135,7 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
             View::Enum => Shape::Enum(value),
             View::Function => Shape::Function(value),
             View::Iterator => Shape::Iterator(value),
-            View::Opaque | View::Complex(..) => Shape::Opaque(value),
+            View::Opaque | View::Complex(..) | View::Beginning { .. } => Shape::Opaque(value),
             View::Unreadable(reason) => Shape::Unreadable(value, reason),
         }
     }
