@@ -198,6 +198,10 @@ fn failures_say_what_but_never_show_a_value() {
     assert_eq!(said("len(n)", r#"{"n": 4711}"#), "len is not possible for number");
     assert_eq!(said("l['a']", r#"{"l": [1]}"#), "Position must be a whole number");
     assert_eq!(said("substring('abcdef', 4, 1)", "{}"), "substring from 4 to 1 is not a valid range");
+    assert_eq!(said("substring('abcdef', -1)", "{}"), "substring from -1 to the end is not a valid range");
+    assert_eq!(said("substring('abcdef', -1, 1)", "{}"), "substring from -1 to 1 is not a valid range");
+    let refused = said("matches('a', p)", r#"{"p": "a++"}"#);
+    assert_eq!(refused, "Unsupported regular expression: possessive quantifiers ('a++') are not supported");
     let refused = said("matches('a', p)", r#"{"p": "4711["}"#);
     assert!(refused.starts_with("Unsupported regular expression: ") && !refused.contains("4711"), "{refused}");
     assert_eq!(said("any(g, {true})", r#"{"g": {"$iterator": true}}"#), "Cannot walk a one-pass iterator");

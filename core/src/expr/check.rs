@@ -118,9 +118,43 @@ pub(super) fn patterns(tree: &Tree) -> Result<Vec<(NodeId, Regex)>, Invalid> {
     Ok(found)
 }
 
+/// True if a `+` stands behind a repetition: the engine would take it for a repetition of the repetition, where others mean
+/// one that gives nothing back.
+fn is_possessive(source: &str) -> bool {
+    let mut points = source.chars().peekable();
+    let (mut repeated, mut class) = (false, 0_u32);
+    while let Some(point) = points.next() {
+        let before = std::mem::replace(&mut repeated, false);
+        match point {
+            '\\' => {
+                // The braces behind these belong to them.
+                let braced = matches!(points.next(), Some('p' | 'P' | 'x' | 'u' | 'U' | 'b'));
+                if braced && points.next_if_eq(&'{').is_some() {
+                    points.find(|point| *point == '}');
+                }
+            }
+            '[' => {
+                class += 1;
+                // A bracket that comes first is a letter.
+                points.next_if_eq(&'^');
+                points.next_if_eq(&']');
+            }
+            ']' if class > 0 => class -= 1,
+            _ if class > 0 => {}
+            '+' if before => return true,
+            '*' | '+' | '?' | '}' => repeated = true,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Compiles a pattern of `matches` under the limits that hold for every pattern. The error is one line of the engine,
 /// without the pattern: a computed pattern could hold a secret.
 pub fn pattern(source: &str) -> Result<Regex, String> {
+    if is_possessive(source) {
+        return Err("possessive quantifiers ('a++') are not supported".to_owned());
+    }
     let compiled = RegexBuilder::new(source).size_limit(PATTERN_SIZE).nest_limit(PATTERN_DEPTH).build();
     compiled.map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => format!("it takes more than {limit} bytes when compiled"),
@@ -184,6 +218,41 @@ mod tests {
             assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
         }
         assert!(pattern("(?i)^MUG$").unwrap().is_match("mug"));
+    }
+
+    #[test]
+    fn possessive_quantifiers_are_refused_and_what_looks_like_them_is_not() {
+        for refused in [
+            "a++",
+            "a*+",
+            "a?+b",
+            "a{2}+",
+            "(?i)^a{1,2}+$",
+            r"\d{2}+",
+            r"[]+]++",
+            "[[:alpha:]+]*+",
+            r"\\++",
+            "(ab)++",
+            "a+?+",
+        ] {
+            assert_eq!(pattern(refused).unwrap_err(), "possessive quantifiers ('a++') are not supported", "{refused}");
+        }
+        for taken in [
+            "a+",
+            "(?:a+)+",
+            r"a\++",
+            r"\p{L}+",
+            r"\x{41}+",
+            r"\pL+",
+            "[*+]+",
+            "[]*+]",
+            r"[\]*+]",
+            "[^]*+]",
+            "[a&&[*+]]",
+            "a+?",
+        ] {
+            assert!(pattern(taken).is_ok(), "{taken}");
+        }
     }
 
     #[test]

@@ -286,6 +286,7 @@ impl Failure {
             Failure::NotNumber(kind) => format!("Metric value is not a number: {}", kind.name()),
             Failure::BadNumber { fraction: true } => "Metric value of a count is not a whole number".to_owned(),
             Failure::BadNumber { fraction: false } => "Metric value is not a finite number".to_owned(),
+            Failure::Bounds(from, i64::MAX) => format!("substring from {from} to the end is not a valid range"),
             Failure::Bounds(from, to) => format!("substring from {from} to {to} is not a valid range"),
             Failure::Regex(reason) => format!("Unsupported regular expression: {}", reason.as_str()),
             Failure::Getter(symbol) => format!("Reading '{}' would run application code", names.symbol(symbol)),
