@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 import time
+import types
 import typing
 
 import pytest
@@ -181,6 +182,109 @@ def test_an_entry_is_judged_by_the_key_that_is_found():
             assert outcome(expression, v=entries, w=dict(entries), k=password) == REDACTED, expression
     assert outcome("v[k]", v={"password": SECRET}, k=Key.password) == REDACTED
     assert outcome("v[k]", v={"user": "bob"}, k=Key.user) == "bob"
+
+
+class Number(enum.IntEnum):
+    user = 1
+    password = 2
+
+
+class Name(str, enum.Enum):
+    user = "u"
+    password = "p"
+
+
+class Word(enum.StrEnum):
+    user = "u"
+    password = "p"
+
+
+class Right(enum.IntFlag):
+    user = 1
+    password = 2
+
+
+@pytest.mark.parametrize("keys", [Key, Number, Name, Word, Right])
+def test_a_key_is_judged_by_the_member_that_it_is_too(keys):
+    entries = {keys.user: "bob", keys.password: SECRET}
+    two = {"k": keys.password, "plain": keys.password.value, "w": dict(entries), "u": keys.user}
+    assert outcome("v[u]", v=entries, **two) == "bob"
+    tries = ["v[k]", "any(v, {@value == 's3cr3t'})", "v == w", "isDefined(v[k])"]
+    tries += ["any(v, {v[@key] == 's3cr3t'})", "startsWith(v[k], 's')", "filter(v, {true})[k]", "len(v[k]) == 6"]
+    if keys is not Key:
+        tries += ["v[plain]"]
+    for expression in tries:
+        assert outcome(expression, v=entries, **two) == REDACTED, expression
+    for expression in ("contains(v, 's3cr3t')", "any(v, {@it == 's3cr3t'})", "v[1]", "filter(v, {true})[0]"):
+        assert outcome(expression, v=entries.values()) == REDACTED, expression
+    shown = [entries, collections.OrderedDict(entries), entries.values(), entries.items(), types.MappingProxyType(entries)]
+    for value in shown:
+        segments = [(None, text, None) for text in ("v", "filter(v, {true})")]
+        event = _native._test_event({"v": value}, segments, (3, 100, 255, 20), None)
+        assert SECRET not in event and "bob" in event, event
+
+
+# Its own tables of names, which are full when the test begins.
+FULL = (("never_seen_password",), (), ())
+
+
+def full_of_names():
+    """Leaves no number for another name, as a program does that makes up names all the time."""
+    for part in range(80):
+        many = [types.SimpleNamespace(**{f"made_{part}_{k}_{n}": 1 for n in range(250)}) for k in range(2)]
+        _native._test_event({"many": many}, None, (3, 100, 255, 1000), FULL)
+
+
+class Tuple(typing.NamedTuple):
+    never_seen_first: str
+    never_seen_pass_word: str
+
+
+class Slots:
+    __slots__ = ("__never_seen", "never_seen_second", "never_seen_passWORD")
+
+    def __init__(self):
+        self.never_seen_second, self.never_seen_passWORD, self.__never_seen = "bob", SECRET, 1
+
+
+def test_a_name_beyond_the_table_is_redacted_and_shown_all_the_same():
+    slots = Slots()
+    full_of_names()
+    values = {
+        "tuple": Tuple("bob", SECRET),
+        "slots": slots,
+        "own": types.SimpleNamespace(never_seen_third="bob", never_seen_Password=SECRET),
+        "never_seen_PASSword": SECRET,
+        "key": {"never_seen_fourth": "bob", "never_seen_Pass_word": SECRET},
+    }
+    segments = [(None, name, None) for name in values]
+    event = json.loads(_native._test_event(values, segments, (3, 100, 255, 20), FULL))
+    assert SECRET not in json.dumps(event)
+    shown = event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]
+    withheld = {"type": "str", "notCapturedReason": "redactedIdent"}
+    bob, one = {"type": "str", "value": "'bob'"}, {"type": "int", "value": "1"}
+    assert shown["tuple"]["fields"] == {"never_seen_first": bob, "never_seen_pass_word": withheld}
+    slotted = {"never_seen_second": bob, "never_seen_passWORD": withheld, "_Slots__never_seen": one}
+    assert shown["slots"]["fields"] == slotted
+    assert shown["own"]["fields"] == {"never_seen_third": bob, "never_seen_Password": withheld}
+    assert shown["never_seen_PASSword"] == withheld
+
+
+def test_a_name_too_long_for_the_table_is_redacted_and_shown_all_the_same():
+    long, secret = "z" * 300, "pass" + "_" * 300 + "word"
+    made = collections.namedtuple("Made", [long, "k", secret])("bob", 1, SECRET)
+    slots = type("Slots", (), {"__slots__": (long, "k", secret)})()
+    for name, value in made._asdict().items():
+        setattr(slots, name, value)
+    for value in (made, slots):
+        event = json.loads(_native._test_event({"v": value}, [(None, "v", None)], (3, 100, 255, 20), None))
+        fields = event["debugger"]["snapshot"]["captures"]["lines"]["1"]["arguments"]["v"]["fields"]
+        assert SECRET not in json.dumps(event)
+        assert fields == {
+            long: {"type": "str", "value": "'bob'"},
+            "k": {"type": "int", "value": "1"},
+            secret: {"type": "str", "notCapturedReason": "redactedIdent"},
+        }
 
 
 def test_the_values_of_a_dict_are_judged_by_their_keys():

@@ -320,23 +320,26 @@ impl Walker<'_, '_> {
     /// A key of any kind; true if its value is redacted.
     #[inline(never)]
     fn key<'f, V: Value<'f>>(&mut self, value: V, info: TypeInfo, view: View<'f>, level: u32) -> bool {
-        let redacted = self.is_secret(value, view);
+        let redacted = self.is_secret(value, info, view);
         self.value(value, info, view, level);
         redacted
     }
 
-    /// True if what stands under a key is redacted.
-    fn is_secret<'f, V: Value<'f>>(&mut self, key: V, view: View<'f>) -> bool {
-        match view {
+    /// True if what stands under a key is redacted: by its text, and by the name that captures show in its place.
+    fn is_secret<'f, V: Value<'f>>(&mut self, key: V, info: TypeInfo, view: View<'f>) -> bool {
+        let by_text = match view {
             View::Str(text) => self.out.keys.redacted(text, self.cx.redaction),
             View::Bytes(bytes) => self.out.keys.redacted(key_text(bytes), self.cx.redaction),
-            View::Enum => {
-                self.out.label.clear();
-                key.label(&mut self.out.label);
-                self.out.keys.redacted(Text::Utf8(&self.out.label), self.cx.redaction)
-            }
             _ => false,
-        }
+        };
+        by_text || ((info.labelled || matches!(view, View::Enum)) && self.is_secret_label(key))
+    }
+
+    #[cold]
+    fn is_secret_label<'f, V: Value<'f>>(&mut self, key: V) -> bool {
+        self.out.label.clear();
+        key.label(&mut self.out.label);
+        self.out.keys.redacted(Text::Utf8(&self.out.label), self.cx.redaction)
     }
 
     /// A key that is ASCII and not short.
@@ -814,7 +817,7 @@ impl Walker<'_, '_> {
                 open.reason = lay::REASON_TIMEOUT;
                 return ControlFlow::Break(());
             }
-            let redacted = self.is_secret(key, key.view());
+            let redacted = self.is_secret(key, key.type_info(), key.view());
             self.child(value, redacted, level + 1);
             open.count += 1;
             ControlFlow::Continue(())

@@ -179,15 +179,18 @@ impl<'c> Budget<'c> {
     /// Refuses what stands under this key of a map, if the key is redacted.
     #[inline]
     pub(super) fn permit_entry<'f, V: Value<'f>>(&mut self, key: V) -> Result<(), Failure> {
-        match key.view() {
-            View::Str(text) => self.permit(text),
-            View::Bytes(bytes) => self.permit(key_text(bytes)),
-            View::Enum => {
-                self.scratch.text.clear();
-                key.label(&mut self.scratch.text);
-                self.permit(Text::Utf8(&self.scratch.text))
-            }
-            _ => Ok(()),
+        let view = key.view();
+        match view {
+            View::Str(text) => self.permit(text)?,
+            View::Bytes(bytes) => self.permit(key_text(bytes))?,
+            _ => {}
         }
+        // What captures show in place of a key is a name of it too: an enumeration member may be a number or a text.
+        if !matches!(view, View::Enum) && !key.type_info().labelled {
+            return Ok(());
+        }
+        self.scratch.text.clear();
+        key.label(&mut self.scratch.text);
+        self.permit(Text::Utf8(&self.scratch.text))
     }
 }
