@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::{Cell, UnsafeCell};
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use stroboscope_core::host::{Name, TypeInfo};
 
@@ -89,7 +90,8 @@ pub struct Member {
     pub offset: isize,
     /// `Py_T_…`.
     pub kind: i32,
-    /// Its number as a name; `None` if the table was full.
+    /// Its number as a name; `None` if it has none (the table was full, or it is too long): then it is read as text where
+    /// the class keeps it, [`each_slot`] or `_fields`.
     pub name: Option<(u32, bool)>,
 }
 
@@ -292,10 +294,7 @@ fn learn(class: Class<'_>) -> (Facts, Arc<[Member]>) {
     let kind = kind_of(class);
     let members: Arc<[Member]> = match kind {
         Kind::NamedTuple => named_fields(class).unwrap_or_default().into(),
-        Kind::Object | Kind::Enum | Kind::Exception => slots(class, |_| true).into(),
-        // What C keeps in its containers (the factory of a `defaultdict`) is not what a subclass adds.
-        kind if kind.is_container() => slots(class, has_slots).into(),
-        _ => Arc::from([]),
+        kind => slots(class, kind).into(),
     };
     let labelled = kind == Kind::Range || (matches!(kind, Kind::Int | Kind::Str) && is_enum(class));
     let info = TypeInfo { labelled, ..names::class(class) };
@@ -494,29 +493,52 @@ fn has_slots(class: Class<'_>) -> bool {
     class.dict().and_then(|dict| dict.dict_get_text("__slots__")).is_some()
 }
 
-/// Slots and C-level data members of the ancestors that `of` admits, the farthest first, as their classes declare them.
-fn slots(class: Class<'_>, of: impl Fn(Class<'_>) -> bool) -> Vec<Member> {
+/// The slots and C-level members that instances of a kind show.
+fn slots(class: Class<'_>, kind: Kind) -> Vec<Member> {
     let mut found: Vec<Member> = Vec::new();
+    let _ = each_slot(class, kind, |member, name| {
+        found.push(Member { name: number(name), ..member });
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+/// Visits slots and C-level data members with their names, those of the farthest ancestor first, as their classes declare
+/// them.
+pub fn each_slot<'f>(
+    class: Class<'f>,
+    kind: Kind,
+    mut visit: impl FnMut(Member, Ref<'f>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let of: fn(Class<'_>) -> bool = match kind {
+        Kind::Object | Kind::Enum | Kind::Exception => |_| true,
+        // What C keeps in its containers (the factory of a `defaultdict`) is not what a subclass adds.
+        kind if kind.is_container() => has_slots,
+        _ => return ControlFlow::Continue(()),
+    };
     // One that has a second name, in its own class or below it, is still one field.
     let mut seen = HashSet::new();
     let ancestors: Vec<Class<'_>> = class.ancestors().filter(|ancestor| of(*ancestor)).collect();
     for ancestor in ancestors.into_iter().rev() {
         let Some(dict) = ancestor.dict() else { continue };
+        let mut stop = ControlFlow::Continue(());
         dict.dict_entries(|_, descriptor| {
             if let Some((member, name)) = member_of(descriptor, class)
                 && member.kind >= 0
-                && !name.text().is_some_and(is_hidden)
+                && (is_of_program(ancestor) || !name.text().is_some_and(is_hidden))
                 && seen.insert(descriptor.pointer())
             {
-                found.push(Member { name: number(name), ..member });
+                stop = visit(member, name);
             }
-            true
+            stop.is_continue()
         });
+        stop?;
     }
-    found
+    ControlFlow::Continue(())
 }
 
-/// Members that CPython adds for itself.
+/// Members that CPython adds for itself to classes that C made. What a class of the program declares is its own, whatever
+/// it is called.
 fn is_hidden(name: stroboscope_core::text::Text<'_>) -> bool {
     let mut points = name.code_points();
     points.next() == Some(u32::from('_')) && points.next() == Some(u32::from('_')) && {

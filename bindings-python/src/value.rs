@@ -1011,7 +1011,11 @@ fn member_fields<'f, F>(object: Ref<'f>, visit: &mut F) -> ControlFlow<()>
 where
     F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
 {
-    for &member in classes::members(object.class()).iter() {
+    let members = classes::members(object.class());
+    if members.iter().any(|member| member.name.is_none()) {
+        return nameless_fields(object, visit);
+    }
+    for &member in members.iter() {
         let Some((id, redacted)) = member.name else { continue };
         if let Some(value) = read_member(object, member) {
             visit(Name::Known { id, redacted }, Child::Present(value))?;
@@ -1020,18 +1024,38 @@ where
     ControlFlow::Continue(())
 }
 
+/// As [`member_fields`], where not every name has a number: the names are read where the classes have them.
+#[cold]
+fn nameless_fields<'f, F>(object: Ref<'f>, visit: &mut F) -> ControlFlow<()>
+where
+    F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
+{
+    let class = object.class();
+    classes::each_slot(class, classes::facts(class).kind, |member, name| match read_member(object, member) {
+        Some(value) => visit(names::name(name), Child::Present(value)),
+        None => ControlFlow::Continue(()),
+    })
+}
+
 fn named_fields<'f, F>(object: Ref<'f>, mut visit: F) -> Walk
 where
     F: FnMut(Name<'f>, Child<PyValue<'f>>) -> ControlFlow<()>,
 {
-    for (member, &value) in classes::members(object.class()).iter().zip(object.tuple()) {
-        let name = member.name.map_or(Name::Text(Text::Utf8("?")), |(id, redacted)| Name::Known { id, redacted });
+    let names = classes::members(object.class());
+    for (position, (member, &value)) in names.iter().zip(object.tuple()).enumerate() {
+        let name = match member.name {
+            Some((id, redacted)) => Name::Known { id, redacted },
+            None => Name::Text(PyValue::Object(object).element_name(position).unwrap_or(Text::Utf8("?"))),
+        };
         // SAFETY: elements of a live tuple.
         if let Some(value) = unsafe { PyValue::new(value) }
             && visit(name, Child::Present(value)).is_break()
         {
             return Walk::Stopped;
         }
+    }
+    if object.tuple().len() > names.len() {
+        return numpy::unreadable("it has more elements than names", visit);
     }
     Walk::Complete
 }

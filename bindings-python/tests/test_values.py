@@ -324,6 +324,45 @@ def test_slots():
     assert member(child, "a")["value"] == 1
 
 
+class Dunder:
+    __slots__ = ("__dict__", "__odd__", "__weakref__", "plain")
+
+
+def test_slots_are_shown_whatever_they_are_called():
+    value = Dunder()
+    value.__odd__, value.plain, value.own = {"password": "s3cr3t"}, 2, 3
+    assert list(view(value)["fields"]) == ["own", "__odd__", "plain"]
+    assert "s3cr3t" not in json.dumps(captured(value))
+    # What C adds to its own classes is not the program's.
+    assert not any(name.startswith("__") for name in view(functools.partial(print))["fields"])
+
+
+def test_a_class_without_a_name_has_that_of_its_ancestor():
+    assert captured(type("", (), {})()) == {"type": "object", "fields": {}}
+    assert captured(type("", (Dunder,), {})()) == {"type": "Dunder", "fields": {}}
+
+
+def test_a_named_tuple_with_more_elements_than_names_says_so():
+    pair = collections.namedtuple("Pair", "a b")
+    long = captured(tuple.__new__(pair, (1, 2, 3)))
+    assert list(long["fields"]) == ["a", "b", "?"]
+    assert "more elements than names" in json.dumps(long["fields"]["?"])
+    assert list(captured(tuple.__new__(pair, (1,)))["fields"]) == ["a"]
+
+
+class Outer:
+    class Card:
+        pass
+
+
+@pytest.mark.parametrize("name", ["Outer.Card", "Card", f"{__name__}.Outer.Card", "object", "builtins.object"])
+def test_instanceof_knows_the_type_as_it_is_shown(name):
+    card = Outer.Card()
+    assert captured(card)["type"] == "Outer.Card"
+    for expression, expected in ((f'v instanceof "{name}"', True), (f'v instanceof "x{name}"', False)):
+        assert _native._test_evaluate("eval", {"v": card}, None, expression, None)[1] is expected
+
+
 def test_members():
     class Thing:
         shared = 5
