@@ -126,6 +126,14 @@ fn text_of(name: Ref<'_>) -> Text<'_> {
     name.text().unwrap_or(Text::Utf8(""))
 }
 
+/// True if what has this name is withheld.
+pub fn is_redacted(name_of: Ref<'_>) -> bool {
+    match name(name_of) {
+        Name::Known { redacted, .. } => redacted,
+        Name::Text(text) => tables().is_some_and(|tables| tables.redaction().name_text(text)),
+    }
+}
+
 /// Looks for a name's number where it takes longer. It is given in a register: a [`Name`] would go through memory.
 #[cold]
 #[inline(never)]

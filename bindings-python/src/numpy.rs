@@ -221,14 +221,26 @@ impl Descriptor {
         names.is_exactly(&raw const ffi::PyTuple_Type).then_some(names)
     }
 
+    /// What numpy keeps of a field of a record: its descriptor, its place, and its title if it has one.
+    fn entry<'f>(&self, name: Ref<'f>) -> Option<Ref<'f>> {
+        // SAFETY: null, or what belongs to the descriptor.
+        let fields = unsafe { Ref::new(self.pointer(self.rest()?.fields)) }?;
+        let fields = if fields.is_dict() { fields } else { classes::proxied(fields)? };
+        fields.dict_get(name)
+    }
+
+    /// The title of a field, if it is the name of a secret.
+    fn secret_title<'f>(&self, name: Ref<'f>) -> Option<Ref<'f>> {
+        let [_, _, title] = *self.entry(name)?.tuple() else { return None };
+        // SAFETY: an element of a live tuple.
+        unsafe { Ref::new(title) }.filter(|title| title.text().is_some() && names::is_redacted(*title))
+    }
+
     /// How a field of a record is stored, and where it begins.
     fn field<'f>(&self, index: usize) -> Option<(&'f Descriptor, usize)> {
         // SAFETY: an element of a live tuple.
         let name = unsafe { Ref::new(*self.names()?.tuple().get(index)?) }?;
-        // SAFETY: null, or what belongs to the descriptor.
-        let fields = unsafe { Ref::new(self.pointer(self.rest()?.fields)) }?;
-        let fields = if fields.is_dict() { fields } else { classes::proxied(fields)? };
-        let [descriptor, offset, ..] = *fields.dict_get(name)?.tuple() else { return None };
+        let [descriptor, offset, ..] = *self.entry(name)?.tuple() else { return None };
         // SAFETY: elements of a live tuple; numpy keeps a descriptor and a number there.
         let offset = unsafe { Ref::new(offset) }?.int()?;
         // SAFETY: as above; the descriptor lives as long as the record's.
@@ -562,8 +574,9 @@ impl<'f> Part<'f> {
             return Walk::Complete;
         }
         let place = self.read();
-        let names = place.as_ref().filter(|_| self.is_record()).and_then(|place| place.descriptor.names());
-        let Some(names) = names else {
+        let descriptor = place.as_ref().filter(|_| self.is_record()).map(|place| place.descriptor);
+        let Some((descriptor, names)) = descriptor.and_then(|descriptor| Some((descriptor, descriptor.names()?)))
+        else {
             let why = place.and_then(|place| place.why_not());
             return unreadable(why.unwrap_or("numpy keeps it in a way that is not read"), visit);
         };
@@ -571,7 +584,12 @@ impl<'f> Part<'f> {
             // SAFETY: an element of a live tuple.
             let Some(name) = (unsafe { Ref::new(name) }) else { continue };
             let child = self.field(index).map_or(Child::Failed("there are too many fields"), Child::Present);
-            if visit(names::name(name), child).is_break() {
+            let shown = match (names::name(name), descriptor.secret_title(name)) {
+                (Name::Known { id, .. }, Some(_)) => Name::Known { id, redacted: true },
+                (Name::Text(_), Some(title)) => Name::Text(title.text().unwrap_or(Text::Utf8("?"))),
+                (shown, None) => shown,
+            };
+            if visit(shown, child).is_break() {
                 return Walk::Stopped;
             }
         }
@@ -579,15 +597,29 @@ impl<'f> Part<'f> {
     }
 
     /// A field of a record by its name.
-    pub fn member(self, name: Ref<'_>) -> Option<PyValue<'f>> {
-        let names = self.read().filter(|_| self.is_record())?.descriptor.names()?;
+    pub fn member(self, name: Ref<'_>) -> Child<PyValue<'f>> {
+        let Some((index, secret)) = self.named(name) else { return Child::Absent };
+        if secret {
+            Child::Failed("the field's title is redacted")
+        } else {
+            self.field(index).map_or(Child::Absent, PyValue::child)
+        }
+    }
+
+    /// The place of a field in its record, and whether its title is the name of a secret.
+    fn named(self, name: Ref<'_>) -> Option<(usize, bool)> {
+        let descriptor = self.read().filter(|_| self.is_record())?.descriptor;
+        let names = descriptor.names()?;
         let wanted = name.text()?;
         // SAFETY: elements of a live tuple.
         let same = |&name: &*mut ffi::PyObject| {
             // SAFETY: an element of a live tuple.
             unsafe { Ref::new(name) }.and_then(Ref::text).is_some_and(|name| name.same(wanted))
         };
-        self.field(names.tuple().iter().position(same)?)
+        let index = names.tuple().iter().position(same)?;
+        // SAFETY: an element of a live tuple.
+        let name = unsafe { Ref::new(*names.tuple().get(index)?) }?;
+        Some((index, descriptor.secret_title(name).is_some()))
     }
 
     /// The text of a date.

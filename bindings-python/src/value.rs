@@ -56,7 +56,7 @@ impl<'f> PyValue<'f> {
     }
 
     /// As a child for an expression, which must not take what cannot be had for something else.
-    fn child(self) -> Child<Self> {
+    pub fn child(self) -> Child<Self> {
         self.why_not().map_or(Child::Present(self), Child::Failed)
     }
 
@@ -197,9 +197,9 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Function => function_member(object, name),
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
-        Kind::NumpyRecord => match Part::whole(object).and_then(|part| part.member(name)) {
-            Some(value) => value.child(),
-            None => attribute(object, name, hint),
+        Kind::NumpyRecord => match Part::whole(object).map_or(Child::Absent, |part| part.member(name)) {
+            Child::Absent => attribute(object, name, hint),
+            found => found,
         },
         Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) | Kind::NumpyArray => {
             attribute(object, name, hint)
@@ -962,7 +962,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         let Some(name) = Owned::interned(name) else { return Child::Failed("out of memory") };
         match self {
             PyValue::Object(object) => member(object, name.borrow(), None),
-            PyValue::Part(part) => part.member(name.borrow()).map_or(Child::Absent, PyValue::child),
+            PyValue::Part(part) => part.member(name.borrow()),
             _ => Child::Absent,
         }
     }

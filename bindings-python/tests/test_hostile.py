@@ -723,6 +723,19 @@ def test_numpy_elements_of_every_kind():
     assert element(numpy.timedelta64(3, "D")) == {"type": "timedelta64", "value": "3 days"}
 
 
+def test_numpy_fields_are_judged_by_their_titles_too():
+    kinds = [(("password", "a"), "U6"), (("Title", "b"), "i4"), (("x", "token"), "i4"), ("c", "i4")]
+    records = numpy.array([("s3cr3t", 1, 2, 3)], dtype=numpy.dtype(kinds, align=True))
+    for shown in (captured(records)["elements"][0]["fields"], captured(records[0])["fields"]):
+        withheld = [name for name, field in shown.items() if "notCapturedReason" in field]
+        assert (withheld, list(shown)) == (["a", "token"], ["a", "b", "token", "c"])
+    assert "s3cr3t" not in json.dumps(event_of(["v", "v[0]", "w", "v[0].a", "w.a", "w['a']"], v=records, w=records[0]))
+    assert evaluate("v[0].b == 1 && w.c == 3 && w['b'] == 1", v=records, w=records[0]) is True
+    for expression in ("v[0].a", "w.a", "w['a']", "isDefined(w.a) && w.a == 's3cr3t'"):
+        assert str(evaluate(expression, v=records, w=records[0])) != "s3cr3t"
+        assert evaluate(expression, v=records, w=records[0]) is not True
+
+
 def test_numpy_records_and_what_is_not_read():
     packed = [("a", "i1"), ("b", "f8"), ("name", "U3"), ("password", "U3"), ("big", "u8")]
     records = numpy.array([(1, 2.5, "mug", "abc", 7), (2, 3.5, "pan", "def", 8)], dtype=packed)
