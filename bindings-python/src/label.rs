@@ -385,29 +385,99 @@ fn push_path(object: Ref<'_>, out: &mut String) {
     if let Some(text) = slot(object, "_str").and_then(Ref::text) {
         return text.push_to(out);
     }
-    let windows = object.class().qualified_name().to_text().contains("Windows");
-    let separator = if windows { '\\' } else { '/' };
-    let mut joined = String::new();
     let raw = slot(object, "_raw_paths");
-    for &part in raw.map_or(&[][..], Ref::list) {
+    let texts = raw.map_or(&[][..], Ref::list).iter().filter_map(|&part| {
         // SAFETY: an element of a live list.
-        let Some(part) = (unsafe { Ref::new(part) }).and_then(Ref::text) else { continue };
-        let part = part.to_text();
-        if part.starts_with(separator) || part.starts_with('/') {
+        unsafe { Ref::new(part) }.and_then(Ref::text).map(stroboscope_core::text::Text::to_text)
+    });
+    let windows = object.class().qualified_name().to_text().contains("Windows");
+    out.push_str(&if windows { windows_path(texts) } else { posix_path(texts) });
+}
+
+/// The parts of a path behind its root, as `pathlib` keeps them.
+fn parts(path: &str, separator: char) -> Vec<&str> {
+    path.split(separator).filter(|part| !part.is_empty() && *part != ".").collect()
+}
+
+fn posix_path(texts: impl Iterator<Item = String>) -> String {
+    let mut joined = String::new();
+    for text in texts {
+        if text.starts_with('/') {
             joined.clear();
-        } else if !joined.is_empty() && !joined.ends_with(separator) {
-            joined.push(separator);
+        } else if !joined.is_empty() && !joined.ends_with('/') {
+            joined.push('/');
         }
-        joined.push_str(&part);
+        joined.push_str(&text);
     }
-    if windows {
-        joined = joined.replace('/', "\\");
+    // Two slashes have a meaning of their own, one and three have not (POSIX).
+    let slashes = joined.len() - joined.trim_start_matches('/').len();
+    let root = match slashes {
+        0 => "",
+        2 => "//",
+        _ => "/",
+    };
+    let text = format!("{root}{}", parts(&joined, '/').join("/"));
+    if text.is_empty() { ".".to_owned() } else { text }
+}
+
+/// Both are separators of Windows.
+const SEPARATORS: [char; 2] = ['\\', '/'];
+
+/// Drive, root and rest of a path of Windows.
+fn split_root(path: &str) -> (&str, &str, &str) {
+    let separator = |byte: Option<&u8>| matches!(byte, Some(b'\\' | b'/'));
+    let bytes = path.as_bytes();
+    let drive = if separator(bytes.first()) && separator(bytes.get(1)) {
+        let start = path.get(..8).map(|start| start.replace('/', "\\").to_uppercase());
+        let start = if start.as_deref() == Some(r"\\?\UNC\") { 8 } else { 2 };
+        let next = |from: usize| path.get(from..).and_then(|rest| rest.find(SEPARATORS)).map(|found| found + from);
+        next(start).and_then(|server| next(server + 1)).unwrap_or(path.len())
+    } else {
+        match path.char_indices().nth(1) {
+            Some((index, ':')) => index + 1,
+            _ => 0,
+        }
+    };
+    let (drive, rest) = path.split_at(drive);
+    let root = usize::from(rest.starts_with(SEPARATORS));
+    (drive, &rest[..root], &rest[root..])
+}
+
+fn windows_path(texts: impl Iterator<Item = String>) -> String {
+    let (mut drive, mut root, mut path) = (String::new(), String::new(), String::new());
+    for (index, text) in texts.enumerate() {
+        let (own_drive, own_root, own_path) = split_root(&text);
+        let other_drive = !own_drive.is_empty() && own_drive.to_lowercase() != drive.to_lowercase();
+        if index == 0 || !own_root.is_empty() || other_drive {
+            if !own_drive.is_empty() {
+                own_drive.clone_into(&mut drive);
+            }
+            own_root.clone_into(&mut root);
+            own_path.clone_into(&mut path);
+            continue;
+        }
+        if !own_drive.is_empty() {
+            own_drive.clone_into(&mut drive);
+        }
+        if !path.is_empty() && !path.ends_with(SEPARATORS) {
+            path.push('\\');
+        }
+        path.push_str(own_path);
     }
-    let root = usize::from(joined.starts_with(separator));
-    out.push_str(&joined[..root]);
-    let parts: Vec<&str> = joined.split(separator).filter(|part| !part.is_empty() && *part != ".").collect();
-    out.push_str(&parts.join(if windows { "\\" } else { "/" }));
-    if parts.is_empty() && root == 0 {
-        out.push('.');
+    let apart = !path.is_empty() && root.is_empty() && !drive.is_empty() && !drive.ends_with([':', '\\', '/']);
+    let joined = format!("{drive}{root}{}{path}", if apart { "\\" } else { "" }).replace('/', "\\");
+    let (drive, mut root, rest) = split_root(&joined);
+    // A share is a root though nothing says so: `\\server\share`, `\\?\UNC\server\share`.
+    if root.is_empty() && drive.starts_with('\\') && !drive.ends_with('\\') {
+        let names: Vec<&str> = drive.split('\\').collect();
+        let share = names.len() == 4 && !matches!(names[2], "?" | "." | "");
+        root = if share || names.len() == 6 { "\\" } else { "" };
     }
+    let mut rest = parts(rest, '\\');
+    // What looks like a drive and is none.
+    if drive.is_empty() && root.is_empty() && rest.first().is_some_and(|first| !split_root(first).0.is_empty()) {
+        rest.insert(0, ".");
+    }
+    let text = format!("{drive}{root}{}", rest.join("\\"));
+    if text.is_empty() { ".".to_owned() } else { text }
 }

@@ -9,6 +9,7 @@ import enum
 import fractions
 import functools
 import io
+import itertools
 import json
 import pathlib
 import sys
@@ -464,6 +465,30 @@ def test_labels():
     assert label(sys) == "sys"
     assert label(test_labels.__get__(1)) == "test_labels"
     assert label(x for x in []).endswith("<genexpr>")
+
+
+PIECES = [
+    *("", ".", "/", "//", "///", "a", "/a", "//a", "//a/b", "///a", "a//b/", "./a", "../a", "c:", "c:x", "C:y", "d:"),
+    *("c:/", "c:\\x", "\\", "\\a", "\\\\srv", "\\\\srv\\", "\\\\srv\\share", "//srv/share/x", "//srv/share/", "///srv/share"),
+    *("\\\\?\\UNC\\srv\\share", "\\\\?\\unc\\srv\\share\\x", "\\\\?\\c:\\x", "\\\\.\\COM1", "//?/x", "//./", "./c:", "x:y:z"),
+    *("é:/ü", "aé", "日本", "a ", "c:.", "c:./x", "/.", "a\\b/c"),
+]
+
+
+@pytest.mark.parametrize("kind", [pathlib.PurePosixPath, pathlib.PureWindowsPath])
+def test_paths_are_shown_as_they_are_written(kind):
+    def shown(path):
+        # Asked for its text a path keeps it, and there is nothing to tell any more.
+        return view(path)["label"]
+
+    for first in PIECES:
+        for second in [None, *PIECES]:
+            parts = [first] if second is None else [first, second]
+            assert shown(kind(*parts)) == str(kind(*parts)), parts
+    for parts in itertools.product(["a", "/b", "c:x", "//s/t", "C:", "d:/e", ""], repeat=3):
+        assert shown(kind(*parts)) == str(kind(*parts)), parts
+    for path in (kind(), kind("a/b/c").parent, kind("//s/t/u") / "v", kind("a").with_name("b"), kind("c:/a").root):
+        assert path == "" or isinstance(path, str) or shown(path) == str(path)
 
 
 def test_type_names():
