@@ -164,13 +164,20 @@ pub fn class(class: Class<'_>) -> TypeInfo {
         && class.ancestors().any(|ancestor| {
             qualify(ancestor, &mut qualified);
             redaction.type_names(Text::Utf8(&qualified), ancestor.bare_name())
+                || redaction.type_names(ancestor.qualified_name(), ancestor.bare_name())
         });
     qualify(class, &mut qualified);
     let id = CACHE.with(|cache| {
         let interner = cache.interner.as_mut()?;
-        Some(interner.type_id(Text::Utf8(&qualified), class.qualified_name(), redacted))
+        Some(interner.type_id(Text::Utf8(&qualified), shown(class), redacted))
     });
     TypeInfo { id: id.flatten().unwrap_or(INLINE), redacted, labelled: false }
+}
+
+/// The name that captures show as `type`: `__qualname__`. A class that was made without a name has that of its nearest
+/// ancestor.
+pub fn shown(class: Class<'_>) -> Text<'_> {
+    class.ancestors().map(Class::qualified_name).find(|name| !name.is_empty()).unwrap_or(Text::Utf8("object"))
 }
 
 /// Writes `module.Qualified.Name`.

@@ -793,7 +793,8 @@ impl<'f> Value<'f> for PyValue<'f> {
         let mut qualified = String::new();
         for class in self.class().ancestors() {
             names::qualify(class, &mut qualified);
-            if visit(TypeName { qualified: Text::Utf8(&qualified), bare: class.bare_name() }).is_break() {
+            let (display, bare) = (names::shown(class), class.bare_name());
+            if visit(TypeName { qualified: Text::Utf8(&qualified), display, bare }).is_break() {
                 return;
             }
         }

@@ -112,6 +112,8 @@ pub struct TypeInfo {
 pub struct TypeName<'f> {
     /// Module or package and name, `shop.cart.Cart`.
     pub qualified: Text<'f>,
+    /// The name as captures show it: with the classes around it, and without the module (Python's `Shop.Cart`).
+    pub display: Text<'f>,
     /// The bare name, `Cart`.
     pub bare: Text<'f>,
 }

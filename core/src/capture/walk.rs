@@ -505,7 +505,7 @@ impl Walker<'_, '_> {
         let start = self.out.buf.len();
         if let Some(value) = value {
             value.type_names(|name| {
-                self.out.inline(name.bare);
+                self.out.inline(name.display);
                 ControlFlow::Break(())
             });
         }

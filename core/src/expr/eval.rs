@@ -578,8 +578,8 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let Operand::Host(value) = self.copy(of)? else { return Ok(Operand::Bool(false)) };
         let mut found = false;
         value.type_names(|name| {
-            let name = if qualified { name.qualified } else { name.bare };
-            found = name.same(Text::Utf8(class));
+            let names = if qualified { [name.qualified, name.display] } else { [name.bare; 2] };
+            found = names.iter().any(|name| name.same(Text::Utf8(class)));
             if found { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
         });
         Ok(Operand::Bool(found))

@@ -87,7 +87,8 @@ impl<'f> Value<'f> for Handle<'f> {
 
     fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, mut visit: F) {
         for name in self.world.class_names(self.id) {
-            let name = TypeName { qualified: Text::Utf8(&name), bare: Text::Utf8(bare(&name)) };
+            let bare = Text::Utf8(bare(&name));
+            let name = TypeName { qualified: Text::Utf8(&name), display: bare, bare };
             if visit(name).is_break() {
                 return;
             }
