@@ -7,6 +7,8 @@ use crate::object::{Owned, Ref};
 use crate::shim::{self, RawFrame};
 use crate::value::{self, Hint, PyValue};
 use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{ControlFlow, Range};
@@ -81,6 +83,24 @@ impl Layout {
     }
 }
 
+/// A name of an expression as Python spells it: it takes letters that look alike for one (NFKC, PEP 3131). One that is
+/// redacted in that form only stays as it is written: expressions were judged by that.
+fn identifier(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() {
+        return Cow::Borrowed(name);
+    }
+    // SAFETY: names are resolved under the GIL.
+    let py = unsafe { Python::assume_attached() };
+    let normal = || {
+        let normal = py.import("unicodedata")?.call_method1("normalize", ("NFKC", name))?;
+        normal.extract::<String>()
+    };
+    match normal() {
+        Ok(normal) if !names::tables().is_some_and(|tables| tables.redaction().name(&normal)) => Cow::Owned(normal),
+        _ => Cow::Borrowed(name),
+    }
+}
+
 /// What a name of an expression is in one code object.
 pub struct Resolved {
     name: Owned,
@@ -93,6 +113,7 @@ pub struct Resolved {
 /// Resolves the names of a probe's expressions. `None` only if memory is out.
 pub fn resolve(layout: &Layout, symbols: &[String]) -> Option<Vec<Resolved>> {
     let one = |name: &String| {
+        let name = &*identifier(name);
         let mangled = private(&layout.class, name);
         let written = if mangled.is_some() { Some(Owned::interned(name)?) } else { None };
         let name = Owned::interned(mangled.as_deref().unwrap_or(name))?;

@@ -223,3 +223,48 @@ def test_a_frame_that_is_running_is_seen(started, tmp_path, monkeypatch):
         looping.stop = True
         thread.join()
         sys.modules.pop("looping")
+
+
+ALIKE = """
+class Meter:
+    def __init__(self):
+        self.µ, self.__µ = 5, 6
+    def read(self, µ, ſum, paſſword):
+        ﬁrst = {"µ": 7, "μ": 8}
+        return self  # here
+"""
+
+
+def test_names_are_those_that_python_makes_of_them(started, tmp_path, monkeypatch):
+    name = f"alike_{time.monotonic_ns()}"
+    (tmp_path / f"{name}.py").write_text(ALIKE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module(name)
+    expressions = ["µ", "μ", "sum", "ſum", "self.µ", "self.__µ", "first['µ']", "ﬁrst['μ']"]
+    expressions += ["paſſword", "password"]
+    add(
+        where={"sourceFile": f"{name}.py", "lines": ["7"]},
+        template="t",
+        segments=[part for text in expressions for part in ({"dsl": text}, {"str": " "})],
+    )
+    wait("installed")
+    module.Meter().read(3, 4, "s3cr3t")
+    (event,) = events()
+    sys.modules.pop(name)
+    assert event["message"].startswith("3 3 4 4 5 6 7 8 {"), event["message"]
+    assert "s3cr3t" not in event["message"]
+
+
+def test_the_throwable_says_what_python_says(started, shop):
+    module = importlib.import_module(shop)
+    module.fail = lambda text: open(text)
+    add(where={"sourceFile": f"{shop}.py", "lines": [str(line_of("handled"))]}, captureSnapshot=True)
+    wait("installed")
+    with pytest.raises(FileNotFoundError) as caught:
+        module.handle("/no/such/file")
+    assert str(caught.value).endswith("'/no/such/file'")
+    module.fail = lambda text: "€".encode(text)
+    module.handle("ascii")
+    (event,) = events()
+    (line,) = event["debugger"]["snapshot"]["captures"]["lines"].values()
+    assert line["throwable"]["message"].startswith("'ascii' codec can't encode character '\\u20ac' in position 0")
