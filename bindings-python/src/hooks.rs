@@ -2,6 +2,7 @@
 //! after [`crate::guard`], before the core's `hit.rs`. The callbacks are raw C functions that never raise.
 
 use crate::code;
+use crate::exception;
 use crate::frame::{Layout, PyFrame, Resolved};
 use crate::guard::{self, Guarded};
 use crate::names::Held;
@@ -330,6 +331,7 @@ fn answer(given: &Guarded<Answer>) -> *mut PyObject {
 /// Runs one probe of a hit; a panic stops the probe and nothing else.
 fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
     numpy::forget();
+    exception::forget();
     let ran = guard::caught(|| CONTEXT.with(|context| context.as_mut().map(hit)));
     if let Some(verdict) = ran {
         verdict.flatten().unwrap_or(Verdict::Keep)

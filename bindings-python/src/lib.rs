@@ -13,6 +13,7 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 mod classes;
 mod code;
 mod discovery;
+mod exception;
 mod exit;
 mod fork;
 mod frame;

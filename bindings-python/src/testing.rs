@@ -2,6 +2,7 @@
 
 use crate::code;
 use crate::discovery;
+use crate::exception;
 use crate::names;
 use crate::numpy;
 use crate::selftest::{self, borrow};
@@ -48,6 +49,7 @@ pub fn _test_selftest(py: Python<'_>, doubted: Vec<String>) -> PyResult<Vec<Stri
 #[pyo3(signature = (object, depth = 3))]
 pub fn _test_view<'py>(object: &Bound<'py, PyAny>, depth: u32) -> PyResult<Bound<'py, PyDict>> {
     numpy::forget();
+    exception::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     describe(object.py(), PyValue::Object(value), depth, &tables)
@@ -203,6 +205,7 @@ fn children<'py>(
 #[pyfunction]
 pub fn _test_member<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     numpy::forget();
+    exception::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     child(object.py(), PyValue::Object(value).member(name), 1, &tables)
@@ -212,6 +215,7 @@ pub fn _test_member<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Bou
 #[pyfunction]
 pub fn _test_lookup<'py>(object: &Bound<'py, PyAny>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     numpy::forget();
+    exception::forget();
     let tables = with_tables();
     let value = borrow(object).ok_or_else(|| PyValueError::new_err("null"))?;
     let found = PyValue::Object(value).lookup(Text::Utf8(key));

@@ -3,6 +3,7 @@
 //! members, no `__getattr__`, no metaclass, no `__eq__`, no iterator; no dictionary is made that was not there.
 
 use crate::classes::{self, Builtin, Facts, Kind, Member, Scalar};
+use crate::exception;
 use crate::label;
 use crate::names;
 use crate::numpy::{self, Elements, Part};
@@ -137,7 +138,7 @@ pub fn plain_field<'f>(object: Ref<'f>, name: &str) -> Option<PyValue<'f>> {
 }
 
 /// Reads a slot or C-level member; `None` if it is unset.
-fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
+pub fn read_member(object: Ref<'_>, member: Member) -> Option<PyValue<'_>> {
     read_place(object.pointer().cast::<u8>().wrapping_offset(member.offset), member.kind)
 }
 
@@ -276,6 +277,8 @@ fn exception_member<'f>(object: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
             () if is_named(name, "args") => shim::strobe_exception_args(object.pointer()),
             () if is_named(name, "__cause__") => shim::strobe_exception_cause(object.pointer()),
             () if is_named(name, "__context__") => shim::strobe_exception_context(object.pointer()),
+            // Nothing has the name, so that only a `__getattr__` could answer: the message itself is known without it.
+            () if is_named(name, "message") && object.class().lookup(name).is_none() => return Child::Absent,
             () => return Child::Computed,
         }
     };
@@ -973,11 +976,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         if classes::facts(object.class()).kind != Kind::Exception {
             return None;
         }
-        // SAFETY: a live exception; its arguments belong to it.
-        let arguments = unsafe { Ref::new(shim::strobe_exception_args(object.pointer())) }?;
-        // SAFETY: elements of a live tuple.
-        let mut arguments = arguments.tuple().iter().filter_map(|&argument| unsafe { Ref::new(argument) });
-        arguments.find(|argument| argument.text().is_some()).map(PyValue::Object)
+        exception::message(object)
     }
 
     fn label(self, out: &mut String) {

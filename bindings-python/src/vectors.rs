@@ -1,6 +1,7 @@
 //! Doors for the vectors of `tests/vectors`: expressions, templates and captures over real Python objects, through the same
 //! adapters and the same core as a probe's hit, without a session. On neither walk; the names begin with `_test_`.
 
+use crate::exception;
 use crate::names::{self, Held};
 use crate::numpy;
 use crate::object::{Owned, Ref};
@@ -105,6 +106,7 @@ impl<'f> Frame<'f> for Variables<'f> {
 
 fn variables_of<'a>(variables: &'a Bound<'_, PyDict>) -> PyResult<Variables<'a>> {
     numpy::forget();
+    exception::forget();
     borrow(variables.as_any()).map(Variables).ok_or_else(|| PyValueError::new_err("null"))
 }
 

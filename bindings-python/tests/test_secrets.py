@@ -311,17 +311,119 @@ class Text(str):
     ("error", "message"),
     [
         (ValueError(), ""),
-        (ValueError(5), ""),
+        (ValueError(5), "5"),
         (ValueError(b"x"), ""),
-        (ValueError(None), ""),
+        (ValueError(None), "None"),
         (ValueError(""), ""),
         (ValueError("x"), "x"),
         (ValueError(Text("own")), "own"),
-        (OSError(2, "No such file"), "No such file"),
+        (ValueError([SECRET]), ""),
+        (ValueError({"password": SECRET}, "two"), "two"),
+        (OSError(2, "No such file"), "[Errno 2] No such file"),
     ],
 )
 def test_every_exception_has_a_message(error, message):
     assert outcome("v.message == m && v['message'] == m", v=error, m=message) is True
+
+
+class Quiet(OSError):
+    def __str__(self):
+        raise AssertionError("the program's code ran")
+
+
+class Asked(Exception):
+    def __getattr__(self, name):
+        raise AssertionError("the program's code ran")
+
+
+class Computed(Exception):
+    @property
+    def message(self):
+        raise AssertionError("the program's code ran")
+
+
+class Speaking(str):
+    __slots__ = ()
+
+    def __str__(self):
+        raise AssertionError("the program's code ran")
+
+    __repr__ = __str__
+
+
+def raised(text):
+    try:
+        exec(text)
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b'\\xff'.decode()",
+        "b'a\\xffb\\xfe'.decode('ascii')",
+        "b'\\xf0\\x28'.decode()",
+        "'\u20ac'.encode('latin-1')",
+        "'\u20ac\u20ac'.encode('ascii')",
+        "raise UnicodeTranslateError('\u20ac', 0, 1, 'why')",
+        "open('/no/such/file')",
+        "open(b'/no/such/file')",
+        "__import__('os').rename('/no/such', '/nor/this')",
+        "__import__('os').close(99999)",
+        "{}[42]",
+        "{}['key']",
+        "{}[b'key']",
+        "{}[None]",
+        "compile('a b', 'file.py', 'exec')",
+        "import nowhere_at_all",
+        "nowhere",
+        "1 / 0",
+        "[][1]",
+        "int('x')",
+        "None.x",
+        "raise StopIteration(3)",
+        "raise KeyError(True)",
+        "raise KeyError(1.5)",
+        "raise KeyError",
+        "raise OSError('alone')",
+        "raise OSError(5)",
+        "raise ConnectionResetError(104, 'reset')",
+    ],
+)
+def test_the_exceptions_of_python_say_what_they_say_to_people(text):
+    error = raised(text)
+    assert outcome("v.message == m", v=error, m=str(error)) is True, str(error)
+
+
+def test_an_exception_that_only_the_program_could_tell_shows_its_text():
+    error = OSError(2, Speaking("gone"))
+    for error, message in (
+        (Quiet(2, "gone", "file"), "gone"),
+        (OSError(2, Speaking("gone"), "file"), "gone"),
+        (OSError(2, "gone", Speaking("file")), "gone"),
+        (KeyError(Speaking("key")), "key"),
+        (KeyError((1, 2)), ""),
+        (OSError(10**30, "big"), "big"),
+        (KeyError("k" * 5000), "k" * 5000),
+        (Asked("asked"), "asked"),
+    ):
+        assert outcome("v.message == m", v=error, m=message) is True, message
+    assert outcome("v.message", v=Computed("text")) == ("error", "side_effect")
+    broken = raised("b'\\xff'.decode()")
+    broken.start, broken.end = -(1 << 40), -(1 << 40) + 1
+    assert outcome("v.message", v=broken) == "utf-8"
+    broken = raised("b'\\xff'.decode()")
+    broken.reason = Speaking("own")
+    assert outcome("v.message", v=broken) == "utf-8"
+    shadowed = OSError(2, "gone", Speaking("file"))
+    shadowed.__dict__["filename"] = "file"
+    assert outcome("v.message", v=shadowed) == "gone"
+
+
+def test_messages_that_were_made_live_as_long_as_the_hit():
+    errors = [KeyError(number) for number in range(2000)]
+    assert outcome("all(v, {@it.message == w[@it.args[0]]})", v=errors, w=[str(n) for n in range(2000)]) is True
 
 
 def test_none_true_and_false_say_what_to_write():

@@ -424,7 +424,7 @@ def test_exceptions():
     seen = view(error)
     assert seen["message"]["value"] == "broken"
     assert list(seen["fields"]) == ["extra", "args", "__cause__", "__context__", "__suppress_context__"]
-    assert view(OSError(2, "gone"))["message"]["value"] == "gone"
+    assert view(OSError(2, "gone"))["message"]["value"] == "[Errno 2] gone"
     assert view(ValueError())["message"] is None
 
 
