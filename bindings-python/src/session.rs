@@ -122,7 +122,8 @@ fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Optio
     logging::drain(py);
     follow_fork(py);
     let answer = NOW.with(|now| match now {
-        Now::Idle(_) | Now::Starting(_) | Now::Ending(..) => Err(not_started()),
+        Now::Idle(_) | Now::Starting(_) => Err(not_started()),
+        Now::Ending(..) => Err(PyRuntimeError::new_err("stroboscope is being stopped")),
         Now::Off => Ok(None),
         Now::On(running) => Ok(Some(ask(running))),
     });
@@ -703,13 +704,24 @@ pub fn remove_probe(py: Python<'_>, id: &str) -> PyResult<bool> {
     Ok(py.detach(|| session.remove(id)))
 }
 
-/// Waits until what was captured has left the process.
+/// Waits until what was captured has left the process. Signals are handled meanwhile.
 #[pyfunction]
 #[pyo3(signature = (timeout = 2.0))]
 pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
     let limit = limit(timeout)?;
     let Some(session) = session(py)? else { return Ok(true) };
-    Ok(py.detach(|| session.flush(limit)))
+    let mut raised = None;
+    let arrived = py.detach(|| session.flush_while(limit, || signals_let_go_on(&mut raised)));
+    raised.map_or(Ok(arrived), Err)
+}
+
+/// Runs the handlers of signals that came while a thread waits, as every call of Python's that waits does. False if one of
+/// them raised.
+fn signals_let_go_on(raised: &mut Option<PyErr>) -> bool {
+    // At the interpreter's end nobody handles any.
+    let Some(handled) = Python::try_attach(|py| py.check_signals()) else { return false };
+    *raised = handled.err();
+    raised.is_none()
 }
 
 /// What the probes are doing; after `stop()`, what they did.

@@ -200,6 +200,150 @@ def test_a_second_start_is_refused(tmp_path: Path) -> None:
     )
 
 
+tools = "[sys.monitoring.get_tool(tool) for tool in range(6)]"
+
+
+def test_two_starts_at_the_same_time_are_one(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        f"""
+        inside, answered, errors = threading.Event(), threading.Event(), []
+        def hold(event, _):
+            if event == "sys.monitoring.register_callback" and not inside.is_set():
+                inside.set()
+                answered.wait()
+        sys.addaudithook(hold)
+        def ask():
+            inside.wait()
+            for call in (stroboscope.start, lambda: stroboscope.add_probe(probe)):
+                try:
+                    call()
+                except RuntimeError as error:
+                    errors.append(str(error))
+            answered.set()
+        other = threading.Thread(target=ask)
+        other.start()
+        stroboscope.start()
+        other.join()
+        assert errors == ["stroboscope is started already: another start() is under way", "stroboscope is not started"]
+        assert {tools}.count("stroboscope") == 2
+        stroboscope.stop()
+        assert {tools} == [None] * 6, {tools}
+        """,
+    )
+
+
+def test_a_start_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    """An audit hook of the program refuses one thing after the other."""
+    found = answer(
+        tmp_path,
+        f"""
+        def ours():
+            names = [open(f"/proc/self/task/{{task}}/comm").read() for task in os.listdir("/proc/self/task")]
+            return [name for name in names if name.startswith("strobo")]
+        left = None
+        def refuse(event, _):
+            global left
+            if left is not None and event.startswith("sys.monitoring"):
+                left -= 1
+                if left < 0:
+                    left = None
+                    raise PermissionError(event)
+        sys.addaudithook(refuse)
+        failed = 0
+        for allowed in range(100):
+            left = allowed
+            try:
+                stroboscope.start(terminal="never", ndjson="out.ndjson")
+            except PermissionError:
+                failed += 1
+                assert ({tools}, ours()) == ([None] * 6, []), (allowed, {tools}, ours())
+            else:
+                break
+        left = None
+        stroboscope.add_probe(probe)
+        work(1)
+        assert [state["hits"] for state in stroboscope.status()] == [1]
+        assert stroboscope.stop() and {tools} == [None] * 6
+        print(failed)
+        """,
+    )
+    assert found > 5
+
+
+def test_a_session_is_stopped_before_another_one_starts(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        f"""
+        import socket
+        agent = socket.create_server(("127.0.0.1", 0))  # it never answers
+        url = "http://127.0.0.1:%d" % agent.getsockname()[1]
+        def being_stopped():
+            try:
+                stroboscope.flush(0)
+            except RuntimeError as error:
+                return str(error) == "stroboscope is being stopped"
+        stroboscope.start(trace_agent_url=url)
+        stroboscope.add_probe(probe)
+        work(1)
+        found = []
+        first = threading.Thread(target=lambda: found.append(stroboscope.stop(2)))
+        first.start()
+        while not being_stopped():
+            time.sleep(0.01)
+        try:
+            stroboscope.start(terminal="never")
+        except RuntimeError as error:
+            assert str(error) == "stroboscope is still being stopped: start it again when stop() has returned"
+        else:
+            raise SystemExit("no error")
+        assert [state["hits"] for state in stroboscope.status()] == [1] and stroboscope.stats()["hits"] == 1
+        child = os.fork()
+        if not child:
+            # The thread that stops is not here: nothing runs, and another start is possible.
+            assert {tools} == [None] * 6
+            assert stroboscope.stop() and {tools} == [None] * 6
+            stroboscope.start(terminal="never", ndjson="child.ndjson")
+            stroboscope.add_probe(probe)
+            work(2)
+            os._exit(0 if stroboscope.stop() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not stroboscope.stop(0)
+        # It waits for the other one, and says what came of that.
+        assert not stroboscope.stop(30)
+        first.join()
+        assert found == [False] and {tools} == [None] * 6
+        stroboscope.start(terminal="never", ndjson="again.ndjson")
+        stroboscope.add_probe(probe)
+        work(3)
+        assert stroboscope.stop() and {tools} == [None] * 6
+        """,
+    )
+    for name, text in (("child.ndjson", "x is 2"), ("again.ndjson", "x is 3")):
+        assert [message(event) for event in events((tmp_path / name).read_text())] == [text]
+
+
+def test_a_signal_is_handled_while_flush_waits(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        import signal, socket
+        agent = socket.create_server(("127.0.0.1", 0))  # it never answers
+        stroboscope.start(trace_agent_url="http://127.0.0.1:%d" % agent.getsockname()[1])
+        stroboscope.add_probe(probe)
+        work(1)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            stroboscope.flush(1000)
+        except KeyboardInterrupt:
+            stroboscope.stop(0)
+        else:
+            raise SystemExit("not interrupted")
+        """,
+    )
+
+
 def test_switched_off_by_the_environment_a_program_works_as_it_is(tmp_path: Path) -> None:
     found = answer(
         tmp_path,

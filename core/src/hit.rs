@@ -351,7 +351,7 @@ impl HitContext {
                 return Decision::Skip(if live.refuse() { Verdict::Disarm } else { Verdict::Keep });
             }
             Look::Off => {
-                live.stats.dropped(live.off_reason()).add_serial(1);
+                live.found_off();
                 return Decision::Skip(if live.rests() { Verdict::Disarm } else { Verdict::Keep });
             }
         }
@@ -372,7 +372,7 @@ impl HitContext {
             }
         }
         if !live.gate.take() {
-            live.stats.dropped(Drop::RateLimitProbe).add_serial(1);
+            live.came_too_late();
             return Decision::Skip(Verdict::Keep);
         }
         if self.records.is_full() {

@@ -1,7 +1,7 @@
 //! The immutable set of live probes behind an `ArcSwap`. On the way in, after [`crate::probe::compile`] and before
 //! [`crate::worker`].
 
-use crate::budget::gate::{Gate, Turn};
+use crate::budget::gate::{Gate, Look, Turn};
 use crate::budget::throttle::Throttle;
 use crate::expr::eval::Failure;
 use crate::expr::tree::Special;
@@ -11,7 +11,7 @@ use crate::probe::model::Probe;
 use crate::stats::{Drop, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
@@ -43,6 +43,8 @@ pub struct LiveProbe {
     suspend_asked: AtomicBool,
     panicked: AtomicBool,
     paused: AtomicBool,
+    /// It was removed, replaced or blocked, or its time is over; its hooks may still be there.
+    gone: AtomicBool,
     /// Hits may have gone by that were not counted.
     missed: AtomicBool,
     first_failure: OnceLock<Failure>,
@@ -75,6 +77,7 @@ impl LiveProbe {
             suspend_asked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             first_failure: OnceLock::new(),
             rests_until: AtomicU64::new(0),
@@ -216,8 +219,36 @@ impl LiveProbe {
         !self.missed.load(Relaxed)
     }
 
-    /// Why a hit that found the gate off yields nothing.
+    /// It is in force no more: what finds its hooks from now on is no hit.
+    pub(crate) fn end(&self) {
+        self.gone.store(true, Relaxed);
+        fence(Release);
+        self.gate.switch_off();
+    }
+
+    /// Counts a hit that found the gate off: for the reason that it is off, or not at all where the probe is gone. Hits
+    /// are already counted when they look.
     #[cold]
+    pub(crate) fn found_off(&self) {
+        fence(Acquire);
+        if self.gone.load(Relaxed) {
+            self.stats.hits.take_back_serial();
+            return;
+        }
+        self.stats.dropped(self.off_reason()).add_serial(1);
+    }
+
+    /// Counts a hit that looked at an open gate and got no token: another one took the last, or the gate was switched off
+    /// in between.
+    #[cold]
+    pub(crate) fn came_too_late(&self) {
+        if self.gate.look() == Look::Off {
+            return self.found_off();
+        }
+        self.stats.dropped(Drop::RateLimitProbe).add_serial(1);
+    }
+
+    /// Why a hit that found the gate off yields nothing.
     pub(crate) fn off_reason(&self) -> Drop {
         if self.panicked.load(Relaxed) {
             return Drop::Internal;

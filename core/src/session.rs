@@ -20,7 +20,7 @@ use crate::registry::{LiveProbe, Registry};
 use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, ProbeStats};
 use crate::worker::{Command, Worker};
-use crossbeam_channel as channel;
+use crossbeam_channel::{self as channel, RecvTimeoutError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -406,7 +406,7 @@ impl Session {
             let site = live.site();
             if let Some(reason) = self.shared.refuses(&live.probe, site.as_deref()) {
                 self.shared.block(&live.probe, site, &reason);
-                live.gate.switch_off();
+                live.end();
                 gone.push(live.probe.id.clone());
             }
         }
@@ -532,7 +532,7 @@ impl Session {
         let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
         for live in &diff.removed {
             // At once, for the caller's own next hit; the worker takes the hooks away.
-            live.gate.switch_off();
+            live.end();
         }
         let found = !diff.removed.is_empty();
         self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
@@ -623,11 +623,26 @@ impl Session {
     /// Waits until everything captured so far has left the process, at most `limit`. True if it has arrived; false if the
     /// time was over, or something of it was lost on the way ([`Session::stats`] says why).
     pub fn flush(&self, limit: Duration) -> bool {
+        self.flush_while(limit, || true)
+    }
+
+    /// The same, and `goes_on` is asked now and then whether it is still waited for.
+    pub fn flush_while(&self, limit: Duration, mut goes_on: impl FnMut() -> bool) -> bool {
+        const STEP: Duration = Duration::from_millis(20);
         let (done, answer) = channel::bounded(1);
         let lost = self.lost();
         let until = self.deadline(limit);
         self.tell(Command::Flush { until, done });
-        answer.recv_timeout(limit + Duration::from_millis(100)).unwrap_or(false) && self.lost() == lost
+        let mut left = limit + Duration::from_millis(100);
+        while !left.is_zero() && goes_on() {
+            let nap = left.min(STEP);
+            match answer.recv_timeout(nap) {
+                Ok(done) => return done && self.lost() == lost,
+                Err(RecvTimeoutError::Timeout) => left -= nap,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        false
     }
 
     /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has arrived; what the Agent did

@@ -21,6 +21,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Takes one back, where no other thread adds at the same time.
+    pub(crate) fn take_back_serial(&self) {
+        self.set(self.get().saturating_sub(1));
+    }
+
     /// The count.
     #[inline]
     pub fn get(&self) -> u64 {

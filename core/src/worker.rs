@@ -273,7 +273,7 @@ impl Worker {
     /// What probes have captured so far is taken while they are still known; nothing comes after it.
     fn take_leave(&mut self, leaving: &[Arc<LiveProbe>], now: u64) {
         for live in leaving {
-            live.gate.switch_off();
+            live.end();
         }
         for _ in 0..FULL_QUEUE_ROUNDS {
             if leaving.is_empty() || !self.drain(now) {
@@ -283,7 +283,7 @@ impl Worker {
     }
 
     fn drop_probe(&mut self, live: &Arc<LiveProbe>) {
-        live.gate.switch_off();
+        live.end();
         live.leave(&self.shared.process);
         self.runtime.remove(live);
         if let Some(control) = self.controls.remove(&live.slot) {

@@ -528,6 +528,28 @@ fn what_was_captured_before_a_removal_is_delivered() {
 }
 
 #[test]
+fn what_finds_the_hooks_of_a_probe_that_is_gone_is_no_hit() {
+    let nothing = world("{}");
+    for way in ["removed", "replaced"] {
+        let mut process =
+            Process::with(Options { host: Host::Inside, settings: Settings::default(), scripted: true, sender: None });
+        put(&mut process, &[probe("p", &json!({}))]);
+        let old = Arc::clone(&process.session.probes()[0]);
+        if way == "removed" {
+            process.session.remove("p");
+        } else {
+            put(&mut process, &[probe("p", &json!({"version": 2}))]);
+        }
+        process.round();
+        // The host has not taken the hooks away yet.
+        process.hit_live(&old, 40, &nothing);
+        process.round();
+        let stats = process.session.stats();
+        assert_eq!((stats.hits, stats.dropped), (0, Vec::new()), "{way}");
+    }
+}
+
+#[test]
 fn a_second_realm_that_lacks_the_code_undoes_nothing() {
     let mut process =
         Process::with(Options { host: Host::Outside, settings: Settings::default(), scripted: true, sender: None });

@@ -40,6 +40,17 @@ pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
             "the three ids of sys.monitoring that stroboscope could use (3, 4, 5) are all taken by other tools",
         ));
     };
+    prepare(py, &monitoring, &tools, probes).inspect_err(|_| {
+        others::leave_alone();
+        for &tool in &tools {
+            // The one error is told; what fails now has the same cause.
+            let _ = free_tool(&monitoring, tool);
+        }
+    })
+}
+
+/// Sets the callbacks of the tools.
+fn prepare(py: Python<'_>, monitoring: &Bound<'_, PyAny>, tools: &[u8], probes: u8) -> PyResult<Hands> {
     let discovery = tools.get(1).copied();
     let numbers = monitoring.getattr("events")?;
     let number = |name: &str| numbers.getattr(name)?.extract::<u32>();
@@ -56,7 +67,7 @@ pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         };
         monitoring.call_method1("register_callback", (tool, event, callback))?;
     }
-    others::watch(&monitoring)?;
+    others::watch(monitoring)?;
     Ok(Hands {
         set_local_events: monitoring.getattr("set_local_events")?.unbind(),
         set_events: monitoring.getattr("set_events")?.unbind(),
@@ -75,20 +86,21 @@ pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
         entries: Entries::default(),
         wishes: None,
         watches_unwind: false,
-        beside_others: others::may_listen(&monitoring, &tools)?,
+        beside_others: others::may_listen(monitoring, tools)?,
         held: 0,
         forked: false,
     })
 }
 
+/// Gives an id back. What an audit hook of the program refuses keeps the rest from nothing.
 pub(super) fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
-    monitoring.call_method1("set_events", (tool, 0))?;
+    let mut done = monitoring.call_method1("set_events", (tool, 0)).map(drop);
     let numbers = monitoring.getattr("events")?;
     for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
-        monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()))?;
+        let taken = monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()));
+        done = done.and(taken.map(drop));
     }
-    monitoring.call_method1("free_tool_id", (tool,))?;
-    Ok(())
+    done.and(monitoring.call_method1("free_tool_id", (tool,)).map(drop))
 }
 
 /// Sets the events of a code object.

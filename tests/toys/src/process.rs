@@ -419,6 +419,13 @@ impl Process {
         }
     }
 
+    /// Hits a probe of the inside host so often, whether it is in force or not: its hooks may still be there.
+    pub fn hit_live(&mut self, live: &LiveProbe, times: u32, world: &World) {
+        for _ in 0..times {
+            self.context.line(live, 1, &Place(world));
+        }
+    }
+
     /// Begins a call of a probed method, in the inside host. What it answers goes to [`Process::leave`].
     pub fn enter(&mut self, id: &str, world: &World) -> Option<EntryToken> {
         let live = self.live(id)?;
