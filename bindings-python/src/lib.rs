@@ -28,6 +28,7 @@ mod names;
 mod numpy;
 mod object;
 mod others;
+mod outlet;
 mod reach;
 mod runtime;
 mod screen;
@@ -78,6 +79,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::stats, module)?)?;
     module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::tally, module)?)?;
+    module.add_function(wrap_pyfunction!(logging::_say, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;

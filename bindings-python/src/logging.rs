@@ -13,9 +13,12 @@ use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Lines that wait at most.
 const MAX_WAITING: usize = 100;
+/// How long a line waits for room on standard error.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 type Wake = Box<dyn Fn() + Send>;
 
@@ -104,16 +107,22 @@ impl Log for Lines {
 }
 
 fn say(text: &str) {
-    write(&format!("stroboscope: {text}"));
+    write(&format!("stroboscope: {text}"), PATIENCE);
 }
 
-/// Writes lines to standard error, without any lock.
-pub fn write(text: &str) {
+/// Says something from Python, as one line of ours.
+#[pyfunction]
+pub fn _say(py: Python<'_>, text: &str) {
+    py.detach(|| say(text));
+}
+
+/// Writes lines to standard error, without any lock, for so long at most.
+pub fn write(text: &str, limit: Duration) {
     if MUTE.load(Ordering::Relaxed) || text.is_empty() {
         return;
     }
-    // Who has no standard error wants no lines there.
-    let _ = screen::write(format!("{text}\n").as_bytes());
+    // Who has no standard error, or does not read it, wants no lines there.
+    let _ = screen::write(format!("{text}\n").as_bytes(), limit);
 }
 
 /// Hands the waiting lines to `logging`, if the program uses it. No probe is hit by that.

@@ -5,6 +5,7 @@
 //! Such a process opens the stream anew, where another process of the run still has it. A file that is not appended to
 //! cannot be shared that way: what is said then waits in the memory that all processes share, and comes with the sum.
 
+use crate::outlet::{self, Patience, Share};
 use crate::tally::Tally;
 use std::fs::{File, Metadata, OpenOptions, read_to_string};
 use std::io::{self, Write};
@@ -12,7 +13,8 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use stroboscope_core::control::tally::Audience;
 use stroboscope_core::control::terminal::Look;
 
@@ -59,16 +61,18 @@ fn with<R>(stream: Stream, use_it: impl FnOnce(&mut File) -> io::Result<R>) -> i
     }
 }
 
-/// Writes whole lines to standard error.
-pub fn write(text: &[u8]) -> io::Result<()> {
-    Lines(Stream::Error).write_all(text)
+/// Writes whole lines to standard error, for so long at most.
+pub fn write(text: &[u8], limit: Duration) -> io::Result<()> {
+    let patience = Patience::default();
+    patience.ends_in(limit);
+    Lines(Stream::Error, Arc::new(patience), Share::Words).write_all(text)
 }
 
 /// Says what other processes could not.
-pub fn say(output: &str, error: &str) {
+pub fn say(output: &str, error: &str, patience: &Arc<Patience>) {
     for (stream, text) in [(Stream::Output, output), (Stream::Error, error)] {
         // Who has closed it wants nothing.
-        let _ = with(stream, |file| file.write_all(text.as_bytes()));
+        let _ = Lines(stream, Arc::clone(patience), Share::Events).write_all(text.as_bytes());
     }
 }
 
@@ -88,12 +92,19 @@ fn measure(file: &File) -> (bool, usize) {
     if answer == 0 { (true, usize::from(size.ws_col)) } else { (false, 0) }
 }
 
-/// A sink's way to it.
-pub struct Lines(pub Stream);
+/// A sink's way to it, with how long it waits for room, and for how much.
+pub struct Lines(pub Stream, pub Arc<Patience>, pub Share);
+
+impl Lines {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let write = || with(self.0, |file| outlet::now(file, bytes, self.2));
+        outlet::write(&self.1, write, || with(self.0, |file| outlet::wait(file)))
+    }
+}
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match (with(self.0, |file| file.write(bytes)), SHARED.get()) {
+        match (self.try_write(bytes), SHARED.get()) {
             // A program that has closed its output wants none.
             (Err(error), _) if error.raw_os_error() == Some(libc::EBADF) => Ok(bytes.len()),
             // Without a way to it, the last process says it.

@@ -398,7 +398,7 @@ pub fn follow_fork(py: Python<'_>) {
     let probes = old.session.probes();
     let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
     wanted.place.first = false;
-    wanted.unwritten = Arc::default();
+    (wanted.unwritten, wanted.unshown, wanted.patience) = Default::default();
     sinks::release();
     // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
     std::mem::forget(old);
@@ -519,6 +519,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
+    running.wanted.streams_end_in(limit);
     let delivered = py.detach(|| running.session.stop(limit));
     exit::leave_alone();
     let Running { session, runtime, counters, wanted, watch, .. } = running;
@@ -561,6 +562,7 @@ struct Ended {
 /// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
 /// Needs no GIL.
 fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
+    wanted.streams_end_in(DELIVERY);
     if session.stop(DELIVERY) {
         // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
         // at once.
@@ -580,7 +582,8 @@ fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiti
     if place.first {
         let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
         counts.add(sum.counts);
-        screen::say(&sum.output, &sum.said);
+        wanted.patience.ends_in(wanted.last_patience());
+        screen::say(&sum.output, &sum.said, &wanted.patience);
         let mut text = say(counts, wanted);
         if sum.ended + sum.silent > 0 {
             let silent = match sum.silent {
@@ -591,14 +594,15 @@ fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiti
             let es = if ended == 1 { "" } else { "es" };
             let _ = writeln!(text, "summed over {ended} process{es}{silent}"); // into a String, which cannot fail
         }
-        logging::write(text.trim_end_matches('\n'));
+        logging::write(text.trim_end_matches('\n'), wanted.last_patience());
         return;
     }
     let fired = counts.fired();
     if wanted.tally.as_ref().is_some_and(|tally| tally.hand_over(counts.clone())) || !fired {
         return;
     }
-    logging::write(format!("process {}:\n{}", std::process::id(), say(counts, wanted)).trim_end_matches('\n'));
+    let text = format!("process {}:\n{}", std::process::id(), say(counts, wanted));
+    logging::write(text.trim_end_matches('\n'), wanted.last_patience());
 }
 
 fn say(mut counts: Counts, wanted: &Wanted) -> String {
@@ -616,6 +620,7 @@ fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters, waitin
     if let Some(unwritten) = &unwritten {
         lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
     }
+    lost.push(("not written to standard error", wanted.unshown.load(Ordering::Relaxed)));
     Counts::of(&session.status(), &lost)
 }
 
@@ -654,8 +659,10 @@ fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
 pub fn deliver_and_go_on(py: Python<'_>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
+            wanted.streams_end_in(DELIVERY);
             let waiting = if session.flush(DELIVERY) { 0 } else { session.on_their_way() };
             farewell(&session, &wanted, &counters, waiting);
+            wanted.patience.goes_on();
         });
     }
 }

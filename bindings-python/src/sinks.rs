@@ -1,6 +1,7 @@
 //! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
 //! forked child, which inherits none.
 
+use crate::outlet::{Patience, Share};
 use crate::screen::{self, Lines, Stream};
 use crate::tally::Tally;
 use pyo3::prelude::*;
@@ -45,6 +46,10 @@ pub struct Wanted {
     pub tally: Option<Tally>,
     /// Events that could not be written to the NDJSON file.
     pub unwritten: Arc<AtomicU64>,
+    /// Events that could not be shown.
+    pub unshown: Arc<AtomicU64>,
+    /// How long the streams are waited for.
+    pub patience: Arc<Patience>,
     utc_offset: Option<i32>,
     /// The working folder at the start, with a slash at its end: what lies in it is shown by its shorter name.
     folder: String,
@@ -68,7 +73,8 @@ impl Wanted {
                 Err(error) => remarks.push(format!("{}: {error}", path.display())),
             }
         }
-        Ok(Wanted { settings, place, tally: None, unwritten: Arc::default(), utc_offset, folder })
+        let (unwritten, unshown, patience) = Default::default();
+        Ok(Wanted { settings, place, tally: None, unwritten, unshown, patience, utc_offset, folder })
     }
 
     /// True if events are shown to people.
@@ -90,6 +96,16 @@ impl Wanted {
         self.place.keep || self.settings.ndjson.is_some() || self.shows()
     }
 
+    /// The session ends within a time: its streams are waited for so that some of it is left for what comes after.
+    pub fn streams_end_in(&self, limit: Duration) {
+        self.patience.ends_in(limit.min(Duration::from_millis(1500)) * 2 / 3);
+    }
+
+    /// How long the last lines wait for room: not at all where what came before them was not read either.
+    pub fn last_patience(&self) -> Duration {
+        if self.patience.is_over() { Duration::ZERO } else { Duration::from_millis(300) }
+    }
+
     /// A text for people, with the paths in it as short as they can be.
     pub fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if !self.folder.is_empty() && text.contains(&self.folder) {
@@ -107,12 +123,13 @@ fn is_stdout(path: &Path) -> bool {
 /// Opens what is wanted. What cannot be opened is a remark, and the rest goes on.
 pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<Box<dyn Sink>> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    let lines = |stream| Lines(stream, Arc::clone(&wanted.patience), Share::Events);
     if wanted.place.keep {
         sinks.push(Box::new(memory.sink()));
     }
     match &wanted.settings.ndjson {
         Some(path) if is_stdout(path) => {
-            let sink = NdjsonSink::new(Box::new(Lines(Stream::Output)), "standard output".to_owned());
+            let sink = NdjsonSink::new(Box::new(lines(Stream::Output)), "standard output".to_owned());
             sinks.push(counted(sink, wanted));
         }
         Some(path) => match NdjsonSink::file(path) {
@@ -128,7 +145,7 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
     if wanted.shows() {
         let (no_color, utc_offset) = (wanted.place.no_color, wanted.utc_offset);
         let sink = TerminalSink::changing(
-            Box::new(Lines(Stream::Error)),
+            Box::new(lines(Stream::Error)),
             Box::new(move || screen::look(no_color, utc_offset)),
         );
         sinks.push(Box::new(Terminal { sink, wanted: wanted.clone() }));
@@ -218,7 +235,9 @@ struct Terminal {
 impl Sink for Terminal {
     fn event(&mut self, event: &EventView<'_>) {
         wait_for_tracebacks();
+        let before = self.sink.lost();
         self.sink.event(&EventView { site: &self.wanted.short(event.site), ..*event });
+        self.wanted.unshown.fetch_add(self.sink.lost() - before, Ordering::Relaxed);
     }
     fn status(&mut self, status: &StatusView<'_>) {
         if self.wanted.place.first {

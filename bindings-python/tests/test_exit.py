@@ -1,6 +1,7 @@
 """However a program ends, it ends as without us, at most two seconds later, and what was captured is shown."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -339,3 +340,37 @@ def test_a_program_that_closes_all_descriptors_keeps_its_own_connections(tmp_pat
     script = write(tmp_path, "daemon.py", text)
     result = plain(tmp_path, sys.executable, script.name, DD_TRACE_AGENT_URL=silent)
     assert (result.stdout, result.stderr) == ("intact\n", "")
+
+
+@pytest.mark.parametrize("stream", ["stderr", "stdout"])
+@pytest.mark.parametrize("name", ["normal", "exception", "os._exit", "terminated", "daemon thread", "execed"])
+def test_a_pipe_that_nobody_reads_holds_no_end_up(tmp_path: Path, name: str, stream: str) -> None:
+    # The program's own last words find room too: a pipe that we had filled would hold it for ever.
+    path = program(tmp_path, "for turn in range(3000): work(turn)\n" + ends[name])
+    how = ["--json", "-"] if stream == "stdout" else []
+    command = [sys.executable, "-m", "stroboscope", "run", "--at", "ends.py:5", "--log", "x = {x} " + "y" * 200, *how]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: subprocess.PIPE}
+    with subprocess.Popen([*command, "--", path.name], cwd=tmp_path, env=clean_environment(), **pipes) as process:
+        try:
+            code = process.wait(seconds_to_wait)
+        finally:
+            process.kill()
+        pipe = process.stderr or process.stdout
+        assert pipe is not None
+        shown = pipe.read().decode()
+    assert code == plain(tmp_path, sys.executable, path.name).returncode
+    assert shown.count("x = ") > 10
+    if stream == "stderr":
+        assert ("Traceback" in shown) == (name == "exception")
+        assert re.search(r"^events: [2-9],\d\d\d not written to standard error$", shown, re.M), shown[-500:]
+
+
+def test_a_stream_that_is_read_late_loses_nothing_while_the_program_runs(tmp_path: Path) -> None:
+    path = program(tmp_path, "for turn in range(2000): work(turn)\ntime.sleep(1.5)")
+    command = [sys.executable, "-m", "stroboscope", "run", "--at", "ends.py:5", "--log", "x = {x}", "--json", "-"]
+    with subprocess.Popen(
+        [*command, "--", path.name], cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE
+    ) as process:
+        time.sleep(1)
+        out, _ = process.communicate(timeout=seconds_to_wait)
+    assert out.count(b'"message":"x = ') == 2001

@@ -45,18 +45,10 @@ def begin() -> None:
 
 
 def say(text: str) -> None:
-    """Writes one line of ours."""
-    _write(f"stroboscope: {text}\n")
-
-
-def _write(text: str) -> None:
-    """Writes past `sys.stderr`: text left in its buffer, with descriptor 2 closed, would change the exit code."""
+    """Writes one line of ours, past `sys.stderr`: what is left in its buffer would change the exit code."""
     if sys.__stderr__ is None:
         return  # there was none at the start: descriptor 2 may be a file of the program's
-    try:
-        os.write(2, text.encode("utf-8", "backslashreplace"))
-    except OSError:
-        return  # the program wants no standard error
+    _native._say(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _end() -> None:

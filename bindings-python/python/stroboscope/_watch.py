@@ -12,6 +12,7 @@ import sys
 from typing import NoReturn
 
 _needle = b"."
+_patience_ms = 2000
 
 
 class Watch:
@@ -79,7 +80,10 @@ def _wait(command: str, program: int, heard: int, kept: set[int]) -> None:
         f"stroboscope: no Python took the probes until {command} ended: it started none, or only such as ignore"
         " PYTHONPATH or site (python -I, -E, -S)\n"
     )
-    os.write(2, text.encode("utf-8", "backslashreplace"))
+    room = select.poll()
+    room.register(2, select.POLLOUT)
+    if room.poll(_patience_ms):  # nobody may ever read it
+        os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
 def _close(file: int) -> None:

@@ -97,7 +97,8 @@ pub(super) fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()>
     let mut done = monitoring.call_method1("set_events", (tool, 0)).map(drop);
     let numbers = monitoring.getattr("events")?;
     for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
-        let taken = monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()));
+        let taken =
+            monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()));
         done = done.and(taken.map(drop));
     }
     done.and(monitoring.call_method1("free_tool_id", (tool,)).map(drop))

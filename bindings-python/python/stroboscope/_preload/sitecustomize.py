@@ -20,7 +20,8 @@ def _say(text):
     text = "stroboscope: " + text + "\n"
     screen = _screen()
     if screen is None:
-        sys.stderr.write(text)
+        if _has_room(2):
+            sys.stderr.write(text)
         return
     try:
         pipe = os.open(screen, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
@@ -28,6 +29,15 @@ def _say(text):
         os.close(pipe)
     except OSError:
         return  # nobody looks
+
+
+def _has_room(number):
+    """False: nobody reads it, and writing there would wait."""
+    import select
+
+    room = select.poll()
+    room.register(number, select.POLLOUT)
+    return bool(room.poll(200))
 
 
 def _screen():

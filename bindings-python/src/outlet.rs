@@ -1,0 +1,225 @@
+//! Writing to streams that are not ours: a pipe may be full, a terminal held, and nobody may ever read them. While the
+//! program runs the worker waits, and the program does not. At its end the waiting is bounded, and what could not be
+//! written is an error, which the sinks count. How a stream waits is never changed: others have it too. Nor is a pipe ever
+//! filled: the program would wait in a write of its own. On the walk of a hit going out, at its end, below
+//! [`crate::screen`].
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use stroboscope_core::clock::{Clock as _, SystemClock};
+
+/// Whoever reads nothing for so long at the end is waited for no more.
+const PATIENCE: u64 = 500_000_000;
+/// One wait for room, in milliseconds; then it is asked again whether there is time.
+const STEP_MS: i32 = 20;
+/// The same where there is room, but not for us.
+const NAP: Duration = Duration::from_millis(1);
+
+/// How long the streams of a session are waited for.
+#[derive(Debug)]
+pub struct Patience {
+    /// When it ended, in monotonic nanoseconds, and until when it waits; `u64::MAX`: it has not ended.
+    ended: AtomicU64,
+    until: AtomicU64,
+    /// It was waited for in vain.
+    stuck: AtomicBool,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let never = || AtomicU64::new(u64::MAX);
+        Patience { ended: never(), until: never(), stuck: AtomicBool::new(false) }
+    }
+}
+
+impl Patience {
+    /// The end: writing takes so much longer at most.
+    pub fn ends_in(&self, limit: Duration) {
+        let now = SystemClock.monotonic();
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.ended.store(now, Ordering::Relaxed);
+        self.until.store(now.saturating_add(limit), Ordering::Release);
+    }
+
+    /// It was not the end.
+    pub fn goes_on(&self) {
+        self.until.store(u64::MAX, Ordering::Release);
+        self.stuck.store(false, Ordering::Release);
+    }
+
+    /// False if waiting, since such a time, has been in vain; then nothing is waited for until something is written.
+    fn lasts(&self, since: u64) -> bool {
+        let until = self.until.load(Ordering::Acquire);
+        if until == u64::MAX {
+            return true;
+        }
+        let now = SystemClock.monotonic();
+        let since = since.max(self.ended.load(Ordering::Relaxed));
+        if now >= until || now.saturating_sub(since) >= PATIENCE {
+            self.stuck.store(true, Ordering::Release);
+        }
+        !self.stuck.load(Ordering::Acquire)
+    }
+
+    /// True if at its end nobody read what there was.
+    pub fn is_over(&self) -> bool {
+        self.stuck.load(Ordering::Acquire)
+    }
+}
+
+/// Writes as soon as there is room. `write` is one try that does not wait, `wait` one wait for room.
+pub fn write(
+    patience: &Patience,
+    mut write: impl FnMut() -> io::Result<usize>,
+    mut wait: impl FnMut() -> io::Result<()>,
+) -> io::Result<usize> {
+    let since = SystemClock.monotonic();
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !patience.lasts(since) {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+                }
+                wait()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(count) => {
+                patience.stuck.store(false, Ordering::Release);
+                return Ok(count);
+            }
+        }
+    }
+}
+
+/// How much of a pipe may be full when we write to it. Small writes may take twice their room, so that more would leave
+/// the program none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Events: a third.
+    Events = 1,
+    /// What is said once, as at the end: two thirds.
+    Words = 2,
+}
+
+/// Writes what there is room for now; where there is none, the error says that it would block.
+pub fn now(file: &File, bytes: &[u8], share: Share) -> io::Result<usize> {
+    let kind = file.metadata()?.file_type();
+    let bytes = if kind.is_socket() || kind.is_fifo() { our_share(file, kind.is_fifo(), bytes, share)? } else { bytes };
+    if kind.is_socket() {
+        return send(file, bytes);
+    }
+    let may_wait = kind.is_fifo() || (kind.is_char_device() && is_terminal(file));
+    if !may_wait {
+        return write_to(file, bytes);
+    }
+    if !has_room(file, 0)? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    match unwaiting(file) {
+        Some(own) => write_to(&own, bytes),
+        // Where it cannot be opened anew, so much fits into a pipe that has room, unless another process is quicker.
+        None => write_to(file, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
+    }
+}
+
+/// Waits until there may be room, or something is wrong, or for one step.
+pub fn wait(file: &File) -> io::Result<()> {
+    if has_room(file, STEP_MS)? {
+        std::thread::sleep(NAP);
+    }
+    Ok(())
+}
+
+/// As many of the bytes as may be written now: all, if they fit into our share, or a part of what never will.
+fn our_share<'b>(file: &File, is_pipe: bool, bytes: &'b [u8], share: Share) -> io::Result<&'b [u8]> {
+    let Some((waiting, size)) = filled(file, is_pipe) else { return Ok(bytes) };
+    let ours = (size / 3 * share as usize).max(1);
+    let room = ours.saturating_sub(waiting);
+    if bytes.len() <= room {
+        return Ok(bytes);
+    }
+    if bytes.len() <= ours || room < ours / 2 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    // Whole lines, if there are several.
+    let part = bytes.get(..room.max(1)).unwrap_or(bytes);
+    let line = part.iter().rposition(|byte| *byte == b'\n').map_or(part.len(), |end| end + 1);
+    Ok(part.get(..line).unwrap_or(part))
+}
+
+/// The bytes that wait in a pipe or a socket, and how many it holds; `None` where that cannot be asked.
+fn filled(file: &File, is_pipe: bool) -> Option<(usize, usize)> {
+    let (mut waiting, mut size): (libc::c_int, libc::c_int) = (0, 0);
+    let ask = if is_pipe { libc::FIONREAD } else { libc::TIOCOUTQ };
+    // SAFETY: room for the number that is answered.
+    let known = unsafe { libc::ioctl(file.as_raw_fd(), ask, &raw mut waiting) } == 0;
+    let known = known
+        && if is_pipe {
+            // SAFETY: asks about a descriptor that is open for the call.
+            size = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPIPE_SZ) };
+            size > 0
+        } else {
+            let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
+            let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+            // SAFETY: room for the number that is answered, and its length.
+            unsafe { libc::getsockopt(file.as_raw_fd(), level, name, (&raw mut size).cast(), &raw mut length) == 0 }
+        };
+    known.then(|| (usize::try_from(waiting).unwrap_or(0), usize::try_from(size).unwrap_or(0)))
+}
+
+/// An end of our own, which does not wait, for one use: who holds it would keep its reader waiting.
+fn unwaiting(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).ok()
+}
+
+fn is_terminal(file: &File) -> bool {
+    // SAFETY: asks about a descriptor that is open for the call.
+    unsafe { libc::isatty(file.as_raw_fd()) == 1 }
+}
+
+/// False: it is full.
+fn has_room(file: &File, milliseconds: i32) -> io::Result<bool> {
+    let mut ask = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one structure, alive for the call.
+    let answer = unsafe { libc::poll(&raw mut ask, 1, milliseconds) };
+    match answer {
+        0 => Ok(false),
+        // What is wrong with it is told by the write.
+        1 => Ok(true),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn send(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes live for the call.
+    let sent = unsafe { libc::send(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes, without ending a program for which a broken pipe is deadly: it did not write to it.
+fn write_to(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the sets are filled before they are read, and the mask is put back as it was.
+    unsafe {
+        let (mut broken, mut before, mut waits) = (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed());
+        libc::sigemptyset(&raw mut broken);
+        libc::sigaddset(&raw mut broken, libc::SIGPIPE);
+        libc::sigpending(&raw mut waits);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const broken, &raw mut before);
+        let written = file.write(bytes);
+        let is_broken = written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        if is_broken && libc::sigismember(&raw const waits, libc::SIGPIPE) == 0 {
+            let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            libc::sigtimedwait(&raw const broken, ptr::null_mut(), &raw const now);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        written
+    }
+}
