@@ -127,7 +127,7 @@ unsafe fn of_static<'f>(class: *mut PyObject) -> Option<Class<'f>> {
 
 /// What one of CPython's classes keeps in its instances, whatever a class below it or the instance calls by this name.
 fn field<'f>(exception: Ref<'f>, class: Class<'_>, name: &str) -> Option<PyValue<'f>> {
-    let (member, _) = classes::member_of(class.dict()?.dict_get_text(name)?)?;
+    let (member, _) = classes::member_of(class.dict()?.dict_get_text(name)?, exception.class())?;
     value::read_member(exception, member)
 }
 
@@ -166,7 +166,12 @@ fn said(exception: Ref<'_>) -> Option<Ref<'_>> {
     let tell = unsafe { (*exception.class().pointer()).tp_str }?;
     // SAFETY: a live exception under the GIL. `is_told` has found a function of CPython's here that reads exact numbers and
     // texts only, so that no code of the program runs. What it answers is ours.
-    let text = unsafe { Owned::take(tell(exception.pointer())) }?;
+    let text = unsafe { Owned::take(tell(exception.pointer())) };
+    let Some(text) = text else {
+        // SAFETY: with the GIL held; no error was set before, since a hook runs between instructions.
+        unsafe { ffi::PyErr_Clear() };
+        return None;
+    };
     // SAFETY: it is alive until the next hit begins, which is longer than any value of this one.
     let shown = unsafe { Ref::new(text.borrow().pointer()) };
     MADE.with(|made| made.push(text))?;
