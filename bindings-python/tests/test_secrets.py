@@ -189,9 +189,7 @@ class Number(enum.IntEnum):
     password = 2
 
 
-class Name(str, enum.Enum):
-    user = "u"
-    password = "p"
+Name = enum.Enum("Name", {"user": "u", "password": "p"}, type=str)
 
 
 class Word(enum.StrEnum):
@@ -211,13 +209,23 @@ def test_a_key_is_judged_by_the_member_that_it_is_too(keys):
     assert outcome("v[u]", v=entries, **two) == "bob"
     tries = ["v[k]", "any(v, {@value == 's3cr3t'})", "v == w", "isDefined(v[k])"]
     tries += ["any(v, {v[@key] == 's3cr3t'})", "startsWith(v[k], 's')", "filter(v, {true})[k]", "len(v[k]) == 6"]
+    tries += ["plains == v", "v == plains", "contains(l, plains)", "plains != v"]
+    plain = "Key.password" if keys is Key else keys.password.value
+    two["plains"] = {("Key.user" if keys is Key else keys.user.value): "bob", plain: SECRET}
+    two["l"] = [entries]
     if keys is not Key:
         tries += ["v[plain]"]
     for expression in tries:
         assert outcome(expression, v=entries, **two) == REDACTED, expression
     for expression in ("contains(v, 's3cr3t')", "any(v, {@it == 's3cr3t'})", "v[1]", "filter(v, {true})[0]"):
         assert outcome(expression, v=entries.values()) == REDACTED, expression
-    shown = [entries, collections.OrderedDict(entries), entries.values(), entries.items(), types.MappingProxyType(entries)]
+    shown = [
+        entries,
+        collections.OrderedDict(entries),
+        entries.values(),
+        entries.items(),
+        types.MappingProxyType(entries),
+    ]
     for value in shown:
         segments = [(None, text, None) for text in ("v", "filter(v, {true})")]
         event = _native._test_event({"v": value}, segments, (3, 100, 255, 20), None)
@@ -241,7 +249,7 @@ class Tuple(typing.NamedTuple):
 
 
 class Slots:
-    __slots__ = ("__never_seen", "never_seen_second", "never_seen_passWORD")
+    __slots__ = ("__never_seen", "never_seen_passWORD", "never_seen_second")
 
     def __init__(self):
         self.never_seen_second, self.never_seen_passWORD, self.__never_seen = "bob", SECRET, 1

@@ -362,6 +362,7 @@ def test_instanceof_knows_the_type_as_it_is_shown(name):
     assert captured(card)["type"] == "Outer.Card"
     for expression, expected in ((f'v instanceof "{name}"', True), (f'v instanceof "x{name}"', False)):
         assert _native._test_evaluate("eval", {"v": card}, None, expression, None)[1] is expected
+    assert captured(card, ((), (), (name,)))["notCapturedReason"] == "redactedType"
 
 
 def test_members():
@@ -469,9 +470,9 @@ def test_labels():
 
 PIECES = [
     *("", ".", "/", "//", "///", "a", "/a", "//a", "//a/b", "///a", "a//b/", "./a", "../a", "c:", "c:x", "C:y", "d:"),
-    *("c:/", "c:\\x", "\\", "\\a", "\\\\srv", "\\\\srv\\", "\\\\srv\\share", "//srv/share/x", "//srv/share/", "///srv/share"),
-    *("\\\\?\\UNC\\srv\\share", "\\\\?\\unc\\srv\\share\\x", "\\\\?\\c:\\x", "\\\\.\\COM1", "//?/x", "//./", "./c:", "x:y:z"),
-    *("é:/ü", "aé", "日本", "a ", "c:.", "c:./x", "/.", "a\\b/c"),
+    *("c:/", "c:\\x", "\\", "\\a", r"\\srv", "//srv/share/x", "//srv/share/", "///srv/share", "//?/x", "//./"),
+    *("\\\\srv\\", r"\\srv\share", r"\\?\UNC\srv\share", r"\\?\unc\srv\share\x", r"\\?\c:\x", r"\\.\COM1"),
+    *("./c:", "x:y:z", "é:/ü", "aé", "日本", "a ", "c:.", "c:./x", "/.", "a\\b/c"),
 ]
 
 

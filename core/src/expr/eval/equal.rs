@@ -112,7 +112,7 @@ enum Task<'x, 'f, V> {
     /// Each child of the first must be in the second.
     Within { children: Source<'x, V>, ahead: Ahead<V>, other: Source<'x, V> },
     /// A child must be among these; then, of maps, the values must be equal.
-    Find { child: (V, V), map: bool, other: Source<'x, V>, ahead: Ahead<V>, tried: Option<V> },
+    Find { child: (V, V), map: bool, other: Source<'x, V>, ahead: Ahead<V>, tried: Option<(V, V)> },
 }
 
 impl<V> Task<'_, '_, V> {
@@ -247,17 +247,17 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
         Task::Find { child, map, other, ahead, tried } => {
             if last == Some(true) {
                 return match (*map, *tried) {
-                    (true, Some(value)) => become_values(*child, value, budget),
+                    (true, Some(entry)) => become_values(*child, entry, budget),
                     _ => Ok(Turn::Verdict(true)),
                 };
             }
             while let Some(candidate) = ahead.next(*other)? {
                 match values(child.0, candidate.0, budget)? {
                     Ok(false) => {}
-                    Ok(true) if *map => return become_values(*child, candidate.1, budget),
+                    Ok(true) if *map => return become_values(*child, candidate, budget),
                     Ok(true) => return Ok(Turn::Verdict(true)),
                     Err(task) => {
-                        *tried = Some(candidate.1);
+                        *tried = Some(candidate);
                         return Ok(Turn::Push(task));
                     }
                 }
@@ -287,14 +287,16 @@ fn present<V>(child: Child<V>) -> Result<Option<V>, Failure> {
     }
 }
 
-/// The rest of a task is whether the value of an entry equals another.
+/// The rest of a task is whether the value of an entry equals that of another. Keys that are equal need not have one name:
+/// either may be a member of an enumeration.
 fn become_values<'x, 'f: 'x, V: Value<'f>>(
     entry: (V, V),
-    other: V,
+    other: (V, V),
     budget: &mut Budget<'_>,
 ) -> Result<Turn<'x, 'f, V>, Failure> {
     budget.permit_entry(entry.0)?;
-    Ok(match values(entry.1, other, budget)? {
+    budget.permit_entry(other.0)?;
+    Ok(match values(entry.1, other.1, budget)? {
         Ok(verdict) => Turn::Verdict(verdict),
         Err(task) => Turn::Become(task),
     })
