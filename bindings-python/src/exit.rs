@@ -1,9 +1,11 @@
 //! What a program calls as it ends without any handler of ours: `os._exit`, `os.execv` and `os.execve`; and what Python
-//! calls to print an uncaught exception; and `signal.signal`, by which a program puts back how a signal ends it. The C functions behind them are led through us while we run. Before an end what
-//! was captured is delivered; a traceback comes after what was caught before it, in one piece. Then each does what it
-//! always did. The Python objects stay the same ones. On neither walk.
+//! calls to print an uncaught exception; `signal.signal`, by which a program puts back how a signal ends it; and `os.dup2`,
+//! by which a daemon leaves the standard error that people look at. The C functions behind them are led through us while we
+//! run. Before an end what was captured is delivered; a traceback comes after what was caught before it, in one piece. Then
+//! each does what it always did. The Python objects stay the same ones. On neither walk.
 
 use crate::guard;
+use crate::object::Ref;
 use crate::session;
 use crate::signal;
 use crate::way::{Ours, Way};
@@ -20,13 +22,16 @@ static PRINTS_OF_THREAD: Way = Way::new(c"_excepthook", Ours::One(print_uncaught
 
 static SIGNAL: Way = Way::new(c"signal", Ours::Many(take_signal));
 
-static ALL: [(&str, &Way); 6] = [
+static DUP2: Way = Way::new(c"dup2", Ours::Named(take_place));
+
+static ALL: [(&str, &Way); 7] = [
     ("posix", &EXIT),
     ("posix", &EXECV),
     ("posix", &EXECVE),
     ("sys", &PRINTS),
     ("_thread", &PRINTS_OF_THREAD),
     ("_signal", &SIGNAL),
+    ("posix", &DUP2),
 ];
 
 /// Leads the functions through us. Where one does not look as expected nothing is done: then events of the last
@@ -150,4 +155,26 @@ unsafe extern "C" fn take_signal(
     let answer = unsafe { original(module, arguments, count) };
     signal::stand_again();
     answer
+}
+
+unsafe extern "C" fn take_place(
+    module: *mut PyObject,
+    arguments: *const *mut PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    let _ = guard::caught(|| {
+        // SAFETY: there are so many live objects, by position.
+        let at = |index: usize| unsafe { Ref::new(*arguments.add(index)) }.and_then(Ref::int);
+        if count >= 2
+            && at(1) == Some(2)
+            && let Some(other) = at(0).and_then(|other| i32::try_from(other).ok())
+        {
+            // SAFETY: a Python function is called with the GIL held.
+            session::before_standard_error_goes(unsafe { Python::assume_attached() }, other);
+        }
+    });
+    let Some(original) = DUP2.named() else { return ptr::null_mut() };
+    // SAFETY: it gets what CPython gave us.
+    unsafe { original(module, arguments, count, names) }
 }

@@ -3,6 +3,7 @@
 
 use crate::guard;
 use crate::names::Held;
+use crate::outlet;
 use pyo3::exceptions::PyDeprecationWarning;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -30,6 +31,7 @@ pub fn watch(py: Python<'_>, after_in_child: Bound<'_, PyAny>) -> PyResult<()> {
 /// Called before a fork.
 #[pyfunction]
 pub fn _before_fork(py: Python<'_>) {
+    outlet::before_fork();
     if only_ours_are_more() {
         // Without a list of filters nothing is kept back: then a warning is seen.
         let _ = keep_back(py);
@@ -40,6 +42,7 @@ pub fn _before_fork(py: Python<'_>) {
 /// in Python.
 #[pyfunction]
 pub fn _forked(py: Python<'_>) {
+    outlet::after_fork();
     extern "C" fn later(_: *mut c_void) -> c_int {
         // SAFETY: such calls are made with the GIL held.
         let _ = guard::caught(|| clear(unsafe { Python::assume_attached() }));

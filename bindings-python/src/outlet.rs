@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stroboscope_core::clock::{Clock as _, SystemClock};
 
@@ -122,7 +122,7 @@ pub fn now(file: &File, bytes: &[u8], share: Share) -> io::Result<usize> {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     match unwaiting(file) {
-        Some(own) => write_to(&own, bytes),
+        Some(own) => write_to(&own.file, bytes),
         // Where it cannot be opened anew, so much fits into a pipe that has room, unless another process is quicker.
         None => write_to(file, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
     }
@@ -173,10 +173,78 @@ fn filled(file: &File, is_pipe: bool) -> Option<(usize, usize)> {
     known.then(|| (usize::try_from(waiting).unwrap_or(0), usize::try_from(size).unwrap_or(0)))
 }
 
-/// An end of our own, which does not wait, for one use: who holds it would keep its reader waiting.
-fn unwaiting(file: &File) -> Option<File> {
+/// An end of our own, which does not wait.
+fn unwaiting(file: &File) -> Option<Own> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    OpenOptions::new().append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).ok()
+    Own::open(|| OpenOptions::new().append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).ok())
+}
+
+/// A stream opened anew for one use: who holds it would keep its reader waiting. No process is forked meanwhile, which would
+/// hold it for good.
+#[derive(Debug)]
+pub struct Own {
+    /// The stream. Closed before the turn is over.
+    pub file: File,
+    _turn: Turn,
+}
+
+#[derive(Debug)]
+struct Turn;
+
+/// Streams that are open anew, and forks under way.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// How long one waits for the other: neither takes longer, unless its thread is kept from running.
+const TURN: u64 = 50_000_000;
+
+impl Own {
+    /// Opens it, between forks.
+    pub fn open(open: impl FnOnce() -> Option<File>) -> Option<Self> {
+        enter(&OPEN, &FORKS);
+        let turn = Turn;
+        open().map(|file| Own { file, _turn: turn })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        leave(&OPEN);
+    }
+}
+
+/// A fork begins: streams that are open anew are waited for.
+pub fn before_fork() {
+    enter(&FORKS, &OPEN);
+}
+
+/// It is over, in the process that forked.
+pub fn after_fork() {
+    leave(&FORKS);
+}
+
+/// Only this thread is left, and nothing of this is under way.
+pub fn after_fork_in_child() {
+    OPEN.store(0, Ordering::SeqCst);
+    FORKS.store(0, Ordering::SeqCst);
+}
+
+/// Counts one in as soon as there are none of the others.
+fn enter(ours: &AtomicUsize, others: &AtomicUsize) {
+    let since = SystemClock.monotonic();
+    loop {
+        ours.fetch_add(1, Ordering::SeqCst);
+        if others.load(Ordering::SeqCst) == 0 || SystemClock.monotonic() - since > TURN {
+            return;
+        }
+        leave(ours);
+        std::thread::yield_now();
+    }
+}
+
+fn leave(ours: &AtomicUsize) {
+    // Not below zero: a child begins with nothing under way.
+    let _ = ours.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
 }
 
 fn is_terminal(file: &File) -> bool {

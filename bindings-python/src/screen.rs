@@ -4,8 +4,12 @@
 //!
 //! Such a process opens the stream anew, where another process of the run still has it. A file that is not appended to
 //! cannot be shared that way: what is said then waits in the memory that all processes share, and comes with the sum.
+//!
+//! A daemon, or a server that writes its standard error into a log, leaves the stream for good, and none of its processes
+//! has it any more. A terminal and a file are opened by their names then. Of a pipe nothing is left: what people are told
+//! goes into the file that the program has put in its place, if it is one; else it is not written, and counted as such.
 
-use crate::outlet::{self, Patience, Share};
+use crate::outlet::{self, Own, Patience, Share};
 use crate::tally::Tally;
 use std::fs::{File, Metadata, OpenOptions, read_to_string};
 use std::io::{self, Write};
@@ -25,6 +29,8 @@ type Identity = (u64, u64);
 pub type Streams = (u32, [Option<Identity>; 2]);
 
 static STREAMS: OnceLock<Streams> = OnceLock::new();
+/// What they are called: files and terminals have names.
+static NAMES: OnceLock<[Option<PathBuf>; 2]> = OnceLock::new();
 static SHARED: OnceLock<Tally> = OnceLock::new();
 
 /// A stream.
@@ -38,8 +44,19 @@ pub enum Stream {
 
 /// Says which streams are meant from now on. Without it, they are this process's own.
 pub fn are(streams: Streams) {
+    let (pid, [output, error]) = streams;
     // Of a run there is one set.
     let _ = STREAMS.set(streams);
+    let name = |stream, identity: Option<Identity>| {
+        let found = identity.and_then(|identity| copies(pid, identity, stream).next());
+        found.and_then(|(path, _)| path.read_link().ok())
+    };
+    let _ = NAMES.set([name(Stream::Output, output), name(Stream::Error, error)]);
+}
+
+/// Whether the command was given a standard error; `None` without the command.
+pub fn has_error() -> Option<bool> {
+    STREAMS.get().map(|(_, [_, error])| error.is_some())
 }
 
 /// Says what is shared with the process that speaks last.
@@ -51,14 +68,47 @@ pub fn share(tally: &Tally) {
 fn with<R>(stream: Stream, use_it: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
     // SAFETY: only borrowed, never closed here. If the program has closed it, what is done with it fails, and nothing else.
     let mut own = ManuallyDrop::new(unsafe { File::from_raw_fd(stream as i32) });
-    let wanted = STREAMS.get().and_then(|(pid, [output, error])| {
-        let identity = if stream == Stream::Output { output } else { error };
-        identity.map(|identity| (*pid, identity))
-    });
-    match wanted {
-        Some((pid, identity)) if !is_in(&own.metadata(), identity) => use_it(&mut open(pid, identity, stream)?),
-        _ => use_it(&mut own),
+    let Some((pid, [output, error])) = STREAMS.get() else { return use_it(&mut own) };
+    let Some(identity) = (if stream == Stream::Output { *output } else { *error }) else {
+        // The number may be any file of the program's.
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "the command was given none"));
+    };
+    let found = own.metadata();
+    if found.as_ref().is_ok_and(|found| is(found, identity)) {
+        return use_it(&mut own);
     }
+    match open(*pid, identity, stream) {
+        Err(error) if is_gone(&error) => {
+            let is_log =
+                stream == Stream::Error && found.is_ok_and(|found| found.is_file() && is_of_command(*pid, &found));
+            if is_log { use_it(&mut own) } else { Err(error) }
+        }
+        own => use_it(&mut own?.file),
+    }
+}
+
+/// True if nothing of the run's standard error is left once this process has put `other` in its place: it is the last that
+/// has it, it has no name, and what comes in its place is no file.
+pub fn ends_with(other: i32) -> bool {
+    let Some((pid, [_, Some(identity)])) = STREAMS.get() else { return false };
+    let own = PathBuf::from(format!("/proc/{}/fd/2", std::process::id()));
+    if !own.metadata().is_ok_and(|found| is(&found, *identity)) {
+        return false;
+    }
+    let other = own.with_file_name(other.to_string()).metadata();
+    if !other.is_ok_and(|other| !other.is_file() && !is(&other, *identity)) {
+        return false;
+    }
+    let name = NAMES.get().and_then(|[_, error]| error.as_deref());
+    let named = name.is_some_and(|name| open_at(name, true, *identity).is_some());
+    !named && copies(*pid, *identity, Stream::Error).all(|(path, _)| path == own)
+}
+
+/// True if this is what the process that the user started has as its standard error now: what a process below it writes
+/// there is not captured by one in between.
+fn is_of_command(pid: u32, found: &Metadata) -> bool {
+    let its = PathBuf::from(format!("/proc/{pid}/fd/2")).metadata();
+    its.is_ok_and(|its| is(&its, (found.dev(), found.ino())))
 }
 
 /// Writes whole lines to standard error, for so long at most.
@@ -105,10 +155,8 @@ impl Lines {
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match (self.try_write(bytes), SHARED.get()) {
-            // A program that has closed its output wants none.
-            (Err(error), _) if error.raw_os_error() == Some(libc::EBADF) => Ok(bytes.len()),
-            // Without a way to it, the last process says it.
-            (Err(error), Some(shared)) if error.kind() == io::ErrorKind::NotFound => {
+            // Without a way to it, the last process says it, unless that has none either.
+            (Err(error), Some(shared)) if is_out_of_reach(&error) && shared.is_heard(is_gone(&error)) => {
                 let to = if self.0 == Stream::Output { Audience::Programs } else { Audience::People };
                 shared.say(to, bytes).map(|()| bytes.len())
             }
@@ -120,48 +168,69 @@ impl Write for Lines {
     }
 }
 
-fn is_in(found: &io::Result<Metadata>, identity: Identity) -> bool {
-    match found {
-        Ok(found) => (found.dev(), found.ino()) == identity,
-        // Closed by the program: nothing is written then.
-        Err(error) => error.raw_os_error() == Some(libc::EBADF),
-    }
+/// True if no process of the run has the stream any more.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotConnected
 }
 
-/// Opens it anew for one use: who holds it would keep its reader waiting.
-fn open(pid: u32, identity: Identity, stream: Stream) -> io::Result<File> {
+/// True if there is no way to the stream from here.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    is_gone(error) || error.kind() == io::ErrorKind::NotFound
+}
+
+fn is(found: &Metadata, identity: Identity) -> bool {
+    (found.dev(), found.ino()) == identity
+}
+
+/// Where processes of the run have it: the descriptor, and what the system says about it.
+fn copies(pid: u32, identity: Identity, stream: Stream) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let first = SHARED.get().map(|tally| tally.pid);
-    for process in [Some(pid), first, Some(std::process::id())].into_iter().flatten() {
+    let processes = [Some(pid), first, Some(std::process::id())].into_iter().flatten();
+    processes.flat_map(move |process| {
         let folder = PathBuf::from(format!("/proc/{process}"));
         // The stream itself before its copies.
         let others = std::fs::read_dir(folder.join("fd")).into_iter().flatten().filter_map(Result::ok);
         let names = std::iter::once((stream as i32).to_string().into()).chain(others.map(|entry| entry.file_name()));
-        for name in names {
-            let path = folder.join("fd").join(&name);
-            if is_in(&path.metadata(), identity)
-                && let Some(file) = open_at(&path, &folder.join("fdinfo").join(&name), identity)
-            {
-                return Ok(file);
-            }
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, "the stream that the command was given is out of reach"))
+        let paths = names.map(move |name| (folder.join("fd").join(&name), folder.join("fdinfo").join(&name)));
+        paths.filter(move |(path, _)| path.metadata().is_ok_and(|found| is(&found, identity)))
+    })
 }
 
-fn open_at(path: &Path, about: &Path, identity: Identity) -> Option<File> {
-    let kind = path.metadata().ok()?.file_type();
+/// Opens it anew for one use: who holds it would keep its reader waiting. The error is `NotConnected` if no process of the
+/// run has it any more.
+fn open(pid: u32, identity: Identity, stream: Stream) -> io::Result<Own> {
+    let mut kept = false;
+    for (path, about) in copies(pid, identity, stream) {
+        kept = true;
+        if let Some(own) = open_at(&path, is_appended(&about), identity) {
+            return Ok(own);
+        }
+    }
+    if kept {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the file that the command was given cannot be shared"));
+    }
+    let [output, error] = NAMES.get().map_or([None, None], |names| names.each_ref().map(Option::as_deref));
+    let name = if stream == Stream::Output { output } else { error };
+    // Of those that could write into the middle of it none is left.
+    name.and_then(|name| open_at(name, true, identity))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the program has left the stream"))
+}
+
+fn open_at(path: &Path, to_its_end: bool, identity: Identity) -> Option<Own> {
+    let found = path.metadata().ok()?;
+    let kind = found.file_type();
     let is_stream = kind.is_fifo() || kind.is_char_device();
-    let can_be_shared = is_stream || (kind.is_file() && is_appended(about));
-    if !can_be_shared {
+    let can_be_shared = is_stream || (kind.is_file() && to_its_end);
+    if !can_be_shared || !is(&found, identity) {
         return None;
     }
     let mut options = OpenOptions::new();
     // A pipe that nobody reads any more is not waited for.
     let flags = libc::O_NOCTTY | if is_stream { libc::O_NONBLOCK } else { 0 };
-    let file = options.append(true).custom_flags(flags).open(path).ok()?;
+    let own = Own::open(|| options.append(true).custom_flags(flags).open(path).ok())?;
     // SAFETY: a descriptor of ours: how it waits concerns nobody else. Where that fails, a full pipe is an error.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
-    is_in(&file.metadata(), identity).then_some(file)
+    unsafe { libc::fcntl(own.file.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
+    own.file.metadata().is_ok_and(|found| is(&found, identity)).then_some(own)
 }
 
 /// True if writing to an open file always goes to its end.

@@ -7,7 +7,7 @@ use crate::screen::{self, Streams};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
 use crate::tally::Tally;
-use crate::{exit, fork, hooks, identity, logging, names, selftest, ticks};
+use crate::{exit, fork, hooks, identity, logging, names, outlet, selftest, ticks};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -178,11 +178,13 @@ pub fn start(
     });
     let turn = turn.unwrap_or(Err("stroboscope is started already")).map_err(PyRuntimeError::new_err)?;
     logging::begin();
-    logging::mute(mute);
     let command = by == "command";
     if let Some(streams) = streams {
         screen::are(streams);
     }
+    // Below the command it is known what people look at, and reached although this process was given none.
+    let mute = screen::has_error().map_or(mute, |has| !has);
+    logging::mute(mute);
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(by != "program");
     let (settings, mut lines) = Settings::from_environment(&options);
@@ -379,6 +381,7 @@ pub fn _after_fork(py: Python<'_>) {
 /// code starts.
 pub fn follow_fork(py: Python<'_>) {
     hooks::fork_is_known();
+    outlet::after_fork_in_child();
     let pid = std::process::id();
     let old = NOW.with(|now| {
         let is_old = match now {
@@ -624,18 +627,36 @@ fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters, waitin
     Counts::of(&session.status(), &lost)
 }
 
+/// How long something is held back until what was caught before it is shown.
+const SHOW: Duration = Duration::from_millis(200);
+
+/// The session of this process, if it shows events.
+fn that_shows() -> Option<Arc<Session>> {
+    running_here().filter(|(_, wanted, _)| wanted.shows()).map(|(session, ..)| session)
+}
+
 /// Before a traceback: what was caught before it is shown, then it stands in one piece.
 pub fn before_traceback(py: Python<'_>) {
-    const LIMIT: Duration = Duration::from_millis(200);
-    let pid = std::process::id();
-    let running = NOW.with(|now| match now {
-        Now::On(running) if running.pid == pid && running.wanted.shows() => Some(Arc::clone(&running.session)),
-        _ => None,
-    });
-    if let Some(session) = running.flatten() {
-        py.detach(|| session.flush(LIMIT));
+    if let Some(session) = that_shows() {
+        py.detach(|| session.flush(SHOW));
     }
     sinks::hold(true);
+}
+
+/// Before the program puts another descriptor in the place of its standard error. Where nobody sees it any more then, what
+/// was caught so far is shown, and that nothing follows.
+pub fn before_standard_error_goes(py: Python<'_>, other: i32) {
+    let Some(session) = that_shows() else { return };
+    py.detach(|| {
+        if screen::ends_with(other) {
+            session.flush(SHOW);
+            logging::write(
+                "stroboscope: the program leaves this standard error; what it catches from here on, and the end, are not \
+                 shown: write events to a file (--json FILE), or name an Agent",
+                SHOW,
+            );
+        }
+    });
 }
 
 /// After it.

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use stroboscope_core::control::tally::{self, Audience, Counts, Sum};
 
@@ -51,8 +51,7 @@ impl Tally {
     fn open(&self) -> Option<File> {
         let own = PathBuf::from(format!("/proc/self/fd/{}", self.descriptor));
         let path = [own, PathBuf::from(format!("/proc/{}/fd/{}", self.pid, self.descriptor))];
-        let expected = format!("/memfd:{} (deleted)", self.name);
-        let path = path.into_iter().find(|path| path.read_link().is_ok_and(|link| link.as_os_str() == &*expected))?;
+        let path = path.into_iter().find(|path| path.read_link().is_ok_and(|link| self.is(&link)))?;
         OpenOptions::new().read(true).append(true).open(path).ok()
     }
 
@@ -73,6 +72,18 @@ impl Tally {
         let pid = std::process::id();
         let text = self.append(&tally::ended(pid, counts)).and_then(|file| read(file).ok());
         text.is_some_and(|text| !tally::is_late(&text, pid))
+    }
+
+    /// True if the first process will say what is left to it. `gone`: nobody has the stream any more, that one included.
+    pub fn is_heard(&self, gone: bool) -> bool {
+        if self.pid == std::process::id() {
+            return !gone;
+        }
+        PathBuf::from(format!("/proc/{}/fd/{}", self.pid, self.descriptor)).read_link().is_ok_and(|link| self.is(&link))
+    }
+
+    fn is(&self, link: &Path) -> bool {
+        *link.as_os_str() == *format!("/memfd:{} (deleted)", self.name)
     }
 
     /// Has the first process say something at its end.

@@ -174,3 +174,66 @@ def test_without_the_command_standard_error_is_the_programs(tmp_path: Path) -> N
     result = plain(tmp_path, sys.executable, "outer.py")
     assert "n is 3" in result.stdout
     assert result.stderr == ""
+
+
+leaves = """
+    import os, sys
+    def work(n):
+        return n
+    work(1)
+    nothing = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    work(2)
+"""
+
+
+def run_leaves(folder: Path, to: str, redirection: str) -> subprocess.CompletedProcess[str]:
+    write(folder, "leaves.py", leaves)
+    command = f"{sys.executable} -m stroboscope run --method leaves:work --log 'n is {{n}}' -- leaves.py {to}"
+    return plain(folder, "sh", "-c", f"{command} {redirection}")
+
+
+@pytest.mark.parametrize("sign", [">", ">>"])
+def test_a_file_is_found_again_that_the_program_has_left(tmp_path: Path, sign: str) -> None:
+    run_leaves(tmp_path, os.devnull, f"2{sign}log")
+    log = (tmp_path / "log").read_text()
+    assert (log.count("n is 1"), log.count("n is 2")) == (1, 1), log
+    assert log.splitlines()[-1] == "leaves:work  2 hits  2 events"
+
+
+def test_of_a_pipe_the_file_in_its_place_is_left(tmp_path: Path) -> None:
+    """As with `gunicorn --capture-output`, whose standard error becomes its log."""
+    shown = run_leaves(tmp_path, "log", "").stderr
+    log = (tmp_path / "log").read_text()
+    assert ((shown + log).count("n is 1"), log.count("n is 2"), "leaves this" in shown) == (1, 1, False), shown
+    assert log.splitlines()[-1] == "leaves:work  2 hits  2 events"
+
+
+def test_where_nothing_is_left_that_is_said_before(tmp_path: Path) -> None:
+    shown = run_leaves(tmp_path, os.devnull, "").stderr
+    assert "n is 1" in shown and shown.count("the program leaves this standard error") == 1, shown
+    assert shown.splitlines()[-1].endswith("write events to a file (--json FILE), or name an Agent")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-"])
+def test_a_child_without_the_streams_has_its_events_shown(tmp_path: Path, closed: str) -> None:
+    write(tmp_path, "child.py", "def work(n):\n    return n\nwork(3)\n")
+    call = f"subprocess.run('exec {closed}; {sys.executable} child.py', shell=True)"
+    write(tmp_path, "outer.py", f"import subprocess\n{call}\n")
+    for more, stream in ([], "stderr"), (["--json", "-"], "stdout"):
+        result = strobe(tmp_path, "--method", "child:work", "--log", "n is {n}", *more, "--", "outer.py")
+        assert getattr(result, stream).count("n is 3") == 1, result
+
+
+def test_a_standard_output_that_was_never_there_takes_no_events_and_that_is_told(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "child.py",
+        "def work(n):\n    return n\nfile = open('theirs', 'w')\nwork(3)\nfile.write(str(file.fileno()))\n",
+    )
+    command = f"{sys.executable} -m stroboscope run --method child:work --log x --json - -- child.py >&-"
+    result = plain(tmp_path, "sh", "-c", command)
+    assert (tmp_path / "theirs").read_text() == "1"
+    assert "the command was given none" in result.stderr
+    assert result.stderr.splitlines()[-1] == "events: 1 not written to standard output"
