@@ -337,7 +337,7 @@ fn sender(
     match AgentSettings::from_settings(settings, &who, &|path| std::path::Path::new(path).exists()) {
         Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
         Err(error) => {
-            lines.push(error.text);
+            lines.push(format!("{}; nothing is uploaded", error.text));
             None
         }
     }

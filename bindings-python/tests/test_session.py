@@ -392,6 +392,23 @@ def test_settings_of_every_type(tmp_path: Path) -> None:
     assert remarks == []
 
 
+def test_texts_that_could_stand_nowhere_are_told_and_the_session_starts(tmp_path: Path) -> None:
+    remarks = answer(
+        tmp_path,
+        r"""
+        print(json.dumps(stroboscope.start(
+            service="\udc80", env="a\nb", api_key="a\nb", agentless_enabled=True, ndjson="/tmp/\udcff", tags={"a": "\0"},
+            **{"\udc80": 1},
+        )))
+        stroboscope.stop()
+        """,
+    )
+    for text in ("service: ", "env: ", "tags: ", "ndjson: ", "api_key: its value is not a key"):
+        assert sum(line.startswith(text) for line in remarks) == 1, (text, remarks)
+    assert "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent" in remarks
+    assert len(remarks) == 7, remarks
+
+
 def test_what_cannot_be_used_is_told_once_and_logged_once(tmp_path: Path) -> None:
     found = answer(
         tmp_path,

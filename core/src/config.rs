@@ -274,7 +274,7 @@ pub static ROWS: &[Row] = &[
     row("git_metadata_enabled", &["DD_TRACE_GIT_METADATA_ENABLED"], "`true`",
         "Send the commit and the repository.", set!(git_metadata_enabled, boolean)),
     row("trace_agent_url", &["DD_TRACE_AGENT_URL"], "none",
-        "Where the Agent is: `http://host:port` or `unix:///path`. It beats host and port.", set!(trace_agent_url, agent_url)),
+        "Where the Agent is: `http://host:port` or `unix:///path`, a path as it stands, without escapes (`%20`). It beats host and port.", set!(trace_agent_url, agent_url)),
     row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host)),
     row("trace_agent_port", &["DD_TRACE_AGENT_PORT"], "`8126`", "The Agent's port.", set!(trace_agent_port, some(port))),
     later(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
@@ -283,7 +283,7 @@ pub static ROWS: &[Row] = &[
     later(row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port)))),
     row("agentless_enabled", &["DD_AGENTLESS_ENABLED"], "`false`",
         "Send events to the intake without an Agent; needs `api_key`.", set!(agentless_enabled, boolean)),
-    secret(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, own_secret))),
+    secret(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, api_key))),
     row("site", &["DD_SITE"], "`datadoghq.com`", "The site that events go to without an Agent.", set!(site, site)),
     row("external_env", &["DD_EXTERNAL_ENV"], "none", "Tells the Agent which container this is.", set!(external_env, text)),
     row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text)),
@@ -294,7 +294,7 @@ pub static ROWS: &[Row] = &[
     later(row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
         "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list))),
     row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
-        "Per cent of one core that all probes together may cost. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
+        "Per cent of one core that all probes together may cost: above 0, at most 100. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
     row("capture", &["STROBE_CAPTURE"], "`full`",
         "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture),
     later(secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret)))),
@@ -334,9 +334,18 @@ fn some<T>(read: fn(&str) -> Result<T, &'static str>) -> impl Fn(&str) -> Result
     move |text| read(text).map(Some)
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+/// One line: texts become headers, tags and lines of the log.
 fn text(text: &str) -> Result<Option<String>, &'static str> {
+    if text.chars().any(char::is_control) {
+        return Err("a text of one line, without control characters");
+    }
     Ok(if text.is_empty() { None } else { Some(text.to_owned()) })
+}
+
+/// The same where blanks, line ends too, only stand between the parts.
+fn parts(text: &str) -> Result<&str, &'static str> {
+    let unusable = text.chars().any(|c| c.is_control() && !c.is_whitespace());
+    if unusable { Err("a text without control characters") } else { Ok(text) }
 }
 
 fn path(text: &str) -> Result<Option<PathBuf>, &'static str> {
@@ -348,22 +357,27 @@ fn own_secret(text: &str) -> Result<Option<Secret>, &'static str> {
     Ok(if text.is_empty() { None } else { Some(Secret(text.to_owned())) })
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+/// A key of an intake, which becomes a header.
+fn api_key(text: &str) -> Result<Option<Secret>, &'static str> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a key: it has characters that cannot stand in one");
+    }
+    own_secret(text)
+}
+
 fn list(text: &str) -> Result<Vec<String>, &'static str> {
-    Ok(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    Ok(parts(text)?.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
 /// `key:value`, separated by commas, or by blanks if there is no comma.
-#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
 fn tags(text: &str) -> Result<Vec<(String, String)>, &'static str> {
     let separator = |c: char| if text.contains(',') { c == ',' } else { c.is_whitespace() };
-    let pairs = text.split(separator).map(|tag| tag.trim().split_once(':').unwrap_or((tag.trim(), "")));
+    let pairs = parts(text)?.split(separator).map(|tag| tag.trim().split_once(':').unwrap_or((tag.trim(), "")));
     let pairs = pairs.filter(|(key, _)| !key.trim().is_empty());
     Ok(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect())
 }
 
 /// The address of a repository, without a user and password: those are not for an Agent to know.
-#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
 fn repository(text: &str) -> Result<Option<String>, &'static str> {
     let Some((scheme, rest)) = text.split_once("://") else { return self::text(text) };
     let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
@@ -490,15 +504,22 @@ impl Settings {
         let mut log = Vec::new();
         // An interval has two names; the older one's wins only if the newer one comes from further away.
         let mut flush: Option<(Origin, Duration)> = None;
-        let mut capture_is_said = false;
+        let (mut capture_is_said, mut key_is_bad) = (false, false);
         for row in ROWS {
             let Some((name, text, origin)) = source(row, arguments, environment) else { continue };
             let before = settings.upload_interval;
-            if let Err(expected) = (row.read)(&mut settings, text.trim()) {
+            // What was no text has this in the place of its bytes: it names nothing that is there.
+            let read = if text.contains(char::REPLACEMENT_CHARACTER) {
+                Err("UTF-8 text")
+            } else {
+                (row.read)(&mut settings, text.trim())
+            };
+            if let Err(expected) = read {
                 log.push(complaint(row, &name, &text, expected));
                 settings.agent_named |= row.option == "trace_agent_url";
                 // What is said there is not said again below.
                 capture_is_said |= row.option == "capture";
+                key_is_bad |= row.option == "api_key";
                 continue;
             }
             match row.option {
@@ -529,7 +550,8 @@ impl Settings {
             log.push("STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused".to_owned());
         }
         if settings.agentless_enabled && settings.api_key.is_none() {
-            log.push("DD_AGENTLESS_ENABLED is on, but DD_API_KEY is not set; events go to an Agent".to_owned());
+            let lacks = if key_is_bad { "cannot be used" } else { "is not set" };
+            log.push(format!("DD_AGENTLESS_ENABLED is on, but DD_API_KEY {lacks}; events go to an Agent"));
             settings.agentless_enabled = false;
         }
         if settings.agentless_enabled && settings.remote_configuration_enabled {
@@ -781,6 +803,41 @@ mod tests {
             let (settings, _) = read(&[], &[("DD_TRACE_AGENT_URL", bad), ("DD_AGENT_HOST", "other")]);
             assert_eq!(settings.agent_address(&|_| true), "http://other:8126");
         }
+    }
+
+    #[test]
+    fn texts_that_could_stand_nowhere_are_told_by_their_setting() {
+        let one_line = "a text of one line, without control characters";
+        for (option, text, expected) in [
+            ("service", "a\nb", one_line),
+            ("env", "a\0", one_line),
+            ("version", "1\u{1b}[31m", one_line),
+            ("git_repository_url", "https://h/\na", one_line),
+            ("entity_id", "a\rb", one_line),
+            ("tags", "a:b\0", "a text without control characters"),
+            ("redacted_types", "a\u{7f}", "a text without control characters"),
+            ("ndjson", "/tmp/a\0", "a path"),
+            ("ndjson", "/tmp/\u{fffd}", "UTF-8 text"),
+            ("service", "\u{fffd}", "UTF-8 text"),
+            ("terminal", "\u{fffd}", "UTF-8 text"),
+        ] {
+            let (settings, log) = read(&[(option, text)], &[]);
+            assert_eq!(settings, Settings::default(), "{option}");
+            assert_eq!(log.len(), 1, "{option}: {log:?}");
+            assert!(log[0].starts_with(&format!("{option}: ")), "{log:?}");
+            assert!(log[0].contains(&format!(" is not {expected}; the default is used")), "{log:?}");
+        }
+        let (settings, log) = read(&[("tags", "a:b\nc:d"), ("redacted_identifiers", "a,\n b")], &[]);
+        assert!(log.is_empty() && settings.tags.len() == 2 && settings.redacted_identifiers == ["a", "b"]);
+        let (settings, log) = read(&[("api_key", "hush\nhush"), ("agentless_enabled", "true")], &[]);
+        assert!(settings.api_key.is_none() && !settings.agentless_enabled, "events go to an Agent instead");
+        assert_eq!(
+            log,
+            [
+                "api_key: its value is not a key: it has characters that cannot stand in one; the default is used: none",
+                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent",
+            ]
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ def _start(
     tally: tuple[int, int, str] | None = None,
     streams: tuple[int, list[tuple[int, int] | None]] | None = None,
 ) -> list[str]:
-    options = [(name, _text(value)) for name, value in settings.items() if value is not None]
+    options = [(_utf8(name), _utf8(_text(value))) for name, value in settings.items() if value is not None]
     colors = not os.environ.get("NO_COLOR")
     mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
     remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally, streams=streams)
@@ -141,6 +141,11 @@ def _written(definition: Any, dumps: Callable[[Any], str]) -> list[str]:
             inner = [dumps(value)]
         left += reversed(inner)
     return parts
+
+
+def _utf8(text: str) -> str:
+    """What is no text has a mark in the place of each of its bytes: the setting that it is for is told as unusable."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _text(value: Any) -> str:
