@@ -2,12 +2,13 @@
 //! on the hit's walk, under [`crate::value`].
 
 use crate::classes::{self, Kind, Scalar};
-use crate::numpy::{self, Part, Unit};
+use crate::numpy::{self, Unit};
 use crate::object::{self, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
 use pyo3::ffi;
 use std::fmt::Write;
+use stroboscope_core::host::Value;
 
 /// Appends the text; nothing if there is none.
 pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
@@ -27,8 +28,8 @@ pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
             push_numpy_time(time, unit, out);
         }
         Kind::NumpyArray => {
-            if let Some(part) = Part::whole(object) {
-                part.label(out);
+            if let Some(item) = numpy::item(object) {
+                Value::label(item, out);
             }
         }
         _ => {}

@@ -6,7 +6,7 @@ use crate::classes::{self, Builtin, Facts, Kind, Member, Scalar};
 use crate::exception;
 use crate::label;
 use crate::names;
-use crate::numpy::{self, Elements, Part};
+use crate::numpy::{self, Part};
 use crate::object::{self, Class, Owned, Ref};
 use crate::reach;
 use crate::shim::{self, Fields};
@@ -46,19 +46,6 @@ impl<'f> PyValue<'f> {
     pub unsafe fn new(pointer: *mut PyObject) -> Option<Self> {
         // SAFETY: as the caller promises.
         unsafe { Ref::new(pointer) }.map(PyValue::Object)
-    }
-
-    /// Why an element of an array cannot be had; `None` for what is there.
-    fn why_not(self) -> Option<&'static str> {
-        match self {
-            PyValue::Part(part) => part.why_not(),
-            _ => None,
-        }
-    }
-
-    /// As a child for an expression, which must not take what cannot be had for something else.
-    pub fn child(self) -> Child<Self> {
-        self.why_not().map_or(Child::Present(self), Child::Failed)
     }
 
     #[inline]
@@ -198,19 +185,35 @@ pub fn member<'f>(object: Ref<'f>, name: Ref<'_>, hint: Option<&Cell<Hint>>) -> 
         Kind::Function => function_member(object, name),
         Kind::Scalar(Scalar::Fraction) => fraction_member(object, name),
         Kind::NamedTuple => named_member(object, name),
-        Kind::NumpyRecord => match Part::whole(object).map_or(Child::Absent, |part| part.member(name)) {
+        Kind::NumpyRecord => match Part::whole(object).member(name) {
             Child::Absent => attribute(object, name, hint),
             found => found,
         },
-        Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) | Kind::NumpyArray => {
-            attribute(object, name, hint)
-        }
+        Kind::NumpyArray => match item_member(object, name) {
+            Child::Absent | Child::Computed => attribute(object, name, hint),
+            found => found,
+        },
+        Kind::Object | Kind::Complex | Kind::Iterator | Kind::Opaque | Kind::Scalar(_) => attribute(object, name, hint),
         Kind::Int | Kind::Str if classes::facts(class).info.labelled => enum_member(object, name),
         // Numbers, texts and containers have no members but what a subclass keeps in its instances.
         _ => match attribute(object, name, hint) {
             Child::Computed => Child::Absent,
             found => found,
         },
+    }
+}
+
+/// What an array of no dimension stands for.
+fn item(object: Ref<'_>) -> Option<PyValue<'_>> {
+    if classes::facts(object.class()).kind == Kind::NumpyArray { numpy::item(object) } else { None }
+}
+
+/// A member of what an array of no dimension stands for.
+fn item_member<'f>(array: Ref<'f>, name: Ref<'_>) -> Child<PyValue<'f>> {
+    match numpy::item(array) {
+        Some(PyValue::Object(item)) => member(item, name, None),
+        Some(PyValue::Part(part)) => part.member(name),
+        _ => Child::Absent,
     }
 }
 
@@ -360,16 +363,6 @@ fn deque_len(object: Ref<'_>) -> usize {
     usize::try_from(unsafe { shim::strobe_var_size(object.pointer()) }).unwrap_or(0)
 }
 
-/// An element of an array. One that cannot be read is told by its place, which says why.
-fn numpy_element<'f>(array: Ref<'f>, elements: Elements<'f>, index: usize) -> Option<PyValue<'f>> {
-    elements.get(index).or_else(|| lost_element(array, index))
-}
-
-#[cold]
-fn lost_element(array: Ref<'_>, index: usize) -> Option<PyValue<'_>> {
-    Part::whole(array).and_then(|part| part.element(index)).filter(|element| element.why_not().is_some())
-}
-
 fn set_len(object: Ref<'_>) -> usize {
     // SAFETY: a live set.
     usize::try_from(unsafe { shim::strobe_set_len(object.pointer()) }).unwrap_or(0)
@@ -503,14 +496,25 @@ fn view_decimal(object: Ref<'_>) -> View<'_> {
     View::Decimal(DecimalDigits { negative, words: unsafe { std::slice::from_raw_parts(words, length) }, exponent })
 }
 
+const BEYOND_64_BITS: &str = "a range beyond 64 bits";
+
 /// True for what shows the content of another object.
 fn is_window(kind: Kind) -> bool {
-    matches!(kind, Kind::Proxy | Kind::Keys | Kind::Values | Kind::Items)
+    matches!(kind, Kind::Proxy | Kind::Keys | Kind::Values | Kind::Items | Kind::NumpyArray)
 }
 
 /// What is known of a class, and of this instance alone: a redacted dictionary is so through a window too, and a decimal that
 /// is no number is shown as what it is, though expressions see a float.
 fn seen(object: Ref<'_>, kind: Kind, info: TypeInfo, view: &View<'_>) -> TypeInfo {
+    if kind == Kind::NumpyArray {
+        // It has its own class, and the secrets of its item.
+        let item = numpy::item(object).map(Value::type_info);
+        return item.map_or(info, |item| TypeInfo {
+            redacted: info.redacted || item.redacted,
+            labelled: item.labelled,
+            ..info
+        });
+    }
     if kind == Kind::Decimal {
         return TypeInfo { labelled: matches!(view, View::Float(_)), ..info };
     }
@@ -558,7 +562,7 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         Kind::Bytes => match reach::shown(object) {
             Ok((bytes, len)) if bytes.len() == len => View::Bytes(bytes),
             Ok((beginning, len)) => View::Beginning { bytes: beginning, len },
-            Err(_) => View::Object,
+            Err(why) => View::Unreadable(why),
         },
         Kind::List => View::List(object.list().len()),
         Kind::Tuple => View::List(object.tuple().len()),
@@ -567,15 +571,17 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
             Some(PyValue::Object(_)) | None => View::Object,
             Some(number) => number.view(),
         },
-        Kind::NumpyArray => match Elements::of(object) {
-            Some(elements) => View::List(elements.len),
-            None => Part::whole(object).map_or(View::Object, Part::view),
+        Kind::NumpyArray => match numpy::item(object) {
+            Some(item) => item.view(),
+            None => Part::whole(object).view(),
         },
+        Kind::NumpyRecord => Part::whole(object).view(),
+        Kind::Unreadable => View::Unreadable(numpy::UNKNOWN),
         Kind::NumpyHalf => View::Float(numpy::half_scalar(object)),
         Kind::NumpyComplex => numpy::complex_scalar(object),
         Kind::Range => match range_of(object) {
             Some((_, _, length)) => View::List(usize::try_from(length).unwrap_or(0)),
-            None => View::Opaque,
+            None => View::Unreadable(BEYOND_64_BITS),
         },
         Kind::Set => View::Set(set_len(object)),
         Kind::Keys => View::List(dict_of(object, facts.kind).map_or(0, Ref::dict_len)),
@@ -586,7 +592,7 @@ fn other_view(object: Ref<'_>, facts: Facts) -> View<'_> {
         },
         Kind::NamedTuple => View::Named(object.tuple().len()),
         Kind::Enum if plain_field(object, "_name_").is_some() => View::Enum,
-        Kind::Enum | Kind::Object | Kind::NumpyRecord | Kind::Unreadable => View::Object,
+        Kind::Enum | Kind::Object => View::Object,
         Kind::Exception => View::Exception,
         Kind::Function => View::Function,
         Kind::Iterator => View::Iterator,
@@ -776,7 +782,10 @@ impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
     fn identity(self) -> u64 {
         match self {
-            PyValue::Object(object) => object.pointer() as u64,
+            PyValue::Object(object) => match item(object) {
+                Some(item) => item.identity(),
+                None => object.pointer() as u64,
+            },
             PyValue::Part(part) => part.identity(),
             // Objects are aligned, so that an odd number is nobody's; scalars are never compared by identity.
             _ => 1,
@@ -794,7 +803,10 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     fn type_names<F: FnMut(TypeName<'_>) -> ControlFlow<()>>(self, mut visit: F) {
         let mut qualified = String::new();
-        for class in self.class().ancestors() {
+        // An array of no dimension is what it holds, and an array too.
+        let item = if let PyValue::Object(object) = self { item(object) } else { None };
+        let classes = item.map(PyValue::class).into_iter().chain([self.class()]);
+        for class in classes.flat_map(Class::ancestors) {
             names::qualify(class, &mut qualified);
             let (display, bare) = (names::shown(class), class.bare_name());
             if visit(TypeName { qualified: Text::Utf8(&qualified), display, bare }).is_break() {
@@ -806,7 +818,7 @@ impl<'f> Value<'f> for PyValue<'f> {
     fn element(self, index: usize) -> Child<Self> {
         let object = match self {
             PyValue::Object(object) => object,
-            PyValue::Part(part) => return part.element(index).map_or(Child::Absent, PyValue::child),
+            PyValue::Part(part) => return part.element(index).map_or(Child::Absent, Child::Present),
             _ => return Child::Absent,
         };
         // SAFETY: elements belong to their list or tuple.
@@ -815,14 +827,14 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::List => at(object.list()),
             Kind::Tuple | Kind::NamedTuple => at(object.tuple()),
             Kind::Array => array_element(object, index),
-            Kind::NumpyArray => match Elements::of(object) {
-                Some(elements) => numpy_element(object, elements, index),
-                None => Part::whole(object).and_then(|part| part.element(index)),
+            Kind::NumpyArray => match numpy::item(object) {
+                Some(item) => return item.element(index),
+                None => Part::whole(object).element(index),
             },
             Kind::Range => match range_of(object) {
                 Some(range) => match range_element(range, index) {
                     Some(value) => Some(PyValue::Int(value)),
-                    None => return Child::Failed("a range beyond 64 bits"),
+                    None => return Child::Failed(BEYOND_64_BITS),
                 },
                 None => None,
             },
@@ -839,13 +851,15 @@ impl<'f> Value<'f> for PyValue<'f> {
                 found
             }
         };
-        found.map_or(Child::Absent, PyValue::child)
+        found.map_or(Child::Absent, Child::Present)
     }
 
     fn element_name(self, index: usize) -> Option<Text<'f>> {
         let PyValue::Object(object) = self else { return None };
-        if classes::facts(object.class()).kind != Kind::NamedTuple {
-            return None;
+        match classes::facts(object.class()).kind {
+            Kind::NamedTuple => {}
+            Kind::NumpyArray => return numpy::item(object)?.element_name(index),
+            _ => return None,
         }
         let name = *names_of(object)?.tuple().get(index)?;
         // SAFETY: an element of a live tuple, which the class keeps alive.
@@ -869,9 +883,9 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Set => each_of_set(object, visit),
             Kind::Deque => each_of_deque(object, visit),
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
-            Kind::NumpyArray => match Elements::of(object) {
-                Some(elements) => each_made(elements.len, |index| numpy_element(object, elements, index), visit),
-                None => Part::whole(object).map_or(Walk::Complete, |part| part.elements(visit)),
+            Kind::NumpyArray => match numpy::item(object) {
+                Some(item) => item.elements(visit),
+                None => Part::whole(object).elements(visit),
             },
             Kind::Range => match range_of(object) {
                 Some(range) => {
@@ -899,6 +913,11 @@ impl<'f> Value<'f> for PyValue<'f> {
                 object.dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
             return if complete { Walk::Complete } else { Walk::Stopped };
         }
+        if kind == Kind::NumpyArray
+            && let Some(item) = numpy::item(object)
+        {
+            return item.entries(visit);
+        }
         match dict_of(object, kind) {
             Some(dict) => each_of_dict(dict, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
             None => Walk::Complete,
@@ -907,7 +926,11 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     fn lookup(self, key: Text<'_>) -> Option<Child<Self>> {
         let PyValue::Object(object) = self else { return None };
-        let dict = dict_of(object, classes::facts(object.class()).kind)?;
+        let kind = classes::facts(object.class()).kind;
+        if kind == Kind::NumpyArray {
+            return numpy::item(object)?.lookup(key);
+        }
+        let dict = dict_of(object, kind)?;
         if !dict.has_text_keys() {
             return None;
         }
@@ -924,6 +947,11 @@ impl<'f> Value<'f> for PyValue<'f> {
         let facts = classes::facts(object.class());
         if facts.kind == Kind::NamedTuple {
             return named_fields(object, visit);
+        }
+        if facts.kind == Kind::NumpyArray
+            && let Some(item) = numpy::item(object)
+        {
+            return item.fields(visit);
         }
         let own = match stored(object) {
             Stored::None => ControlFlow::Continue(()),
@@ -949,15 +977,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         }
         match facts.kind {
             Kind::Exception if exception_fields(object, &mut visit).is_break() => Walk::Stopped,
-            Kind::NumpyRecord | Kind::NumpyArray => match Part::whole(object) {
-                Some(part) => part.fields(visit),
-                None => numpy::unreadable(numpy::why_not(object).unwrap_or("there are too many arrays"), visit),
-            },
-            Kind::Unreadable => numpy::unreadable("numpy keeps it in a way that is not read", visit),
-            Kind::Bytes => match reach::shown(object) {
-                Ok(_) => Walk::Complete,
-                Err(why) => numpy::unreadable(why, visit),
-            },
+            Kind::NumpyRecord => Part::whole(object).fields(visit),
             _ => Walk::Complete,
         }
     }
@@ -973,8 +993,10 @@ impl<'f> Value<'f> for PyValue<'f> {
 
     fn message(self) -> Option<Self> {
         let PyValue::Object(object) = self else { return None };
-        if classes::facts(object.class()).kind != Kind::Exception {
-            return None;
+        match classes::facts(object.class()).kind {
+            Kind::Exception => {}
+            Kind::NumpyArray => return numpy::item(object)?.message(),
+            _ => return None,
         }
         exception::message(object)
     }
@@ -1055,7 +1077,9 @@ where
         }
     }
     if object.tuple().len() > names.len() {
-        return numpy::unreadable("it has more elements than names", visit);
+        // In place of the fields that would be those elements.
+        let more = visit(Name::Text(Text::Utf8("?")), Child::Failed("it has more elements than names"));
+        return if more.is_continue() { Walk::Complete } else { Walk::Stopped };
     }
     Walk::Complete
 }
