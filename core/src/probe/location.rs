@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::host::Capabilities;
 
@@ -318,8 +319,50 @@ pub struct LineChoice {
     pub note: Option<String>,
 }
 
-/// Finds the function and the line for a line probe, or says why there is none.
+/// Finds the function and the line for a line probe, in each copy of the file that has it, or says why there is none.
 pub fn resolve_line(functions: &[Function], line: u32, capabilities: &Capabilities) -> Result<LineChoice, String> {
+    let mut choice = resolve(functions, line, capabilities)?;
+    if functions.iter().filter(|function| function.parent.is_none()).nth(1).is_some() {
+        in_other_copies(functions, line, capabilities, &mut choice);
+    }
+    Ok(choice)
+}
+
+/// Adds the functions of copies in which the line stands in a function unlike the chosen one: those of a file that was edited
+/// and loaded again, and code that a function got since. Each of them decides for itself.
+fn in_other_copies(functions: &[Function], line: u32, capabilities: &Capabilities, choice: &mut LineChoice) {
+    let tops = tops(functions);
+    let known: HashSet<usize> = choice.functions.iter().map(|&at| tops[at]).collect();
+    let is_lambda = |function: &Function| function.kind == FunctionKind::Lambda;
+    let lambdas = choice.functions.iter().any(|&at| is_lambda(&functions[at]));
+    let begins = (0..functions.len()).filter(|&at| !known.contains(&tops[at]) && functions[at].begins(choice.line));
+    let others: BTreeSet<usize> = begins.map(|at| tops[at]).collect();
+    for top in others {
+        let mine: Vec<usize> = (0..functions.len()).filter(|&at| tops[at] == top).collect();
+        let place = |parent: usize| mine.binary_search(&parent).ok();
+        let one = |&at: &usize| Function { parent: functions[at].parent.and_then(place), ..functions[at].clone() };
+        let copy: Vec<Function> = mine.iter().map(one).collect();
+        if let Ok(other) = resolve(&copy, line, capabilities)
+            && other.line == choice.line
+        {
+            // A lambda in the line of a function is not that function.
+            let alike = other.functions.into_iter().filter(|&at| is_lambda(&copy[at]) == lambdas);
+            choice.functions.extend(alike.map(|at| mine[at]));
+        }
+    }
+    choice.functions.sort_unstable();
+}
+
+/// The outermost function around each function. A chain of parents that never ends is cut.
+fn tops(functions: &[Function]) -> Vec<usize> {
+    let top = |at: usize| {
+        let outer = |&at: &usize| functions[at].parent.filter(|&parent| parent < functions.len());
+        std::iter::successors(Some(at), outer).take(functions.len() + 1).last().unwrap_or(at)
+    };
+    (0..functions.len()).map(top).collect()
+}
+
+fn resolve(functions: &[Function], line: u32, capabilities: &Capabilities) -> Result<LineChoice, String> {
     let depths = depths(functions);
     let usable = |at: usize| match functions[at].kind {
         FunctionKind::Module | FunctionKind::Class => capabilities.module_lines,
