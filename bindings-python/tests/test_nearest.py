@@ -45,6 +45,8 @@ def test_of_modules(app: Path, wanted: str, nearest: str | None) -> None:
         ("src/foolib/coer.py", "foolib/core.py"),
         ("/srv/app/foolib/inner/dep.py", "foolib/inner/deep.py"),
         ("email/mesage.py", "email/message.py"),
+        ("cli", "cli.py"),
+        ("foolib/core", "foolib/core.py"),
         ("zzzzzz.py", None),
     ],
 )

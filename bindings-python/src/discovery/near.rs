@@ -27,12 +27,13 @@ fn near(folders: &[String], loaded: &[String], source_file: &str) -> Vec<String>
     for from in 0..all.len().saturating_sub(1).clamp(1, 20) {
         let parts = all.get(from..).unwrap_or_default();
         let Some((name, above)) = parts.split_last() else { break };
-        let Some(stem) = name.strip_suffix(".py") else { break };
+        // Without `.py` it is no file's name, and the same with it is the nearest there can be.
+        let (stem, is_file) = name.strip_suffix(".py").map_or((*name, false), |stem| (stem, true));
         let stems: Vec<&str> = above.iter().copied().chain([stem]).collect();
         let found = walk(folders, &stems).into_iter().map(|names| names.join("/"));
         let found: Vec<String> = found.chain(loaded.iter().filter_map(|file| ending(file, stems.len()))).collect();
         let path = stems.join("/");
-        let near = nearest_names(&path, found.iter().map(String::as_str).filter(|name| **name != *path));
+        let near = nearest_names(&path, found.iter().map(String::as_str).filter(|name| !is_file || **name != *path));
         if !near.is_empty() {
             return near.into_iter().map(|name| format!("{name}.py")).collect();
         }

@@ -6,7 +6,7 @@ use crate::discovery::{self, Chosen, FileId, Importable};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use stroboscope_core::host::Outcome;
-use stroboscope_core::probe::location;
+use stroboscope_core::probe::location::{self, SourcePath};
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
 
@@ -55,6 +55,16 @@ impl Known {
         known.or_insert_with(|| discovery::importable(py, module)).clone()
     }
 
+    /// The module that a path means, or what comes nearest to it.
+    fn near_path(&mut self, py: Python<'_>, path: &str) -> String {
+        let path = SourcePath::new(path).text();
+        let module = path.strip_suffix(".py").unwrap_or(&path).trim_start_matches('/').replace('/', ".");
+        if discovery::is_loaded(py, &module) || !matches!(self.importable(py, &module), Importable::None) {
+            return near(&[module]);
+        }
+        self.near(py, &module).to_owned()
+    }
+
     fn near(&mut self, py: Python<'_>, module: &str) -> &str {
         self.near.entry(module.to_owned()).or_insert_with(|| near(&discovery::modules_near(py, module)))
     }
@@ -86,6 +96,12 @@ pub(super) fn target(py: Python<'_>, live: &LiveProbe, exact: Option<&str>, know
 }
 
 fn method_target(py: Python<'_>, type_name: &str, method: &str, known: &mut Known) -> Target {
+    if type_name.contains('/') {
+        return Target::Missing(Outcome::NotFound(format!(
+            "module not found: `{type_name}` is a path, and modules have names with dots{}; the probe goes on waiting",
+            known.near_path(py, type_name)
+        )));
+    }
     for (module, _) in location::readings(type_name, method) {
         if module == "stroboscope" || module.starts_with("stroboscope.") {
             return Target::Settled(Outcome::Blocked(format!(
