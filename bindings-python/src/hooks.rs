@@ -271,11 +271,6 @@ pub fn replace(site: CodeSite) {
     drop(old);
 }
 
-/// True if there are probes at any code.
-pub fn are_there() -> bool {
-    TABLE.with(|table| table.as_ref().is_some_and(|table| !table.sites.is_empty())).unwrap_or(false)
-}
-
 /// Forgets the activations of a code object: their ends will not be seen.
 pub fn forget_activations(code: Ref<'_>) {
     let code = code.pointer() as usize;

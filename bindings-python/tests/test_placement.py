@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.util
 import itertools
 import json
+import marshal
 import os
 import runpy
 import subprocess
@@ -15,6 +17,8 @@ import sysconfig
 import textwrap
 import threading
 import time
+import types
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -1898,3 +1902,299 @@ def test_a_probe_whose_function_got_code_without_its_line_says_so_until_it_is_ba
     wait_for("installed")
     module.a(1)
     assert hits() == 1
+
+
+def other_code(function):
+    """The function's code with another constant, as tools make it that change code in place."""
+    code = function.__code__
+    inner = lambda one: one.replace(co_consts=tuple(map(change, one.co_consts)))  # noqa: E731
+    change = lambda one: 100 if one == 1 else inner(one) if isinstance(one, type(code)) else one  # noqa: E731
+    return inner(code)
+
+
+def test_a_probe_that_comes_after_its_function_got_other_code_is_in_that(started, folder):
+    name, module, source, text = swapped_module(folder)
+    on_line(str(source), line_of(text, "here"), "first")
+    wait_for("installed", "first")
+    module.a.__code__ = other_code(module.a)
+    assert module.a(1) == 101
+    on_line(str(source), line_of(text, "here"), "line")
+    on_method(name, "a", "method")
+    on_line(str(source), line_of(text, "here"), "first", version=1)
+    for probe in ("line", "method", "first"):
+        wait_for("installed", probe)
+    module.a(1)
+    assert [hits("first"), hits("line"), hits("method")] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_other_code_is_noted_before_there_is_any_probe(started, folder, sampled):
+    name, module, source, text = swapped_module(folder)
+    if sampled:
+        module.a.__code__ = compiled_again(source, text.replace("# here", "# here\n    y += 0"), "a")
+    module.b.__code__ = compiled_again(source, text, "a")
+    on_line(str(source), line_of(text, "here"))
+    on_method(name, "b", "b")
+    wait_for("installed")
+    wait_for("installed", "b")
+    module.b(1)
+    module.a(1)
+    assert hits() == 2 and hits("b") == 1
+
+
+def test_other_code_from_another_file_is_found_by_the_name_that_leads_to_it(started, folder):
+    name, module, _, _ = swapped_module(folder)
+    module.a.__code__ = compiled_again(folder / "elsewhere.py", SWAPPED, "b")
+    on_method(name, "a")
+    wait_for("installed")
+    module.a(1)
+    assert hits() == 1
+
+
+def test_a_status_is_no_error_any_more_once_the_function_has_its_own_code_again(started, folder):
+    _, module, source, text = swapped_module(folder)
+    on_line(str(source), line_of(text, "here"))
+    wait_for("installed")
+    before = module.a.__code__
+    module.a.__code__ = compiled_again(folder / "elsewhere.py", text, "a")
+    module.a(1)
+    wait_for("error")
+    module.a.__code__ = before
+    wait_for("installed")
+    module.a(1)
+    assert hits() == 1 and report()["state"] == "emitting"
+
+
+def test_a_probe_on_lines_of_two_functions_follows_the_one_that_got_other_code(started, folder):
+    _, module, source, text = swapped_module(folder)
+    here = line_of(text, "here")
+    add("p", where={"sourceFile": str(source), "lines": [str(here), str(here + 5)]}, template="hit")
+    wait_for("installed")
+    module.a.__code__ = other_code(module.a)
+    module.a(1)
+    module.b(1)
+    assert hits() == 2 and report()["lines"] == [here, here + 5], report()
+
+
+NESTED = """
+def outer():
+    def inner(k):
+        y = k + 1  # here
+        return y
+    return inner
+"""
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_probes_follow_the_functions_inside_one_that_gets_other_code(started, folder, edited):
+    name, text = write(folder, NESTED)
+    module = importlib.import_module(name)
+    source = folder / f"{name}.py"
+    on_line(str(source), line_of(text, "here"), "line")
+    on_method(name, "outer.inner", "method")
+    wait_for("installed", "line")
+    wait_for("installed", "method")
+    module.outer.__code__ = (
+        compiled_again(source, text.replace("+ 1", "+ 100"), "outer") if edited else other_code(module.outer)
+    )
+    assert module.outer()(1) == 101
+    assert (hits("line"), hits("method")) == (1, 1)
+
+
+def test_a_method_that_is_not_in_the_code_around_it_any_more_says_so(started, folder):
+    name, text = write(folder, NESTED)
+    module = importlib.import_module(name)
+    on_method(name, "outer.inner")
+    wait_for("installed")
+    inner = module.outer()
+    before = module.outer.__code__
+    module.outer.__code__ = compiled_again(folder / f"{name}.py", text.replace("inner", "other"), "outer")
+    assert "`outer.<locals>.inner` is not in it" in wait_for("error")["reason"]
+    inner(1)
+    assert hits() == 1
+    module.outer.__code__ = before
+    wait_for("installed")
+
+
+@pytest.mark.parametrize("makes", ["exec", "run_path", "reload"])
+def test_copies_that_are_thrown_away_push_out_none_that_is_in_use(started, folder, makes):
+    name, text = write(folder, SWAPPED)
+    module = importlib.import_module(name)
+    source = folder / f"{name}.py"
+    first = module.a
+    for _ in range(50):
+        if makes == "exec":
+            exec(compile(text, str(source), "exec"), {})
+        elif makes == "run_path":
+            runpy.run_path(str(source))
+        else:
+            importlib.reload(module)
+    on_line(str(source), line_of(text, "here"), "line")
+    on_method(name, "a", "method")
+    wait_for("installed", "line")
+    wait_for("installed", "method")
+    first(1)
+    importlib.import_module(name).a(1)
+    assert (hits("line"), hits("method")) == (2, 2)
+
+
+def test_code_that_nobody_uses_any_more_is_let_go_though_probes_were_in_it(started, folder):
+    name, text = write(folder, SWAPPED)
+    source = folder / f"{name}.py"
+    on_line(str(source), line_of(text, "here"), "line")
+    on_method(name, "a", "method")
+    module = importlib.import_module(name)
+    gone = []
+    for _ in range(200):
+        space = {"__name__": name}
+        exec(compile(text, str(source), "exec"), space)
+        gone.append(weakref.ref(space["a"].__code__))
+        space["a"](1)
+        space.clear()
+    gc.collect()
+    assert sum(one() is not None for one in gone) < 40
+    module.a(1)
+    assert (hits("line"), hits("method")) == (201, 201)
+
+
+def test_a_file_that_was_edited_and_loaded_again_is_probed_in_both_its_copies(started, folder):
+    name, text = write(folder, SWAPPED)
+    module = importlib.import_module(name)
+    before = module.a
+    source = folder / f"{name}.py"
+    source.write_text(text.replace("    return y", "    y += 0\n    return y"))
+    importlib.reload(module)
+    on_line(str(source), line_of(text, "here"))
+    wait_for("installed")
+    assert module.a is not before
+    module.a(1)
+    before(1)
+    assert hits() == 2
+
+
+def test_a_probe_says_that_it_is_not_in_all_copies(started, folder):
+    name, text = write(folder, SWAPPED)
+    source = folder / f"{name}.py"
+    code = compile(text, str(source), "exec")
+    kept = [code]
+    kept += [compile(text, str(source), "exec") for _ in range(1_010)]
+    for one in kept:
+        exec(one, {})
+    on_line(str(source), line_of(text, "here"))
+    reason = wait_for("installed")["reason"]
+    assert "more copies of this code are in use than a probe can be in: it is in 1000 of them" in reason
+
+
+def test_a_file_imported_under_two_names_is_probed_in_both_whenever_the_probe_comes(started, folder):
+    name, text = write(folder, SWAPPED)
+    link = folder / f"link_of_{name}.py"
+    link.symlink_to(f"{name}.py")
+    files = {"own": folder / f"{name}.py", "link": link}
+    line = line_of(text, "here")
+    for probe, file in files.items():
+        on_line(str(file), line, f"early {probe}")
+    one, other = importlib.import_module(name), importlib.import_module(link.stem)
+    for probe, file in files.items():
+        wait_for("installed", f"early {probe}")
+        on_line(str(file), line, f"late {probe}")
+        wait_for("installed", f"late {probe}")
+    one.a(1)
+    other.a(1)
+    assert {probe: hits(probe) for probe in ("early own", "early link", "late own", "late link")} == {
+        "early own": 2,
+        "early link": 2,
+        "late own": 2,
+        "late link": 2,
+    }
+
+
+def by_value(source, text, name):
+    """A function as it comes from another process: its code was never run by its file."""
+    code = marshal.dumps(next(one for one in compile(text, str(source), "exec").co_consts if hasattr(one, "co_code")))
+    return types.FunctionType(marshal.loads(code), {"__name__": name, "__builtins__": __builtins__})
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_functions_that_come_by_value_are_probed_though_their_file_never_ran(started, folder, early):
+    name, text = write(folder, SWAPPED)
+    source = folder / f"{name}.py"
+
+    def probes():
+        on_line(str(source), line_of(text, "here"), "line")
+        on_method(name, "a", "method")
+        on_line(str(source), line_of(text, "here") + 5, "b")
+        on_method(name, "b", "method b")
+
+    if early:
+        probes()
+        wait_for("waiting", "line")
+        wait_for("waiting", "method")
+        function = by_value(source, text, name)
+    else:
+        function = by_value(source, text, name)
+        probes()
+    wait_for("installed", "line")
+    wait_for("installed", "method")
+    function(1)
+    by_value(source, text, name)(1)
+    assert (hits("line"), hits("method")) == (2, 2)
+    # What did not come may still do, in its file too.
+    for probe in ("b", "method b"):
+        assert "is not imported" in wait_for("waiting", probe)["reason"]
+    importlib.import_module(name).b(1)
+    assert (hits("b"), hits("method b")) == (1, 1)
+
+
+def test_a_function_made_of_known_code_is_no_news(started, folder):
+    name, module, source, text = swapped_module(folder)
+    on_line(str(source), line_of(text, "here"))
+    wait_for("installed")
+    same = types.FunctionType(module.a.__code__, vars(module))
+    same(1)
+    with pytest.raises(TypeError):
+        types.FunctionType()
+    assert hits() == 1
+
+
+def test_a_name_that_leads_to_a_function_of_another_module_says_so(started, folder):
+    name, module, _, _ = swapped_module(folder)
+    module.a = on_line
+    on_method(name, "a")
+    reason = wait_for("installed")["reason"]
+    assert f"leads to function `on_line` of module `{__name__}` now" in reason
+
+
+def test_what_wraps_a_function_leads_to_it(started, folder):
+    name, module, _, _ = swapped_module(folder)
+    own = module.a
+
+    def wrapper(*args):
+        return own(*args)
+
+    module.a = functools.partial(wrapper)
+    on_method(name, "a")
+    assert "leads to" not in wait_for("installed")["reason"]
+
+
+def test_a_session_ends_in_order_though_another_tool_gave_all_ids_back(folder):
+    with session():
+        _, module, source, text = swapped_module(folder)
+        on_line(str(source), line_of(text, "here"))
+        wait_for("installed")
+        module.a(1)
+        assert hits() == 1
+        for one in range(6):
+            sys.monitoring.free_tool_id(one)
+
+
+def test_a_module_that_is_named_as_a_path_or_in_the_method_is_told_by_its_name(started, folder):
+    name, _ = write(folder, SWAPPED)
+    package = folder / f"pack_{name}"
+    package.mkdir()
+    (package / "util.py").write_text(SWAPPED)
+    importlib.import_module(f"pack_{name}.util")
+    for probe, module in {"p": f"pack_{name}/util", "q": f"pack_{name}/util.py"}.items():
+        on_method(module, "a", probe)
+        assert f"is a path, and modules have names with dots; nearest: pack_{name}.util" in report(probe)["reason"]
+    on_method(f"pack_{name}", "util.a", "r")
+    assert f"nearest: pack_{name}.util:a" in wait_for("error", "r")["reason"]

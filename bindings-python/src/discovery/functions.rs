@@ -218,9 +218,7 @@ fn shapes<'c>(roots: &[Still<'c>]) -> Vec<Shape<'c>> {
             continue;
         }
         let at = shapes.len();
-        let (table, first) = code::line_table(code);
-        let locations = code::Locations::new(table, first);
-        let last = locations.map(|location| location.end_line).max().unwrap_or(first).max(first);
+        let (first, last) = span(code);
         let plain = Function { name: bare(code), kind: kind(code), first, last, parent, statements: Vec::new() };
         shapes.push(Shape { plain, qualified: qualified(code), code: Still(code) });
         let mut inner: Vec<_> = code::nested(code).map(|code| (Some(at), code)).collect();
@@ -417,8 +415,22 @@ pub fn bare(code: Ref<'_>) -> String {
     code::name(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default()
 }
 
+/// The first and the last line of code.
+pub fn span(code: Ref<'_>) -> (u32, u32) {
+    let (table, first) = code::line_table(code);
+    let last = code::Locations::new(table, first).map(|location| location.end_line).max().unwrap_or(first);
+    (first, last.max(first))
+}
+
+/// The qualified names of all that is written inside code, and its own.
+pub fn names_within(code: Ref<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    code::with_nested(code, &mut all);
+    all.into_iter().map(qualified).collect()
+}
+
 /// The qualified name of a function.
-fn qualified(code: Ref<'_>) -> String {
+pub fn qualified(code: Ref<'_>) -> String {
     code::qualname(code).and_then(Ref::text).map(Text::to_text).unwrap_or_default()
 }
 

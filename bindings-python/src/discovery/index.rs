@@ -3,24 +3,28 @@
 //! The index holds names. Code is kept only of the program's own files, and of others while a probe is in them.
 
 use super::functions::FileCode;
-use super::modules::{MAIN, is_executing};
+use super::modules::{MAIN, is_executing, is_loaded};
 use super::paths::{Identity, absolute, current_folder, is_put_off, is_source};
 use super::sys;
 use crate::code;
+use crate::hooks;
 use crate::names::Held;
 use crate::object::{Owned, Ref};
 use pyo3::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use stroboscope_core::probe::location::{Candidate, SourcePath};
 use stroboscope_core::text::Text;
 
 /// Files in the index; a program that makes files without end does not make us grow without end.
 const MAX_FILES: usize = 50_000;
-/// Copies of one file's code that are kept: the newest.
-const MAX_ROOTS: usize = 16;
+/// Outermost code of one file that is kept at most, all of it in use: the newest.
+const MAX_ROOTS: usize = 10_000;
+/// As many may have come before it is looked which of them are in use.
+const FIRST_SWEEP: usize = 16;
 
 /// What is known of a file.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct File {
     pub(super) name: String,
     /// False if it could be imported but was not yet, as far as we know.
@@ -32,6 +36,14 @@ pub(super) struct File {
     pub(super) complete: bool,
     /// Its outermost code.
     pub(super) roots: Vec<Owned>,
+    /// The addresses of all code below `roots`; `None` if nobody asked since one of them went.
+    pub(super) below: Option<HashSet<usize>>,
+    /// So many roots are looked through for those that nobody uses any more.
+    sweep_at: usize,
+    /// True if code went that was in use.
+    pub(super) overflows: bool,
+    /// True if functions of it came by value, and the file itself never ran.
+    pub(super) partial: bool,
     /// Counts the changes of `roots`.
     pub(super) changes: u32,
     pub(super) read: Option<FileCode>,
@@ -124,6 +136,10 @@ impl Index {
             identity: Known::Unasked,
             complete: false,
             roots: Vec::new(),
+            below: None,
+            sweep_at: FIRST_SWEEP,
+            overflows: false,
+            partial: false,
             changes: 0,
             read: None,
         });
@@ -142,18 +158,82 @@ impl Index {
         files.iter().any(|&file| self.files[file].loaded).then(|| files.clone())
     }
 
-    /// Adds outermost code. What is pushed out goes to `old`, to be dropped outside of the borrow.
-    fn add_root(&mut self, id: FileId, root: Ref<'_>, old: &mut Vec<Owned>) {
+    /// Adds outermost code. What goes for it is to be dropped outside of the borrow.
+    fn add_root(&mut self, id: FileId, root: Ref<'_>, gone: &mut Gone) {
         let file = &mut self.files[id];
         if file.roots.iter().any(|known| known.borrow() == root) {
             return;
         }
-        if file.roots.len() >= MAX_ROOTS {
-            old.push(file.roots.remove(0));
+        if file.roots.len() >= file.sweep_at {
+            file.sweep(gone);
+        }
+        if let Some(below) = &mut file.below {
+            below.extend(addresses(root));
         }
         file.roots.push(Owned::keep(root));
         file.changes += 1;
     }
+}
+
+/// Code that left the index.
+#[derive(Default)]
+struct Gone {
+    unused: Vec<Owned>,
+    used: Vec<Owned>,
+}
+
+/// What was read of a file holds its code: it goes before it is looked what else does.
+fn before_sweep(name: &str) {
+    let read = with(|index| {
+        let &id = index.by_name.get(name)?;
+        let file = &mut index.files[id];
+        let read = if file.roots.len() >= file.sweep_at { file.read.take() } else { None };
+        index.kept -= usize::from(read.is_some());
+        read
+    });
+    drop(read);
+}
+
+impl File {
+    /// Lets go of outermost code that nobody uses any more: the program has dropped the copy.
+    fn sweep(&mut self, gone: &mut Gone) {
+        let (used, unused) = std::mem::take(&mut self.roots).into_iter().partition(|root| is_used(root.borrow()));
+        (self.roots, gone.unused) = (used, unused);
+        if self.roots.len() >= MAX_ROOTS {
+            // More than one, so that not each that comes from now on looks through all of them.
+            gone.used.extend(self.roots.drain(..MAX_ROOTS / 10));
+            self.overflows = true;
+        }
+        self.below = None;
+        self.changes += 1;
+        self.sweep_at = (2 * self.roots.len()).clamp(FIRST_SWEEP, MAX_ROOTS);
+    }
+
+    /// True if code is written inside what is known of the file.
+    fn has(&mut self, code: Ref<'_>) -> bool {
+        let roots = &self.roots;
+        let below = self.below.get_or_insert_with(|| roots.iter().flat_map(|root| addresses(root.borrow())).collect());
+        below.contains(&(code.pointer() as usize))
+    }
+}
+
+/// The addresses of code and all that is written inside it.
+fn addresses(code: Ref<'_>) -> Vec<usize> {
+    let mut all = Vec::new();
+    code::with_nested(code, &mut all);
+    all.into_iter().map(|code| code.pointer() as usize).collect()
+}
+
+/// True if somebody besides us holds outermost code or what is written inside it: functions, frames, whoever runs it again.
+/// The code around it holds each, and so does the table of probes.
+fn is_used(root: Ref<'_>) -> bool {
+    let mut all = Vec::new();
+    code::with_nested(root, &mut all);
+    all.into_iter().any(|code| {
+        // SAFETY: a live object, and the GIL is held, as for everything here.
+        let holders = unsafe { pyo3::ffi::Py_REFCNT(code.pointer()) };
+        holders > 1 + isize::from(hooks::site(code).is_some())
+    })
 }
 
 /// Puts the files of all modules into the index.
@@ -192,6 +272,8 @@ pub struct Started {
     pub name: String,
     /// The module that it runs as.
     pub module: String,
+    /// Outermost code of the file that nobody uses any more. Probes may be in it.
+    pub gone: Vec<Owned>,
 }
 
 /// Notes the top level of a file that starts to run. A reload is noted too: both copies may be alive.
@@ -206,7 +288,7 @@ pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
     let name = if text.code_points().next() == Some(u32::from('<')) {
         let name = text.to_text();
         if !name.starts_with("<frozen ") {
-            return (!module.is_empty()).then_some(Started { file: None, name, module });
+            return (!module.is_empty()).then_some(Started { file: None, name, module, gone: Vec::new() });
         }
         // Frozen: the import system has set `__file__` already.
         globals?.dict_get_text("__file__")?.text()?.to_text()
@@ -215,24 +297,75 @@ pub fn note(code: Ref<'_>, globals: Option<Ref<'_>>) -> Option<Started> {
         let folder = if name.starts_with('/') { None } else { current_folder() };
         absolute(name, folder.as_deref())
     };
-    let mut old = Vec::new();
+    before_sweep(&name);
+    let mut gone = Gone::default();
     let started = with(|index| {
         let file = index.file(&name)?;
-        let known = &mut index.files[file];
+        index.come(file, code, &mut gone);
+        index.files[file].partial = false;
+        if !index.files[file].library && !module.is_empty() && index.modules.len() < MAX_FILES {
+            index.modules.insert(module.clone(), file);
+        }
+        Some(Started { file: Some(file), name, module, gone: Vec::new() })
+    });
+    let Gone { unused, used } = gone;
+    drop(used);
+    started.flatten().map(|started| Started { gone: unused, ..started })
+}
+
+impl Index {
+    /// Code of a file has come.
+    fn come(&mut self, file: FileId, code: Ref<'_>, gone: &mut Gone) {
+        let known = &mut self.files[file];
         if !known.loaded {
             known.loaded = true;
             known.complete = !known.library;
         }
         if known.complete || !known.library {
-            index.add_root(file, code, &mut old);
+            self.add_root(file, code, gone);
         }
-        if !index.files[file].library && !module.is_empty() && index.modules.len() < MAX_FILES {
-            index.modules.insert(module.clone(), file);
+    }
+}
+
+/// Notes code that came without its file: a function got it, or was made of it. `None` if it is known. `module`: where the
+/// function says that it is from.
+pub fn note_arrival(py: Python<'_>, code: Ref<'_>, module: &str) -> Option<Started> {
+    let name = code::file(code)?.text()?.to_text();
+    if name.is_empty() || name.starts_with('<') {
+        return None;
+    }
+    let folder = if name.starts_with('/') { None } else { current_folder() };
+    let name = absolute(name, folder.as_deref());
+    let is_imported = is_loaded(py, module);
+    before_sweep(&name);
+    let mut gone = Gone::default();
+    let arrived = with(|index| {
+        let file = index.file(&name)?;
+        let known = &mut index.files[file];
+        // Of a file whose code is not kept, all is looked for when a probe asks.
+        if (known.loaded && !known.complete) || known.has(code) {
+            return None;
         }
-        Some(Started { file: Some(file), name, module })
+        known.partial |= !known.loaded;
+        index.come(file, code, &mut gone);
+        if index.files[file].partial && !is_imported && !module.is_empty() && index.modules.len() < MAX_FILES {
+            index.modules.entry(module.to_owned()).or_insert(file);
+        }
+        Some(Started { file: Some(file), name, module: module.to_owned(), gone: Vec::new() })
     });
-    drop(old);
-    started.flatten()
+    let Gone { unused, used } = gone;
+    drop(used);
+    arrived.flatten().map(|arrived| Started { gone: unused, ..arrived })
+}
+
+/// True if the file itself never ran, as far as we know: functions of it came by value.
+pub fn is_partial(file: FileId) -> bool {
+    with(|index| index.files.get(file).is_some_and(|file| file.partial)).unwrap_or(false)
+}
+
+/// True if more code of a file is in use than is kept.
+pub fn overflows(name: &str) -> bool {
+    with(|index| index.by_name.get(name).is_some_and(|&file| index.files[file].overflows)).unwrap_or(false)
 }
 
 /// The names of all files that are loaded.
@@ -293,7 +426,9 @@ pub fn release(name: &str) {
         file.complete = false;
         let read = file.read.take();
         index.kept -= usize::from(read.is_some());
-        Some((std::mem::take(&mut index.files[id].roots), read))
+        let file = &mut index.files[id];
+        file.below = None;
+        Some((std::mem::take(&mut file.roots), read))
     });
     drop(old);
 }

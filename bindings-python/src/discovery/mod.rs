@@ -22,16 +22,17 @@ mod which_file;
 
 pub use functions::{
     FileCode, PyFunction, Read, bare, functions, functions_of, has_setters, is_generator, keep_read, lambdas, methods,
-    names_at, read, statements_of,
+    names_at, names_within, qualified, read, span, statements_of,
 };
 pub use index::{
-    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, is_library, looks, name, note, release,
+    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, is_library, is_partial, looks, name,
+    note, note_arrival, overflows, release,
 };
 pub use modules::{
     Importable, compiled_file, files_of_module, has_class, importable, is_executing, is_loaded, is_main, is_meant,
     is_module, is_package, modules_near, names_of,
 };
-pub use named::{Named, getter_of_property, named, names_beside};
+pub use named::{Leads, Named, getter_of_property, leads, named, names_beside};
 pub use near::files_near;
 pub use paths::{Identity, asked, existing};
 pub use search::search;

@@ -5,7 +5,9 @@ use super::modules::{is_main, is_module, namespace, source_of};
 use crate::code;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
+use crate::shim;
 use pyo3::prelude::*;
+use stroboscope_core::probe::location::is_method;
 use stroboscope_core::text::Text;
 
 /// The first line of the getter, if a name is a property that can be set or deleted.
@@ -158,6 +160,104 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
         kind => format!("`{kind}`"),
     };
     Named::Not(format!("`{wanted}` in module `{module}` is not a Python function but a {kind}"))
+}
+
+/// Where a name leads that its file has functions for.
+pub enum Leads {
+    /// To one of them, or nobody can tell.
+    Here,
+    /// To a function of that name which got other code.
+    Code(Owned),
+    /// To a function that leads to none of them; the words say which.
+    Elsewhere(String),
+}
+
+/// Objects that are looked at on the way from a name to the functions that its file has for it.
+const MAX_REACHED: usize = 50;
+
+/// Where a name of a module leads, which may not be where its file says: to other code, or to another function. What wraps a
+/// function leads to it by `__wrapped__`, by what it closes over, or by its defaults.
+pub fn leads(py: Python<'_>, module: &str, wanted: &str, known: &[Ref<'_>]) -> Leads {
+    let Some(object) = lookup(wanted, namespace(py, module)) else { return Leads::Here };
+    let mut first = None;
+    let mut waiting = vec![object];
+    for _ in 0..MAX_REACHED {
+        let Some(object) = waiting.pop() else { break };
+        let object = object.borrow();
+        let code = if is_function(object) { attribute(py, object, "__code__") } else { None };
+        if code.as_ref().is_some_and(|code| known.contains(&code.borrow())) {
+            return Leads::Here;
+        }
+        waiting.extend(unwrapped(py, object).or_else(|| of_partial(py, object)));
+        let Some(code) = code else {
+            if is_plain(object) {
+                continue;
+            }
+            // An object that is called may lead anywhere.
+            return Leads::Here;
+        };
+        let text = |name: &str| attribute(py, object, name).and_then(|it| it.borrow().text().map(Text::to_text));
+        let qualified = text("__qualname__").unwrap_or_default();
+        first.get_or_insert_with(|| (qualified, home(py, object), code));
+        for held in ["__closure__", "__defaults__"] {
+            let Some(held) = attribute(py, object, held) else { continue };
+            for &one in held.borrow().tuple() {
+                // SAFETY: an element of a live tuple; what a cell holds belongs to it.
+                let one =
+                    unsafe { if is_cell(one) { Ref::new(shim::strobe_cell_contents(one)) } else { Ref::new(one) } };
+                waiting.extend(one.map(Owned::keep));
+            }
+        }
+    }
+    match first {
+        // Too much to look at.
+        _ if !waiting.is_empty() => Leads::Here,
+        None => Leads::Here,
+        Some((qualified, home, code)) if home == module && is_method(&qualified, wanted) => Leads::Code(code),
+        Some((qualified, home, _)) => Leads::Elsewhere(format!("`{qualified}` of module `{home}`")),
+    }
+}
+
+/// What a name in a module leads to, by way of classes.
+fn lookup(wanted: &str, space: Option<Owned>) -> Option<Owned> {
+    let space = space?;
+    let mut space = space.borrow();
+    let (path, last) = wanted.rsplit_once('.').map_or((None, wanted), |(path, last)| (Some(path), last));
+    for part in path.into_iter().flat_map(|path| path.split('.')) {
+        space = space.dict_get_text(part)?.as_class()?.dict()?;
+    }
+    space.dict_get_text(last).map(Owned::keep)
+}
+
+/// What `functools.partial` calls.
+fn of_partial(py: Python<'_>, object: Ref<'_>) -> Option<Owned> {
+    (object.class().c_name() == "functools.partial").then(|| attribute(py, object, "func")).flatten()
+}
+
+/// True for what leads to no function, or only by a way that is known here.
+fn is_plain(object: Ref<'_>) -> bool {
+    const PLAIN: [&str; 14] = [
+        "staticmethod",
+        "classmethod",
+        "method",
+        "property",
+        "functools._lru_cache_wrapper",
+        "functools.partial",
+        "NoneType",
+        "bool",
+        "int",
+        "float",
+        "str",
+        "bytes",
+        "builtin_function_or_method",
+        "type",
+    ];
+    PLAIN.contains(&object.class().c_name())
+}
+
+fn is_cell(object: *mut pyo3::ffi::PyObject) -> bool {
+    // SAFETY: an element of a live tuple.
+    unsafe { Ref::new(object) }.is_some_and(|object| object.class().c_name() == "cell")
 }
 
 /// Names like the one that is not there: of the class that it names, or of the module.

@@ -155,6 +155,7 @@ pub fn search(py: Python<'_>, wanted: &HashSet<FileId>, missing: &[&str]) -> PyR
                     let file = &mut index.files[file];
                     if !file.roots.iter().any(|root| root.borrow() == code.borrow()) {
                         file.roots.push(Owned::keep(code.borrow()));
+                        file.below = None;
                         file.changes += 1;
                     }
                 }

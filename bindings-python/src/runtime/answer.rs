@@ -90,6 +90,9 @@ pub(super) const MISSING_NAME: &str = "NoSuchMethod";
 /// The wire's word for a line that its file does not have.
 pub(super) const MISSING_LINE: &str = "NoSuchLine";
 
+/// The wire's word for a function that is not in the code which the one around it got.
+pub(super) const OTHER_CODE: &str = "OtherCode";
+
 /// A module lacks a name; `names` are those that it has.
 pub(super) fn missing_name(module: &str, wanted: &str, names: &[String]) -> Outcome {
     let near = near(&location::nearest_names(wanted, names.iter().map(String::as_str)));

@@ -85,7 +85,7 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
                 };
                 let (exact, identity) = found.unzip();
                 let (told, said) = (Told::Nothing, String::new());
-                let entry = Entry { live, ticket, told, said, exact, files: Vec::new(), copies: 0 };
+                let entry = Entry { live, ticket, told, said, exact, files: Vec::new(), copies: 0, left_out: false };
                 HANDS.with(|hands| hands.as_mut().map(|hands| hands.entries.insert(entry, identity)));
                 Ok(())
             }

@@ -3,10 +3,10 @@
 
 use super::CAPABILITIES;
 use super::answer::{MISSING_LINE, missing_name, stopping};
-use super::place::place;
+use super::place::{left_out, place};
 use super::state::{HANDS, opcodes};
 use crate::code;
-use crate::discovery::{self, FileCode, Named, PyFunction};
+use crate::discovery::{self, FileCode, Leads, Named, PyFunction};
 use crate::object::{Owned, Ref};
 use crate::statements::Opcodes;
 use pyo3::prelude::*;
@@ -76,6 +76,7 @@ pub(super) fn in_lines(
         }
     }
     placed_in(live.slot, name);
+    notes.extend(left_out(live.slot, name));
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
 }
@@ -153,7 +154,28 @@ pub(super) fn in_method(
         names.extend((0..code.plain.len()).filter(callable).map(|at| code.qualified[at].clone()));
         return Ok(missing_name(module, wanted, &names));
     }
-    in_functions(py, live, code, &found, name, module, has_run)
+    let leads = if has_run {
+        let known: Vec<Ref<'_>> = found.iter().map(|&at| code.functions[at].code.borrow()).collect();
+        discovery::leads(py, module, wanted, &known)
+    } else {
+        Leads::Here
+    };
+    if let Leads::Code(target) = &leads {
+        match code.functions.iter().position(|function| function.code.borrow() == target.borrow()) {
+            Some(at) => found.push(at),
+            // It has code of another file.
+            None => drop(in_function(py, live, target, module, wanted)?),
+        }
+    }
+    let outcome = in_functions(py, live, code, &found, name, module, has_run)?;
+    Ok(match (outcome, leads) {
+        (Outcome::Done { note, site }, Leads::Elsewhere(other)) => {
+            let elsewhere = format!("the name leads to function {other} now, not to the one that the file defines");
+            let notes: Vec<String> = note.into_iter().chain([elsewhere]).collect();
+            Outcome::Done { note: Some(notes.join("; ")), site }
+        }
+        (outcome, _) => outcome,
+    })
 }
 
 /// Places a method probe in functions of a file.
@@ -192,7 +214,8 @@ pub(super) fn in_functions(
         first: code.plain[one].first,
     };
     let generates = found.iter().any(|&at| discovery::is_generator(py, code.functions[at].code.borrow()));
-    let notes: Vec<String> = note.into_iter().chain(generates.then(|| unseen_ends(py)).flatten()).collect();
+    let mut notes: Vec<String> = note.into_iter().chain(generates.then(|| unseen_ends(py)).flatten()).collect();
+    notes.extend(left_out(live.slot, name));
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
 }

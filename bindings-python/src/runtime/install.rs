@@ -2,7 +2,8 @@
 //! [`super::in_file`].
 
 use super::answer::{
-    Answer, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, near, refused, stopping,
+    Answer, MISSING_LINE, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, near,
+    refused, stopping,
 };
 use super::in_file::{in_function, in_lines, in_method};
 use super::state::HANDS;
@@ -93,7 +94,7 @@ pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> 
             for file in files {
                 let name = discovery::name(file);
                 let outcome = with_code(py, file, |code| in_lines(py, live, code, &name, lines, true))?;
-                last = Some(better(last, outcome));
+                last = Some(better(last, or_by_value(file, &name, outcome)));
             }
             Ok(last.unwrap_or_else(stopping))
         }
@@ -104,7 +105,7 @@ pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> 
                 for &file in mine.iter().filter(|file| files.contains(file)) {
                     let name = discovery::name(file);
                     let place = |code: &mut FileCode| in_method(py, live, code, &name, &module, &wanted, true);
-                    last = Some(better(last, with_code(py, file, place)?));
+                    last = Some(better(last, or_by_value(file, &name, with_code(py, file, place)?)));
                 }
                 if files.is_empty() && discovery::is_loaded(py, &module) {
                     last = Some(better(last, without_file(py, live, &module, &wanted)?));
@@ -121,8 +122,39 @@ pub(super) fn install(py: Python<'_>, live: &Arc<LiveProbe>, target: Target) -> 
     }
 }
 
+/// A name that is missing: its first part may be that of a submodule, which has the rest.
+fn of_submodule(py: Python<'_>, package: &str, method: &str, missing: Outcome) -> Outcome {
+    let Some((last, wanted)) = method.split_once('.') else { return missing };
+    let module = format!("{package}.{last}");
+    match missing {
+        Outcome::Refused { kind: MISSING_NAME, reason }
+            if matches!(discovery::named(py, &module, wanted), Named::Function(_)) =>
+        {
+            let (what, names) = reason.split_once(NEAREST).unwrap_or((&reason, ""));
+            let names = names.split(", ").filter(|name| !name.is_empty()).map(str::to_owned);
+            let names: Vec<String> = std::iter::once(format!("{module}:{wanted}")).chain(names).collect();
+            Outcome::Refused { kind: MISSING_NAME, reason: format!("{what}{}", near(&names)) }
+        }
+        other => other,
+    }
+}
+
+/// What is missing in a file of which only functions came, by value, may still come.
+fn or_by_value(file: FileId, name: &str, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused { kind: MISSING_LINE | MISSING_NAME, reason } if discovery::is_partial(file) => {
+            Outcome::Waiting(format!(
+                "{name} is not imported here, and the functions of it that came by value do not have it ({reason}); the \
+                 probe waits for more"
+            ))
+        }
+        other => other,
+    }
+}
+
 /// A name that is missing: in a package it may be that of a submodule, written wrongly.
 fn of_package(py: Python<'_>, type_name: &str, method: &str, missing: Outcome) -> Outcome {
+    let missing = of_submodule(py, type_name, method, missing);
     let readings = location::readings(type_name, method);
     let Some((package, wanted)) = readings.get(1) else { return missing };
     let Outcome::Refused { reason, .. } = &missing else { return missing };

@@ -11,12 +11,14 @@
 //! * [`install`]: places probes, in files that are loaded;
 //! * [`starts`]: places probes, in a file that starts to run;
 //! * [`swaps`]: places probes, in code that a function gets while it is there;
+//! * [`arrivals`]: places probes, in code that comes without its file;
 //! * [`in_file`]: finds a probe's lines or its method in the code of one file;
 //! * [`place`]: adds a probe to a code object, and takes it out;
 //! * [`tools`]: the tool ids and the events of `sys.monitoring`;
 //! * [`answer`]: what the core is told.
 
 mod answer;
+mod arrivals;
 mod entries;
 mod hands;
 mod in_file;
@@ -47,7 +49,7 @@ use std::thread::JoinHandle;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::session::Session;
-use tools::{arm, free_tool, take_tools, watch_unwind};
+use tools::{arm, free_tool, is_ours, take_tools, watch_unwind};
 
 /// What CPython can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -130,6 +132,7 @@ impl PyRuntime {
                 set_events.call1(py, (probes, events.shared))?;
             }
         }
+        swaps::watch(py, true);
         Ok(())
     }
 
@@ -141,11 +144,16 @@ impl PyRuntime {
             Some((hands.set_local_events.clone_ref(py), hands.set_events.clone_ref(py), hands.probes, hands.discovery))
         });
         let Some((set_local_events, set_events, probes, discovery)) = tools.flatten() else { return Ok(()) };
-        for site in hooks::with_probe(|_| true) {
-            arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
+        let monitoring = py.import("sys")?.getattr("monitoring")?;
+        if is_ours(&monitoring, probes)? {
+            for site in hooks::with_probe(|_| true) {
+                arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
+            }
         }
         for tool in [Some(probes), discovery].into_iter().flatten() {
-            set_events.call1(py, (tool, 0))?;
+            if is_ours(&monitoring, tool)? {
+                set_events.call1(py, (tool, 0))?;
+            }
         }
         hooks::end();
         swaps::watch(py, false);
@@ -182,8 +190,9 @@ fn release(py: Python<'_>, goes_on: bool) -> PyResult<()> {
     }
     let monitoring = py.import("sys")?.getattr("monitoring")?;
     let tools = [Some(hands.probes), hands.discovery].into_iter().flatten();
+    let give_back = |tool| if is_ours(&monitoring, tool)? { free_tool(&monitoring, tool) } else { Ok(()) };
     // One that cannot be given back keeps no other.
-    tools.map(|tool| free_tool(&monitoring, tool)).fold(Ok(()), PyResult::and)
+    tools.map(give_back).fold(Ok(()), PyResult::and)
 }
 
 /// Wakes the hands.

@@ -2,8 +2,8 @@
 //! walk, between [`super::in_file`] and [`crate::hooks`].
 
 use super::state::HANDS;
-use super::swaps;
 use super::tools::{arm, watch_unwind};
+use crate::code;
 use crate::discovery::{self, Read};
 use crate::frame::{self, Layout};
 use crate::hooks::{self, CodeSite, ProbeSite};
@@ -11,6 +11,7 @@ use crate::object::{Owned, Ref};
 use crate::statements::Start;
 use pyo3::prelude::*;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use stroboscope_core::clock::{Clock, SystemClock};
@@ -33,12 +34,8 @@ pub(super) fn place(
 ) -> PyResult<()> {
     let old = hooks::site(code);
     let has = |probes: &[Rc<ProbeSite>]| probes.iter().any(|probe| probe.live.slot == live.slot);
-    let copies = HANDS.with(|hands| {
-        let entry = hands.as_mut()?.entries.get_mut(live.slot)?;
-        entry.copies += 1;
-        Some(entry.copies)
-    });
-    if copies.flatten().unwrap_or(0) > MAX_COPIES {
+    let is_there = old.as_ref().is_some_and(|old| old.lines.iter().any(|(_, at)| has(at)) || has(&old.methods));
+    if !is_there && !has_room(live.slot) {
         return Ok(());
     }
     let layout = match &old {
@@ -92,6 +89,56 @@ pub(super) fn place(
     Ok(())
 }
 
+/// True if a probe can be in one more code object; it is counted.
+fn has_room(slot: u32) -> bool {
+    let room = HANDS.with(|hands| {
+        let entry = hands.as_mut()?.entries.get_mut(slot)?;
+        if entry.copies >= MAX_COPIES {
+            entry.left_out = true;
+            return Some(false);
+        }
+        entry.copies += 1;
+        Some(true)
+    });
+    room.flatten().unwrap_or(true)
+}
+
+/// What the status says of a probe that is not in all copies of its code.
+pub(super) fn left_out(slot: u32, file: &str) -> Option<String> {
+    let copies = HANDS.with(|hands| {
+        let entry = hands.as_ref()?.entries.get(slot)?;
+        (entry.left_out || discovery::overflows(file)).then_some(entry.copies)
+    });
+    let copies = copies.flatten()?;
+    Some(format!("more copies of this code are in use than a probe can be in: it is in {copies} of them"))
+}
+
+/// Takes the probes out of code that nobody uses any more, so that it can go.
+pub(super) fn forget_code(py: Python<'_>, roots: &[Owned]) {
+    for root in roots {
+        let mut all = Vec::new();
+        code::with_nested(root.borrow(), &mut all);
+        for site in all.into_iter().filter_map(hooks::site) {
+            let probes = site.lines.iter().flat_map(|(_, probes)| probes).chain(&site.methods);
+            let slots: BTreeSet<u32> = probes.map(|probe| probe.live.slot).collect();
+            HANDS.with(|hands| {
+                let entries = &mut hands.as_mut()?.entries;
+                for slot in slots {
+                    if let Some(entry) = entries.get_mut(slot) {
+                        // What it had is still told as its place, though all of it may be gone.
+                        entry.copies = entry.copies.saturating_sub(1).max(1);
+                    }
+                }
+                Some(())
+            });
+            let none = CodeSite { lines: Vec::new(), methods: Vec::new(), ..site.same() };
+            if let Err(error) = refresh(py, none, Change::Keep) {
+                log::warn!(target: "stroboscope", "a hook could not be removed: {error}");
+            }
+        }
+    }
+}
+
 /// What becomes of places that were switched off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -123,7 +170,6 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
         hooks::forget_activations(code.borrow());
     }
     hooks::replace(site);
-    swaps::watch(py, hooks::are_there());
     let began = SystemClock.monotonic();
     // Another kind of event added to those that are set makes CPython (3.12, 3.13) lose some, if another tool has some too.
     let differs = had != 0 && had != events;

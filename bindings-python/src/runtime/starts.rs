@@ -3,7 +3,7 @@
 
 use super::answer::{MISSING_LINE, MISSING_NAME, refused, settle};
 use super::in_file::{in_lines, in_method};
-use super::place::unplace;
+use super::place::{forget_code, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
 use super::target::AMBIGUOUS;
 use crate::discovery::{self, Meant, Started};
@@ -22,7 +22,12 @@ pub fn module_starts(code: Ref<'_>) {
         let frame = shim::strobe_top_frame();
         if frame.is_null() { None } else { Ref::new(shim::strobe_frame_globals(frame)) }
     };
-    let Some(started) = discovery::note(code, globals) else { return };
+    let Some(mut started) = discovery::note(code, globals) else { return };
+    if !started.gone.is_empty() {
+        // SAFETY: callbacks run with the GIL held.
+        forget_code(unsafe { Python::assume_attached() }, &started.gone);
+        started.gone.clear();
+    }
     let concerned = HANDS.with(|hands| {
         let concerned =
             hands.as_ref()?.entries.near(&started).map(|entry| (Arc::clone(&entry.live), concern(entry, &started)));
@@ -99,7 +104,7 @@ fn started_outcome(slot: u32, mut outcome: Outcome, is_class: bool) -> bool {
 }
 
 /// What a file that starts is to a probe.
-enum Concern {
+pub(super) enum Concern {
     None,
     /// It may hold the probe's place.
     Place,
@@ -109,12 +114,14 @@ enum Concern {
     Ambiguous(String),
 }
 
-fn concern(entry: &Entry, started: &Started) -> Concern {
+pub(super) fn concern(entry: &Entry, started: &Started) -> Concern {
     match &entry.live.probe.location {
         Location::Lines { .. } if entry.told == Told::Placed && entry.files.contains(&started.name) => Concern::Place,
         Location::Lines { file, .. } => match discovery::means(file, entry.exact.as_deref(), started) {
             Meant::No => Concern::None,
             Meant::Here(files) => match entry.told {
+                // The one file that is meant, by whatever name.
+                Told::Placed if entry.exact.is_some() => Concern::Place,
                 Told::Placed if !files.iter().any(|file| entry.files.contains(file)) => Concern::Better,
                 _ => Concern::Place,
             },

@@ -41,6 +41,15 @@ pub(super) struct Entry {
     pub(super) files: Vec<String>,
     /// The number of code objects it is placed in.
     pub(super) copies: usize,
+    /// True if there was code in which it could not be placed: it is in too many.
+    pub(super) left_out: bool,
+}
+
+impl Entry {
+    /// True if it is placed in a file.
+    pub(super) fn is_in(&self, file: &str) -> bool {
+        self.files.iter().any(|known| known == file)
+    }
 }
 
 /// What the core was told of a probe.

@@ -27,11 +27,14 @@ pub(super) struct Events {
     pub(super) shared: u32,
 }
 
+/// What our tool ids are called.
+const NAME: &str = "stroboscope";
+
 pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
     let monitoring = py.import("sys")?.getattr("monitoring")?;
     let mut tools = Vec::new();
     for tool in [4u8, 3, 5] {
-        if tools.len() < 2 && monitoring.call_method1("use_tool_id", (tool, "stroboscope")).is_ok() {
+        if tools.len() < 2 && monitoring.call_method1("use_tool_id", (tool, NAME)).is_ok() {
             tools.push(tool);
         }
     }
@@ -90,6 +93,12 @@ fn prepare(py: Python<'_>, monitoring: &Bound<'_, PyAny>, tools: &[u8], probes: 
         held: 0,
         forked: false,
     })
+}
+
+/// True if a tool id is ours: another tool may have given all of them back.
+pub(super) fn is_ours(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<bool> {
+    let name = monitoring.call_method1("get_tool", (tool,))?;
+    Ok(name.extract::<String>().is_ok_and(|name| name == NAME))
 }
 
 /// Gives an id back. What an audit hook of the program refuses keeps the rest from nothing.
