@@ -42,12 +42,12 @@ pub fn _before_fork(py: Python<'_>) {
 /// in Python.
 #[pyfunction]
 pub fn _forked(py: Python<'_>) {
-    outlet::after_fork();
     extern "C" fn later(_: *mut c_void) -> c_int {
         // SAFETY: such calls are made with the GIL held.
         let _ = guard::caught(|| clear(unsafe { Python::assume_attached() }));
         0
     }
+    outlet::after_fork();
     if FILTER.with(|filter| filter.is_some()) == Some(true) {
         // SAFETY: the function is one, and wants no argument.
         let refused = unsafe { ffi::Py_AddPendingCall(Some(later), ptr::null_mut()) } != 0;
