@@ -717,6 +717,7 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
         (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),
         (["--probes", ".", "--", "x"], 2, "--probes . is a folder: name a file in it"),
         (["--at", "a:1", "--when", " ", "--", "x"], 2, "--when of a:1 is empty: write a condition"),
+        (["--at", "a:1", "--json", "", "--", "x"], 2, "--json is empty: name a file, or - for standard output"),
         (["--at", "a:1", "a.py"], 2, "a.py: write the command after --"),
         (["--at", "a:1", "-m", "a"], 2, "-m a: write the command after --"),
         (["--", "x"], 2, "nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE"),
@@ -918,3 +919,34 @@ def test_without_standard_error_the_program_runs_and_nobody_writes_into_its_file
 def test_help_names_each_command_once(tmp_path: Path) -> None:
     text = plain(tmp_path, sys.executable, "-m", "stroboscope", "--help").stdout
     assert len([line for line in text.splitlines() if line.split()[:1] == ["run"]]) == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "on", "said"),
+    [
+        ("", "true", True, []),
+        ("maybe", "true", True, ["STROBE_ENABLED: 'maybe' is not on or off"]),
+        ("maybe", "", False, ["it is not switched on", "(STROBE_ENABLED: 'maybe' is not true or false)"]),
+        ("", "perhaps", False, ["(DD_DYNAMIC_INSTRUMENTATION_ENABLED: 'perhaps' is not true or false)"]),
+        ("", "", False, []),
+        ("off", "perhaps", False, []),
+    ],
+)
+def test_a_switch_that_is_empty_or_neither_on_nor_off(
+    tmp_path: Path, ours: str, theirs: str, on: bool, said: list[str]
+) -> None:
+    write(tmp_path, "x.py", "import sys\nprint(sys.monitoring.get_tool(4))\n")
+    both = {"STROBE_ENABLED": ours, "DD_DYNAMIC_INSTRUMENTATION_ENABLED": theirs}
+    result = plain(tmp_path, sys.executable, "x.py", PYTHONPATH=preload, **both)
+    assert result.stdout == f"{'stroboscope' if on else None}\n"
+    assert bool(result.stderr) == bool(said), result.stderr
+    for text in said:
+        assert text in result.stderr
+
+
+@pytest.mark.parametrize("module", ["_statistics", "_string"])
+def test_a_compiled_module_that_is_not_imported_is_told_as_such(tmp_path: Path, module: str) -> None:
+    """One of a file, and one of the interpreter itself."""
+    write(tmp_path, "x.py", "x = 1\n")
+    result = strobe(tmp_path, "--method", f"{module}:f", "--", "x.py")
+    assert f"module `{module}` has no Python source: " in result.stderr

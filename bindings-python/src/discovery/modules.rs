@@ -3,8 +3,8 @@
 use super::functions::bare;
 use super::index::{FileId, with};
 use super::paths::{
-    MAX_NAMES, absolute, compiled, compiled_beside, current_folder, file_of, folders, is_compiled, is_put_off,
-    is_source, on_path, script_of,
+    MAX_NAMES, absolute, compiled, compiled_beside, compiled_in, current_folder, file_of, folders, is_compiled,
+    is_put_off, is_source, on_path, script_of,
 };
 use super::{sys, without_gil};
 use crate::code;
@@ -58,7 +58,18 @@ pub fn importable(py: Python<'_>, module: &str) -> Importable {
             };
         }
     }
-    Importable::None
+    extension(py, module, &folders, &path).map_or(Importable::None, Importable::Compiled)
+}
+
+/// Says so of a module that is compiled and has no source: one of the interpreter's own, or a file.
+fn extension(py: Python<'_>, module: &str, folders: &[String], path: &str) -> Option<String> {
+    let built_in = sys(py, c"builtin_module_names").is_some_and(|names| {
+        // SAFETY: an object that is kept alive meanwhile.
+        let names = unsafe { Bound::from_borrowed_ptr(py, names.borrow().pointer()) };
+        names.extract::<Vec<String>>().is_ok_and(|names| names.iter().any(|name| name == module))
+    });
+    let place = if built_in { "it is part of the interpreter".to_owned() } else { compiled_in(py, folders, path)? };
+    Some(format!("module `{module}` has no Python source: {place}, and compiled code takes no probes"))
 }
 
 /// The folders of a package that is loaded: a list in its `__path__`.

@@ -155,10 +155,27 @@ fn real(name: &str) -> Option<std::path::PathBuf> {
 
 /// The compiled file that an import takes instead of a source file.
 pub(super) fn compiled_beside(py: Python<'_>, source: &str) -> Option<String> {
-    let suffixes = py.import("_imp").and_then(|imp| imp.call_method0("extension_suffixes"));
-    let suffixes = suffixes.and_then(|suffixes| suffixes.extract::<Vec<String>>()).ok()?;
+    let suffixes = extension_suffixes(py)?;
     let stem = source.strip_suffix(".py").or_else(|| source.strip_suffix(".pyx"))?;
     without_gil(py, || suffixes.iter().map(|suffix| format!("{stem}{suffix}")).find(|file| Path::new(file).is_file()))
+}
+
+fn extension_suffixes(py: Python<'_>) -> Option<Vec<String>> {
+    let suffixes = py.import("_imp").and_then(|imp| imp.call_method0("extension_suffixes"));
+    suffixes.and_then(|suffixes| suffixes.extract()).ok()
+}
+
+/// The compiled file of a module that has no source.
+pub(super) fn compiled_in(py: Python<'_>, folders: &[String], path: &str) -> Option<String> {
+    let suffixes = extension_suffixes(py)?;
+    without_gil(py, || {
+        let current = current_folder();
+        let stems = folders
+            .iter()
+            .map(|folder| absolute(format!("{}/{path}", folder.trim_end_matches('/')), current.as_deref()));
+        let mut files = stems.flat_map(|stem| suffixes.iter().map(move |suffix| format!("{stem}{suffix}")));
+        files.find(|file| Path::new(file).is_file())
+    })
 }
 
 pub(super) fn compiled(source: &str, file: &str) -> String {

@@ -1011,7 +1011,7 @@ fn words(reason: &str) -> &str {
         "entryNotSeen" => "whose entry was not seen",
         "queueFull" => "lost, the queue was full",
         "payloadTooLarge" => "lost, too large",
-        "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached",
+        "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached or fails",
         "rejected" => "not uploaded, the Agent refused them",
         "stopped" => "not delivered before the end",
         "notWritten" => "not written",
@@ -1343,7 +1343,7 @@ mod tests {
             },
         ];
         let expected = "\
-a                                     shop/orders.py:41  ≥ 1,204 hits  100 events  not shown: 1,104 over its rate; 5 not uploaded, the Agent cannot be reached
+a                                     shop/orders.py:41  ≥ 1,204 hits  100 events  not shown: 1,104 over its rate; 5 not uploaded, the Agent cannot be reached or fails
 shop:f                                                         0 hits    0 events
   never reached; the nearest lines with code are 40 and 44
 9c7d6a1e-0000-4000-8000-000000000001                           5 hits    1 event  4 failed: No such variable: 'x'

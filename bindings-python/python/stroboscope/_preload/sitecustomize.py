@@ -61,13 +61,24 @@ def _screen():
 
 
 def _on(name):
-    value = os.environ.get(name)
-    return None if value is None else value.strip().lower() in ("1", "true", "yes", "on", "t", "y")
+    """As the core reads it: true, false, or `None` for unset, empty, and what is neither."""
+    value = os.environ.get(name, "").strip().lower()
+    return True if value in ("1", "true", "yes", "on") else False if value in ("0", "false", "no", "off") else None
 
 
 def _wanted():
     ours = _on("STROBE_ENABLED")
-    return bool(_on("DD_DYNAMIC_INSTRUMENTATION_ENABLED")) if ours is None else ours
+    if ours is not None:
+        return ours
+    theirs = _on("DD_DYNAMIC_INSTRUMENTATION_ENABLED")
+    if not theirs:
+        names = ["STROBE_ENABLED", "DD_DYNAMIC_INSTRUMENTATION_ENABLED"]
+        bad = [name for name in names if _on(name) is None and os.environ.get(name, "").strip()]
+        told = ["%s: %r is not true or false" % (name, os.environ[name][:100]) for name in bad]
+        if told:
+            ways = "set DD_DYNAMIC_INSTRUMENTATION_ENABLED=true or STROBE_ENABLED=true"
+            _say("off in this process: it is not switched on; %s (%s)" % (ways, "; ".join(told)))
+    return bool(theirs)
 
 
 def _leave_path(folder):
