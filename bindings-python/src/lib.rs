@@ -18,6 +18,7 @@ mod exit;
 mod fork;
 mod frame;
 mod guard;
+mod hangs;
 mod hooks;
 mod identity;
 mod label;

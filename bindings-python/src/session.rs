@@ -7,7 +7,7 @@ use crate::screen::{self, Streams};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
 use crate::tally::Tally;
-use crate::{exit, fork, hooks, identity, logging, names, outlet, selftest, ticks};
+use crate::{exit, fork, hangs, hooks, identity, logging, names, outlet, selftest, ticks};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::clock::SystemClock;
-use stroboscope_core::config::Settings;
+use stroboscope_core::clock::{Clock as _, SystemClock};
+use stroboscope_core::config::{self, Settings};
 use stroboscope_core::control::agent::{self, AgentSettings};
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
@@ -38,6 +38,12 @@ const PLACEMENT: Duration = Duration::from_secs(1);
 const CATCH_UP: Duration = Duration::from_millis(100);
 /// Of the two seconds that an end may take in all.
 const DELIVERY: Duration = Duration::from_millis(1500);
+/// The same where another end has just waited for the Agent in vain: one that answers does so within.
+const HURRIED: Duration = Duration::from_millis(100);
+/// An end that delivers nothing after that long has waited in vain; an Agent that is not there is no wait.
+const IN_VAIN: u64 = 80_000_000;
+/// For how long that is remembered, in nanoseconds.
+const REMEMBERED: u64 = 60_000_000_000;
 
 struct Running {
     session: Arc<Session>,
@@ -153,9 +159,9 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
 /// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
-/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error.
+/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error. `remarks` stand before ours.
 #[pyfunction]
-#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None))]
+#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None, remarks = None))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments, reason = "facts, given by name in one place")]
 pub fn start(
@@ -168,6 +174,7 @@ pub fn start(
     mute: bool,
     tally: Option<(u32, i32, String)>,
     streams: Option<Streams>,
+    remarks: Option<Vec<String>>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
     let turn = NOW.with(|now| match now {
@@ -187,7 +194,10 @@ pub fn start(
     logging::mute(mute);
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(by != "program");
-    let (settings, mut lines) = Settings::from_environment(&options);
+    let (settings, read) = Settings::from_environment(&options);
+    let default = format!("the default is used: {}", runtime::CAPABILITIES.capture_timeout_ms);
+    let read = read.into_iter().map(|line| line.replace(config::RUNTIME_DEFAULT, &default));
+    let mut lines: Vec<String> = remarks.into_iter().flatten().chain(read).collect();
     if let Some(reason) = settings.off(by != "preload", identity::vendor_debugger_runs(py)) {
         lines.push(format!("off in this process: {reason}"));
         log_all(&lines);
@@ -205,6 +215,7 @@ pub fn start(
     if let Some(tally) = &wanted.tally {
         screen::share(tally);
     }
+    hangs::share();
     let probes = wanted.settings.probe_file.clone();
     watch(py)?;
     let running = begin(py, wanted, None, PyRuntime::start, &mut lines).inspect_err(|_| exit::leave_alone())?;
@@ -523,7 +534,10 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
     running.wanted.streams_end_in(limit);
-    let delivered = py.detach(|| running.session.stop(limit));
+    let delivered = py.detach(|| {
+        let stop = |limit| running.session.stop(limit);
+        if goes_on { stop(limit) } else { at_the_end(&running.wanted, &running.counters, stop) }
+    });
     exit::leave_alone();
     let Running { session, runtime, counters, wanted, watch, .. } = running;
     py.detach(|| watch.stop());
@@ -562,11 +576,29 @@ struct Ended {
     delivered: bool,
 }
 
+/// Delivers as a process ends; false if something did not arrive. An Agent that hangs is waited for once, not by each of the
+/// processes of a run.
+fn at_the_end(wanted: &Wanted, counters: &SenderCounters, deliver: impl FnOnce(Duration) -> bool) -> bool {
+    let lost = || counters.stopped.load(Ordering::Relaxed) + counters.statuses_lost.load(Ordering::Relaxed);
+    let took = || counters.last_success.load(Ordering::Relaxed);
+    let tally = wanted.tally.as_ref();
+    let (before, began) = (lost(), SystemClock.monotonic());
+    let known = hangs::since(tally).is_some_and(|since| took() < since && began.saturating_sub(since) < REMEMBERED);
+    let arrived = deliver(if known { HURRIED } else { DELIVERY });
+    let now = SystemClock.monotonic();
+    if (!arrived || lost() > before) && now - began >= IN_VAIN {
+        hangs::note(tally, now);
+    } else if known && took() > began {
+        hangs::note(tally, 0);
+    }
+    arrived
+}
+
 /// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
 /// Needs no GIL.
 fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
     wanted.streams_end_in(DELIVERY);
-    if session.stop(DELIVERY) {
+    if at_the_end(wanted, counters, |limit| session.stop(limit)) {
         // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
         // at once.
         session.flush(DELIVERY);
@@ -681,7 +713,8 @@ pub fn deliver_and_go_on(py: Python<'_>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
             wanted.streams_end_in(DELIVERY);
-            let waiting = if session.flush(DELIVERY) { 0 } else { session.on_their_way() };
+            let arrived = at_the_end(&wanted, &counters, |limit| session.flush(limit));
+            let waiting = if arrived { 0 } else { session.on_their_way() };
             farewell(&session, &wanted, &counters, waiting);
             wanted.patience.goes_on();
         });

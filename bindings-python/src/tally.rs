@@ -96,6 +96,17 @@ impl Tally {
         self.append(&line).map(drop).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
+    /// Notes when an end waited for the Agent in vain.
+    pub fn note_hangs(&self, monotonic: u64) {
+        // If nobody can be told, others wait for themselves.
+        let _ = self.append(&tally::hangs(monotonic));
+    }
+
+    /// When an end last did; 0: none.
+    pub fn hangs(&self) -> u64 {
+        self.open().and_then(|file| read(file).ok()).map_or(0, |text| tally::hangs_since(&text))
+    }
+
     /// What the other processes counted.
     pub fn sum(&self) -> Sum {
         let text = self.append(&tally::summed()).and_then(|file| read(file).ok());

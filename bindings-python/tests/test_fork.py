@@ -1,6 +1,7 @@
 """Forked children: each has its own session; the parent's events stay the parent's; nobody waits for a lost lock."""
 
 import json
+import socket
 import sys
 import textwrap
 import time
@@ -445,3 +446,59 @@ def test_workers_of_a_pool_are_in_the_sum(tmp_path: Path) -> None:
     assert line == "forks.py:4  6 hits  6 events"
     # A worker without work may be ended before it has begun.
     assert processes in ("summed over 2 processes", "summed over 3 processes")
+
+
+def hanging_agent() -> socket.socket:
+    """Takes connections, and never answers."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("ends", ["os._exit(0)", "os.execv('/bin/true', ['true'])"])
+def test_an_agent_that_hangs_is_waited_for_once_by_all_children(tmp_path: Path, ends: str) -> None:
+    program(
+        tmp_path,
+        f"""
+        import json, stroboscope
+        stroboscope.start(terminal="never", trace_agent_url=sys.argv[1])
+        stroboscope.add_probe({{"id": "p", "type": "LOG_PROBE", "where": {{"sourceFile": "forks.py", "lines": ["4"]}}}})
+        took = []
+        for x in range(4):
+            began = time.monotonic()
+            child = os.fork()
+            if not child:
+                work(x)
+                {ends}
+            os.waitpid(child, 0)
+            took.append(time.monotonic() - began)
+        print(json.dumps(took), flush=True)
+        os._exit(0)
+        """,
+    )
+    with hanging_agent() as agent:
+        url = f"http://127.0.0.1:{agent.getsockname()[1]}"
+        result = plain(tmp_path, sys.executable, "-W", "ignore", "forks.py", url)
+    first, *others = json.loads(result.stdout)
+    assert max(others) < first / 2, (first, others)
+
+
+def test_below_the_command_also_processes_that_are_no_forks_know_that_it_hangs(tmp_path: Path) -> None:
+    write(tmp_path, "child.py", "def work(n):\n    return n\nwork(3)\n")
+    write(
+        tmp_path,
+        "outer.py",
+        """
+        import json, subprocess, sys, time
+        took = []
+        for _ in range(4):
+            began = time.monotonic()
+            subprocess.run([sys.executable, "child.py"])
+            took.append(time.monotonic() - began)
+        print(json.dumps(took))
+        """,
+    )
+    with hanging_agent() as agent:
+        url = f"http://127.0.0.1:{agent.getsockname()[1]}"
+        result = strobe(tmp_path, "--method", "child:work", "--log", "x", "--", "outer.py", DD_TRACE_AGENT_URL=url)
+    first, *others = json.loads(result.stdout)
+    assert max(others) < first / 2, (first, others)
+    assert "events: 4 not delivered before the end" in result.stderr

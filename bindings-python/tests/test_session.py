@@ -409,6 +409,31 @@ def test_texts_that_could_stand_nowhere_are_told_and_the_session_starts(tmp_path
     assert len(remarks) == 7, remarks
 
 
+def test_a_setting_that_is_no_text_is_a_remark_and_no_error(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path,
+        r"""
+        class Hostile:
+            def __str__(self):
+                raise LookupError
+        given = {"service": "\udc80", "env": Hostile(), "\udc80": 1, "tags": "lone", "capture_timeout_ms": "x"}
+        print(json.dumps([stroboscope.start(**given), stroboscope.stop()]))
+        """,
+    )
+    text = "its value cannot be read as text"
+    milliseconds = "'x' is not a whole number of milliseconds, 1 to 4294967295; the default is used: 100"
+    assert found == [
+        [
+            f"service: {text} (UnicodeEncodeError); the default is used",
+            f"env: {text} (LookupError); the default is used",
+            f"\\udc80: {text} (UnicodeEncodeError); the default is used",
+            f"capture_timeout_ms: {milliseconds}",
+            "DD_TAGS: 'lone' has no value and is left out; a tag is key:value",
+        ],
+        True,
+    ]
+
+
 def test_what_cannot_be_used_is_told_once_and_logged_once(tmp_path: Path) -> None:
     found = answer(
         tmp_path,

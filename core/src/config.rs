@@ -549,6 +549,9 @@ impl Settings {
         if settings.capture != CaptureMode::Full && !capture_is_said {
             log.push("STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused".to_owned());
         }
+        for (key, _) in settings.tags.iter().filter(|(_, value)| value.is_empty()) {
+            log.push(format!("DD_TAGS: {} has no value and is left out; a tag is key:value", shown(key)));
+        }
         if settings.agentless_enabled && settings.api_key.is_none() {
             let lacks = if key_is_bad { "cannot be used" } else { "is not set" };
             log.push(format!("DD_AGENTLESS_ENABLED is on, but DD_API_KEY {lacks}; events go to an Agent"));
@@ -645,6 +648,9 @@ fn shown(text: &str) -> String {
     format!("'{shown}'")
 }
 
+/// What a line says of a default that only the binding knows: it puts the number there.
+pub const RUNTIME_DEFAULT: &str = "the default of this runtime is used";
+
 /// The line for a value that cannot be used.
 fn complaint(row: &Row, name: &str, text: &str, expected: &str) -> String {
     // An address may hold a password.
@@ -655,8 +661,7 @@ fn complaint(row: &Row, name: &str, text: &str, expected: &str) -> String {
             "'strict' is used, so that nothing is shown by mistake: every probe that reads values is refused".to_owned()
         }
         "trace_agent_url" => "the Agent's host and port are used, by default localhost and 8126".to_owned(),
-        // Which of the defaults it is only the binding knows.
-        "capture_timeout_ms" => "the default of this runtime is used".to_owned(),
+        "capture_timeout_ms" => RUNTIME_DEFAULT.to_owned(),
         _ => format!("the default is used: {}", row.default.replace('`', "")),
     };
     format!("{name}: {shown} is not {expected}; {used}")
@@ -952,6 +957,10 @@ mod tests {
         assert_eq!(settings.tags, [tag("team", "shop"), tag("a", "b:c"), tag("lone", "")]);
         assert_eq!((settings.terminal, settings.rate_limits, settings.cpu_budget), (Show::Never, false, 0.5));
         assert_eq!(settings.ndjson.as_deref(), Some(Path::new("-")));
-        assert!(!settings.agentless_enabled && log.len() == 2, "{log:?}");
+        assert!(!settings.agentless_enabled && log.len() == 3, "{log:?}");
+        assert!(
+            log.contains(&"DD_TAGS: 'lone' has no value and is left out; a tag is key:value".to_owned()),
+            "{log:?}"
+        );
     }
 }

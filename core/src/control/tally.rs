@@ -62,6 +62,8 @@ enum Entry {
     Ended(u32, Counts),
     /// A process that has no way to standard output or error has said this, for people or for programs.
     Said(Audience, String),
+    /// The end of a process waited for the Agent in vain, at this monotonic time; 0: the Agent has taken something since.
+    Hangs(u64),
     /// The sum has been made of all lines above.
     Summed,
 }
@@ -218,6 +220,18 @@ pub fn said(to: Audience, text: &str) -> String {
     line(&Entry::Said(to, text.to_owned()))
 }
 
+/// The line that says when the end of a process waited for the Agent in vain; 0: that it did not.
+pub fn hangs(monotonic: u64) -> String {
+    line(&Entry::Hangs(monotonic))
+}
+
+/// When that last was; 0: never, or the Agent has taken something since.
+pub fn hangs_since(file: &str) -> u64 {
+    let mine = file.lines().rev().filter(|line| line.starts_with("{\"hangs\""));
+    let mut times = mine.filter_map(|line| serde_json::from_str(line).ok());
+    times.find_map(|entry| if let Entry::Hangs(at) = entry { Some(at) } else { None }).unwrap_or(0)
+}
+
 /// The line that says that everything above it is in the sum.
 pub fn summed() -> String {
     line(&Entry::Summed)
@@ -251,6 +265,7 @@ pub fn sum(file: &str) -> Sum {
             }
             Entry::Said(Audience::People, text) => sum.said.push_str(&text),
             Entry::Said(Audience::Programs, text) => sum.output.push_str(&text),
+            Entry::Hangs(_) => {}
             Entry::Summed => break,
         }
     }
@@ -321,6 +336,16 @@ mod tests {
         let dropped = vec![("rateLimitProbe".to_owned(), hits)];
         let probe = ProbeCounts { id: "p".into(), hits, placed, note, dropped, ..ProbeCounts::default() };
         Counts { probes: vec![probe], lost: Vec::new() }
+    }
+
+    #[test]
+    fn the_last_word_of_a_hanging_agent_counts_and_is_no_part_of_the_sum() {
+        let mut file = begins(2);
+        assert_eq!(hangs_since(&file), 0);
+        file += &(hangs(5) + "{\"hangs\":" + &hangs(9) + &ended(2, Counts::default()));
+        assert_eq!((hangs_since(&file), sum(&file).ended), (5, 1), "a line cut short is none");
+        file += &hangs(0);
+        assert_eq!(hangs_since(&file), 0);
     }
 
     #[test]
