@@ -298,17 +298,14 @@ pub enum Lender<'f> {
 /// Who has the memory of an array or a record.
 pub fn lender(object: Ref<'_>) -> Lender<'_> {
     let Some(source) = Source::raw(object) else { return Lender::Other(None) };
-    let (flags, base) = match classes::facts(object.class()).kind {
-        Kind::NumpyArray => {
-            // SAFETY: a live array.
-            let head = unsafe { &*object.pointer().cast::<Head>() };
-            (head.flags, head.base)
-        }
-        _ => {
-            // SAFETY: `raw` has found a live array or a live record, and it is no array.
-            let record = unsafe { &*object.pointer().cast::<Record>() };
-            (record.flags, record.base)
-        }
+    let (flags, base) = if classes::facts(object.class()).kind == Kind::NumpyArray {
+        // SAFETY: a live array.
+        let head = unsafe { &*object.pointer().cast::<Head>() };
+        (head.flags, head.base)
+    } else {
+        // SAFETY: `raw` has found a live array or a live record, and it is no array.
+        let record = unsafe { &*object.pointer().cast::<Record>() };
+        (record.flags, record.base)
     };
     let lengths = source.lengths.iter().map(|length| usize::try_from(*length).unwrap_or(0));
     match source.descriptor.size() {

@@ -6,7 +6,11 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use stroboscope_core::host::Walk;
 use stroboscope_core::text::Text;
+
+/// Empty places of a table after which a walk pauses: a few hundred kilobytes.
+pub const EMPTY: usize = 16 * 1024;
 
 /// An object that is alive, with the GIL held, for `'f`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -296,25 +300,43 @@ impl<'f> Ref<'f> {
 
     /// Visits the entries of a dict in the order of its table, until the visitor says stop (false).
     pub fn dict_entries(self, mut visit: impl FnMut(Ref<'f>, Ref<'f>) -> bool) -> bool {
+        let mut mark = 0;
+        loop {
+            match self.dict_walk(mark, &mut visit) {
+                Walk::Paused(at) => mark = at,
+                walk => return walk == Walk::Complete,
+            }
+        }
+    }
+
+    /// As [`Ref::dict_entries`], from a mark on. It pauses where [`EMPTY`] deleted entries were passed.
+    #[inline]
+    pub fn dict_walk(self, mark: usize, mut visit: impl FnMut(Ref<'f>, Ref<'f>) -> bool) -> Walk {
         if !self.is_dict() {
-            return true;
+            return Walk::Complete;
         }
         let mut table = shim::Table::empty();
         // SAFETY: a live dict; the output is ours.
         if unsafe { shim::strobe_dict_table(self.pointer(), &raw mut table) } != 0 {
-            let mut entry = table.entries;
-            for _ in 0..table.count {
+            let mut entry = table.entries.wrapping_add(table.step * mark);
+            let mut empty = 0;
+            for index in mark..table.count {
                 // SAFETY: one of the table's entries; both objects belong to the dict, which cannot change while no Python
                 // code runs. A deleted entry has no value.
                 let (key, value) = unsafe { (Ref::new(*entry), Ref::new(*entry.add(1))) };
-                if let (Some(key), Some(value)) = (key, value)
-                    && !visit(key, value)
-                {
-                    return false;
-                }
                 entry = entry.wrapping_add(table.step);
+                if let (Some(key), Some(value)) = (key, value) {
+                    if !visit(key, value) {
+                        return Walk::Stopped;
+                    }
+                    continue;
+                }
+                empty += 1;
+                if empty == EMPTY {
+                    return Walk::Paused(index + 1);
+                }
             }
-            return true;
+            return Walk::Complete;
         }
         let (mut position, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: a live dict, which cannot change while no Python code runs; the outputs are ours.
@@ -322,10 +344,22 @@ impl<'f> Ref<'f> {
             // SAFETY: both belong to the dict.
             let (Some(key), Some(value)) = (unsafe { Ref::new(key) }, unsafe { Ref::new(value) }) else { continue };
             if !visit(key, value) {
-                return false;
+                return Walk::Stopped;
             }
         }
-        true
+        Walk::Complete
+    }
+
+    /// The key at a position, if it can be told without a walk: no entry was deleted.
+    pub fn dict_key_at(self, index: usize) -> Option<Ref<'f>> {
+        let mut table = shim::Table::empty();
+        // SAFETY: asked of a live dict only; the output is ours.
+        let known = self.is_dict() && unsafe { shim::strobe_dict_table(self.pointer(), &raw mut table) } != 0;
+        if !known || table.count != self.dict_len() || index >= table.count {
+            return None;
+        }
+        // SAFETY: one of the table's entries, which all have a key that belongs to the dict.
+        unsafe { Ref::new(*table.entries.wrapping_add(table.step * index)) }
     }
 
     /// The namespace of a module.

@@ -9,7 +9,7 @@
 use crate::classes::{self, Kind};
 use crate::names::Held;
 use crate::numpy::{self, Lender};
-use crate::object::Ref;
+use crate::object::{Class, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
 use pyo3::ffi;
@@ -93,11 +93,11 @@ impl<'f> Memory<'f> {
 
     /// That of a memory map. Its file may be shorter by now, so that it is never kept.
     fn of_map(object: Ref<'_>) -> Self {
-        // SAFETY: a live class.
-        let is_map = object.class().ancestors().any(|class| {
+        let is_map = |class: Class<'_>| {
+            // SAFETY: a live class.
             class.c_name() == "mmap.mmap" && unsafe { shim::strobe_type_is_of_module(class.pointer()) } != 0
-        });
-        if !is_map {
+        };
+        if !object.class().ancestors().any(is_map) {
             return Self::ANY;
         }
         let mut length = 0;
@@ -141,8 +141,10 @@ impl<'f> Memory<'f> {
             Memory::Gone(why) => Some(why),
             Memory::Kept { .. } => Some(OUTSIDE),
             Memory::Lent { .. } if !self.lends(at, size) => Some(CLOSED),
-            _ if self.number::<1>(at).is_some() && self.number::<1>(at.wrapping_add(size.max(1) - 1)).is_some() => None,
-            _ => Some(NOT_THERE),
+            Memory::Lent { .. } => {
+                let ends = [at, at.wrapping_add(size.max(1) - 1)];
+                ends.iter().any(|end| self.number::<1>(*end).is_none()).then_some(NOT_THERE)
+            }
         }
     }
 

@@ -818,6 +818,21 @@ PyObject *strobe_deque_next(void **block, Py_ssize_t *at)
     }
     return element;
 }
+/* The element at an index below the length, from the nearer end. */
+PyObject *strobe_deque_at(PyObject *object, Py_ssize_t index)
+{
+    Deque *deque = (Deque *)object;
+    Py_ssize_t place = deque->left_index + index, block = place / BLOCK;
+    Py_ssize_t last = (deque->left_index + Py_SIZE(object) - 1) / BLOCK;
+    Block *at = block <= last / 2 ? deque->left : deque->right;
+    if (block <= last / 2)
+        for (; block > 0; block--)
+            at = at->right;
+    else
+        for (; block < last; block++)
+            at = at->left;
+    return at->data[place % BLOCK];
+}
 Py_ssize_t strobe_var_size(PyObject *object) { return Py_SIZE(object); }
 
 /* array.array */
@@ -862,15 +877,18 @@ PyObject *strobe_range_part(PyObject *object, int which)
 }
 
 Py_ssize_t strobe_set_len(PyObject *set) { return PySet_GET_SIZE(set); }
-/* Next member from a position, NULL at the end. */
-PyObject *strobe_set_next(PyObject *set, Py_ssize_t *position)
+/* Next member from a position; NULL at the end, with a position of -1, and behind that many empty places. */
+PyObject *strobe_set_next(PyObject *set, Py_ssize_t *position, Py_ssize_t most)
 {
     PySetObject *table = (PySetObject *)set;
-    while (*position <= table->mask) {
+    for (; *position <= table->mask; most--) {
+        if (most == 0)
+            return NULL;
         setentry *entry = &table->table[(*position)++];
         if (entry->key && entry->hash != -1)
             return entry->key;
     }
+    *position = -1;
     return NULL;
 }
 

@@ -209,6 +209,7 @@ unsafe extern "C" {
 
     pub fn strobe_deque_begin(object: *mut PyObject, at: *mut Py_ssize_t) -> *mut c_void;
     pub fn strobe_deque_next(block: *mut *mut c_void, at: *mut Py_ssize_t) -> *mut PyObject;
+    pub fn strobe_deque_at(object: *mut PyObject, index: Py_ssize_t) -> *mut PyObject;
     pub fn strobe_var_size(object: *mut PyObject) -> Py_ssize_t;
     pub fn strobe_array(
         object: *mut PyObject,
@@ -222,7 +223,7 @@ unsafe extern "C" {
     pub fn strobe_range_part(object: *mut PyObject, which: c_int) -> *mut PyObject;
     pub fn strobe_range(object: *mut PyObject, start: *mut i64, step: *mut i64, length: *mut i64) -> c_int;
     pub fn strobe_set_len(set: *mut PyObject) -> Py_ssize_t;
-    pub fn strobe_set_next(set: *mut PyObject, position: *mut Py_ssize_t) -> *mut PyObject;
+    pub fn strobe_set_next(set: *mut PyObject, position: *mut Py_ssize_t, most: Py_ssize_t) -> *mut PyObject;
 
     pub fn strobe_function_qualname(function: *mut PyObject) -> *mut PyObject;
     pub fn strobe_method_function(method: *mut PyObject) -> *mut PyObject;

@@ -7,7 +7,7 @@ use crate::exception;
 use crate::label;
 use crate::names;
 use crate::numpy::{self, Part};
-use crate::object::{self, Class, Owned, Ref};
+use crate::object::{self, Class, EMPTY, Owned, Ref};
 use crate::reach;
 use crate::shim::{self, Fields};
 use pyo3::ffi::{self, PyObject};
@@ -358,6 +358,11 @@ fn dict_of(object: Ref<'_>, kind: Kind) -> Option<Ref<'_>> {
     dict.filter(|dict| dict.is_dict())
 }
 
+/// The dictionary of a view of keys that has the order of its table.
+fn plain_dict_of(object: Ref<'_>, kind: Kind) -> Option<Ref<'_>> {
+    dict_of(object, kind).filter(|dict| kind == Kind::Keys && classes::facts(dict.class()).kind != Kind::OrderedDict)
+}
+
 fn deque_len(object: Ref<'_>) -> usize {
     // SAFETY: a live deque or array, which are variable-sized objects.
     usize::try_from(unsafe { shim::strobe_var_size(object.pointer()) }).unwrap_or(0)
@@ -368,12 +373,13 @@ fn set_len(object: Ref<'_>) -> usize {
     usize::try_from(unsafe { shim::strobe_set_len(object.pointer()) }).unwrap_or(0)
 }
 
-/// The start, step and length of a range.
+/// The start, step and length of a range, of which each element fits.
 fn range_of(object: Ref<'_>) -> Option<(i64, i64, i64)> {
     let (mut start, mut step, mut length) = (0, 0, 0);
     // SAFETY: a live range; the outputs are ours.
     let fits = unsafe { shim::strobe_range(object.pointer(), &raw mut start, &raw mut step, &raw mut length) };
-    (fits != 0).then_some((start, step, length))
+    let last = length.checked_sub(1).and_then(|last| step.checked_mul(last)?.checked_add(start));
+    (fits != 0 && (length == 0 || last.is_some())).then_some((start, step, length))
 }
 
 fn range_element((start, step, length): (i64, i64, i64), index: usize) -> Option<i64> {
@@ -619,37 +625,48 @@ fn each<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(objects: &'f [*mut PyObjec
     Walk::Complete
 }
 
-fn each_of_dict<'f>(dict: Ref<'f>, mut visit: impl FnMut(Ref<'f>, Ref<'f>) -> ControlFlow<()>) -> Walk {
+fn each_of_dict<'f>(dict: Ref<'f>, mark: usize, mut visit: impl FnMut(Ref<'f>, Ref<'f>) -> ControlFlow<()>) -> Walk {
     let ordered = classes::facts(dict.class()).kind == Kind::OrderedDict;
     if !ordered {
-        let complete = dict.dict_entries(|key, value| visit(key, value).is_continue());
-        return if complete { Walk::Complete } else { Walk::Stopped };
+        return dict.dict_walk(mark, |key, value| visit(key, value).is_continue());
     }
     // SAFETY: a live `OrderedDict`, whose layout was checked when the module started.
-    let mut node = unsafe { shim::strobe_ordered_first(dict.pointer()) };
+    let first = unsafe { shim::strobe_ordered_first(dict.pointer()) };
+    // The mark is the node to go on with; no Python code has run since it was given.
+    let mut node = if mark == 0 { first } else { std::ptr::with_exposed_provenance_mut(mark) };
+    let mut empty = 0;
     while !node.is_null() {
         let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: a node of this dict, which cannot change while no Python code runs; the outputs are ours.
         node = unsafe { shim::strobe_ordered_next(dict.pointer(), node, &raw mut key, &raw mut value) };
         // SAFETY: both belong to the dict.
-        if let (Some(key), Some(value)) = (unsafe { Ref::new(key) }, unsafe { Ref::new(value) })
-            && visit(key, value).is_break()
-        {
-            return Walk::Stopped;
+        let entry = (unsafe { Ref::new(key) }, unsafe { Ref::new(value) });
+        if let (Some(key), Some(value)) = entry {
+            if visit(key, value).is_break() {
+                return Walk::Stopped;
+            }
+            continue;
+        }
+        empty += 1;
+        if empty == EMPTY && !node.is_null() {
+            return Walk::Paused(node.expose_provenance());
         }
     }
     Walk::Complete
 }
 
-fn each_of_set<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(set: Ref<'f>, mut visit: F) -> Walk {
-    let mut position = 0;
-    // SAFETY: a live set, which cannot change while no Python code runs; its members belong to it.
-    while let Some(value) = unsafe { PyValue::new(shim::strobe_set_next(set.pointer(), &raw mut position)) } {
-        if visit(value).is_break() {
-            return Walk::Stopped;
+fn each_of_set<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(set: Ref<'f>, mark: usize, mut visit: F) -> Walk {
+    let mut position = isize::try_from(mark).unwrap_or(isize::MAX);
+    loop {
+        // SAFETY: a live set, which cannot change while no Python code runs; its members belong to it.
+        let value =
+            unsafe { PyValue::new(shim::strobe_set_next(set.pointer(), &raw mut position, EMPTY.cast_signed())) };
+        match value {
+            Some(value) if visit(value).is_break() => return Walk::Stopped,
+            Some(_) => {}
+            None => return usize::try_from(position).map_or(Walk::Complete, Walk::Paused),
         }
     }
-    Walk::Complete
 }
 
 fn each_of_deque<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(deque: Ref<'f>, mut visit: F) -> Walk {
@@ -675,9 +692,8 @@ fn each_made<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(
     mut visit: F,
 ) -> Walk {
     for index in 0..len {
-        if let Some(value) = make(index)
-            && visit(value).is_break()
-        {
+        let Some(value) = make(index) else { return Walk::Changed };
+        if visit(value).is_break() {
             return Walk::Stopped;
         }
     }
@@ -689,6 +705,30 @@ fn each_made<'f, F: FnMut(PyValue<'f>) -> ControlFlow<()>>(
 fn without_object(value: PyValue<'_>) -> (TypeInfo, View<'_>) {
     (value.type_info(), value.view())
 }
+
+impl PyValue<'_> {
+    /// The element that is so many behind the first one.
+    fn nth(self, index: usize) -> Child<Self> {
+        let (mut found, mut left, mut mark) = (None, index, 0);
+        for _ in 0..PATIENCE {
+            let walk = self.elements_from(mark, |value| {
+                if left == 0 {
+                    found = Some(value);
+                    return ControlFlow::Break(());
+                }
+                left -= 1;
+                ControlFlow::Continue(())
+            });
+            let Walk::Paused(at) = walk else { return found.map_or(Child::Absent, Child::Present) };
+            mark = at;
+        }
+        Child::Failed(EMPTIED)
+    }
+}
+
+/// How often a walk goes on that nobody times.
+const PATIENCE: usize = 4;
+const EMPTIED: &str = "it was emptied, and what is left stands behind too many empty places";
 
 impl<'f> Value<'f> for PyValue<'f> {
     #[inline]
@@ -838,18 +878,15 @@ impl<'f> Value<'f> for PyValue<'f> {
                 },
                 None => None,
             },
-            _ => {
-                let (mut found, mut left) = (None, index);
-                self.elements(|value| {
-                    if left == 0 {
-                        found = Some(value);
-                        return ControlFlow::Break(());
-                    }
-                    left -= 1;
-                    ControlFlow::Continue(())
-                });
-                found
+            Kind::Deque if index < deque_len(object) => {
+                // SAFETY: a live deque, whose layout was checked when the module started, and an index in range; the element
+                // belongs to it.
+                unsafe { PyValue::new(shim::strobe_deque_at(object.pointer(), index.cast_signed())) }
             }
+            kind => match plain_dict_of(object, kind).and_then(|dict| dict.dict_key_at(index)) {
+                Some(key) => Some(PyValue::Object(key)),
+                None => return self.nth(index),
+            },
         };
         found.map_or(Child::Absent, Child::Present)
     }
@@ -866,8 +903,18 @@ impl<'f> Value<'f> for PyValue<'f> {
         unsafe { Ref::new(name) }.and_then(Ref::text)
     }
 
-    #[inline]
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
+        let mut mark = 0;
+        loop {
+            match self.elements_from(mark, &mut visit) {
+                Walk::Paused(at) => mark = at,
+                walk => return walk,
+            }
+        }
+    }
+
+    #[inline]
+    fn elements_from<F: FnMut(Self) -> ControlFlow<()>>(self, mark: usize, mut visit: F) -> Walk {
         let object = match self {
             PyValue::Object(object) => object,
             PyValue::Part(part) => return part.elements(visit),
@@ -880,7 +927,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         match kind {
             Kind::List => each(object.list(), visit),
             Kind::Tuple | Kind::NamedTuple => each(object.tuple(), visit),
-            Kind::Set => each_of_set(object, visit),
+            Kind::Set => each_of_set(object, mark, visit),
             Kind::Deque => each_of_deque(object, visit),
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
             Kind::NumpyArray => match numpy::item(object) {
@@ -895,7 +942,7 @@ impl<'f> Value<'f> for PyValue<'f> {
                 None => Walk::Complete,
             },
             Kind::Keys | Kind::Values => match dict_of(object, kind) {
-                Some(dict) => each_of_dict(dict, |key, value| {
+                Some(dict) => each_of_dict(dict, mark, |key, value| {
                     visit(PyValue::Object(if kind == Kind::Keys { key } else { value }))
                 }),
                 None => Walk::Complete,
@@ -905,13 +952,22 @@ impl<'f> Value<'f> for PyValue<'f> {
     }
 
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {
+        let mut mark = 0;
+        loop {
+            match self.entries_from(mark, &mut visit) {
+                Walk::Paused(at) => mark = at,
+                walk => return walk,
+            }
+        }
+    }
+
+    fn entries_from<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mark: usize, mut visit: F) -> Walk {
         let PyValue::Object(object) = self else { return Walk::Complete };
         let exactly = object.is_exactly(&raw const ffi::PyDict_Type);
         let kind = if exactly { Kind::Dict } else { classes::facts(object.class()).kind };
         if kind == Kind::Dict {
-            let complete =
-                object.dict_entries(|key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
-            return if complete { Walk::Complete } else { Walk::Stopped };
+            return object
+                .dict_walk(mark, |key, value| visit(PyValue::Object(key), PyValue::Object(value)).is_continue());
         }
         if kind == Kind::NumpyArray
             && let Some(item) = numpy::item(object)
@@ -919,7 +975,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             return item.entries(visit);
         }
         match dict_of(object, kind) {
-            Some(dict) => each_of_dict(dict, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
+            Some(dict) => each_of_dict(dict, mark, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
             None => Walk::Complete,
         }
     }
@@ -956,17 +1012,26 @@ impl<'f> Value<'f> for PyValue<'f> {
         let own = match stored(object) {
             Stored::None => ControlFlow::Continue(()),
             Stored::Dict(dict) => {
-                let (mut stop, mut nameless) = (ControlFlow::Continue(()), false);
-                dict.dict_entries(|key, value| {
-                    if key.text().is_some() {
-                        stop = visit(names::name(key), Child::Present(PyValue::Object(value)));
-                    } else {
-                        nameless = true;
+                let (mut stop, mut unread, mut mark) = (ControlFlow::Continue(()), None, 0);
+                for left in (0..PATIENCE).rev() {
+                    let walk = dict.dict_walk(mark, |key, value| {
+                        if key.text().is_some() {
+                            stop = visit(names::name(key), Child::Present(PyValue::Object(value)));
+                        } else {
+                            unread = Some("attributes whose names are no text");
+                        }
+                        stop.is_continue()
+                    });
+                    let Walk::Paused(at) = walk else { break };
+                    mark = at;
+                    if left == 0 {
+                        unread = Some(EMPTIED);
                     }
-                    stop.is_continue()
-                });
-                if nameless && stop.is_continue() {
-                    stop = visit(Name::Text(Text::Utf8("?")), Child::Failed("attributes whose names are no text"));
+                }
+                if let Some(why) = unread
+                    && stop.is_continue()
+                {
+                    stop = visit(Name::Text(Text::Utf8("?")), Child::Failed(why));
                 }
                 stop
             }

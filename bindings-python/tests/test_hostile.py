@@ -942,6 +942,54 @@ def test_a_text_that_is_nothing_but_padding():
         assert evaluate("len(v[0])", v=short) == 3
 
 
+def emptied(made, count, remove):
+    for number in range(count - 1):
+        remove(made, number)
+    return made
+
+
+def test_collections_that_were_emptied():
+    """Their tables are as large as ever. Walks over them pause, so that somebody looks at the clock."""
+    count = 300_000
+    last = count - 1
+    holes = emptied(dict.fromkeys(range(count)), count, dict.pop)
+    members = emptied(set(range(count)), count, set.discard)
+    ordered = collections.OrderedDict.fromkeys(range(count))
+    emptied(ordered, count, dict.pop)
+    for value in (holes, ordered):
+        assert [entry[0]["value"] for entry in captured(value)["entries"]] == [str(last)]
+        assert evaluate(f"contains(v, {last}) && any(v, {{@key == {last}}}) && v == w", v=value, w={last: None}) is True
+        assert evaluate("contains(v, 5) || any(v, {@key == 5})", v=value) is False
+        assert captured(value.keys())["elements"] == [{"type": "int", "value": str(last)}]
+    assert captured(members)["elements"] == [{"type": "int", "value": str(last)}]
+    assert evaluate(f"contains(v, {last}) && any(v, {{@it == {last}}}) && v == w", v=members, w={last}) is True
+    # By a position, and of fields, nobody looks at the clock: what is left behind so much emptiness is not looked for.
+    assert evaluate("v[0]", v=holes.keys()) == "error:host"
+    names = emptied(
+        types.SimpleNamespace(**{f"a{n}": n for n in range(count)}), count, lambda v, n: delattr(v, f"a{n}")
+    )
+    assert "emptied" in reason(captured(names))
+    assert evaluate(f"v.a{last}", v=names) == last
+
+
+def test_elements_by_position():
+    for size in (1, 63, 64, 65, 200, 1000):
+        deque = collections.deque(range(size + 40))
+        deque.rotate(17)
+        for _ in range(40):
+            deque.popleft()
+        for place in {0, 1, size // 2, size - 2, size - 1, 62, 63, 64} & set(range(size)):
+            assert evaluate(f"v[{place}] == w && v[{place - size}] == w", v=deque, w=deque[place]) is True
+    keys = dict.fromkeys(range(100))
+    assert evaluate("v[99] == 99 && v[-100] == 0", v=keys.keys()) is True
+    del keys[7]
+    assert evaluate("v[7] == 8 && v[6] == 6 && len(v) == 99", v=keys.keys()) is True
+    # A range of which only the beginning fits 64 bits ends as well.
+    assert message(range(2**63 - 1, 2**64 - 10)) == "<range>"
+    assert evaluate("v[0]", v=range(2**63 - 1, 2**64 - 10)) == "error:side_effect"
+    assert evaluate("v[-1] == w", v=range(2**63 - 5, 2**63), w=2**63 - 1) is True
+
+
 class Color(enum.Enum):
     RED = 1
 

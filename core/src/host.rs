@@ -152,6 +152,9 @@ pub enum Walk {
     Complete,
     /// The visitor asked to stop.
     Stopped,
+    /// Many places were passed in which nothing stands (a table that was emptied keeps them): the walk goes on from this mark,
+    /// after a look at the clock.
+    Paused(usize),
     /// The container changed while it was read.
     Changed,
 }
@@ -239,8 +242,23 @@ pub trait Value<'f>: Copy {
     /// Visits the elements of a list or set, in the host's order.
     fn elements<F: FnMut(Self) -> ControlFlow<()>>(self, visit: F) -> Walk;
 
+    /// As [`Value::elements`], from the mark at which a walk has paused; from 0, from the beginning. A host whose containers can
+    /// be large and empty pauses here, and only here.
+    #[inline]
+    fn elements_from<F: FnMut(Self) -> ControlFlow<()>>(self, mark: usize, visit: F) -> Walk {
+        let _ = mark;
+        self.elements(visit)
+    }
+
     /// Visits the entries of a map, in the host's order.
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, visit: F) -> Walk;
+
+    /// As [`Value::entries`], from the mark at which a walk has paused.
+    #[inline]
+    fn entries_from<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mark: usize, visit: F) -> Walk {
+        let _ = mark;
+        self.entries(visit)
+    }
 
     /// The value of a string key of a map. `None`: the host has no quick way, the core scans the entries.
     fn lookup(self, key: Text<'_>) -> Option<Child<Self>> {

@@ -71,6 +71,54 @@ fn a_short_evaluation_reads_no_clock() {
 }
 
 #[test]
+fn a_walk_that_pauses_goes_on_and_looks_at_the_clock() {
+    let vars = r#"{"s": {"$set": [1, 2, 3, 4, 5, 6, 7]}, "t": {"$set": [7, 6, 5, 4, 3, 2, 1]}, "u": {"$set": [7, 6, 5, 4, 3, 2, 8]},
+        "m": {"$map": [[1, "a"], ["two", "b"], [3, "c"], [4, "d"], [5, "e"]]},
+        "n": {"$map": [[5, "e"], [4, "d"], [3, "c"], ["two", "b"], [1, "a"]]}}"#;
+    for (text, expected) in [
+        ("any(s, {@it == 7})", true),
+        ("all(s, {@it < 7})", false),
+        ("len(filter(s, {@it > 1})) == 6", true),
+        ("contains(s, 7) && !contains(s, 8)", true),
+        ("s == t && s != u && m == n", true),
+        ("any(m, {@key == 5 && @value == \"e\"})", true),
+        ("m[5] == \"e\" && m[\"two\"] == \"b\" && m.two == \"b\"", true),
+        ("contains(m, 4) && !contains(m, 6)", true),
+    ] {
+        let mut world = world(vars);
+        world.pauses = true;
+        let case = case(text, world);
+        let (outcome, reads) = timed(&case, 5_000);
+        assert!(matches!(outcome, Ok(Made::Bool(value)) if value == expected), "{text}: {outcome:?}");
+        assert!(reads > 0, "{text}: {reads} reads");
+        // The first look begins the time; where there are more, they end it.
+        if reads > 1 {
+            assert_eq!(timed(&case, 1).0.unwrap_err(), Failure::Timeout, "{text}");
+        }
+    }
+}
+
+#[test]
+fn comparing_huge_integers_takes_its_time() {
+    let digits = format!("1{}", "0".repeat(40_000));
+    let vars = format!(r#"{{"a": {{"$int": "{digits}"}}, "l": {{"$count": {{"times": 2000}}}}}}"#);
+    let long = case("all(l, {a == a})", world(&vars));
+    let (outcome, few) = timed(&case("all(l, {@it == @it})", world(&vars)), 5_000);
+    assert!(matches!(outcome, Ok(Made::Bool(true))));
+    let (outcome, reads) = timed(&long, 5_000);
+    assert!(matches!(outcome, Ok(Made::Bool(true))));
+    assert!(reads > few + 20, "{reads} reads, {few} of small ones");
+}
+
+#[test]
+fn a_position_is_told_from_what_stands_before_the_point() {
+    let zeros = "0".repeat(200_000);
+    let vars = format!(r#"{{"l": [7, 8, 9], "d": {{"$decimal": "1.{zeros}"}}, "e": {{"$decimal": "1.{zeros}1"}}}}"#);
+    assert!(matches!(timed(&case("l[d] == 8", world(&vars)), 5_000).0, Ok(Made::Bool(true))));
+    assert!(timed(&case("l[e] == 8", world(&vars)), 5_000).0.is_err());
+}
+
+#[test]
 fn time_used_up_goes_through_is_defined() {
     let long = case("isDefined(all(l, {@it >= 0}))", numbers("l", 40_000));
     assert_eq!(timed(&long, 50).0.unwrap_err(), Failure::Timeout);

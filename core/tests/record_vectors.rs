@@ -271,6 +271,42 @@ fn when_the_time_is_over_values_become_stubs_and_secrets_stay_secrets() {
 }
 
 #[test]
+fn a_walk_that_pauses_goes_on_while_there_is_time() {
+    let text = r#"{"l": [1, 2, 3, 4, 5], "s": {"$set": [1, 2, 3]}, "m": {"$map": [["a", 1], ["b", 2], ["c", 3]]}}"#;
+    let (redaction, limits) = (Redaction::default(), Limits::default());
+    let capture = |pauses: bool, deadline: u64| {
+        let mut world = world(text);
+        world.pauses = pauses;
+        let clock = ManualClock::new(Duration::from_secs(1));
+        let deadline = Deadline::At(deadline);
+        let cx = WalkContext { redaction: &redaction, clock: &clock, deadline, computed: false };
+        let mut writer = Writer::new();
+        writer.begin(&Header::default());
+        writer.point(Point::Entry);
+        walk::section(&mut writer, &cx, &Place(&world), Section::Arguments, &limits);
+        writer.end_point();
+        let record = writer.finish().to_vec();
+        let tables = Tables::new(Arc::new(Redaction::default()));
+        let (_, mut reader) = Reader::new(&record).unwrap();
+        let mut came = Vec::new();
+        while let Some(item) = reader.item().unwrap() {
+            if let Item::Named(_) = item {
+                let json = value_alone(&mut reader, &tables, Profile::of(Language::Other("toy"))).unwrap();
+                came.push(serde_json::from_slice::<serde_json::Value>(&json).unwrap());
+            }
+        }
+        came
+    };
+    assert_eq!(capture(true, u64::MAX), capture(false, u64::MAX));
+    // Of so few values the clock is looked at in a pause only.
+    assert_eq!(capture(false, 0), capture(false, u64::MAX));
+    let late = capture(true, 0);
+    assert_eq!(late[0]["elements"].as_array().unwrap().len(), 2);
+    assert_eq!((&late[0]["notCapturedReason"], &late[0]["size"]), (&"timeout".into(), &5.into()));
+    assert_eq!(late[1]["notCapturedReason"], "timeout");
+}
+
+#[test]
 fn a_record_holds_a_mebibyte_and_the_rest_is_stubs() {
     let vars: Vec<String> =
         (0..150).map(|n| format!("\"v{n}\": {{\"$repeat\": {{\"text\": \"x\", \"times\": 50000}}}}")).collect();

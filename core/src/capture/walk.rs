@@ -758,15 +758,23 @@ impl Walker<'_, '_> {
         } else if len > 0 {
             let mut walk = Walk::Complete;
             if max > 0 {
-                walk = value.elements(|element| {
-                    if self.is_stopped() {
-                        open.reason = lay::REASON_TIMEOUT;
-                        return ControlFlow::Break(());
+                let mut mark = 0;
+                loop {
+                    walk = value.elements_from(mark, |element| {
+                        if self.is_stopped() {
+                            open.reason = lay::REASON_TIMEOUT;
+                            return ControlFlow::Break(());
+                        }
+                        self.child(element, false, level + 1);
+                        open.count += 1;
+                        if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    });
+                    let Walk::Paused(at) = walk else { break };
+                    mark = at;
+                    if !self.resumes(&mut open, len) {
+                        break;
                     }
-                    self.child(element, false, level + 1);
-                    open.count += 1;
-                    if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                });
+                }
             }
             self.ended(&mut open, walk, len, max);
         }
@@ -809,19 +817,27 @@ impl Walker<'_, '_> {
             open.reason = if self.message && len == 0 { lay::REASON_NONE } else { lay::REASON_DEPTH };
             return self.close(&open);
         }
-        let walk = value.entries(|key, value| {
-            if open.count == max {
-                return ControlFlow::Break(());
+        let mut mark = 0;
+        let walk = loop {
+            let walk = value.entries_from(mark, |key, value| {
+                if open.count == max {
+                    return ControlFlow::Break(());
+                }
+                if self.is_stopped() {
+                    open.reason = lay::REASON_TIMEOUT;
+                    return ControlFlow::Break(());
+                }
+                let redacted = self.is_secret(key, key.type_info(), key.view());
+                self.child(value, redacted, level + 1);
+                open.count += 1;
+                ControlFlow::Continue(())
+            });
+            let Walk::Paused(at) = walk else { break walk };
+            mark = at;
+            if !self.resumes(&mut open, len) {
+                break walk;
             }
-            if self.is_stopped() {
-                open.reason = lay::REASON_TIMEOUT;
-                return ControlFlow::Break(());
-            }
-            let redacted = self.is_secret(key, key.type_info(), key.view());
-            self.child(value, redacted, level + 1);
-            open.count += 1;
-            ControlFlow::Continue(())
-        });
+        };
         self.ended(&mut open, walk, len, max);
         self.close(&open);
     }
@@ -838,19 +854,41 @@ impl Walker<'_, '_> {
         } else if len > 0 {
             let mut walk = Walk::Complete;
             if max > 0 {
-                walk = value.entries(|key, value| {
-                    if self.is_stopped() {
-                        open.reason = lay::REASON_TIMEOUT;
-                        return ControlFlow::Break(());
+                let mut mark = 0;
+                loop {
+                    walk = value.entries_from(mark, |key, value| {
+                        if self.is_stopped() {
+                            open.reason = lay::REASON_TIMEOUT;
+                            return ControlFlow::Break(());
+                        }
+                        self.entry(key, value, level + 1);
+                        open.count += 1;
+                        if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    });
+                    let Walk::Paused(at) = walk else { break };
+                    mark = at;
+                    if !self.resumes(&mut open, len) {
+                        break;
                     }
-                    self.entry(key, value, level + 1);
-                    open.count += 1;
-                    if open.count == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                });
+                }
             }
             self.ended(&mut open, walk, len, max);
         }
         self.close(&open);
+    }
+
+    /// True if a walk that has paused goes on: not all that there is was visited, and there is time.
+    #[cold]
+    #[inline(never)]
+    fn resumes(&mut self, open: &mut Open, len: usize) -> bool {
+        if open.count as usize >= len {
+            return false;
+        }
+        self.look_at_clock();
+        if self.is_stopped() {
+            open.reason = lay::REASON_TIMEOUT;
+        }
+        open.reason == lay::REASON_NONE
     }
 
     /// Why a container has no more children than it has.

@@ -32,7 +32,7 @@ use crate::probe::model::MetricKind;
 use crate::text::Text;
 use num_bigint::BigInt;
 use number::{Num, Whole};
-use shape::{Ahead, Elements, Entries, Members, Shape, Source};
+use shape::{Ahead, Elements, Entries, Members, Shape, Source, each_entry};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -508,7 +508,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         }
         let (a, b) = (readable(a)?, readable(b)?);
         let order = match (a, b) {
-            (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)?,
+            (Shape::Number(a), Shape::Number(b)) => number::compare(a, b, self.budget)?,
             (Shape::Str(a), Shape::Str(b)) => Some(texts::compare(a, b, self.budget)?),
             _ => return Err(Failure::Order(a.kind(), b.kind())),
         };
@@ -538,8 +538,12 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let pattern = look(self.program, &self.temps, pattern)?;
         let (text, pattern) = both_texts(Doing::Matches, text, pattern)?;
         self.budget.charge(texts::size(text))?;
+        let compiled = compiled.and_then(|index| self.expression.patterns.get(index as usize));
+        if compiled.is_none() {
+            self.budget.pattern(pattern)?;
+        }
         let scratch = &mut *self.budget.scratch;
-        match compiled.and_then(|index| self.expression.patterns.get(index as usize)) {
+        match compiled {
             Some((_, regex)) => texts::search(regex, text, &mut scratch.text),
             None => matches_text(scratch, text, pattern),
         }
@@ -765,13 +769,14 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
         let innermost = self.loops.last_mut().ok_or_else(broken)?;
         let next = innermost.next;
         innermost.next += 1;
+        let budget = &mut *self.budget;
         let element = match &innermost.over {
-            Over::Host(list, len) if next < *len => Some(Elements::Host(*list).at(next, self.budget)?),
-            Over::Named(tuple, len) if next < *len => Some(Elements::Named(*tuple).at(next, self.budget)?),
+            Over::Host(list, len) if next < *len => Some(Elements::Host(*list).at(next, budget)?),
+            Over::Named(tuple, len) if next < *len => Some(Elements::Named(*tuple).at(next, budget)?),
             Over::Host(..) | Over::Named(..) => None,
-            Over::Values(map) => match innermost.ahead.next(Source::Map(Entries::Host(*map)))? {
+            Over::Values(map) => match innermost.ahead.next(Source::Map(Entries::Host(*map)), budget)? {
                 Some((key, value)) => {
-                    self.budget.permit_entry(key)?;
+                    budget.permit_entry(key)?;
                     Some(Operand::Host(value))
                 }
                 None => None,
@@ -786,7 +791,7 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
                     Over::MadeMap(map) => Source::Map(Entries::Made(map)),
                     _ => return Err(broken()),
                 };
-                innermost.entry = innermost.ahead.next(source)?;
+                innermost.entry = innermost.ahead.next(source, budget)?;
                 innermost.entry.map(|(key, _)| Operand::Host(key))
             }
         };
@@ -938,7 +943,7 @@ fn find_named<'f, V: Value<'f>>(
 ) -> Result<Option<V>, Failure> {
     let mut found = None;
     let mut outcome = Ok(());
-    let mut test = |key: V, value: V| {
+    let mut test = |key: V, value: V, budget: &mut Budget<'_>| {
         outcome = budget.comparison();
         if matches!(key.view(), View::Str(text) if text.same(Text::Utf8(name))) {
             found = Some(value);
@@ -958,10 +963,10 @@ fn find_named<'f, V: Value<'f>>(
                     Child::Absent | Child::Computed => Ok(None),
                 };
             }
-            map.entries(test);
+            each_entry(map, budget, test)?;
         }
         Entries::Made(entries) => {
-            let _ = entries.iter().try_for_each(|(key, value)| test(*key, *value));
+            let _ = entries.iter().try_for_each(|(key, value)| test(*key, *value, budget));
         }
     }
     outcome.map(|()| found)

@@ -36,6 +36,15 @@ impl<'f> Handle<'f> {
     }
 }
 
+/// Visits two children.
+fn pausing<T>(children: &[T], mark: usize, visit: impl FnMut(&T) -> ControlFlow<()>) -> Walk {
+    match children.iter().skip(mark).take(2).try_for_each(visit) {
+        ControlFlow::Break(()) => Walk::Stopped,
+        ControlFlow::Continue(()) if mark + 2 > children.len() => Walk::Complete,
+        ControlFlow::Continue(()) => Walk::Paused(mark + 2),
+    }
+}
+
 impl<'f> Value<'f> for Handle<'f> {
     fn view(self) -> View<'f> {
         match self.node() {
@@ -136,6 +145,20 @@ impl<'f> Value<'f> for Handle<'f> {
             ControlFlow::Break(()) => Walk::Stopped,
             ControlFlow::Continue(()) => Walk::Complete,
         }
+    }
+
+    fn elements_from<F: FnMut(Self) -> ControlFlow<()>>(self, mark: usize, mut visit: F) -> Walk {
+        let (Node::List(elements) | Node::Set(elements), true) = (self.node(), self.world.pauses) else {
+            return self.elements(visit);
+        };
+        pausing(elements, mark, |id| visit(self.to(*id)))
+    }
+
+    fn entries_from<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mark: usize, mut visit: F) -> Walk {
+        let (Node::Map { entries, .. }, true) = (self.node(), self.world.pauses) else {
+            return self.entries(visit);
+        };
+        pausing(entries, mark, |(key, value)| visit(self.to(*key), self.to(*value)))
     }
 
     fn entries<F: FnMut(Self, Self) -> ControlFlow<()>>(self, mut visit: F) -> Walk {

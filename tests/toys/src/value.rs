@@ -174,6 +174,8 @@ pub struct World {
     pub dialect: Dialect,
     /// The lengths that members of Node read: of this value, that number.
     pub lengths: Vec<(Id, Id)>,
+    /// True if walks over lists, sets and maps pause after every second child.
+    pub pauses: bool,
     turn: usize,
 }
 

@@ -38,13 +38,16 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The compiled form of a computed pattern. The 64 newest are kept, refused ones too.
-    pub(super) fn pattern(&mut self, source: Text<'_>) -> &Result<Regex, Short> {
-        let found = match source {
+    fn known(&self, source: Text<'_>) -> Option<usize> {
+        match source {
             Text::Utf8(source) => self.patterns.iter().position(|(known, _)| known == source),
             _ => self.patterns.iter().position(|(known, _)| source.same(Text::Utf8(known))),
-        };
-        let index = found.unwrap_or_else(|| self.compile(source.to_text()));
+        }
+    }
+
+    /// The compiled form of a computed pattern. The 64 newest are kept, refused ones too.
+    pub(super) fn pattern(&mut self, source: Text<'_>) -> &Result<Regex, Short> {
+        let index = self.known(source).unwrap_or_else(|| self.compile(source.to_text()));
         &self.patterns[index].1
     }
 
@@ -131,8 +134,14 @@ impl<'c> Budget<'c> {
         if self.steps / STEPS_A_LOOK == before { Ok(()) } else { self.look() }
     }
 
+    /// Looks at the clock if a computed pattern has to be compiled: that takes as long as many steps.
+    pub(super) fn pattern(&mut self, source: Text<'_>) -> Result<(), Failure> {
+        if self.scratch.known(source).is_some() { Ok(()) } else { self.look() }
+    }
+
+    /// Looks at the clock.
     #[cold]
-    fn look(&mut self) -> Result<(), Failure> {
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
         let now = self.clock.monotonic();
         match self.deadline {
             None => {

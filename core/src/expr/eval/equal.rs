@@ -3,7 +3,7 @@
 
 use super::budget::MAX_NESTING;
 use super::number;
-use super::shape::{Ahead, Elements, Entries, Members, Shape, Source};
+use super::shape::{Ahead, Elements, Entries, Members, Shape, Source, each_entry, each_member};
 use super::texts;
 use super::{Budget, Failure, Operand, admit};
 use crate::expr::eval::failure::Limit;
@@ -37,7 +37,7 @@ fn quick<'f, V: Value<'f>>(
         (Shape::Unreadable(..), Shape::Null | Shape::Undefined)
         | (Shape::Null | Shape::Undefined, Shape::Unreadable(..)) => false,
         (Shape::Unreadable(_, reason), _) | (_, Shape::Unreadable(_, reason)) => return Err(Failure::host(reason)),
-        (Shape::Number(a), Shape::Number(b)) => number::compare(a, b)? == Some(Ordering::Equal),
+        (Shape::Number(a), Shape::Number(b)) => number::compare(a, b, budget)? == Some(Ordering::Equal),
         (Shape::Str(a), Shape::Str(b)) => texts::same(a, b, budget)?,
         (Shape::Bool(a), Shape::Bool(b)) => a == b,
         (Shape::Null, Shape::Null) | (Shape::Undefined, Shape::Undefined) => true,
@@ -228,7 +228,7 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
             if last == Some(false) {
                 return Ok(Turn::Verdict(false));
             }
-            while let Some(child) = ahead.next(*children)? {
+            while let Some(child) = ahead.next(*children, budget)? {
                 let Some(found) = quick_lookup(*other, child.0, budget)? else {
                     let map = matches!(other, Source::Map(_));
                     let (other, ahead) = (*other, Ahead::new());
@@ -251,7 +251,7 @@ fn turn<'x, 'f: 'x, V: Value<'f>>(
                     _ => Ok(Turn::Verdict(true)),
                 };
             }
-            while let Some(candidate) = ahead.next(*other)? {
+            while let Some(candidate) = ahead.next(*other, budget)? {
                 match values(child.0, candidate.0, budget)? {
                     Ok(false) => {}
                     Ok(true) if *map => return become_values(*child, candidate, budget),
@@ -334,16 +334,16 @@ pub(super) fn has<'f, V: Value<'f>>(
     budget: &mut Budget<'_>,
 ) -> Result<bool, Failure> {
     let mut outcome = Ok(false);
-    let mut test = |member: V| {
+    let mut test = |member: V, budget: &mut Budget<'_>| {
         outcome = is(member, operand, budget);
         if matches!(outcome, Ok(false)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     match set {
         Members::Host(set) => {
-            set.elements(test);
+            each_member(set, budget, test)?;
         }
         Members::Made(members) => {
-            let _ = members.iter().try_for_each(|member| test(*member));
+            let _ = members.iter().try_for_each(|member| test(*member, budget));
         }
     }
     outcome
@@ -363,16 +363,16 @@ pub(super) fn entry<'f, V: Value<'f>>(
         return Ok(present(found)?.map(|value| (None, value)));
     }
     let mut outcome = Ok(None);
-    let mut test = |known: V, value: V| {
+    let mut test = |known: V, value: V, budget: &mut Budget<'_>| {
         outcome = is(known, key, budget).map(|same| same.then_some((Some(known), value)));
         if matches!(outcome, Ok(None)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     match map {
         Entries::Host(map) => {
-            map.entries(test);
+            each_entry(map, budget, test)?;
         }
         Entries::Made(entries) => {
-            let _ = entries.iter().try_for_each(|(known, value)| test(*known, *value));
+            let _ = entries.iter().try_for_each(|(known, value)| test(*known, *value, budget));
         }
     }
     outcome

@@ -1,8 +1,8 @@
 //! Numbers compared exactly: integers of any size, doubles and decimals, without rounding (3.3, 3.6). It stands on the
 //! walk of a hit, below [`super`]. Nothing is allocated unless two large numbers of the same magnitude meet.
 
-use super::Failure;
 use super::failure::Limit;
+use super::{Budget, Failure};
 use crate::host::{BigDigits, DecimalDigits};
 use num_bigint::{BigInt, BigUint, Sign};
 use std::cmp::Ordering;
@@ -63,9 +63,10 @@ impl Num<'_> {
         match self {
             Num::Int(value) => value.signum() as i32,
             Num::Big(value) => signed(value.sign() == Sign::Minus, value.sign() == Sign::NoSign),
-            Num::Digits(digits) => signed(digits.negative, digits.digits.iter().all(|digit| *digit == 0)),
+            // From the top, where a host has no zeros.
+            Num::Digits(digits) => signed(digits.negative, digits.digits.iter().rev().all(|digit| *digit == 0)),
             Num::Float(value) => signed(*value < 0.0, *value == 0.0),
-            Num::Decimal(digits) => signed(digits.negative, digits.words.iter().all(|word| *word == 0)),
+            Num::Decimal(digits) => signed(digits.negative, digits.words.iter().rev().all(|word| *word == 0)),
         }
     }
 
@@ -74,6 +75,7 @@ impl Num<'_> {
         match self {
             Num::Int(value) => Whole::At(*value),
             Num::Float(value) => float_whole(*value),
+            Num::Big(_) | Num::Digits(_) if self.bits() > 64 => Whole::Beyond { negative: self.sign() < 0 },
             Num::Big(_) | Num::Digits(_) => {
                 let value = self.integer().unwrap_or_default();
                 i64::try_from(&value).map_or(Whole::Beyond { negative: self.sign() < 0 }, Whole::At)
@@ -122,17 +124,30 @@ impl Num<'_> {
             Num::Float(_) | Num::Decimal(_) => 0,
         }
     }
+
+    /// Bytes that a comparison may have to read.
+    fn size(&self) -> usize {
+        match self {
+            Num::Int(_) | Num::Float(_) => 0,
+            Num::Big(value) => usize::try_from(value.bits() / 8).unwrap_or(usize::MAX),
+            Num::Digits(digits) => digits.digits.len() * 4,
+            Num::Decimal(digits) => digits.words.len() * 8,
+        }
+    }
 }
 
 /// The order of two numbers; `None` if one is NaN.
 #[inline]
-pub(super) fn compare(left: Num<'_>, right: Num<'_>) -> Result<Option<Ordering>, Failure> {
+pub(super) fn compare(left: Num<'_>, right: Num<'_>, budget: &mut Budget<'_>) -> Result<Option<Ordering>, Failure> {
     match (left, right) {
         (Num::Int(a), Num::Int(b)) => Ok(Some(a.cmp(&b))),
         (Num::Float(a), Num::Float(b)) => Ok(a.partial_cmp(&b)),
         (Num::Int(a), Num::Float(b)) => Ok(int_with_float(a, b)),
         (Num::Float(a), Num::Int(b)) => Ok(int_with_float(b, a).map(Ordering::reverse)),
-        _ => compare_large(left, right),
+        _ => {
+            budget.charge(left.size().max(right.size()))?;
+            compare_large(left, right)
+        }
     }
 }
 
@@ -377,11 +392,14 @@ fn decimal_whole(digits: DecimalDigits<'_>) -> Whole {
     if digits.exponent < 0 && !ends_in_zeros(digits) {
         return Whole::No;
     }
-    let coefficient = coefficient(Num::Decimal(digits));
+    // The words behind the point are zero: there may be very many.
+    let behind = if digits.exponent < 0 { digits.exponent.unsigned_abs() } else { 0 };
+    let words = digits.words.get(usize::try_from(behind / 19).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    let coefficient = coefficient(Num::Decimal(DecimalDigits { words, ..digits }));
     let ten = BigUint::from(10_u32);
     let value = match u32::try_from(digits.exponent) {
         Ok(up) => coefficient * ten.pow(up),
-        Err(_) => coefficient / ten.pow(u32::try_from(digits.exponent.unsigned_abs()).unwrap_or(0)),
+        Err(_) => coefficient / ten.pow((behind % 19) as u32),
     };
     let sign = if digits.negative { Sign::Minus } else { Sign::Plus };
     i64::try_from(BigInt::from_biguint(sign, value)).map_or(Whole::Beyond { negative: digits.negative }, Whole::At)

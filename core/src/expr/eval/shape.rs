@@ -221,14 +221,14 @@ impl<'f, V: Value<'f>> Elements<'_, 'f, V> {
             Elements::Values(map) => {
                 let mut left = index;
                 let mut found = None;
-                map.entries(|key, value| {
+                each_entry(*map, budget, |key, value, _| {
                     if left == 0 {
                         found = Some((key, value));
                         return ControlFlow::Break(());
                     }
                     left -= 1;
                     ControlFlow::Continue(())
-                });
+                })?;
                 let (key, value) = found.ok_or_else(|| Failure::host(CHANGED))?;
                 budget.permit_entry(key)?;
                 Ok(Operand::Host(value))
@@ -240,6 +240,34 @@ impl<'f, V: Value<'f>> Elements<'_, 'f, V> {
 
 pub(super) const CHANGED: &str = "the collection changed while it was read";
 
+/// Visits the entries of a map of the host. Where a walk pauses, the clock is looked at.
+pub(super) fn each_entry<'f, V: Value<'f>>(
+    map: V,
+    budget: &mut Budget<'_>,
+    mut visit: impl FnMut(V, V, &mut Budget<'_>) -> ControlFlow<()>,
+) -> Result<(), Failure> {
+    let mut mark = 0;
+    while let Walk::Paused(at) = map.entries_from(mark, |key, value| visit(key, value, budget)) {
+        mark = at;
+        budget.look()?;
+    }
+    Ok(())
+}
+
+/// As [`each_entry`], of the members of a set.
+pub(super) fn each_member<'f, V: Value<'f>>(
+    set: V,
+    budget: &mut Budget<'_>,
+    mut visit: impl FnMut(V, &mut Budget<'_>) -> ControlFlow<()>,
+) -> Result<(), Failure> {
+    let mut mark = 0;
+    while let Walk::Paused(at) = set.elements_from(mark, |member| visit(member, budget)) {
+        mark = at;
+        budget.look()?;
+    }
+    Ok(())
+}
+
 /// Some children of a set or map, read ahead. Hosts can only enumerate from the start, so a long collection is read in
 /// pieces that grow: memory is bounded and the time stays close to linear. Of a set, the second of each pair is the
 /// member again.
@@ -248,6 +276,9 @@ pub(super) struct Ahead<V> {
     taken: usize,
     pairs: SmallVec<[(V, V); 4]>,
     ended: bool,
+    /// Where a walk has paused last, and how many children stand before that.
+    mark: usize,
+    before: usize,
 }
 
 /// Children read in one go at most.
@@ -264,12 +295,12 @@ pub(super) enum Source<'x, V> {
 
 impl<V: Copy> Ahead<V> {
     pub fn new() -> Self {
-        Ahead { next: 0, taken: 0, pairs: SmallVec::new(), ended: false }
+        Ahead { next: 0, taken: 0, pairs: SmallVec::new(), ended: false, mark: 0, before: 0 }
     }
 
     /// The next child.
     #[inline]
-    pub fn next<'f>(&mut self, source: Source<'_, V>) -> Result<Option<(V, V)>, Failure>
+    pub fn next<'f>(&mut self, source: Source<'_, V>, budget: &mut Budget<'_>) -> Result<Option<(V, V)>, Failure>
     where
         V: Value<'f>,
     {
@@ -288,41 +319,55 @@ impl<V: Copy> Ahead<V> {
             if self.ended {
                 return Ok(None);
             }
-            self.fill(source)?;
+            self.fill(source, budget)?;
         }
         let pair = self.pairs.get(self.next).copied();
         self.next += 1;
         Ok(pair)
     }
 
-    fn fill<'f>(&mut self, source: Source<'_, V>) -> Result<(), Failure>
+    fn fill<'f>(&mut self, source: Source<'_, V>, budget: &mut Budget<'_>) -> Result<(), Failure>
     where
         V: Value<'f>,
     {
         let size = if self.taken == 0 { FIRST_AHEAD } else { (self.taken * 2).min(MOST_AHEAD) };
-        let mut skip = self.taken;
         let pairs = &mut self.pairs;
         pairs.clear();
         self.next = 0;
-        let mut take = |key: V, value: V| {
-            if skip > 0 {
-                skip -= 1;
-                return ControlFlow::Continue(());
-            }
-            pairs.push((key, value));
-            if pairs.len() == size { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let walk = match source {
-            Source::Set(Members::Host(set)) => set.elements(|member| take(member, member)),
-            Source::Map(Entries::Host(map)) => map.entries(take),
-            _ => Walk::Complete,
+        let walk = loop {
+            let mut seen = self.before;
+            let take = |key: V, value: V| {
+                seen += 1;
+                if seen <= self.taken {
+                    return ControlFlow::Continue(());
+                }
+                pairs.push((key, value));
+                if pairs.len() == size { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let walk = walk_from(source, self.mark, take);
+            let Walk::Paused(at) = walk else { break walk };
+            (self.mark, self.before) = (at, seen);
+            budget.look()?;
         };
         self.taken += self.pairs.len();
         match walk {
             Walk::Changed => return Err(Failure::host(CHANGED)),
             Walk::Complete => self.ended = true,
-            Walk::Stopped => {}
+            Walk::Stopped | Walk::Paused(_) => {}
         }
         Ok(())
+    }
+}
+
+/// Walks over what the host has; of a set, both of a pair are the member.
+fn walk_from<'f, V: Value<'f>>(
+    source: Source<'_, V>,
+    mark: usize,
+    mut take: impl FnMut(V, V) -> ControlFlow<()>,
+) -> Walk {
+    match source {
+        Source::Set(Members::Host(set)) => set.elements_from(mark, |member| take(member, member)),
+        Source::Map(Entries::Host(map)) => map.entries_from(mark, take),
+        _ => Walk::Complete,
     }
 }
