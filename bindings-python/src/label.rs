@@ -16,8 +16,14 @@ pub fn push(object: Ref<'_>, kind: Kind, out: &mut String) {
         Kind::Scalar(scalar) => push_scalar(object, scalar, out),
         Kind::Range => push_range(object, out),
         Kind::Enum | Kind::Int | Kind::Str => {
-            if let Some(PyValue::Object(name)) = value::plain_field(object, "_name_") {
-                push_text(Some(name), out);
+            let field = |name| match value::plain_field(object, name) {
+                Some(PyValue::Object(field)) => Some(field),
+                _ => None,
+            };
+            push_text(field("_name_"), out);
+            // No flag at all has no name: it is told by its number.
+            if let Some(value) = field("_value_").filter(|value| out.is_empty() && value.int().is_some()) {
+                push_integer(value, out);
             }
         }
         Kind::Function => push_function(object, out),

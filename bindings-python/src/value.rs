@@ -156,10 +156,22 @@ pub fn read_place<'f>(place: *const u8, kind: i32) -> Option<PyValue<'f>> {
         ffi::Py_T_ULONG | ffi::Py_T_ULONGLONG => return unsafe { unsigned(place) },
         ffi::Py_T_FLOAT => PyValue::Float(f64::from(read!(f32)).to_bits()),
         ffi::Py_T_DOUBLE => PyValue::Float(read!(f64).to_bits()),
+        ffi::Py_T_CHAR => PyValue::Point(LETTERS.get(usize::from(read!(u8)))?),
         _ => return None,
     };
     Some(value)
 }
+
+/// What a character of C is.
+static LETTERS: [[u32; 1]; 128] = {
+    let mut letters = [[0]; 128];
+    let mut letter = 0;
+    while letter < letters.len() {
+        letters[letter] = [letter as u32];
+        letter += 1;
+    }
+    letters
+};
 
 /// A member of C that holds an object or null (an older kind of slot).
 const T_OBJECT: i32 = 6;
