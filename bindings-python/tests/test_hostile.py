@@ -658,10 +658,12 @@ def test_numpy():
         assert captured(scalar) == {"type": type(scalar).__qualname__, "value": text}
         if name != "complex128":
             assert evaluate("v == w", v=scalar, w=value) is True
-            assert (
-                captured(numpy.array([value, value], dtype=name))["elements"]
-                == [{"type": type(value).__name__, "value": text}] * 2
-            )
+        # An element has the type that it has when the program takes it out, in either byte order.
+        for made in (numpy.array([value, value], dtype=name), numpy.array([value, value]).astype(name).byteswap()):
+            if made.dtype.itemsize > 1 and made[0] != value:
+                made = made.view(made.dtype.newbyteorder())  # noqa: PLW2901
+            shown = [{"type": type(scalar).__qualname__, "value": text}] * 2
+            assert captured(made)["elements"] == shown, made.dtype
     numbers = numpy.arange(10)[::-2]
     assert [element["value"] for element in captured(numbers)["elements"]] == ["9", "7", "5", "3", "1"]
     assert captured(numbers)["size"] == 5
@@ -691,18 +693,88 @@ def test_numpy_arrays_of_any_number_of_dimensions():
     assert evaluate("v == 5", v=numpy.array(5)) is True
     own = numpy.array(None, dtype=object)
     own[()] = own
-    assert captured(own)["elements"][0]["type"] == "ndarray"
+    assert "no dimension" in reason(captured(own))
+    refuses("v == 1", "host", v=own)
+
+
+def test_a_numpy_array_of_no_dimension_is_its_item():
+    class Cup:
+        size = 3
+
+        def __init__(self):
+            self.password, self.colour = "hunter2", "red"
+
+    def of(value):
+        made = numpy.empty((), dtype=object)
+        made[()] = value
+        return made
+
+    record = numpy.array((7, "mug"), dtype=[("a", "i4"), ("password", "U4")])
+    secret = {"type": "str_", "notCapturedReason": "redactedIdent"}
+    fields = {"a": {"type": "int32", "value": "7"}, "password": secret}
+    assert captured(record) == {"type": "ndarray", "fields": fields}
+    assert evaluate("v.a == 7 && isUndefined(v.nosuch) && v.ndim != 1", v=record) == "error:side_effect"
+    assert evaluate("v.a == 7 && isUndefined(v.nosuch)", v=record) is True
+    assert evaluate("v.password", v=record) == "error:redacted"
+    assert message(record) == "ndarray{a: 7, password: {redacted}}"
+    assert evaluate("v == null && !v", v=of(None)) is True
+    assert captured(of(None)) == {"type": "ndarray", "isNull": True}
+    things = of({"a": [1, 2], "password": "x"})
+    assert [key["value"] for key, _ in captured(things)["entries"]] == ["'a'", "'password'"]
+    assert "'x'" not in json.dumps(captured(things))
+    assert evaluate("v.a[1] == 2 && len(v) == 2 && contains(v, 'a') && any(v, {@key == 'a'})", v=things) is True
+    assert evaluate("v.password", v=things) == "error:redacted"
+    assert evaluate("v[1] == 'b' && v == w", v=of(["a", "b"]), w=["a", "b"]) is True
+    cup = Cup()
+    assert evaluate("v.colour == 'red' && v.size == 3 && v == w", v=of(cup), w=cup) is True
+    assert evaluate("v instanceof 'Cup' && v instanceof 'ndarray'", v=of(cup)) is True
+    assert captured(of(cup))["fields"]["password"]["notCapturedReason"] == "redactedIdent"
+    assert captured(of(of(5))) == {"type": "ndarray", "value": "5"}
+    assert captured(of({1})) == {"type": "ndarray", "elements": [{"type": "int", "value": "1"}], "size": 1}
+    assert evaluate("v.message", v=of(ValueError("no cup"))) == "no cup"
+    moment = numpy.array("2024-02-29", dtype="M8[D]")
+    assert captured(moment) == {"type": "ndarray", "value": "2024-02-29"}
+
+
+def test_masked_numpy_elements_are_null():
+    masked = numpy.ma.array([1.5, 2.5, 3.5], mask=[False, True, False])
+    hidden = {"type": "float64", "isNull": True}
+    assert captured(masked)["elements"] == [
+        {"type": "float64", "value": "1.5"}, hidden, {"type": "float64", "value": "3.5"}
+    ]  # fmt: skip
+    assert message(masked) == "[1.5, null, 3.5]"
+    assert evaluate("v[1] == null && !contains(v, 2.5) && any(v, {@it != null && @it > 3})", v=masked) is True
+    grid = numpy.ma.array(numpy.arange(6).reshape(2, 3), mask=[[0, 0, 1], [1, 0, 0]])[:, ::-1]
+    assert [[e.get("value") for e in row["elements"]] for row in captured(grid)["elements"]] == [
+        [None, "1", "0"], ["5", "4", None]
+    ]  # fmt: skip
+    objects = numpy.ma.array(["a", {"b": 1}], mask=[True, False], dtype=object)
+    assert captured(objects)["elements"][0]["isNull"] is True
+    assert evaluate("v[0] == null && v[1].b == 1", v=objects) is True
+    records = numpy.ma.array([(1, 2.5), (3, 4.5)], mask=[(0, 1), (1, 0)], dtype=[("a", "i4"), ("b", "f4")])
+    assert captured(records)["elements"][0]["fields"]["b"] == {"type": "float32", "isNull": True}
+    assert evaluate("v[0].a == 1 && v[0].b == null && v[1].a == null && v[1].b == 4.5", v=records) is True
+    assert captured(numpy.ma.masked) == {"type": "MaskedConstant", "isNull": True}
+    assert message(numpy.ma.masked) == "null"
+    assert evaluate("any(v, {@it == 2})", v=numpy.ma.array([1, 2])) is True, "no mask at all"
+    odd = numpy.ma.array([1, 2, 3], mask=[0, 1, 0])
+    odd.__dict__["_mask"] = numpy.zeros(7, dtype=bool)
+    assert "mask" in reason(captured(odd)["elements"][0])
+    refuses("v[0] == 1", "host", v=odd)
 
 
 def test_numpy_elements_of_every_kind():
     element = lambda value: captured(numpy.array([value, value]))["elements"][1]  # noqa: E731
-    assert element("h\xe9\u4e16") == {"type": "str", "value": "'h\xe9\u4e16'"}
-    assert element(b"ab") == {"type": "bytes", "value": "b'ab'"}
-    assert element(1 + 2j) == {"type": "complex", "value": "(1+2j)"}
-    assert element(numpy.complex64(1 - 2j)) == {"type": "complex", "value": "(1-2j)"}
+    assert element("h\xe9\u4e16") == {"type": "str_", "value": "'h\xe9\u4e16'"}
+    assert element(b"ab") == {"type": "bytes_", "value": "b'ab'"}
+    assert element(1 + 2j) == {"type": "complex128", "value": "(1+2j)"}
+    assert element(numpy.complex64(1 - 2j)) == {"type": "complex64", "value": "(1-2j)"}
+    assert evaluate("v[0] instanceof 'str' && v[0] instanceof 'str_'", v=numpy.array(["a"])) is True
+    assert evaluate("v[0] instanceof 'int8' && v[0] instanceof 'integer'", v=numpy.array([1], "i1")) is True
+    assert captured(numpy.void(b"a\0b\0")) == {"type": "void", "value": "b'a\\x00b\\x00'"}
     for half in (1.5, -0.0, 6e-8, 65504.0, float("inf")):
         half = numpy.float16(half)  # noqa: PLW2901
-        assert element(half) == {"type": "float", "value": repr(float(half))}
+        assert element(half) == {"type": "float16", "value": repr(float(half))}
         assert captured(half) == {"type": "float16", "value": repr(float(half))}
     assert captured(numpy.complex64(1 - 2j)) == {"type": "complex64", "value": "(1-2j)"}
     assert evaluate('v[1] == "mug"', v=numpy.array(["kettle", "mug"])) is True
@@ -736,34 +808,124 @@ def test_numpy_fields_are_judged_by_their_titles_too():
         assert evaluate(expression, v=records, w=records[0]) is not True
 
 
-def test_numpy_records_and_what_is_not_read():
+def test_numpy_records():
     packed = [("a", "i1"), ("b", "f8"), ("name", "U3"), ("password", "U3"), ("big", "u8")]
-    records = numpy.array([(1, 2.5, "mug", "abc", 7), (2, 3.5, "pan", "def", 8)], dtype=packed)
+    records = numpy.array([(1, 2.5, "mug", "abc", 7), (2, 3.5, "pan", "def", 2**64 - 1)], dtype=packed)
     aligned = records.astype(numpy.dtype(packed, align=True))
     fields = {
-        "a": {"type": "int", "value": "2"},
-        "b": {"type": "float", "value": "3.5"},
-        "name": {"type": "str", "value": "'pan'"},
-        "password": {"type": "str", "notCapturedReason": "redactedIdent"},
-        "big": {"type": "int", "value": "8"},
+        "a": {"type": "int8", "value": "2"},
+        "b": {"type": "float64", "value": "3.5"},
+        "name": {"type": "str_", "value": "'pan'"},
+        "password": {"type": "str_", "notCapturedReason": "redactedIdent"},
+        "big": {"type": "uint64", "value": str(2**64 - 1)},
     }
-    assert captured(aligned)["elements"][1] == {"type": "void", "fields": fields}
-    assert captured(aligned[1]) == {"type": "void", "fields": fields}
-    assert captured(aligned.view(numpy.recarray)[1]) == {"type": "record", "fields": fields}
-    assert captured(aligned.reshape(2, 1))["elements"][1]["elements"][0]["fields"] == fields
-    assert captured(records)["elements"][1]["fields"]["b"] == fields["b"]
-    assert evaluate("v[1].b == 3.5 && w.a == 2", v=records, w=aligned[1]) is True
-    # What is not read says so.
-    nested = numpy.zeros(1, dtype=[("in", [("x", "i4")]), ("many", "i4", (2,))])
-    for record in (captured(nested)["elements"][0]["fields"],):
-        assert all(list(record[name]["fields"]) == ["?"] for name in ("in", "many"))
-    for other in (numpy.arange(3, dtype=">i4")[0:2], numpy.zeros((2, 2), dtype=numpy.longdouble)[0]):
-        assert all("is not read" in json.dumps(one) for one in captured(other)["elements"])
-    assert "is not read" in json.dumps(captured(numpy.longdouble(1)))
-    many = [numpy.zeros((1, 1)) for _ in range(1100)]
-    depth = captured(many, limits=(3, 2000, 255, 20))["elements"]
-    assert depth[1000]["elements"] and "too many arrays" in json.dumps(depth[1099])
+    swapped = records.astype(records.dtype.newbyteorder())
+    for made in (aligned, records, swapped):
+        assert captured(made)["elements"][1] == {"type": "void", "fields": fields}
+        assert captured(made[1]) == {"type": "void", "fields": fields}
+        assert captured(made.view(numpy.recarray)[1]) == {"type": "record", "fields": fields}
+        assert captured(made.reshape(2, 1))["elements"][1]["elements"][0]["fields"] == fields
+        assert evaluate("v[1].b == 3.5 && w.a == 2 && v[0].name == 'mug'", v=made, w=made[1]) is True
+        assert evaluate("any(v, {@it.name == 'pan' && @it.big == 18446744073709551615})", v=made) is True
+        assert evaluate("v[0].name", v=made) == "mug"
+    assert evaluate("v[0] == v[0] && v[0] != v[1] && v[0].nosuch", v=records) == "error:undefined"
+
+
+def test_numpy_records_within_records_and_of_many_fields():
+    inner = [("x", ">i4"), ("password", "U4"), ("tags", "U2", (2, 3))]
+    nested = numpy.zeros((2, 2), dtype=[("flag", "?"), ("in", inner, (2,)), ("one", inner), ("many", "i2", (3,))])
+    nested["in"]["x"] = numpy.arange(8).reshape(2, 2, 2)
+    nested["in"]["password"] = "abcd"
+    nested["in"]["tags"] = numpy.array([f"{number}" for number in range(48)]).reshape(2, 2, 2, 2, 3)
+    nested["one"]["tags"][1, 0] = [["a", "b", "c"], ["d", "e", "f"]]
+    nested["many"][1, 1] = [5, 6, 7]
+    shown = captured(nested, limits=(9, 100, 255, 20))
+    record = shown["elements"][1]["elements"][0]["fields"]
+    assert (record["in"]["type"], record["in"]["size"], record["in"]["elements"][1]["type"]) == ("ndarray", 2, "void")
+    last = record["in"]["elements"][1]["fields"]
+    assert last["x"] == {"type": "int32", "value": "5"}
+    assert last["password"] == {"type": "str_", "notCapturedReason": "redactedIdent"}
+    assert [[tag["value"] for tag in row["elements"]] for row in last["tags"]["elements"]] == [
+        ["'30'", "'31'", "'32'"], ["'33'", "'34'", "'35'"]
+    ]  # fmt: skip
+    assert "abcd" not in json.dumps(shown)
+    texts = "len(v[1][0].many) == 3 && v[1][1].many[2] == 7 && v[1][0].one.tags[1][2] == 'f' && v[1][0]['in'][1].x == 5"
+    assert evaluate(texts, v=nested) is True
+    assert evaluate("v.many[1] == 6 && w[0].x == 6 && w[-1].tags[-1][-1] == '47'", v=nested[1, 1], w=nested["in"][1, 1])
+    assert evaluate("v[0][0].one.password", v=nested) == "error:redacted"
+    wide = numpy.zeros(2, dtype=[(f"f{index}", "i1") for index in range(700)])
+    wide["f699"] = [3, 4]
+    assert evaluate("v[1].f699 == 4 && v[0].f699 == 3", v=wide) is True
+    held = numpy.zeros(2, dtype=[("n", "i1"), ("in", [("o", "O"), ("p", "O", (2,))])])
+    held["in"]["p"][1] = ["a", {"b": 1}]
+    assert evaluate("v[1]['in'].p[1].b == 1 && v[1]['in'].p[0] == 'a' && v[0]['in'].o == 0", v=held) is True
+
+
+def test_what_is_not_read_of_numpy_is_no_answer():
+    wide = numpy.array([1, 2], dtype=numpy.longdouble)
+    for value in (wide[0], numpy.clongdouble(1)):
+        assert "is not read" in reason(captured(value))
+    assert all("is not read" in reason(one) for one in captured(wide)["elements"])
+    for text in ("v[0] == 1", "v[0] != 1", "contains(v, 1)", "any(v, {@it == 1})", "v == w", "!v[0]", "len(v[0])"):
+        refuses(text, "host", v=wide, w=[1, 2])
+    assert evaluate("isDefined(v[0]) || v[0] == null || any(v, {isDefined(@it) && @it == 1})", v=wide) is False
+    refuses("v == 1", "host", v=wide[0])
+    refuses("contains(v, 3)", "host", v=[wide[0], 3])
+    view = memoryview(b"abc")
+    view.release()
+    refuses("v == w", "host", v=view, w=b"abc")
+    refuses("v == w", "host", v=range(2**70), w=range(2**70))
+
+
+def test_many_numpy_arrays_in_one_hit():
+    grids = [numpy.zeros((2, 2)) for _ in range(3000)]
+    grids[2999][1][1] = 5
+    assert evaluate("count(filter(v, {isDefined(@it[0][0])})) == 3000", v=grids) is True
+    assert evaluate("any(v, {any(@it, {any(@it, {@it == 5})})})", v=grids) is True
+    records = list(numpy.zeros(3000, dtype=[("id", "i4"), ("b", "M8[D]")]))
+    assert evaluate("all(v, {@it.id == 0}) && contains(w, v[2999]) && v == w", v=records, w=list(records)) is True
+    shown = captured(grids, limits=(4, 5000, 255, 20))["elements"]
+    assert len(shown) == 3000 and shown[2999]["elements"][1]["elements"][1]["value"] == "5.0"
+    many = [numpy.zeros((1, 1, 1)) for _ in range(70_000)]
+    assert evaluate("v == w", v=many, w=list(map(numpy.copy, many))) == "error:host", "said, not counted wrongly"
+    huge = numpy.broadcast_to(numpy.int64(7), (10**7, 10**7, 10))
+    assert evaluate("v[0][-1][-1] == 7 && len(v[1][0]) == 10 && len(v[-1]) == 10000000", v=huge) is True
+    refuses("len(v[-1][-1])", "host", v=huge)
     assert captured(numpy.zeros((1, 1)))["elements"][0]["size"] == 1, "the next hit begins anew"
+
+
+def test_swapped_and_unaligned_numpy_text():
+    words = numpy.array(["kettle", "h\xe9\u4e16", "", "\U0001f600"])
+    for made in (words, words.astype(words.dtype.newbyteorder())):
+        assert [one["value"] for one in captured(made)["elements"]] == [repr(word) for word in words.tolist()]
+        assert evaluate("v[0] == 'kettle' && contains(v, '') && v[-1] == w[-1]", v=made, w=words) is True
+    for code, value in (("f2", 1.5), ("f4", 2.5), ("c8", 1 - 2j), ("c16", 1 + 2j), ("M8[D]", "2024-02-29"), ("m8[s]", 5)):
+        plain = numpy.array([value], dtype=code)
+        assert captured(plain.astype(plain.dtype.newbyteorder())) == captured(plain)
+    # What has to be copied is copied within bounds.
+    long = numpy.zeros(40, dtype=[("n", "i1"), ("t", "U100000")])
+    long["t"] = "x" * 100_000
+    refuses("count(filter(v, {len(@it.t) == 100000})) == 40", "host", v=long)
+    assert evaluate("len(v[39].t) == 100000", v=long) is True
+
+
+def test_members_of_c_that_are_characters():
+    kind = numpy.dtype("M8[D]")
+    assert captured(kind)["fields"]["kind"] == {"type": "str", "value": "'M'"}
+    assert evaluate("v.kind == 'M' && v.char == 'M' && v.byteorder == '=' && v.num == 21", v=kind) is True
+    assert evaluate("v.kind == 'i'", v=numpy.dtype("i4")) is True
+
+
+def test_no_flag_at_all():
+    class Shade(enum.Flag):
+        DARK = 1
+        WARM = 2
+
+    assert captured(Shade(0)) == {"type": Shade.__qualname__, "value": "0"}
+    assert message(Shade(0)) == "Shade.0"
+    assert message(Shade.DARK | Shade.WARM) == "Shade.DARK|WARM"
+    assert evaluate("v == w && v != x && v.value == 0", v=Shade(0), w=Shade(0), x=Shade.WARM) is True
+    assert captured(Right(0)) == {"type": "Right", "value": "0"}
 
 
 def test_a_slot_in_a_class_that_it_was_not_made_for():
@@ -851,15 +1013,15 @@ def test_an_array_whose_memory_map_was_closed(tmp_path):
     records = numpy.ndarray((4,), dtype=[("a", "i4"), ("o", "U4")], buffer=memory)
     record = records[1]
     # While it is there, it is shown as any other.
-    assert captured(grid)["elements"][3]["elements"][1] == {"type": "float", "value": repr(float(grid[3][1]))}
-    assert captured(record)["fields"]["a"] == {"type": "int", "value": str(0x07070707)}
+    assert captured(grid)["elements"][3]["elements"][1] == {"type": "float64", "value": repr(float(grid[3][1]))}
+    assert captured(record)["fields"]["a"] == {"type": "int32", "value": str(0x07070707)}
     assert evaluate("v[1] == w", v=part, w=float(part[1])) is True
     memory.close()
     for value in (numbers, grid, part, records, record, [numbers][0][::-1]):
         lost(value, "map that it shows was closed")
         came = message(value)
         assert "closed" in came
-    refuses("v[0] == 0", "type", v=numbers)
+    refuses("v[0] == 0", "host", v=numbers)
 
 
 def test_memory_of_a_file_that_was_cut_short(tmp_path):
@@ -870,7 +1032,7 @@ def test_memory_of_a_file_that_was_cut_short(tmp_path):
     view = memoryview(memory)
     os.truncate(path, 8192)
     # What is left is right, what is not says so.
-    assert captured(numbers)["elements"][0] == {"type": "int", "value": str(0x0707070707070707)}
+    assert captured(numbers)["elements"][0] == {"type": "uint64", "value": str(0x0707070707070707)}
     assert evaluate("v[1023] == w && v[1] == w", v=numbers, w=0x0707070707070707) is True
     refuses("v[1024] == 0", "host", v=numbers)
     refuses("any(v, {@it == 0})", "host", v=numbers)
@@ -886,7 +1048,7 @@ def test_memory_of_a_file_that_was_cut_short(tmp_path):
     long = captured(view)
     assert (long["size"], long["truncated"]) == (1 << 20, True)
     assert long["value"].startswith(r"b'\x07\x07")
-    refuses("v[0]", "side_effect", v=view)
+    refuses("v[0]", "host", v=view)
     assert evaluate("v[1] == 7 && len(v) == 300", v=view[:300]) is True
     os.truncate(path, 0)
     lost(view, "not there")
@@ -1067,7 +1229,8 @@ def test_half_made_objects(number):
     for text in EXPRESSIONS:
         variables = {"v": value, "other": 1, "list": [value], "twin": [1], "m": {"k": value}, "n": {}, "s": set()}
         came = evaluate(text, **variables)
-        assert not (type(came) is str and came.startswith("error:host")), (text, came)
+        unread = list(shown.get("fields", ())) == ["?"]
+        assert unread or not (type(came) is str and came.startswith("error:host")), (text, came)
 
 
 def test_a_lying_qualified_name():
