@@ -157,7 +157,10 @@ pub fn holds<'f, F: Frame<'f>>(
 fn truth<'f, V: Value<'f>>(operand: &Operand<'f, V>) -> Result<bool, Failure> {
     match operand {
         Operand::Bool(value) => Ok(*value),
-        _ => readable(Shape::of_operand(operand)).map(|shape| shape.truth()),
+        _ => match Shape::of_operand(operand) {
+            Shape::Unreadable(_, reason) => Err(unread(reason)),
+            shape => Ok(shape.truth()),
+        },
     }
 }
 
@@ -177,7 +180,7 @@ fn measured<'f, V: Value<'f>>(shape: &Shape<'_, 'f, V>, kind: MetricKind) -> Res
     let number = match shape {
         Shape::Bool(value) => return Ok(Measured::Int(i64::from(*value))),
         Shape::Number(number) => number,
-        Shape::Unreadable(_, reason) => return Err(Failure::host(reason)),
+        Shape::Unreadable(_, reason) => return Err(unread(reason)),
         other => return Err(Failure::NotNumber(other.kind())),
     };
     let value = number.nearest();
@@ -277,7 +280,11 @@ fn look<'x, 'f: 'x, V: Value<'f>>(
     temps: &'x [Operand<'f, V>],
     arg: Arg,
 ) -> Result<Shape<'x, 'f, V>, Failure> {
-    readable(glance(program, temps, arg)?)
+    let shape = glance(program, temps, arg);
+    if let Ok(Shape::Unreadable(_, reason)) = shape {
+        return Err(unread(reason));
+    }
+    shape
 }
 
 /// As [`look`], of what may not be readable.
@@ -294,14 +301,11 @@ fn glance<'x, 'f: 'x, V: Value<'f>>(
     .ok_or_else(broken)
 }
 
-/// What an operation may look into. What could not be read fails as whatever else could not: it is equal to nothing, true and
+/// What could not be read fails an operation that looks into it, as whatever else could not: it is equal to nothing, true and
 /// empty only as far as somebody knows.
-#[inline]
-fn readable<'x, 'f, V: Value<'f>>(shape: Shape<'x, 'f, V>) -> Result<Shape<'x, 'f, V>, Failure> {
-    match shape {
-        Shape::Unreadable(_, reason) => Err(Failure::host(reason)),
-        shape => Ok(shape),
-    }
+#[cold]
+fn unread(reason: &'static str) -> Failure {
+    Failure::host(reason)
 }
 
 /// A program that the core did not make.
@@ -506,10 +510,10 @@ impl<'f, F: Frame<'f>> Machine<'_, '_, 'f, F> {
             Comparison::Ne => return equal::equal(a, b, self.budget).map(|same| !same),
             _ => {}
         }
-        let (a, b) = (readable(a)?, readable(b)?);
         let order = match (a, b) {
             (Shape::Number(a), Shape::Number(b)) => number::compare(a, b, self.budget)?,
             (Shape::Str(a), Shape::Str(b)) => Some(texts::compare(a, b, self.budget)?),
+            (Shape::Unreadable(_, reason), _) | (_, Shape::Unreadable(_, reason)) => return Err(unread(reason)),
             _ => return Err(Failure::Order(a.kind(), b.kind())),
         };
         Ok(match how {

@@ -33,10 +33,6 @@ fn quick<'f, V: Value<'f>>(
     budget: &mut Budget<'_>,
 ) -> Result<Option<bool>, Failure> {
     Ok(Some(match (a, b) {
-        // Whatever it holds, it is there.
-        (Shape::Unreadable(..), Shape::Null | Shape::Undefined)
-        | (Shape::Null | Shape::Undefined, Shape::Unreadable(..)) => false,
-        (Shape::Unreadable(_, reason), _) | (_, Shape::Unreadable(_, reason)) => return Err(Failure::host(reason)),
         (Shape::Number(a), Shape::Number(b)) => number::compare(a, b, budget)? == Some(Ordering::Equal),
         (Shape::Str(a), Shape::Str(b)) => texts::same(a, b, budget)?,
         (Shape::Bool(a), Shape::Bool(b)) => a == b,
@@ -62,6 +58,10 @@ fn quick<'f, V: Value<'f>>(
         | (Shape::Function(a), Shape::Function(b))
         | (Shape::Iterator(a), Shape::Iterator(b))
         | (Shape::Opaque(a), Shape::Opaque(b)) => a.identity() == b.identity(),
+        // Whatever it holds, it is there.
+        (Shape::Unreadable(..), Shape::Null | Shape::Undefined)
+        | (Shape::Null | Shape::Undefined, Shape::Unreadable(..)) => false,
+        (Shape::Unreadable(_, reason), _) | (_, Shape::Unreadable(_, reason)) => return Err(Failure::host(reason)),
         _ => false,
     }))
 }
