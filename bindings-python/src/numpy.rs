@@ -637,8 +637,9 @@ impl Met {
         // Most are looked at several times in a row.
         let same = |(known, copy): &&(usize, Box<[u32]>)| *known == from as usize && copy.len() == units.len();
         if let Some((_, copy)) = copies.last().filter(same) {
+            let copy: *const [u32] = &raw const **copy;
             // SAFETY: as above.
-            return Some(unsafe { &*(&raw const **copy) });
+            return Some(unsafe { &*copy });
         }
         let copied = self.copied.get() + units.len();
         if copied > MOST_COPIED {
@@ -646,8 +647,9 @@ impl Met {
         }
         self.copied.set(copied);
         let copy: Box<[u32]> = units.collect();
+        let units: *const [u32] = &raw const *copy;
         // SAFETY: as above.
-        let borrowed = unsafe { &*(&raw const *copy) };
+        let borrowed = unsafe { &*units };
         copies.push((from as usize, copy));
         Some(borrowed)
     }

@@ -159,9 +159,9 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
 /// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
-/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error. `remarks` stand before ours.
+/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error.
 #[pyfunction]
-#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None, remarks = None))]
+#[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments, reason = "facts, given by name in one place")]
 pub fn start(
@@ -174,7 +174,6 @@ pub fn start(
     mute: bool,
     tally: Option<(u32, i32, String)>,
     streams: Option<Streams>,
-    remarks: Option<Vec<String>>,
 ) -> PyResult<Vec<String>> {
     follow_fork(py);
     let turn = NOW.with(|now| match now {
@@ -197,7 +196,7 @@ pub fn start(
     let (settings, read) = Settings::from_environment(&options);
     let default = format!("the default is used: {}", runtime::CAPABILITIES.capture_timeout_ms);
     let read = read.into_iter().map(|line| line.replace(config::RUNTIME_DEFAULT, &default));
-    let mut lines: Vec<String> = remarks.into_iter().flatten().chain(read).collect();
+    let mut lines: Vec<String> = read.collect();
     if let Some(reason) = settings.off(by != "preload", identity::vendor_debugger_runs(py)) {
         lines.push(format!("off in this process: {reason}"));
         log_all(&lines);
@@ -482,7 +481,7 @@ fn tells_end(wanted: &Wanted) -> bool {
 /// What came of an end.
 enum End {
     /// It was ended here.
-    Here(Ended),
+    Here(Box<Ended>),
     /// There was nothing to be ended, or another thread did it: true if everything has arrived.
     Elsewhere(bool),
 }
@@ -549,7 +548,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     names::use_tables(None);
     turn.end(Now::Idle(Some(Box::new(sums))));
     freed.and(silenced)?;
-    Ok(End::Here(Ended { session, wanted, counters, delivered }))
+    Ok(End::Here(Box::new(Ended { session, wanted, counters, delivered })))
 }
 
 /// Ends as the program does, and says what each probe did.
@@ -780,9 +779,11 @@ pub fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
 /// them raised.
 fn signals_let_go_on(raised: &mut Option<PyErr>) -> bool {
     // At the interpreter's end nobody handles any.
-    let Some(handled) = Python::try_attach(|py| py.check_signals()) else { return false };
-    *raised = handled.err();
-    raised.is_none()
+    let handled = Python::try_attach(|py| {
+        *raised = py.check_signals().err();
+        raised.is_none()
+    });
+    handled.unwrap_or(false)
 }
 
 /// What the probes are doing; after `stop()`, what they did.

@@ -717,7 +717,6 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
         (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),
         (["--probes", ".", "--", "x"], 2, "--probes . is a folder: name a file in it"),
         (["--at", "a:1", "--when", " ", "--", "x"], 2, "--when of a:1 is empty: write a condition"),
-        (["--at", "a:1", "--json", "", "--", "x"], 2, "--json is empty: name a file, or - for standard output"),
         (["--at", "a:1", "a.py"], 2, "a.py: write the command after --"),
         (["--at", "a:1", "-m", "a"], 2, "-m a: write the command after --"),
         (["--", "x"], 2, "nothing to watch: give --at FILE:LINE, --method MODULE:NAME or --probes FILE"),

@@ -899,7 +899,14 @@ def test_swapped_and_unaligned_numpy_text():
     for made in (words, words.astype(words.dtype.newbyteorder())):
         assert [one["value"] for one in captured(made)["elements"]] == [repr(word) for word in words.tolist()]
         assert evaluate("v[0] == 'kettle' && contains(v, '') && v[-1] == w[-1]", v=made, w=words) is True
-    for code, value in (("f2", 1.5), ("f4", 2.5), ("c8", 1 - 2j), ("c16", 1 + 2j), ("M8[D]", "2024-02-29"), ("m8[s]", 5)):
+    for code, value in (
+        ("f2", 1.5),
+        ("f4", 2.5),
+        ("c8", 1 - 2j),
+        ("c16", 1 + 2j),
+        ("M8[D]", "2024-02-29"),
+        ("m8[s]", 5),
+    ):
         plain = numpy.array([value], dtype=code)
         assert captured(plain.astype(plain.dtype.newbyteorder())) == captured(plain)
     # What has to be copied is copied within bounds.

@@ -46,19 +46,10 @@ def _start(
     tally: tuple[int, int, str] | None = None,
     streams: tuple[int, list[tuple[int, int] | None]] | None = None,
 ) -> list[str]:
-    options, unusable = _options(settings)
+    options = [(_utf8(name), _utf8(_text(value))) for name, value in settings.items() if value is not None]
     colors = not os.environ.get("NO_COLOR")
     mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
-    remarks = _native.start(
-        options,
-        by=by,
-        first=first,
-        no_color=not colors,
-        mute=mute,
-        tally=tally,
-        streams=streams,
-        remarks=unusable,
-    )
+    remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally, streams=streams)
     global _by_preload, _stops_at_exit  # noqa: PLW0603 one session per process
     if by != "program":
         _by_preload = True
@@ -152,21 +143,9 @@ def _written(definition: Any, dumps: Callable[[Any], str]) -> list[str]:
     return parts
 
 
-def _options(settings: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Settings as text, and a remark for each that is none: surrogates, or a value whose `__str__` raises."""
-    options, unusable = [], []
-    for name, value in settings.items():
-        if value is None:
-            continue
-        try:
-            option = (name, str(_text(value)))
-            "".join(option).encode()
-        except Exception as error:
-            shown = name.encode("ascii", "backslashreplace").decode()
-            unusable.append(f"{shown}: its value cannot be read as text ({type(error).__name__}); the default is used")
-        else:
-            options.append(option)
-    return options, unusable
+def _utf8(text: str) -> str:
+    """What is no text has a mark in the place of each of its bytes: the setting that it is for is told as unusable."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _text(value: Any) -> str:

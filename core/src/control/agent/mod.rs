@@ -154,10 +154,7 @@ impl Endpoint {
 fn checked_key(key: &str) -> Result<Secret> {
     let key = key.trim();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Error::new(
-            ErrorKind::Setting,
-            "DD_API_KEY is empty or has characters that cannot stand in a key; nothing is uploaded",
-        ));
+        return Err(Error::new(ErrorKind::Setting, "the API key is empty or has characters that cannot stand in one"));
     }
     Ok(Secret(key.to_owned()))
 }
