@@ -943,7 +943,7 @@ impl<'f> Value<'f> for PyValue<'f> {
             Kind::Deque => each_of_deque(object, visit),
             Kind::Array => each_made(deque_len(object), |index| array_element(object, index), visit),
             Kind::NumpyArray => match numpy::item(object) {
-                Some(item) => item.elements(visit),
+                Some(item) => item.elements_from(mark, visit),
                 None => Part::whole(object).elements(visit),
             },
             Kind::Range => match range_of(object) {
@@ -984,7 +984,7 @@ impl<'f> Value<'f> for PyValue<'f> {
         if kind == Kind::NumpyArray
             && let Some(item) = numpy::item(object)
         {
-            return item.entries(visit);
+            return item.entries_from(mark, visit);
         }
         match dict_of(object, kind) {
             Some(dict) => each_of_dict(dict, mark, |key, value| visit(PyValue::Object(key), PyValue::Object(value))),
