@@ -2146,7 +2146,7 @@ def test_functions_that_come_by_value_are_probed_though_their_file_never_ran(sta
 
 
 def test_a_function_made_of_known_code_is_no_news(started, folder):
-    name, module, source, text = swapped_module(folder)
+    _, module, source, text = swapped_module(folder)
     on_line(str(source), line_of(text, "here"))
     wait_for("installed")
     same = types.FunctionType(module.a.__code__, vars(module))

@@ -336,16 +336,21 @@ pub fn note_arrival(py: Python<'_>, code: Ref<'_>, module: &str) -> Option<Start
     }
     let folder = if name.starts_with('/') { None } else { current_folder() };
     let name = absolute(name, folder.as_deref());
+    let is_news = with(|index| {
+        let file = index.file(&name)?;
+        let known = &mut index.files[file];
+        // Of a file whose code is not kept, all is looked for when a probe asks.
+        Some((!known.loaded || known.complete) && !known.has(code))
+    });
+    if is_news.flatten() != Some(true) {
+        return None;
+    }
     let is_imported = is_loaded(py, module);
     before_sweep(&name);
     let mut gone = Gone::default();
     let arrived = with(|index| {
         let file = index.file(&name)?;
         let known = &mut index.files[file];
-        // Of a file whose code is not kept, all is looked for when a probe asks.
-        if (known.loaded && !known.complete) || known.has(code) {
-            return None;
-        }
         known.partial |= !known.loaded;
         index.come(file, code, &mut gone);
         if index.files[file].partial && !is_imported && !module.is_empty() && index.modules.len() < MAX_FILES {
