@@ -135,7 +135,10 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         Some(path) => match NdjsonSink::file(path) {
             Ok(sink) => sinks.push(counted(sink, wanted)),
             Err(error) => {
-                remarks.push(format!("events cannot be written to {}: {error}", path.display()));
+                remarks.push(format!(
+                    "events cannot be written to {}: {error}; they are dropped and counted",
+                    path.display()
+                ));
                 // It may become possible; what is lost until then is told at the end.
                 sinks.push(counted(NdjsonSink::not_open(path), wanted));
             }

@@ -31,8 +31,13 @@ impl<D: AsFd> Kept<D> {
         self.descriptor.as_ref().filter(|descriptor| self.is_ours(descriptor))
     }
 
+    /// True if it is this file.
+    pub(crate) fn is_at(&self, there: &Stat) -> bool {
+        (there.st_dev, there.st_ino) == (self.made.st_dev, self.made.st_ino)
+    }
+
     fn is_ours(&self, descriptor: &D) -> bool {
-        fstat(descriptor).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.made.st_dev, self.made.st_ino))
+        fstat(descriptor).is_ok_and(|now| self.is_at(&now))
     }
 }
 

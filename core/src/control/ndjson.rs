@@ -96,23 +96,30 @@ impl NdjsonSink {
 
     fn complain(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.said, true) {
-            log::warn!(
-                "stroboscope: events cannot be written to `{}`: {error}; they are dropped and counted",
-                self.name
-            );
+            log::warn!("stroboscope: events cannot be written to {}: {error}; they are dropped and counted", self.name);
         }
     }
 }
 
-/// A file that is opened again by its path where the program has closed it.
+/// A file that is opened again by its path where the program has closed it, and where somebody has moved or removed it,
+/// as those do who rotate logs.
 struct Reopened {
     path: PathBuf,
     file: Option<Kept<File>>,
 }
 
+impl Reopened {
+    /// True if another file is at the path now, or none. A path below these folders leads to what the program itself has
+    /// open, which is not followed.
+    fn is_elsewhere(&self, file: &Kept<File>) -> bool {
+        let followed = !["/dev", "/proc"].iter().any(|folder| self.path.starts_with(folder));
+        followed && !rustix::fs::stat(&self.path).is_ok_and(|there| file.is_at(&there))
+    }
+}
+
 impl Write for Reopened {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.file.as_ref().and_then(Kept::get).is_none() {
+        if self.file.as_ref().is_none_or(|file| file.get().is_none() || self.is_elsewhere(file)) {
             self.file = None;
             self.file = Some(open(&self.path)?);
         }
@@ -234,6 +241,30 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text, "{\"n\":0}\n{\"n\":1}\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_or_removed_is_made_anew() {
+        let folder = std::env::temp_dir().join(format!("strobe-ndjson-rotated-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, old) = (folder.join("events.json"), folder.join("events.json.1"));
+        let mut sink = NdjsonSink::file(&path).unwrap();
+        let mut put = |json: &str| {
+            sink.event(&event(json));
+            sink.flush();
+            sink.lost()
+        };
+        let mut lost = vec![put("1")];
+        std::fs::rename(&path, &old).unwrap();
+        lost.push(put("2"));
+        std::fs::remove_file(&path).unwrap();
+        lost.push(put("3"));
+        lost.push(put("4"));
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((text(&old), text(&path)), ("1\n".to_owned(), "3\n4\n".to_owned()));
+        std::fs::remove_dir_all(&folder).unwrap();
+        lost.push(put("5"));
+        assert_eq!(lost, [0, 0, 0, 0, 1], "a folder that is gone is not made");
     }
 
     #[test]
