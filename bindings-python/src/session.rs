@@ -544,10 +544,14 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     log_losses(py, &sums.stats, &wanted);
     logging::drain(py);
     logging::wake_with(None);
-    let freed = runtime.stop(py, goes_on);
+    let stopped = runtime.stop(py, goes_on);
     names::use_tables(None);
     turn.end(Now::Idle(Some(Box::new(sums))));
-    freed.and(silenced)?;
+    // What was caught is told all the same.
+    if let Err(error) = silenced.and(stopped) {
+        log::error!(target: "stroboscope", "could not end in order: {error}");
+        logging::drain(py);
+    }
     Ok(End::Here(Box::new(Ended { session, wanted, counters, delivered })))
 }
 

@@ -374,3 +374,22 @@ def test_a_stream_that_is_read_late_loses_nothing_while_the_program_runs(tmp_pat
         time.sleep(1)
         out, _ = process.communicate(timeout=seconds_to_wait)
     assert out.count(b'"message":"x = ') == 2001
+
+
+def test_a_tool_that_frees_our_ids_does_not_take_the_end_away(tmp_path: Path) -> None:
+    frees = "for tool in range(6): sys.monitoring.free_tool_id(tool)"
+    path = program(tmp_path, f"{frees}\nsys.monitoring.use_tool_id(4, 'theirs'); work(2); print('on')")
+    result = strobe(tmp_path, "--at", "ends.py:5", "--log", "x is {x}", "--", path.name)
+    assert (result.returncode, result.stdout.endswith("on\n")) == (0, True)
+    assert "could not" not in result.stderr
+    assert "x is 1" in result.stderr
+    assert re.search(r"^ends.py:5 +[12] hits?  [12] events?$", result.stderr, re.M), result.stderr
+    path.write_text(
+        "import stroboscope, sys\n"
+        f"stroboscope.start()\n{frees}\nsys.monitoring.use_tool_id(4, 'theirs')\n"
+        "print(stroboscope.stop(), sys.monitoring.get_tool(4), stroboscope.start(), stroboscope.stop())\n"
+        "print([sys.monitoring.get_tool(tool) for tool in range(6)])\n"
+    )
+    result = plain(tmp_path, sys.executable, path.name)
+    theirs = [None, None, None, None, "theirs", None]
+    assert (result.stdout, result.stderr) == (f"True theirs [] True\n{theirs}\n", "")

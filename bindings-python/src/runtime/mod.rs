@@ -144,19 +144,19 @@ impl PyRuntime {
             Some((hands.set_local_events.clone_ref(py), hands.set_events.clone_ref(py), hands.probes, hands.discovery))
         });
         let Some((set_local_events, set_events, probes, discovery)) = tools.flatten() else { return Ok(()) };
+        // Whatever the interpreter says below, no hit comes any more.
+        hooks::end();
+        swaps::watch(py, false);
         let monitoring = py.import("sys")?.getattr("monitoring")?;
-        if is_ours(&monitoring, probes)? {
-            for site in hooks::with_probe(|_| true) {
-                arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
-            }
+        let probes_are_ours = is_ours(&monitoring, probes)?;
+        for site in hooks::with_probe(|_| true).into_iter().filter(|_| probes_are_ours) {
+            arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
         }
         for tool in [Some(probes), discovery].into_iter().flatten() {
             if is_ours(&monitoring, tool)? {
                 set_events.call1(py, (tool, 0))?;
             }
         }
-        hooks::end();
-        swaps::watch(py, false);
         Ok(())
     }
 
@@ -190,9 +190,8 @@ fn release(py: Python<'_>, goes_on: bool) -> PyResult<()> {
     }
     let monitoring = py.import("sys")?.getattr("monitoring")?;
     let tools = [Some(hands.probes), hands.discovery].into_iter().flatten();
-    let give_back = |tool| if is_ours(&monitoring, tool)? { free_tool(&monitoring, tool) } else { Ok(()) };
     // One that cannot be given back keeps no other.
-    tools.map(give_back).fold(Ok(()), PyResult::and)
+    tools.map(|tool| free_tool(&monitoring, tool)).fold(Ok(()), PyResult::and)
 }
 
 /// Wakes the hands.

@@ -10,6 +10,9 @@ use pyo3::prelude::*;
 use std::sync::Arc;
 use stroboscope_core::registry::LiveProbe;
 
+/// As whom we take the ids.
+const NAME: &str = "stroboscope";
+
 /// The numbers of the events.
 #[derive(Clone, Copy)]
 pub(super) struct Events {
@@ -95,14 +98,22 @@ fn prepare(py: Python<'_>, monitoring: &Bound<'_, PyAny>, tools: &[u8], probes: 
     })
 }
 
-/// True if a tool id is ours: another tool may have given all of them back.
+/// True if the id is ours, again if another tool has freed it: what we had set is still set then. False if another tool has
+/// it now: nothing of it is ours.
 pub(super) fn is_ours(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<bool> {
-    let name = monitoring.call_method1("get_tool", (tool,))?;
-    Ok(name.extract::<String>().is_ok_and(|name| name == NAME))
+    let holder = monitoring.call_method1("get_tool", (tool,))?;
+    if holder.is_none() {
+        monitoring.call_method1("use_tool_id", (tool, NAME))?;
+        return Ok(true);
+    }
+    Ok(holder.extract::<&str>().is_ok_and(|name| name == NAME))
 }
 
 /// Gives an id back. What an audit hook of the program refuses keeps the rest from nothing.
 pub(super) fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()> {
+    if !is_ours(monitoring, tool)? {
+        return Ok(());
+    }
     let mut done = monitoring.call_method1("set_events", (tool, 0)).map(drop);
     let numbers = monitoring.getattr("events")?;
     for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
