@@ -872,13 +872,14 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("hits_exact", report.hits_exact)?;
     out.set_item("rejected", report.rejected)?;
     out.set_item("failed", report.failed)?;
-    out.set_item("failure", &report.failure)?;
+    out.set_item("failure", terminal::why(report.failed, &report.failures))?;
     out.set_item("emitted", report.emitted)?;
     out.set_item("dropped", counts(py, &report.dropped)?)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;
     out.set_item("disarmed", report.disarmed)?;
-    if let Some(note) = selftest::note() {
-        out.set_item("note", note)?;
+    let notes: Vec<String> = report.note.iter().cloned().chain(selftest::note()).collect();
+    if !notes.is_empty() {
+        out.set_item("note", notes.join("; "))?;
     }
     Ok(out)
 }

@@ -951,3 +951,42 @@ def test_a_compiled_module_that_is_not_imported_is_told_as_such(tmp_path: Path, 
     write(tmp_path, "x.py", "x = 1\n")
     result = strobe(tmp_path, "--method", f"{module}:f", "--", "x.py")
     assert f"module `{module}` has no Python source: " in result.stderr
+
+
+def test_failures_are_told_by_the_latest_and_how_many_are_others(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "errors.py",
+        """
+        import stroboscope
+
+        def f(x):
+            return x  # here
+
+        for x in ([1], 5, "t", 6, None, 3.0):
+            f(x)
+        print(stroboscope.status()[0]["failure"])
+        """,
+    )
+    result = strobe(tmp_path, "--at", "errors.py:4", "--when", "x.name == 1", "--", "errors.py")
+    latest = "Cannot read member 'name' of number (the latest; 3 for other reasons)"
+    assert result.stdout == f"{latest}\n"
+    assert f"6 failed: {latest}" in result.stderr.splitlines()[-1], result.stderr
+    result = strobe(tmp_path, "--at", "errors.py:4", "--when", "x.name == 1 && y", "--", "-c", "import errors")
+    assert "Cannot read member 'name' of number (the latest; 3 for other reasons)" in result.stderr
+
+
+def test_a_command_within_a_command_keeps_the_probes_of_both(tmp_path: Path) -> None:
+    write(tmp_path, "w.py", "def work(n):\n    x = n\n    return x\nwork(7)\n")
+    write(tmp_path, "p.json", json.dumps([{"id": "filed", "type": "LOG_PROBE", **of_file, "template": "filed {n}"}]))
+    inner = [sys.executable, "-m", "stroboscope", "run", "--at", "w.py:3", "--log", "inner {n}", "--", "w.py"]
+    for options, command in ((["--at", "w.py:3"], inner), (["--at", "w.py:2", "--probes", "p.json"], inner)):
+        result = strobe(tmp_path, *options, "--log", "outer {n}", "--", *command)
+        lines = result.stderr.splitlines()
+        for text in ("  outer 7", "  inner 7", *(["  filed 7"] if "--probes" in options else [])):
+            assert lines.count(text) == 1, (text, result.stderr)
+        assert "was not imported" not in result.stderr
+        assert sum("1 hit  " in line for line in lines) == 2 + ("--probes" in options), result.stderr
+
+
+of_file = {"where": {"sourceFile": "w.py", "lines": ["2"]}}

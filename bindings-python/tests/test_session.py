@@ -739,3 +739,25 @@ def test_a_paused_probe_is_off_at_the_interpreter_and_comes_back(tmp_path: Path,
     reason = found.pop(4)
     assert found == [True, False, 0, False, 1]
     assert reason.startswith("paused for 10 s: it used "), reason
+
+
+def test_a_status_goes_on_to_say_which_line_is_used(tmp_path: Path) -> None:
+    notes = answer(
+        tmp_path,
+        """
+        code = compile("def f(x):\\n    y = [\\n        x,\\n    ]\\n    return y\\n", "moved.py", "exec")
+        space = {}
+        exec(code, space)
+        stroboscope.start()
+        where = {"sourceFile": "moved.py", "lines": ["4"]}
+        stroboscope.add_probe({"id": "p", "type": "LOG_PROBE", "where": where, "template": "x is {x}"})
+        before = stroboscope.status()[0]
+        space["f"](1)
+        stroboscope.flush()
+        after = stroboscope.status()[0]
+        stroboscope.stop()
+        print(json.dumps([[status["state"], status.get("note")] for status in (before, after)]))
+        """,
+    )
+    note = "line 4 has no code; line 5 is used instead"
+    assert notes == [["installed", note], ["emitting", note]]

@@ -8,13 +8,13 @@ use crate::expr::tree::Special;
 use crate::hit::Process;
 use crate::host::Site;
 use crate::probe::model::Probe;
-use crate::stats::{Drop, ProbeStats};
+use crate::stats::{Drop, Failures, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
 const REFUSED_HIT_NS: u32 = 32;
@@ -39,6 +39,7 @@ pub struct LiveProbe {
     /// True if the next token may be far enough away for disarming.
     slow: bool,
     site: ArcSwapOption<Site>,
+    note: ArcSwapOption<String>,
     disarmed: AtomicBool,
     refused_in_a_row: AtomicU32,
     rearm_cost: AtomicU32,
@@ -49,7 +50,7 @@ pub struct LiveProbe {
     gone: AtomicBool,
     /// Hits may have gone by that were not counted.
     missed: AtomicBool,
-    first_failure: OnceLock<Failure>,
+    failures: Failures,
     /// Monotonic time until which it rests after an evaluation that ran out of time or steps; 0: it does not.
     rests_until: AtomicU64,
     /// Its turn at the global gate.
@@ -73,6 +74,7 @@ impl LiveProbe {
             throttle: Throttle::default(),
             slow: can_disarm && period.is_none_or(|period| period >= DISARM_NS),
             site: ArcSwapOption::empty(),
+            note: ArcSwapOption::empty(),
             disarmed: AtomicBool::new(false),
             refused_in_a_row: AtomicU32::new(0),
             rearm_cost: AtomicU32::new(2_000),
@@ -81,7 +83,7 @@ impl LiveProbe {
             paused: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             missed: AtomicBool::new(false),
-            first_failure: OnceLock::new(),
+            failures: Failures::default(),
             rests_until: AtomicU64::new(0),
             turn: Turn::default(),
         }
@@ -101,6 +103,16 @@ impl LiveProbe {
     /// Notes where it is installed.
     pub fn set_site(&self, site: Site) {
         self.site.store(Some(Arc::new(site)));
+    }
+
+    /// Notes why it is there and not where it was asked for.
+    pub(crate) fn set_note(&self, note: Option<String>) {
+        self.note.store(note.map(Arc::new));
+    }
+
+    /// Why it is there and not where it was asked for.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.note.load().as_deref().cloned()
     }
 
     /// Notes what switching its hooks off and on costs, in nanoseconds.
@@ -198,17 +210,16 @@ impl LiveProbe {
         self.missed.fetch_or(paused, Relaxed);
     }
 
-    /// Counts a hit whose condition failed, and keeps why the first one did.
+    /// Counts a hit whose condition failed, and keeps why.
     #[cold]
     pub(crate) fn condition_failed(&self, failure: &Failure) {
         self.stats.failed.add(1);
-        // Only the first one is kept.
-        let _ = self.first_failure.set(*failure);
+        self.failures.note(failure);
     }
 
-    /// Why the condition failed for the first time.
-    pub(crate) fn first_failure(&self) -> Option<&Failure> {
-        self.first_failure.get()
+    /// Why the condition failed, the latest reason first, each with how often.
+    pub(crate) fn failures(&self) -> Vec<(Failure, u64)> {
+        self.failures.all()
     }
 
     /// True while it is off to save CPU, for seconds at least. A host leaves its hooks off meanwhile.

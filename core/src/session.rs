@@ -229,6 +229,8 @@ pub struct ProbeReport {
     pub reason: String,
     /// Where it is.
     pub site: Option<Site>,
+    /// Why it is there and not where it was asked for.
+    pub note: Option<String>,
     /// Hits of its hooks.
     pub hits: u64,
     /// False if its hooks were off for a time (over its rate, paused): then there may have been more hits.
@@ -237,8 +239,8 @@ pub struct ProbeReport {
     pub rejected: u64,
     /// Hits whose condition failed.
     pub failed: u64,
-    /// Why the first of them did.
-    pub failure: Option<String>,
+    /// Why, as far as it is kept: the latest reason first, each with how often.
+    pub failures: Vec<(String, u64)>,
     /// Events queued.
     pub emitted: u64,
     /// Events and hits dropped, by reason.
@@ -701,12 +703,13 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Why a probe's condition failed for the first time, in words.
-fn first_failure(process: &Process, live: &LiveProbe) -> Option<String> {
-    let (failure, expression) = (live.first_failure()?, live.probe.when.as_ref()?);
+/// Why a probe's condition failed, in words, the latest reason first, each with how often.
+fn failures(process: &Process, live: &LiveProbe) -> Vec<(String, u64)> {
+    let Some(expression) = live.probe.when.as_ref() else { return Vec::new() };
     let type_name = |id| process.tables.type_name(id).unwrap_or("?").to_owned();
     let milliseconds = process.evaluation_ns / 1_000_000;
-    Some(failure.text(&Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds }))
+    let names = Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds };
+    live.failures().into_iter().map(|(failure, count)| (failure.text(&names), count)).collect()
 }
 
 fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>, now: u64) -> ProbeReport {
@@ -730,11 +733,12 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         state,
         reason,
         site: live.and_then(|live| live.site()).map(|site| Site::clone(&site)),
+        note: live.and_then(|live| live.note()),
         hits: count(|stats| &stats.hits),
         hits_exact: live.is_none_or(|live| live.counts_all()),
         rejected: count(|stats| &stats.rejected),
         failed: count(|stats| &stats.failed),
-        failure: live.and_then(|live| first_failure(process, live)),
+        failures: live.map(|live| failures(process, live)).unwrap_or_default(),
         emitted: count(|stats| &stats.emitted),
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
         nanoseconds_per_hit: stats.and_then(ProbeStats::nanoseconds_per_hit),

@@ -2,7 +2,9 @@
 //! by `status()`, the breaker and the health metrics.
 
 use crate::control::agent::retry::Reason;
+use crate::expr::eval::Failure;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// A counter. Hosts whose hits are serialised (a GIL) add without a locked instruction.
 #[derive(Debug, Default)]
@@ -39,6 +41,42 @@ impl Counter {
 
     fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
+    }
+}
+
+/// Failures that are told apart.
+const KINDS: usize = 4;
+
+/// Why the condition of a probe failed, the latest first, each with how often. A kind that has not come for long may be
+/// forgotten; then the counts are less than all.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<[Option<(Failure, u64)>; KINDS]>);
+
+impl Failures {
+    /// Notes one, in a hit: where another thread does so at the same time, it is not waited for.
+    #[cold]
+    pub(crate) fn note(&self, failure: &Failure) {
+        let Ok(mut kinds) = self.0.try_lock() else { return };
+        let at = kinds.iter().position(|kind| kind.as_ref().is_some_and(|(known, _)| known == failure));
+        let upto = at.unwrap_or(KINDS - 1);
+        if at.is_none()
+            && let Some(oldest) = kinds.last_mut()
+        {
+            *oldest = Some((*failure, 0));
+        }
+        if upto > 0
+            && let Some(newer) = kinds.get_mut(..=upto)
+        {
+            newer.rotate_right(1);
+        }
+        if let Some(Some((_, count))) = kinds.first_mut() {
+            *count += 1;
+        }
+    }
+
+    /// What is known.
+    pub(crate) fn all(&self) -> Vec<(Failure, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().copied().collect()
     }
 }
 
@@ -217,7 +255,23 @@ impl ProbeStats {
 
 #[cfg(test)]
 mod tests {
-    use super::ProbeStats;
+    use super::{Failures, ProbeStats};
+    use crate::expr::eval::Failure;
+
+    #[test]
+    fn failures_are_told_apart_and_the_latest_comes_first() {
+        let failures = Failures::default();
+        let all = |known: &[(u32, u64)]| {
+            assert_eq!(
+                failures.all(),
+                known.iter().map(|(n, count)| (Failure::Variable(*n), *count)).collect::<Vec<_>>()
+            );
+        };
+        [1, 2, 1, 1, 3].map(|symbol| failures.note(&Failure::Variable(symbol)));
+        all(&[(3, 1), (1, 3), (2, 1)]);
+        [4, 5, 1].map(|symbol| failures.note(&Failure::Variable(symbol)));
+        all(&[(1, 4), (5, 1), (4, 1), (3, 1)]);
+    }
 
     #[test]
     fn the_first_hits_after_a_look_are_timed_then_one_in_512_with_its_weight() {

@@ -329,8 +329,9 @@ impl Worker {
         let mut board = self.shared.board();
         match outcome {
             Outcome::Done { note, site } => {
-                let place = note.map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
+                let place = note.as_ref().map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
                 control.live.set_site(site);
+                control.live.set_note(note);
                 control.missing = None;
                 board.installed(&probe.id, probe.version, &place, now);
             }
@@ -340,8 +341,10 @@ impl Worker {
                 let from = old.filter(|old| **old != site).map(|old| format!("moved from {old}"));
                 let moves = from.is_some();
                 let notes: Vec<String> = from.into_iter().chain(note).collect();
-                let place = if notes.is_empty() { site.to_string() } else { format!("{site} ({})", notes.join("; ")) };
+                let notes = Some(notes.join("; ")).filter(|notes| !notes.is_empty());
+                let place = notes.as_ref().map_or_else(|| site.to_string(), |notes| format!("{site} ({notes})"));
                 control.live.set_site(site);
+                control.live.set_note(notes);
                 control.missing = None;
                 if moves {
                     control.emitted = false;

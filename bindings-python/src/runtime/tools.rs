@@ -30,9 +30,6 @@ pub(super) struct Events {
     pub(super) shared: u32,
 }
 
-/// What our tool ids are called.
-const NAME: &str = "stroboscope";
-
 pub(super) fn take_tools(py: Python<'_>) -> PyResult<Hands> {
     let monitoring = py.import("sys")?.getattr("monitoring")?;
     let mut tools = Vec::new();

@@ -30,8 +30,8 @@ pub struct ProbeCounts {
     pub rejected: u64,
     /// Hits whose condition failed.
     pub failed: u64,
-    /// Why the first of them did.
-    pub failure: Option<String>,
+    /// Why, as far as it is kept: the latest reason first, each with how often.
+    pub failures: Vec<(String, u64)>,
     /// Events.
     pub emitted: u64,
     /// Hits and events dropped, by reason.
@@ -106,7 +106,7 @@ impl ProbeCounts {
             missed: !report.hits_exact,
             rejected: report.rejected,
             failed: report.failed,
-            failure: report.failure.clone(),
+            failures: report.failures.clone(),
             emitted: report.emitted,
             dropped: own.map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             placed: matches!(report.state, State::Installed | State::Emitting | State::Paused),
@@ -120,7 +120,7 @@ impl ProbeCounts {
         self.rejected += other.rejected;
         self.failed += other.failed;
         self.emitted += other.emitted;
-        self.failure = self.failure.take().or(other.failure);
+        add_reasons(&mut self.failures, other.failures);
         if self.site.is_empty() {
             self.site = other.site;
         }
@@ -142,7 +142,7 @@ impl ProbeCounts {
             missed: self.missed,
             emitted: self.emitted,
             failed: self.failed,
-            failure: self.failure.as_deref(),
+            failures: self.failures.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
             dropped: std::iter::once(rejected).chain(dropped).collect(),
             note: self.note.as_deref().filter(|_| self.hits == 0),
         }

@@ -121,8 +121,8 @@ pub struct ProbeSummary<'a> {
     pub emitted: u64,
     /// Hits whose condition failed.
     pub failed: u64,
-    /// Why the first of them did.
-    pub failure: Option<&'a str>,
+    /// Why, as far as it is kept: the latest reason first, each with how often.
+    pub failures: Vec<(&'a str, u64)>,
     /// Hits that made none, and events that were lost, by reason.
     pub dropped: Vec<(&'a str, u64)>,
     /// Why it never fired, or what else is to be said.
@@ -958,7 +958,7 @@ fn outcome(probe: &ProbeSummary<'_>) -> String {
         texts.push(format!("not shown: {quiet}"));
     }
     if probe.failed > 0 {
-        let reason = probe.failure.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = why(probe.failed, &probe.failures).map(|reason| format!(": {reason}")).unwrap_or_default();
         texts.push(format!("{} failed{reason}", grouped(probe.failed)));
     }
     let lost = losses(&lost);
@@ -966,6 +966,19 @@ fn outcome(probe: &ProbeSummary<'_>) -> String {
         texts.push(lost);
     }
     texts.join("; ")
+}
+
+/// Why conditions failed: the latest reason, and how many failed for others. `None` if none is known.
+pub fn why<S: AsRef<str>>(failed: u64, failures: &[(S, u64)]) -> Option<String> {
+    let (latest, count) = failures.first()?;
+    let latest = latest.as_ref();
+    let known: u64 = failures.iter().map(|(_, count)| count).sum();
+    Some(match failed.saturating_sub(*count) {
+        0 => latest.to_owned(),
+        // Some are forgotten, and may have been of this reason.
+        _ if known < failed => format!("{latest} (the latest; others for other reasons)"),
+        others => format!("{latest} (the latest; {} for other reasons)", grouped(others)),
+    })
 }
 
 /// True if an event was made, or would have been, and got lost.
@@ -1316,6 +1329,14 @@ mod tests {
     }
 
     #[test]
+    fn why_conditions_failed_is_told_by_the_latest_reason() {
+        assert_eq!(why::<&str>(1, &[]), None);
+        assert_eq!(why(2, &[("a", 2)]).as_deref(), Some("a"));
+        assert_eq!(why(6, &[("a", 2), ("b", 4)]).as_deref(), Some("a (the latest; 4 for other reasons)"));
+        assert_eq!(why(9, &[("a", 2), ("b", 4)]).as_deref(), Some("a (the latest; others for other reasons)"));
+    }
+
+    #[test]
     fn the_end_says_per_probe_what_happened() {
         let probes = [
             ProbeSummary {
@@ -1338,7 +1359,7 @@ mod tests {
                 hits: 5,
                 emitted: 1,
                 failed: 4,
-                failure: Some("No such variable: 'x'"),
+                failures: vec![("No such variable: 'x'", 4)],
                 ..ProbeSummary::default()
             },
         ];
