@@ -46,6 +46,7 @@ def test_of_modules(app: Path, wanted: str, nearest: str | None) -> None:
         ("/srv/app/foolib/inner/dep.py", "foolib/inner/deep.py"),
         ("email/mesage.py", "email/message.py"),
         ("cli", "cli.py"),
+        ("clii", "cli.py"),
         ("foolib/core", "foolib/core.py"),
         ("zzzzzz.py", None),
     ],
@@ -63,3 +64,10 @@ def reason(app: Path, *probe: str) -> str:
     # At the end nothing waits any more.
     assert "waiting" not in result.stderr.splitlines()[-1]
     return result.stderr.splitlines()[-1].strip()
+
+
+def test_a_module_written_in_c_is_told_before_it_is_imported(app: Path) -> None:
+    for module in ("_bisect", "array"):
+        told = reason(app, "--method", f"{module}:x")
+        assert told.startswith(f"module `{module}` is compiled ("), told
+        assert told.endswith("), and compiled code takes no probes"), told
