@@ -712,6 +712,17 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
     ("arguments", "code", "text"),
     [
         (["--at", "shop.py", "--", "x"], 2, "--at shop.py: write FILE:LINE, for example shop/cart.py:48"),
+        (["--at", "a.py:3:1", "--", "x"], 2, "--at a.py:3:1: write FILE:LINE, without a column: --at a.py:3"),
+        (
+            ["--at", "a:1", "--json", "", "--", "x"],
+            2,
+            "--json is given no file: write a path, or - for standard output",
+        ),
+        (
+            ["--method", "./w.py:work", "--", "x"],
+            2,
+            "write MODULE:NAME with a module as it is imported, not a path: shop.cart, or __main__",
+        ),
         (["--at", "shop.py:one", "--", "x"], 2, "--at shop.py:one: write FILE:LINE, for example shop/cart.py:48"),
         (["--method", "shop.f", "--", "x"], 2, "--method shop.f: write MODULE:NAME, for example shop.cart:Cart.total"),
         (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),

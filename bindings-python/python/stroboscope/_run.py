@@ -107,15 +107,44 @@ def main(arguments: Sequence[str]) -> int:
     settings: dict[str, Any] = {}
     if probe_file:
         settings["probe_file"] = probe_file
-    if options.json:
+    if options.json is not None:
+        if not options.json:
+            _fail("--json is given no file: write a path, or - for standard output")
         settings["ndjson"] = options.json if options.json == "-" else _absolute("--json", options.json)
     if ("--rate", "all") in options.typed:
         settings["rate_limits"] = False
-    environment = _environment({"settings": settings, "probes": probes, "streams": _streams()})
+    environment = _environment(_of_outer({"settings": settings, "probes": probes, "streams": _streams()}))
     watch = None if is_python else _watch.begin(command[0])
     if watch:
         environment["STROBE_RUN_FIRST"] = watch.address
     _become(program, words, environment, watch)
+
+
+def _of_outer(inner: dict[str, Any]) -> dict[str, Any]:
+    """With the probes and settings of a command that started this one: they are for the same program."""
+    told = os.environ.get("STROBE_RUN")
+    if not told:
+        return inner
+    outer = marshal.loads(bytes.fromhex(told))
+    settings, probes = outer["settings"], outer["probes"]
+    if "probe_file" in settings and "probe_file" in inner["settings"]:
+        probes = probes + _read_once("--probes", settings["probe_file"])
+    known = {probe.get("id") for probe in probes if isinstance(probe, dict)}
+    for probe in inner["probes"]:
+        while isinstance(probe, dict) and probe.get("id") in known:
+            probe["id"] += "#2"
+    _leave_to_program()
+    return {**inner, "settings": {**settings, **inner["settings"]}, "probes": [*probes, *inner["probes"]]}
+
+
+def _leave_to_program() -> None:
+    """The session that is here already has nothing to say of probes: the program will."""
+    native = sys.modules.get("stroboscope._native")
+    try:
+        for probe in native.status() if native else []:
+            native.remove_probe(probe["id"])
+    except RuntimeError:
+        return  # none was started
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -210,6 +239,9 @@ def _line_location(text: str) -> dict[str, Any]:
     file, _, line = text.rpartition(":")
     if not file or not line.isascii() or not line.isdigit():
         _fail(f"--at {text}: write FILE:LINE, for example shop/cart.py:48")
+    before, _, number = file.rpartition(":")
+    if before and number.isascii() and number.isdigit() and not os.path.exists(file):
+        _fail(f"--at {text}: write FILE:LINE, without a column: --at {file}")
     # A file that is here means that very file, even if another one of the same name is loaded too.
     file = _absolute("--at", file) if os.path.isfile(file) else file
     return {"sourceFile": _utf8(file), "lines": [line]}
@@ -219,6 +251,8 @@ def _method_location(text: str) -> dict[str, Any]:
     module, _, name = text.partition(":")
     if not module or not name:
         _fail(f"--method {text}: write MODULE:NAME, for example shop.cart:Cart.total")
+    if os.sep in module:
+        _fail(f"--method {text}: write MODULE:NAME with a module as it is imported, not a path: shop.cart, or __main__")
     return {"typeName": _utf8(module), "methodName": _utf8(name)}
 
 
