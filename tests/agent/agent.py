@@ -355,6 +355,17 @@ class UnixServer(TcpServer):
         return connection, ("unix", 0)
 
 
+def free(path, kind=socket.SOCK_STREAM):
+    """Removes a socket that an Agent which was killed has left behind; one that answers stays."""
+    try:
+        with socket.socket(socket.AF_UNIX, kind) as asks:
+            asks.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        return
+
+
 def receive(sock, story):
     while not story.stopped.is_set():
         try:
@@ -402,6 +413,7 @@ def serve(arguments, story):
     servers = [TcpServer(("127.0.0.1", arguments.port), Handler)]
     ports = {"http": servers[0].server_address[1]}
     if arguments.unix:
+        free(arguments.unix)
         servers.append(UnixServer(arguments.unix, Handler))
         ports["unix"] = arguments.unix
     if arguments.tls:
@@ -413,6 +425,7 @@ def serve(arguments, story):
         sockets[-1].bind(("127.0.0.1", 0))
         ports["udp"] = sockets[-1].getsockname()[1]
     if arguments.udp_unix:
+        free(arguments.udp_unix, socket.SOCK_DGRAM)
         sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         sockets[-1].bind(arguments.udp_unix)
         ports["udp_unix"] = arguments.udp_unix
