@@ -553,8 +553,12 @@ impl Settings {
             log.push(format!("DD_TAGS: {} has no value and is left out; a tag is key:value", shown(key)));
         }
         if settings.agentless_enabled && settings.api_key.is_none() {
-            let lacks = if key_is_bad { "cannot be used" } else { "is not set" };
-            log.push(format!("DD_AGENTLESS_ENABLED is on, but DD_API_KEY {lacks}; events go to an Agent"));
+            let line = if key_is_bad {
+                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent"
+            } else {
+                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY is not set; events go to an Agent"
+            };
+            log.push(line.to_owned());
             settings.agentless_enabled = false;
         }
         if settings.agentless_enabled && settings.remote_configuration_enabled {
