@@ -523,12 +523,12 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<End> {
         }
     });
     match taken.unwrap_or(Err(true)) {
-        Ok((turn, running)) => end_this(py, turn, *running, limit, goes_on),
+        Ok((turn, running)) => Ok(end_this(py, turn, *running, limit, goes_on)),
         Err(delivered) => Ok(End::Elsewhere(delivered)),
     }
 }
 
-fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_on: bool) -> PyResult<End> {
+fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_on: bool) -> End {
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
@@ -552,7 +552,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
         log::error!(target: "stroboscope", "could not end in order: {error}");
         logging::drain(py);
     }
-    Ok(End::Here(Box::new(Ended { session, wanted, counters, delivered })))
+    End::Here(Box::new(Ended { session, wanted, counters, delivered }))
 }
 
 /// Ends as the program does, and says what each probe did.

@@ -107,9 +107,7 @@ def main(arguments: Sequence[str]) -> int:
     settings: dict[str, Any] = {}
     if probe_file:
         settings["probe_file"] = probe_file
-    if options.json is not None:
-        if not options.json:
-            _fail("--json is given no file: write a path, or - for standard output")
+    if options.json:
         settings["ndjson"] = options.json if options.json == "-" else _absolute("--json", options.json)
     if ("--rate", "all") in options.typed:
         settings["rate_limits"] = False
