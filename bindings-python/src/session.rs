@@ -449,7 +449,7 @@ fn leave_half(py: Python<'_>, half: Now) {
 #[pyfunction]
 #[pyo3(signature = (timeout = 2.0))]
 pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
-    let ended = match end(py, limit(timeout)?, true)? {
+    let ended = match end(py, limit(timeout)?, true) {
         End::Here(ended) => ended,
         End::Elsewhere(delivered) => return Ok(delivered),
     };
@@ -487,7 +487,7 @@ enum End {
 }
 
 /// Ends the session, within `limit`. `goes_on`: the process does not end with the session.
-fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<End> {
+fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> End {
     const STEP: Duration = Duration::from_millis(1);
     follow_fork(py);
     let mut left = limit;
@@ -500,7 +500,7 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<End> {
         let Some(busy) = busy.flatten() else { break };
         // In a handler of a signal that came meanwhile: waiting would keep it from going on.
         if left.is_zero() || busy == Busy::me() {
-            return Ok(End::Elsewhere(false));
+            return End::Elsewhere(false);
         }
         was_busy = true;
         py.detach(|| std::thread::sleep(STEP));
@@ -523,8 +523,8 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> PyResult<End> {
         }
     });
     match taken.unwrap_or(Err(true)) {
-        Ok((turn, running)) => Ok(end_this(py, turn, *running, limit, goes_on)),
-        Err(delivered) => Ok(End::Elsewhere(delivered)),
+        Ok((turn, running)) => end_this(py, turn, *running, limit, goes_on),
+        Err(delivered) => End::Elsewhere(delivered),
     }
 }
 
@@ -557,11 +557,10 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
 
 /// Ends as the program does, and says what each probe did.
 #[pyfunction]
-pub fn finish(py: Python<'_>) -> PyResult<()> {
-    if let End::Here(ended) = end(py, DELIVERY, false)? {
+pub fn finish(py: Python<'_>) {
+    if let End::Here(ended) = end(py, DELIVERY, false) {
         py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
     }
-    Ok(())
 }
 
 /// Where this run adds up its counts: for processes that this one starts.

@@ -267,9 +267,13 @@ mod tests {
                 known.iter().map(|(n, count)| (Failure::Variable(*n), *count)).collect::<Vec<_>>()
             );
         };
-        [1, 2, 1, 1, 3].into_iter().for_each(|symbol| failures.note(&Failure::Variable(symbol)));
+        for symbol in [1, 2, 1, 1, 3] {
+            failures.note(&Failure::Variable(symbol));
+        }
         all(&[(3, 1), (1, 3), (2, 1)]);
-        [4, 5, 1].into_iter().for_each(|symbol| failures.note(&Failure::Variable(symbol)));
+        for symbol in [4, 5, 1] {
+            failures.note(&Failure::Variable(symbol));
+        }
         all(&[(1, 4), (5, 1), (4, 1), (3, 1)]);
     }
 
