@@ -1110,7 +1110,7 @@ block = ctypes.create_string_buffer(code, len(code))
 program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(block)), 16)
 libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
-shown = [_native._test_evaluate("eval", {"v": beyond}, None, text) for text in ("v[3]", "v[1099511627775]")]
+shown = [_native._test_evaluate("eval", {"v": beyond}, None, text) for text in ("v[3]", "len(v[1099511627775])")]
 print(json.dumps([[str(part) for part in one[:2]] for one in shown]))
 """
 
@@ -1162,7 +1162,7 @@ def test_collections_that_were_emptied():
     assert captured(members)["elements"] == [{"type": "int", "value": str(last)}]
     assert evaluate(f"contains(v, {last}) && any(v, {{@it == {last}}}) && v == w", v=members, w={last}) is True
     # By a position, and of fields, nobody looks at the clock: what is left behind so much emptiness is not looked for.
-    assert evaluate("v[0]", v=holes.keys()) == "error:host"
+    assert evaluate("v[0]", v=holes.keys()) in ("error:host", last)  # of an unknown layout CPython itself is asked
     names = emptied(
         types.SimpleNamespace(**{f"a{n}": n for n in range(count)}), count, lambda v, n: delattr(v, f"a{n}")
     )
@@ -1183,8 +1183,8 @@ def test_elements_by_position():
     del keys[7]
     assert evaluate("v[7] == 8 && v[6] == 6 && len(v) == 99", v=keys.keys()) is True
     # A range of which only the beginning fits 64 bits ends as well.
-    assert message(range(2**63 - 1, 2**64 - 10)) == "<range>"
-    assert evaluate("v[0]", v=range(2**63 - 1, 2**64 - 10)) == "error:side_effect"
+    assert message(range(2**63 - 1, 2**64 - 10)) == "range{?: {a range beyond 64 bits}}"
+    assert evaluate("v[0]", v=range(2**63 - 1, 2**64 - 10)) == "error:host"
     assert evaluate("v[-1] == w", v=range(2**63 - 5, 2**63), w=2**63 - 1) is True
 
 

@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         return _bad_arguments
     options = parser.parse_args(own)
     if options.json == "":
-        _fail("--json is empty: name a file, or - for standard output")
+        _fail("--json is given no file: write a path, or - for standard output")
     probes = _inline_probes(options.typed)
     probe_file, read = _probe_file(options.probes)
     probes += read

@@ -68,8 +68,13 @@ fn extension(py: Python<'_>, module: &str, folders: &[String], path: &str) -> Op
         let names = unsafe { Bound::from_borrowed_ptr(py, names.borrow().pointer()) };
         names.extract::<Vec<String>>().is_ok_and(|names| names.iter().any(|name| name == module))
     });
-    let place = if built_in { "it is part of the interpreter".to_owned() } else { compiled_in(py, folders, path)? };
-    Some(format!("module `{module}` has no Python source: {place}, and compiled code takes no probes"))
+    let place = if built_in { "built into the interpreter".to_owned() } else { compiled_in(py, folders, path)? };
+    Some(takes_no_probes(module, &place))
+}
+
+/// What a module is told as that has no Python code; `place`: its file, or where else it is.
+pub fn takes_no_probes(module: &str, place: &str) -> String {
+    format!("module `{module}` is compiled ({place}), and compiled code takes no probes")
 }
 
 /// The folders of a package that is loaded: a list in its `__path__`.

@@ -171,11 +171,13 @@ fn of_package(py: Python<'_>, type_name: &str, method: &str, missing: Outcome) -
 /// Places a method probe in a module that has no source file: `python -c`, standard input, a compiled module.
 fn without_file(py: Python<'_>, live: &Arc<LiveProbe>, module: &str, wanted: &str) -> PyResult<Outcome> {
     let compiled = discovery::compiled_file(py, module);
-    let compiled = compiled.map_or_else(String::new, |file| format!("; the module is compiled ({file})"));
-    Ok(match discovery::named(py, module, wanted) {
-        Named::Function(code) => in_function(py, live, &code, module, wanted)?,
-        Named::Not(reason) => Outcome::Refused { kind: "NotAPythonFunction", reason: format!("{reason}{compiled}") },
-        Named::Missing => missing_name(module, wanted, &discovery::names_beside(py, module, wanted)),
+    let refused = |reason| Outcome::Refused { kind: "NotAPythonFunction", reason };
+    Ok(match (discovery::named(py, module, wanted), compiled) {
+        (Named::Function(code), _) => in_function(py, live, &code, module, wanted)?,
+        (Named::Not(reason), None) => refused(reason),
+        (Named::Not(reason), Some(file)) => refused(format!("{reason}; the module is compiled ({file})")),
+        (Named::Missing, Some(file)) => refused(discovery::takes_no_probes(module, &file)),
+        (Named::Missing, None) => missing_name(module, wanted, &discovery::names_beside(py, module, wanted)),
     })
 }
 

@@ -144,12 +144,13 @@ impl PyRuntime {
             Some((hands.set_local_events.clone_ref(py), hands.set_events.clone_ref(py), hands.probes, hands.discovery))
         });
         let Some((set_local_events, set_events, probes, discovery)) = tools.flatten() else { return Ok(()) };
+        let sites = hooks::with_probe(|_| true);
         // Whatever the interpreter says below, no hit comes any more.
         hooks::end();
         swaps::watch(py, false);
         let monitoring = py.import("sys")?.getattr("monitoring")?;
         let probes_are_ours = is_ours(&monitoring, probes)?;
-        for site in hooks::with_probe(|_| true).into_iter().filter(|_| probes_are_ours) {
+        for site in sites.into_iter().filter(|_| probes_are_ours) {
             arm(py, &set_local_events, probes, site.code.borrow(), 0)?;
         }
         for tool in [Some(probes), discovery].into_iter().flatten() {

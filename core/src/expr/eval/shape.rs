@@ -135,7 +135,8 @@ impl<'x, 'f: 'x, V: Value<'f>> Shape<'x, 'f, V> {
             View::Enum => Shape::Enum(value),
             View::Function => Shape::Function(value),
             View::Iterator => Shape::Iterator(value),
-            View::Opaque | View::Complex(..) | View::Beginning { .. } => Shape::Opaque(value),
+            View::Opaque | View::Complex(..) => Shape::Opaque(value),
+            View::Beginning { .. } => Shape::Unreadable(value, BEGINNING),
             View::Unreadable(reason) => Shape::Unreadable(value, reason),
         }
     }
@@ -237,6 +238,8 @@ impl<'f, V: Value<'f>> Elements<'_, 'f, V> {
         }
     }
 }
+
+const BEGINNING: &str = "no more than the beginning of the bytes can be had";
 
 pub(super) const CHANGED: &str = "the collection changed while it was read";
 
