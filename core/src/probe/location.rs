@@ -333,8 +333,7 @@ pub fn resolve_line(functions: &[Function], line: u32, capabilities: &Capabiliti
 fn in_other_copies(functions: &[Function], line: u32, capabilities: &Capabilities, choice: &mut LineChoice) {
     let tops = tops(functions);
     let known: HashSet<usize> = choice.functions.iter().map(|&at| tops[at]).collect();
-    let is_lambda = |function: &Function| function.kind == FunctionKind::Lambda;
-    let lambdas = choice.functions.iter().any(|&at| is_lambda(&functions[at]));
+    let names: HashSet<&str> = choice.functions.iter().map(|&at| functions[at].name.as_str()).collect();
     let begins = (0..functions.len()).filter(|&at| !known.contains(&tops[at]) && functions[at].begins(choice.line));
     let others: BTreeSet<usize> = begins.map(|at| tops[at]).collect();
     for top in others {
@@ -345,8 +344,8 @@ fn in_other_copies(functions: &[Function], line: u32, capabilities: &Capabilitie
         if let Ok(other) = resolve(&copy, line, capabilities)
             && other.line == choice.line
         {
-            // A lambda in the line of a function is not that function.
-            let alike = other.functions.into_iter().filter(|&at| is_lambda(&copy[at]) == lambdas);
+            // What has another name is another function, as a lambda in the line of one is.
+            let alike = other.functions.into_iter().filter(|&at| names.contains(copy[at].name.as_str()));
             choice.functions.extend(alike.map(|at| mine[at]));
         }
     }
