@@ -159,7 +159,8 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
 /// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
-/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started without standard error.
+/// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started
+/// without standard error.
 #[pyfunction]
 #[pyo3(signature = (options, keep = false, by = "program", first = true, no_color = false, mute = false, tally = None, streams = None))]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
