@@ -15,8 +15,8 @@ use stroboscope_core::clock::{Clock as _, SystemClock};
 
 /// Whoever reads nothing for so long at the end is waited for no more.
 const PATIENCE: u64 = 500_000_000;
-/// One wait for room, in milliseconds; then it is asked again whether there is time.
-const STEP_MS: i32 = 20;
+/// One wait for room; then it is asked again whether there is time.
+const STEP: Duration = Duration::from_millis(5);
 /// The same where there is room, but not for us.
 const NAP: Duration = Duration::from_millis(1);
 
@@ -72,11 +72,11 @@ impl Patience {
     }
 }
 
-/// Writes as soon as there is room. `write` is one try that does not wait, `wait` one wait for room.
+/// Writes as soon as there is room. `write` is one try that does not wait, `pause` says how long to wait before the next.
 pub fn write(
     patience: &Patience,
     mut write: impl FnMut() -> io::Result<usize>,
-    mut wait: impl FnMut() -> io::Result<()>,
+    mut pause: impl FnMut() -> io::Result<Duration>,
 ) -> io::Result<usize> {
     let since = SystemClock.monotonic();
     loop {
@@ -85,7 +85,7 @@ pub fn write(
                 if !patience.lasts(since) {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
                 }
-                wait()?;
+                std::thread::sleep(pause()?);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -118,22 +118,19 @@ pub fn now(file: &File, bytes: &[u8], share: Share) -> io::Result<usize> {
     if !may_wait {
         return write_to(file, bytes);
     }
-    if !has_room(file, 0)? {
+    if !has_room(file)? {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     match unwaiting(file) {
-        Some(own) => write_to(&own.file, bytes),
+        Some(own) => write_to(&own, bytes),
         // Where it cannot be opened anew, so much fits into a pipe that has room, unless another process is quicker.
         None => write_to(file, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
     }
 }
 
-/// Waits until there may be room, or something is wrong, or for one step.
-pub fn wait(file: &File) -> io::Result<()> {
-    if has_room(file, STEP_MS)? {
-        std::thread::sleep(NAP);
-    }
-    Ok(())
+/// How long to wait before room is asked for again.
+pub fn pause(file: &File) -> io::Result<Duration> {
+    Ok(if has_room(file)? { NAP } else { STEP })
 }
 
 /// As many of the bytes as may be written now: all, if they fit into our share, or a part of what never will.
@@ -174,37 +171,27 @@ fn filled(file: &File, is_pipe: bool) -> Option<(usize, usize)> {
 }
 
 /// An end of our own, which does not wait.
-fn unwaiting(file: &File) -> Option<Own> {
+fn unwaiting(file: &File) -> Option<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Own::open(|| OpenOptions::new().append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).ok())
-}
-
-/// A stream opened anew for one use: who holds it would keep its reader waiting. No process is forked meanwhile, which would
-/// hold it for good.
-#[derive(Debug)]
-pub struct Own {
-    /// The stream. Closed before the turn is over.
-    pub file: File,
-    _turn: Turn,
+    OpenOptions::new().append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).ok()
 }
 
 #[derive(Debug)]
 struct Turn;
 
-/// Streams that are open anew, and forks under way.
+/// Turns in which streams may be open anew, and forks under way.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// How long one waits for the other: neither takes longer, unless its thread is kept from running.
 const TURN: u64 = 50_000_000;
 
-impl Own {
-    /// Opens it, between forks.
-    pub fn open(open: impl FnOnce() -> Option<File>) -> Option<Self> {
-        enter(&OPEN, &FORKS);
-        let turn = Turn;
-        open().map(|file| Own { file, _turn: turn })
-    }
+/// Uses streams that are opened anew for it, and are closed before it ends: who holds one would keep its reader waiting. No
+/// process is forked meanwhile, which would hold it for good.
+pub fn in_turn<R>(use_them: impl FnOnce() -> R) -> R {
+    enter(&OPEN, &FORKS);
+    let _turn = Turn;
+    use_them()
 }
 
 impl Drop for Turn {
@@ -213,7 +200,7 @@ impl Drop for Turn {
     }
 }
 
-/// A fork begins: streams that are open anew are waited for.
+/// A fork begins: turns are waited for.
 pub fn before_fork() {
     enter(&FORKS, &OPEN);
 }
@@ -221,6 +208,14 @@ pub fn before_fork() {
 /// It is over, in the process that forked.
 pub fn after_fork() {
     leave(&FORKS);
+}
+
+/// While it is nobody's turn: a stream that is found then is none of those opened anew.
+pub fn between<R>(look: impl FnOnce() -> R) -> R {
+    before_fork();
+    let found = look();
+    after_fork();
+    found
 }
 
 /// Only this thread is left, and nothing of this is under way.
@@ -253,10 +248,10 @@ fn is_terminal(file: &File) -> bool {
 }
 
 /// False: it is full.
-fn has_room(file: &File, milliseconds: i32) -> io::Result<bool> {
+fn has_room(file: &File) -> io::Result<bool> {
     let mut ask = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: one structure, alive for the call.
-    let answer = unsafe { libc::poll(&raw mut ask, 1, milliseconds) };
+    let answer = unsafe { libc::poll(&raw mut ask, 1, 0) };
     match answer {
         0 => Ok(false),
         // What is wrong with it is told by the write.

@@ -9,7 +9,7 @@
 //! has it any more. A terminal and a file are opened by their names then. Of a pipe nothing is left: what people are told
 //! goes into the file that the program has put in its place, if it is one; else it is not written, and counted as such.
 
-use crate::outlet::{self, Own, Patience, Share};
+use crate::outlet::{self, Patience, Share};
 use crate::tally::Tally;
 use std::fs::{File, Metadata, OpenOptions, read_to_string};
 use std::io::{self, Write};
@@ -66,6 +66,10 @@ pub fn share(tally: &Tally) {
 
 /// Lends the stream; an error if there is no way to it.
 fn with<R>(stream: Stream, use_it: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
+    outlet::in_turn(|| lend(stream, use_it))
+}
+
+fn lend<R>(stream: Stream, use_it: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
     // SAFETY: only borrowed, never closed here. If the program has closed it, what is done with it fails, and nothing else.
     let mut own = ManuallyDrop::new(unsafe { File::from_raw_fd(stream as i32) });
     let Some((pid, [output, error])) = STREAMS.get() else { return use_it(&mut own) };
@@ -73,17 +77,20 @@ fn with<R>(stream: Stream, use_it: impl FnOnce(&mut File) -> io::Result<R>) -> i
         // The number may be any file of the program's.
         return Err(io::Error::new(io::ErrorKind::NotConnected, "the command was given none"));
     };
+    // A copy stays what was looked at, whatever the program puts in its place meanwhile.
+    let mut copy = own.try_clone().ok();
+    let own = copy.as_mut().unwrap_or(&mut own);
     let found = own.metadata();
     if found.as_ref().is_ok_and(|found| is(found, identity)) {
-        return use_it(&mut own);
+        return use_it(own);
     }
     match open(*pid, identity, stream) {
         Err(error) if is_gone(&error) => {
             let is_log =
                 stream == Stream::Error && found.is_ok_and(|found| found.is_file() && is_of_command(*pid, &found));
-            if is_log { use_it(&mut own) } else { Err(error) }
+            if is_log { use_it(own) } else { Err(error) }
         }
-        own => use_it(&mut own?.file),
+        anew => use_it(&mut anew?),
     }
 }
 
@@ -100,8 +107,8 @@ pub fn ends_with(other: i32) -> bool {
         return false;
     }
     let name = NAMES.get().and_then(|[_, error]| error.as_deref());
-    let named = name.is_some_and(|name| open_at(name, true, *identity).is_some());
-    !named && copies(*pid, *identity, Stream::Error).all(|(path, _)| path == own)
+    let named = outlet::in_turn(|| name.is_some_and(|name| open_at(name, true, *identity).is_some()));
+    !named && outlet::between(|| copies(*pid, *identity, Stream::Error).all(|(path, _)| path == own))
 }
 
 /// True if this is what the process that the user started has as its standard error now: what a process below it writes
@@ -148,7 +155,7 @@ pub struct Lines(pub Stream, pub Arc<Patience>, pub Share);
 impl Lines {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let write = || with(self.0, |file| outlet::now(file, bytes, self.2));
-        outlet::write(&self.1, write, || with(self.0, |file| outlet::wait(file)))
+        outlet::write(&self.1, write, || with(self.0, |file| outlet::pause(file)))
     }
 }
 
@@ -196,9 +203,8 @@ fn copies(pid: u32, identity: Identity, stream: Stream) -> impl Iterator<Item = 
     })
 }
 
-/// Opens it anew for one use: who holds it would keep its reader waiting. The error is `NotConnected` if no process of the
-/// run has it any more.
-fn open(pid: u32, identity: Identity, stream: Stream) -> io::Result<Own> {
+/// Opens it anew for this turn. The error is `NotConnected` if no process of the run has it any more.
+fn open(pid: u32, identity: Identity, stream: Stream) -> io::Result<File> {
     let mut kept = false;
     for (path, about) in copies(pid, identity, stream) {
         kept = true;
@@ -216,7 +222,7 @@ fn open(pid: u32, identity: Identity, stream: Stream) -> io::Result<Own> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the program has left the stream"))
 }
 
-fn open_at(path: &Path, to_its_end: bool, identity: Identity) -> Option<Own> {
+fn open_at(path: &Path, to_its_end: bool, identity: Identity) -> Option<File> {
     let found = path.metadata().ok()?;
     let kind = found.file_type();
     let is_stream = kind.is_fifo() || kind.is_char_device();
@@ -227,10 +233,10 @@ fn open_at(path: &Path, to_its_end: bool, identity: Identity) -> Option<Own> {
     let mut options = OpenOptions::new();
     // A pipe that nobody reads any more is not waited for.
     let flags = libc::O_NOCTTY | if is_stream { libc::O_NONBLOCK } else { 0 };
-    let own = Own::open(|| options.append(true).custom_flags(flags).open(path).ok())?;
+    let own = options.append(true).custom_flags(flags).open(path).ok()?;
     // SAFETY: a descriptor of ours: how it waits concerns nobody else. Where that fails, a full pipe is an error.
-    unsafe { libc::fcntl(own.file.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
-    own.file.metadata().is_ok_and(|found| is(&found, identity)).then_some(own)
+    unsafe { libc::fcntl(own.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
+    own.metadata().is_ok_and(|found| is(&found, identity)).then_some(own)
 }
 
 /// True if writing to an open file always goes to its end.
