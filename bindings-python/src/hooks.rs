@@ -5,6 +5,7 @@ use crate::code;
 use crate::exception;
 use crate::frame::{Layout, PyFrame, Resolved};
 use crate::guard::{self, Guarded};
+use crate::memory;
 use crate::names::Held;
 use crate::numpy;
 use crate::object::{Owned, Ref};
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
+use stroboscope_core::probe::model::EvaluateAt;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::stats::Drop as Lost;
 
@@ -127,6 +129,17 @@ impl Tokens {
     fn is_empty(&self) -> bool {
         self.first.is_none() && self.more.is_empty()
     }
+}
+
+/// Where a hook stands.
+#[derive(Clone, Copy)]
+enum Point {
+    Line,
+    Entry,
+    /// `holds_event`: the entry has left the first half of an event.
+    Exit {
+        holds_event: bool,
+    },
 }
 
 /// Addresses as keys: nobody chooses them, so mixing their bits is enough.
@@ -324,7 +337,10 @@ fn answer(given: &Guarded<Answer>) -> *mut PyObject {
 }
 
 /// Runs one probe of a hit; a panic stops the probe and nothing else.
-fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
+fn run(live: &LiveProbe, point: Point, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdict {
+    if memory::is_short() {
+        return do_without(live, point);
+    }
     numpy::forget();
     exception::forget();
     let ran = guard::caught(|| CONTEXT.with(|context| context.as_mut().map(hit)));
@@ -334,6 +350,20 @@ fn run(live: &LiveProbe, hit: impl FnOnce(&mut HitContext) -> Verdict) -> Verdic
         live.panicked_in_hit();
         Verdict::Keep
     }
+}
+
+/// Counts what would have come of a hit, had there been memory. The next may find some.
+#[cold]
+fn do_without(live: &LiveProbe, point: Point) -> Verdict {
+    let is_hit = match point {
+        Point::Line => true,
+        Point::Entry => live.probe.evaluate_at == EvaluateAt::Entry,
+        Point::Exit { .. } => live.probe.evaluate_at == EvaluateAt::Exit,
+    };
+    live.stats.hits.add(is_hit.into());
+    let is_lost = is_hit || matches!(point, Point::Exit { holds_event: true });
+    live.stats.dropped(Lost::NoMemory).add(is_lost.into());
+    Verdict::Keep
 }
 
 /// An argument of a callback.
@@ -366,7 +396,7 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
                 return Answer::Keep;
             };
             let frame = frame.at_line(probe.shown);
-            let verdict = run(&probe.live, |context| context.line(&probe.live, probe.line, &frame));
+            let verdict = run(&probe.live, Point::Line, |context| context.line(&probe.live, probe.line, &frame));
             disable &= verdict == Verdict::Disarm;
         }
         if disable && !KEEP_ARMED.load(Ordering::Relaxed) { Answer::Disable } else { Answer::Keep }
@@ -401,7 +431,7 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
                 return Answer::Keep;
             };
             address = frame.address();
-            run(&probe.live, |context| {
+            run(&probe.live, Point::Entry, |context| {
                 let (verdict, token) = context.entry(&probe.live, &frame);
                 if let Some(token) = token {
                     tokens.push(probe.live.slot, token);
@@ -507,7 +537,8 @@ fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
         };
         let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
         let token = tokens.take(probe.live.slot);
-        run(&probe.live, |context| context.exit(&probe.live, &frame, exit, token));
+        let point = Point::Exit { holds_event: token.as_ref().is_some_and(EntryToken::holds_event) };
+        run(&probe.live, point, |context| context.exit(&probe.live, &frame, exit, token));
     }
     Answer::Keep
 }

@@ -52,6 +52,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     guard::silence();
+    memory::put_aside();
     code::reserve_extra();
     if let Ok(file) = module.filename() {
         let file = file.to_string();

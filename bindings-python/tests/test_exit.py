@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -383,7 +384,7 @@ def test_a_tool_that_frees_our_ids_does_not_take_the_end_away(tmp_path: Path) ->
     assert (result.returncode, result.stdout.endswith("on\n")) == (0, True)
     assert "could not" not in result.stderr
     assert "x is 1" in result.stderr
-    assert re.search(r"^ends.py:5 +[12] hits?  [12] events?$", result.stderr, re.M), result.stderr
+    assert re.search(r"^ends.py:5 +[12] hits? +[12] events?$", result.stderr, re.M), result.stderr
     path.write_text(
         "import stroboscope, sys\n"
         f"stroboscope.start()\n{frees}\nsys.monitoring.use_tool_id(4, 'theirs')\n"
@@ -393,3 +394,39 @@ def test_a_tool_that_frees_our_ids_does_not_take_the_end_away(tmp_path: Path) ->
     result = plain(tmp_path, sys.executable, path.name)
     theirs = [None, None, None, None, "theirs", None]
     assert (result.stdout, result.stderr) == (f"True theirs [] True\n{theirs}\n", "")
+
+
+def test_a_program_that_runs_out_of_memory_goes_on(tmp_path: Path) -> None:
+    program = """
+        import resource, time
+        def work(n):
+            return n
+        def size():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[0]) * resource.getpagesize()
+        work("before")
+        time.sleep(0.3)
+        resource.setrlimit(resource.RLIMIT_AS, (size() + 100_000_000, -1))
+        held = []
+        for piece in (1_000_000, 65_536):
+            try:
+                while True:
+                    held.append(bytearray(piece))
+            except MemoryError:
+                pass
+        for number in range(3000):
+            work("x" * 50)
+        time.sleep(0.3)
+        del held
+        work("after")
+        print("survived")
+    """
+    (tmp_path / "full.py").write_text(textwrap.dedent(program))
+    result = strobe(tmp_path, "--method", "full:work", "--log", "n={n}", "--capture", "--rate", "all", "--", "full.py")
+    assert (result.returncode, result.stdout) == (0, "survived\n"), result.stderr
+    end = r"^full:work +3,002 hits +([\d,]+) events +([\d,]+) lost, there was no memory$"
+    counts = re.search(end, result.stderr, re.M)
+    assert counts, result.stderr[-500:]
+    emitted, lost = (int(count.replace(",", "")) for count in counts.groups())
+    assert emitted + lost == 3002
+    assert "n=before" in result.stderr and "n=after" in result.stderr

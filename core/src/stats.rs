@@ -94,6 +94,8 @@ pub enum Drop {
     EntryNotSeen,
     /// The queue is full.
     QueueFull,
+    /// There was no memory.
+    NoMemory,
     /// The event is larger than the intake takes, even pruned.
     PayloadTooLarge,
     /// The breaker of the upload is open, or the upload failed.
@@ -116,12 +118,13 @@ pub enum Drop {
 
 impl Drop {
     /// Every reason, in order.
-    pub const ALL: [Drop; 14] = [
+    pub const ALL: [Drop; 15] = [
         Drop::RateLimitProbe,
         Drop::RateLimitGlobal,
         Drop::EvaluationTimeout,
         Drop::EntryNotSeen,
         Drop::QueueFull,
+        Drop::NoMemory,
         Drop::PayloadTooLarge,
         Drop::BreakerOpen,
         Drop::Rejected,
@@ -152,6 +155,7 @@ impl Drop {
             Drop::EvaluationTimeout => "evaluationTimeout",
             Drop::EntryNotSeen => "entryNotSeen",
             Drop::QueueFull => "queueFull",
+            Drop::NoMemory => "noMemory",
             Drop::PayloadTooLarge => "payloadTooLarge",
             Drop::BreakerOpen => "breakerOpen",
             Drop::Rejected => "rejected",

@@ -1023,6 +1023,7 @@ fn words(reason: &str) -> &str {
         "internal" => "lost by a fault of ours",
         "entryNotSeen" => "whose entry was not seen",
         "queueFull" => "lost, the queue was full",
+        "noMemory" => "lost, there was no memory",
         "payloadTooLarge" => "lost, too large",
         "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached or fails",
         "rejected" => "not uploaded, the Agent refused them",
