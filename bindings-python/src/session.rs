@@ -465,8 +465,10 @@ fn log_losses(py: Python<'_>, stats: &SessionStats, wanted: &Wanted) {
         return;
     }
     let uploads = stats.uploads.iter().flat_map(|uploads| &uploads.lost);
-    let written = stats.dropped.iter().filter(|(reason, _)| *reason == "notWritten");
-    let lost: Vec<(&str, u64)> = uploads.chain(written).copied().collect();
+    // What was too late for an upload is among what that lost.
+    let told = |reason: &str| reason == "notWritten" || (reason == "stopped" && stats.uploads.is_none());
+    let here = stats.dropped.iter().filter(|(reason, _)| told(reason));
+    let lost: Vec<(&str, u64)> = uploads.chain(here).copied().collect();
     let lost = terminal::losses(&lost);
     if !lost.is_empty() {
         log_all(&[format!("stopped; events: {lost}")]);
@@ -536,7 +538,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     running.wanted.streams_end_in(limit);
     let delivered = py.detach(|| {
         let stop = |limit| running.session.stop(limit);
-        if goes_on { stop(limit) } else { at_the_end(&running.wanted, &running.counters, stop) }
+        if goes_on { stop(limit) } else { at_the_end(&running.session, &running.wanted, &running.counters, stop) }
     });
     exit::leave_alone();
     let Running { session, runtime, counters, wanted, watch, .. } = running;
@@ -581,7 +583,12 @@ struct Ended {
 
 /// Delivers as a process ends; false if something did not arrive. An Agent that hangs is waited for once, not by each of the
 /// processes of a run.
-fn at_the_end(wanted: &Wanted, counters: &SenderCounters, deliver: impl FnOnce(Duration) -> bool) -> bool {
+fn at_the_end(
+    session: &Session,
+    wanted: &Wanted,
+    counters: &SenderCounters,
+    deliver: impl FnOnce(Duration) -> bool,
+) -> bool {
     let lost = || counters.stopped.load(Ordering::Relaxed) + counters.statuses_lost.load(Ordering::Relaxed);
     let took = || counters.last_success.load(Ordering::Relaxed);
     let tally = wanted.tally.as_ref();
@@ -589,7 +596,9 @@ fn at_the_end(wanted: &Wanted, counters: &SenderCounters, deliver: impl FnOnce(D
     let known = hangs::since(tally).is_some_and(|since| took() < since && began.saturating_sub(since) < REMEMBERED);
     let arrived = deliver(if known { HURRIED } else { DELIVERY });
     let now = SystemClock.monotonic();
-    if (!arrived || lost() > before) && now - began >= IN_VAIN {
+    // What was lost before says nothing of this end.
+    let in_vain = lost() > before || (!arrived && session.on_their_way() > 0);
+    if in_vain && now - began >= IN_VAIN {
         hangs::note(tally, now);
     } else if known && took() > began {
         hangs::note(tally, 0);
@@ -601,7 +610,7 @@ fn at_the_end(wanted: &Wanted, counters: &SenderCounters, deliver: impl FnOnce(D
 /// Needs no GIL.
 fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
     wanted.streams_end_in(DELIVERY);
-    if at_the_end(wanted, counters, |limit| session.stop(limit)) {
+    if at_the_end(session, wanted, counters, |limit| session.stop(limit)) {
         // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
         // at once.
         session.flush(DELIVERY);
@@ -653,8 +662,13 @@ fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters, waitin
     let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
     let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
     let unwritten = path.map(|path| format!("not written to {path}"));
-    let mut lost: Vec<(&str, u64)> = counters.causes().into_iter().collect();
-    lost.push(("stopped", waiting));
+    // A fault of ours is told at its probe.
+    let uploads = counters.causes().into_iter().filter(|(reason, _)| !matches!(*reason, "stopped" | "internal"));
+    let mut lost: Vec<(&str, u64)> = uploads.collect();
+    // Without an upload too, and for probes that are gone.
+    let dropped = session.stats().dropped;
+    let stopped = dropped.iter().find(|(reason, _)| *reason == "stopped").map_or(0, |(_, count)| *count);
+    lost.push(("stopped", stopped + waiting));
     if let Some(unwritten) = &unwritten {
         lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
     }
@@ -716,7 +730,7 @@ pub fn deliver_and_go_on(py: Python<'_>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
             wanted.streams_end_in(DELIVERY);
-            let arrived = at_the_end(&wanted, &counters, |limit| session.flush(limit));
+            let arrived = at_the_end(&session, &wanted, &counters, |limit| session.flush(limit));
             let waiting = if arrived { 0 } else { session.on_their_way() };
             farewell(&session, &wanted, &counters, waiting);
             wanted.patience.goes_on();

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import clean_environment, plain, seconds_to_wait, write
+from processes import clean_environment, plain, seconds_to_wait, strobe, write
 
 home = Path(__file__).parents[2] / "tests" / "agent"
 events_path, statuses_path = "/debugger/v2/input", "/debugger/v1/diagnostics"
@@ -243,6 +243,68 @@ def test_whatever_the_agent_does_the_program_ends_in_time_and_losses_are_counted
     )
     assert took < 1.5
     assert flushed is False or upload["sent"] + sum(upload[name] for name in upload if name != "runtime_id") >= 100
+
+
+many = ["always-failing", "never", "slow", "slow-down", "dies-in-mid-batch", "too-large", "well", "absent"]
+
+
+@pytest.mark.parametrize("script", many)
+def test_each_event_that_is_lost_is_counted_once_wherever_it_was(tmp_path: Path, agent: Start, script: str) -> None:
+    """In the rings, before the sender, with it, and on the wire."""
+    url = "http://127.0.0.1:9" if script == "absent" else agent(script).url
+    stopped, stats, state = run(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe({**probe, "id": "gone"})
+        work(0)
+        stroboscope.remove_probe("gone")
+        stroboscope.add_probe(probe)
+        for number in range(3500):
+            work(number)
+            if number % 500 == 0:
+                time.sleep(0.02)
+        stopped = stroboscope.stop(1.0)
+        print(json.dumps([stopped, stroboscope.stats(), stroboscope.status()[0]]))
+        """,
+        DD_TRACE_AGENT_URL=url,
+    )
+    lost, dropped = stats["uploads"]["lost"], stats["dropped"]
+    assert stats["emitted"] == 3501
+    assert stats["uploads"]["events"] + sum(lost.values()) == 3501
+    assert dropped == lost
+    assert sum(lost.values()) - sum(state["dropped"].values()) in (0, 1), "the one of the probe that is gone"
+    assert stopped == (not lost)
+    assert not lost or script != "well"
+
+
+def test_stop_is_false_for_what_was_lost_long_before_it_and_flush_is_not(tmp_path: Path, agent: Start) -> None:
+    answers = run(
+        tmp_path,
+        """
+        stroboscope.start()
+        stroboscope.add_probe(probe)
+        work(1)
+        answers = [stroboscope.flush(5), stroboscope.flush(5)]
+        print(json.dumps([*answers, stroboscope.stop(), stroboscope.stop()]))
+        """,
+        DD_TRACE_AGENT_URL=agent("too-large").url,
+    )
+    assert answers == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("script", "line"), [("never", "not delivered before the end"), ("well", "")])
+def test_the_end_of_the_command_has_one_number_for_what_was_lost(
+    tmp_path: Path, agent: Start, script: str, line: str
+) -> None:
+    text = "import time\ndef work(x): pass\nfor x in range(2500):\n    work(x)\n    time.sleep(x % 500 // 499 * 0.05)\n"
+    write(tmp_path, "many.py", text)
+    result = strobe(
+        tmp_path, "--method", "__main__:work", "--rate", "all", "--log", "x", "--", "many.py",
+        DD_TRACE_AGENT_URL=agent(script).url,
+    )  # fmt: skip
+    end = result.stderr[result.stderr.index("__main__:work  2,500 hits") :]
+    assert end == "__main__:work  2,500 hits  2,500 events\n" + (f"events: 2,500 {line}\n" if line else "")
 
 
 def test_no_agent_and_no_sink_is_nothing_to_complain_about(tmp_path: Path) -> None:

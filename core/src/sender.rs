@@ -3,6 +3,7 @@
 //! never waits here; after it `control/agent/*`, which decide what to send, where, and what to do when it fails.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -121,6 +122,8 @@ struct Held {
     status_batches: usize,
     status_bytes: usize,
     statuses: u64,
+    /// Whose events these are: slots of probes, with their numbers, batch by batch.
+    riders: VecDeque<Vec<(u32, u64)>>,
     /// `stop` has counted what was held; the thread, if it still runs, counts nothing any more.
     abandoned: bool,
 }
@@ -145,6 +148,7 @@ impl Held {
                 self.event_batches += 1;
                 self.event_bytes += batch.body.len();
                 self.events += count;
+                self.riders.push_back(batch.riders.clone());
             }
             Kind::Statuses => {
                 self.status_batches += 1;
@@ -154,12 +158,15 @@ impl Held {
         }
     }
 
-    fn remove(&mut self, kind: Kind, size: usize, count: u64) {
-        match kind {
+    fn remove(&mut self, batch: &Batch) {
+        let (size, count) = (batch.body.len(), batch.count as u64);
+        match batch.kind {
             Kind::Events => {
                 self.event_batches = self.event_batches.saturating_sub(1);
                 self.event_bytes = self.event_bytes.saturating_sub(size);
                 self.events = self.events.saturating_sub(count);
+                let at = self.riders.iter().position(|riders| *riders == batch.riders);
+                at.and_then(|at| self.riders.remove(at));
             }
             Kind::Statuses => {
                 self.status_batches = self.status_batches.saturating_sub(1);
@@ -292,7 +299,7 @@ impl Sender {
             Ok(()) => Ok(()),
             Err(refused) => {
                 let batch = refused.into_inner();
-                held.remove(batch.kind, batch.body.len(), batch.count as u64);
+                held.remove(&batch);
                 self.shared.weigh(batch.kind, batch.body.len(), false);
                 Err(batch)
             }
@@ -384,6 +391,8 @@ impl Sender {
         let counters = &self.shared.counters;
         counters.stopped.fetch_add(held.events, Ordering::Relaxed);
         counters.statuses_lost.fetch_add(held.statuses, Ordering::Relaxed);
+        let riders = held.riders.drain(..).flatten();
+        lock(&self.shared.lost).extend(riders.map(|(slot, count)| (slot, count, Reason::Stopped)));
         self.shared.weigh(Kind::Events, held.event_bytes, false);
         *held = Held { abandoned: true, ..Held::default() };
     }
@@ -598,7 +607,7 @@ impl<'a> Courier<'a> {
             // Before it counts as settled, so that who waits for that finds it.
             lock(&self.shared.lost).extend(batch.riders.iter().map(|(slot, count)| (*slot, *count, reason)));
         }
-        held.remove(batch.kind, batch.body.len(), count);
+        held.remove(batch);
         self.shared.weigh(batch.kind, batch.body.len(), false);
         match (result, batch.kind) {
             (Ok(()), kind) => {

@@ -52,6 +52,10 @@ pub(crate) struct Shared {
     unreadable: Counter,
     /// Events that could not be written on this machine.
     pub(crate) not_written: Counter,
+    /// Records of which no event could be made, or only one that is too large for anybody.
+    pub(crate) not_made: Counter,
+    /// Events that did not get as far as the sender before the session, or their probe, ended.
+    pub(crate) too_late: Counter,
     /// Where the gates stand, if the host gives the memory.
     words: Option<Arc<Words>>,
 }
@@ -295,6 +299,8 @@ impl Session {
             retired: Mutex::default(),
             unreadable: Counter::default(),
             not_written: Counter::default(),
+            not_made: Counter::default(),
+            too_late: Counter::default(),
             words,
         });
         if let Some(sender) = &sender {
@@ -610,8 +616,10 @@ impl Session {
 
     /// Events that were lost on their way so far: to the Agent, or to where they are shown or kept here.
     fn lost(&self) -> u64 {
-        let uploads = self.uploads.as_ref().map_or(0, |counters| counters.dropped_events());
-        uploads + self.shared.unreadable.get() + self.shared.not_written.get()
+        let shared = &self.shared;
+        // With an upload, what was too late for it is among what it lost.
+        let late = self.uploads.as_ref().map_or_else(|| shared.too_late.get(), |counters| counters.dropped_events());
+        late + shared.unreadable.get() + shared.not_made.get() + shared.not_written.get()
     }
 
     /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
@@ -622,8 +630,8 @@ impl Session {
         answer.recv_timeout(Duration::from_secs(10)).unwrap_or(0)
     }
 
-    /// Waits until everything captured so far has left the process, at most `limit`. True if it has arrived; false if the
-    /// time was over, or something of it was lost on the way ([`Session::stats`] says why).
+    /// Waits until everything captured so far has left the process, at most `limit`. False if the time was over, or
+    /// something was lost meanwhile ([`Session::stats`] says why); what was lost before the call is not told again.
     pub fn flush(&self, limit: Duration) -> bool {
         self.flush_while(limit, || true)
     }
@@ -647,12 +655,11 @@ impl Session {
         false
     }
 
-    /// Delivers what was captured, at most `limit`, and ends the threads. True if everything has arrived; what the Agent did
-    /// not take is counted, as `stopped`. False also if an event was not written to a file, whenever that was.
+    /// Delivers what was captured, at most `limit`, and ends the threads; what is left is counted, as `stopped`. True if
+    /// everything has arrived that was captured since the start, everywhere where it should.
     pub fn stop(&self, limit: Duration) -> bool {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         let (done, answer) = channel::bounded(1);
-        let lost = self.lost();
         let until = self.deadline(limit);
         self.tell_through(&thread, Command::Stop { until, done });
         let settled = answer.recv_timeout(limit + Duration::from_millis(100));
@@ -660,7 +667,7 @@ impl Session {
         if settled.is_ok() && thread.join().is_err() {
             log::error!(target: "stroboscope", "the worker ended by a panic");
         }
-        settled.unwrap_or(false) && self.lost() == lost && self.shared.not_written.get() == 0
+        settled.unwrap_or(false) && self.lost() == 0
     }
 
     /// Events that are on their way to the Agent: what would be lost if the process ended now.
@@ -668,7 +675,7 @@ impl Session {
         let stats = self.stats();
         let Some(uploads) = stats.uploads else { return 0 };
         let lost: u64 = uploads.lost.iter().map(|(_, count)| count).sum();
-        stats.emitted.saturating_sub(uploads.events + lost + stats.unreadable)
+        stats.emitted.saturating_sub(uploads.events + lost + stats.unreadable + self.shared.not_made.get())
     }
 
     fn deadline(&self, limit: Duration) -> u64 {

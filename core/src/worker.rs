@@ -16,7 +16,6 @@ use crate::record::layout::HEADER;
 use crate::record::read;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
-use crate::stats::Drop;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -492,8 +491,8 @@ impl Worker {
         for ring in &mut self.rings {
             while let Some((slot, bytes)) = ring.pop(|record| (read::probe_of(record), record.len())) {
                 self.shared.process.queued.sub(bytes);
-                if let Some(control) = slot.and_then(|slot| self.controls.get(&slot)) {
-                    control.live.stats.dropped(Drop::Stopped).add(1);
+                if let Some(slot) = slot {
+                    self.output.lose(slot, 1);
                 }
             }
         }
@@ -505,7 +504,7 @@ impl Worker {
         let Some(slot) = read::probe_of(record) else { return record.len() };
         let Some(control) = self.controls.get_mut(&slot) else {
             // Its probe was removed in the meantime.
-            self.shared.registry.lose(slot, Drop::Stopped, 1);
+            self.output.lose(slot, 1);
             return record.len();
         };
         if !control.emitted {

@@ -64,7 +64,8 @@ def _start(
 def stop(timeout: float = 2.0) -> bool:
     """Delivers what was captured and stops. While another thread stops, waits for that, at most as long.
 
-    False if something captured did not arrive; `stats()` says what became of it, after the end too.
+    False if something captured since the start did not arrive, whenever it was lost; `stats()` says what became of it,
+    after the end too. True if there is nothing to be stopped.
     """
     global _by_preload  # noqa: PLW0603 one session per process
     _by_preload = False
@@ -89,7 +90,8 @@ def remove_probe(probe_id: str) -> bool:
 def flush(timeout: float = 2.0) -> bool:
     """Waits until everything captured so far has left the process.
 
-    False if that takes longer than the timeout, or if some of it was lost on the way: `stats()` says why.
+    False if that takes longer than the timeout, or if something is lost meanwhile: `stats()` says why. What was lost
+    before the call is there too, but no reason to answer False.
     """
     return _native.flush(timeout)
 

@@ -94,7 +94,7 @@ pub struct Sum {
 }
 
 /// Reasons that are told once, for all probes together.
-const TOLD_ONCE: [&str; 4] = ["rejected", "transport", "breakerOpen", "notWritten"];
+const TOLD_ONCE: [&str; 5] = ["rejected", "transport", "breakerOpen", "notWritten", "stopped"];
 
 impl ProbeCounts {
     fn of(report: &ProbeReport) -> Self {

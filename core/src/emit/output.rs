@@ -4,8 +4,9 @@
 //! Sinks of this process (terminal, NDJSON, memory) get each event at once. For the Agent, records wait as records until
 //! a batch is due and the sender has room: only then is their JSON made, so that the queue holds several times the events.
 
+use crate::control::agent::retry::Reason;
 use crate::control::{EventView, Sink, StatusView};
-use crate::emit::batch::{Batch, Batcher, MAX_BYTES, MAX_COUNT};
+use crate::emit::batch::{Batch, Batcher, Kind, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::RenderContext;
 use crate::emit::language::Profile;
 use crate::emit::prune;
@@ -22,6 +23,7 @@ use crate::stats::Drop;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Who this process is, for events and statuses.
@@ -113,10 +115,9 @@ impl Output {
 
     /// Takes a record. Sinks see its event at once; for the Agent it waits. True if it stays in the queue.
     pub(crate) fn accept(&mut self, record: &[u8], live: &Arc<LiveProbe>, now: u64) -> bool {
-        if !self.sinks.is_empty() {
-            self.show(record, live);
-        }
-        if self.sender.is_none() {
+        // What cannot be shown cannot be uploaded either, and is counted once.
+        let is_whole = self.sinks.is_empty() || self.show(record, live);
+        if self.sender.is_none() || !is_whole {
             return false;
         }
         if self.waiting.is_empty() {
@@ -126,7 +127,8 @@ impl Output {
         true
     }
 
-    fn show(&mut self, record: &[u8], live: &LiveProbe) {
+    /// False: there is no event of this record.
+    fn show(&mut self, record: &[u8], live: &LiveProbe) -> bool {
         let (sinks, looked_at) = (&mut self.sinks, &mut self.looked_at);
         let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
         render(&mut self.renderer, record, live, &seen, |event| {
@@ -134,7 +136,7 @@ impl Output {
             for sink in sinks {
                 watched(&mut **sink, looked_at, |sink| sink.event(event));
             }
-        });
+        })
     }
 
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
@@ -284,14 +286,35 @@ impl Output {
         settled
     }
 
-    /// Ends the sender, at most within `limit`.
+    /// Counts events that nobody gets any more: the session, or their probe, ended first.
+    pub(crate) fn lose(&self, slot: u32, count: u64) {
+        self.shared.registry.lose(slot, Drop::Stopped, count);
+        self.shared.too_late.add(count);
+        if let Some(sender) = &self.sender {
+            sender.counters().dropped(Reason::Stopped).fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Ends the sender, at most within `limit`. What has not even got there is lost, and counted.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         self.flush_sinks();
-        for Waiting { record, live } in self.waiting.drain(..) {
+        for Waiting { record, live } in std::mem::take(&mut self.waiting) {
             self.shared.process.queued.sub(record.len());
-            live.stats.dropped(Drop::Stopped).add(1);
+            self.lose(live.slot, 1);
         }
-        self.sender.as_ref().is_none_or(|sender| sender.stop(limit))
+        let open = self.events.take().map(|batch| self.with_riders(batch));
+        let refused = std::mem::take(&mut self.refused);
+        let left: Vec<Batch> = refused.into_iter().chain(open).chain(self.statuses.take()).collect();
+        for (slot, count) in left.iter().flat_map(|batch| &batch.riders) {
+            self.lose(*slot, *count);
+        }
+        let Some(sender) = &self.sender else { return true };
+        let statuses = left.iter().filter(|batch| batch.kind == Kind::Statuses);
+        let statuses: usize = statuses.map(|batch| batch.count).sum();
+        sender.counters().statuses_lost.fetch_add(statuses as u64, Relaxed);
+        let stopped = sender.stop(limit);
+        self.note_losses();
+        stopped
     }
 }
 
@@ -355,5 +378,6 @@ fn render(
             live.panicked();
         }
     }
+    seen.shared.not_made.add(1);
     false
 }
