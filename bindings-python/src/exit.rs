@@ -11,6 +11,7 @@ use crate::signal;
 use crate::way::{Ours, Way};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::ffi::CString;
 use std::ptr;
 
@@ -103,18 +104,74 @@ unsafe fn before_other_program(arguments: *const *mut PyObject, count: ffi::Py_s
         let py = unsafe { Python::assume_attached() };
         // SAFETY: as the caller promises; named arguments stand behind those that are counted.
         let path = (count > 0).then(|| unsafe { Bound::from_borrowed_ptr(py, *arguments) });
-        if path.is_none_or(|path| can_run(&path)) {
-            session::deliver_and_go_on(py);
+        if path.as_ref().is_none_or(can_run) {
+            // SAFETY: as the caller promises.
+            let at = |index: usize| unsafe { Bound::from_borrowed_ptr(py, *arguments.add(index)) };
+            let deaf = path.filter(|_| count > 1).and_then(|path| deaf(&path, &at(1), (count > 2).then(|| at(2))));
+            session::deliver_and_go_on(py, deaf);
         }
     });
 }
 
+/// Why no probe gets into the program that this process becomes, if it is a Python and that is certain: its flags, or an
+/// environment without PYTHONPATH. No code of the program is called.
+fn deaf(path: &Bound<'_, PyAny>, argv: &Bound<'_, PyAny>, environment: Option<Bound<'_, PyAny>>) -> Option<String> {
+    let path = text(path)?;
+    let name = path.rsplit('/').next().filter(|name| name.starts_with("python") || name.starts_with("pypy"))?;
+    let words: Vec<String> = match (argv.cast_exact::<PyList>(), argv.cast_exact::<PyTuple>()) {
+        (Ok(list), _) => list.iter().map_while(|word| text(&word)).collect(),
+        (_, Ok(tuple)) => tuple.iter().map_while(|word| text(&word)).collect(),
+        _ => return None,
+    };
+    if let Some((word, flag)) = deaf_flag(words.get(1..)?) {
+        let why = if flag == 'S' { "does not import site" } else { "ignores PYTHONPATH" };
+        return Some(format!("the program became {name} {word}, which {why}: no probe got into that"));
+    }
+    let environment = environment?;
+    let environment = environment.cast_exact::<PyDict>().ok()?;
+    let has_path = environment.keys().iter().any(|key| text(&key).is_none_or(|key| key == "PYTHONPATH"));
+    (!has_path).then(|| {
+        format!("the program became {name} with an environment that has no PYTHONPATH: no probe got into that")
+    })
+}
+
+/// The first option that keeps a Python from reading PYTHONPATH or from importing `sitecustomize`, and its letter.
+fn deaf_flag(words: &[String]) -> Option<(&str, char)> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let letters = word.strip_prefix('-').filter(|letters| !letters.is_empty() && !letters.starts_with('-'))?;
+        for (at, letter) in letters.char_indices() {
+            match letter {
+                'I' | 'E' | 'S' => return Some((word, letter)),
+                // What follows is the program.
+                'c' | 'm' => return None,
+                'W' | 'X' => {
+                    if at + 1 == letters.len() {
+                        words.next();
+                    }
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// What a path or a word says; `None` for another object, and for what is no text.
+fn text(object: &Bound<'_, PyAny>) -> Option<String> {
+    if let Ok(text) = object.cast::<PyString>() {
+        return text.to_str().ok().map(str::to_owned);
+    }
+    String::from_utf8(object.cast::<PyBytes>().ok()?.as_bytes().to_vec()).ok()
+}
+
 /// False if it is certain that this file cannot be run. No code of a path object is called.
 fn can_run(path: &Bound<'_, PyAny>) -> bool {
-    let bytes = if let Ok(text) = path.cast::<pyo3::types::PyString>() {
+    let bytes = if let Ok(text) = path.cast::<PyString>() {
         text.to_str().map(|text| text.as_bytes().to_vec()).ok()
     } else {
-        path.cast::<pyo3::types::PyBytes>().map(|bytes| bytes.as_bytes().to_vec()).ok()
+        path.cast::<PyBytes>().map(|bytes| bytes.as_bytes().to_vec()).ok()
     };
     let Some(path) = bytes.and_then(|bytes| CString::new(bytes).ok()) else { return true };
     // SAFETY: a C string that lives for the call.

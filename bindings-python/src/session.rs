@@ -455,7 +455,7 @@ pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
         End::Elsewhere(delivered) => return Ok(delivered),
     };
     // Who typed the command wants to know all the same.
-    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
+    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0, None));
     Ok(ended.delivered)
 }
 
@@ -562,7 +562,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
 #[pyfunction]
 pub fn finish(py: Python<'_>) {
     if let End::Here(ended) = end(py, DELIVERY, false) {
-        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0));
+        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0, None));
     }
 }
 
@@ -615,17 +615,20 @@ fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
         // at once.
         session.flush(DELIVERY);
     }
-    farewell(session, wanted, counters, 0);
+    farewell(session, wanted, counters, 0, None);
 }
 
 /// Says what each probe did: the process that the user started for all of them, another one only if nobody else will.
-/// `waiting` events have not left, and never will. Needs no GIL.
-fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64) {
+/// `waiting` events have not left, and never will; `deaf`: why no probe gets into what this process becomes. Needs no GIL.
+fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64, deaf: Option<String>) {
     let place = wanted.place;
     if !tells_end(wanted) {
         return;
     }
     let mut counts = counted(session, wanted, counters, waiting);
+    if let Some(why) = deaf {
+        counts.end_here(why);
+    }
     if place.first {
         let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
         counts.add(sum.counts);
@@ -725,14 +728,15 @@ fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
     running.flatten()
 }
 
-/// Before this process becomes another program, if it can: what was captured leaves it now or never.
-pub fn deliver_and_go_on(py: Python<'_>) {
+/// Before this process becomes another program, if it can: what was captured leaves it now or never. `deaf`: why no probe
+/// gets into that one, if so.
+pub fn deliver_and_go_on(py: Python<'_>, deaf: Option<String>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
             wanted.streams_end_in(DELIVERY);
             let arrived = at_the_end(&session, &wanted, &counters, |limit| session.flush(limit));
             let waiting = if arrived { 0 } else { session.on_their_way() };
-            farewell(&session, &wanted, &counters, waiting);
+            farewell(&session, &wanted, &counters, waiting, deaf);
             wanted.patience.goes_on();
         });
     }

@@ -179,6 +179,32 @@ def test_a_program_that_becomes_another_delivers_first_and_the_other_is_watched_
     assert result.stderr.count("is installed") == 2
 
 
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("execv({0}, [{0}, '-sE', 'other.py'])", "{1} -sE, which ignores PYTHONPATH"),
+        ("execv({0}, ({0}, '-X', 'dev', '-I', 'other.py'))", "{1} -I, which ignores PYTHONPATH"),
+        ("execve({0}, [{0}, '-bS', 'other.py'], os.environ)", "{1} -bS, which does not import site"),
+        ("execve({0}, [{0}, 'other.py'], {{'A': 'b'}})", "{1} with an environment that has no PYTHONPATH"),
+        ("execv({0}, [{0}, 'other.py', '-E', '-I'])", None),
+        ("execv({0}, [{0}, '-XE', '-W', 'ignore', '-c', '', '-E'])", None),
+        ("execv('/bin/sh', ['sh', '-c', 'exit 0', '-E'])", None),
+    ],
+)
+def test_why_no_probe_gets_into_what_a_program_becomes(tmp_path: Path, call: str, why: str | None) -> None:
+    write(tmp_path, "other.py", "import os, sys\nsys.path.append(os.path.dirname(__file__))\nimport late\nlate.work()\n")
+    write(tmp_path, "late.py", "def work(): pass\n")
+    write(tmp_path, "first.py", f"import os, sys\nos.{call.format('sys.executable')}\n")
+    result = strobe(tmp_path, "--method", "late:work", "--log", "here", "--", "first.py")
+    assert result.returncode == 0
+    end = [line for line in result.stderr.splitlines() if "is installed" not in line and "  here" not in line]
+    if why:
+        became = why.format("", Path(sys.executable).name)
+        assert end == ["late:work  0 hits  0 events", f"the program became {became}: no probe got into that"]
+    else:
+        assert "became" not in result.stderr
+
+
 def test_a_program_that_cannot_become_another_goes_on(tmp_path: Path) -> None:
     end = """
 try:

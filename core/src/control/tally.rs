@@ -50,6 +50,8 @@ pub struct Counts {
     pub probes: Vec<ProbeCounts>,
     /// Events that got no further, by reason.
     pub lost: Vec<(String, u64)>,
+    /// What else is to be known, in sentences.
+    pub remarks: Vec<String>,
 }
 
 /// A line of the shared file.
@@ -165,7 +167,16 @@ impl Counts {
         Counts {
             probes: reports.iter().map(ProbeCounts::of).collect(),
             lost: lost.map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            remarks: Vec::new(),
         }
+    }
+
+    /// This process becomes a program that no probe gets into, as `why` says: then that is why a probe was never placed.
+    pub fn end_here(&mut self, why: String) {
+        for probe in self.probes.iter_mut().filter(|probe| !probe.placed) {
+            probe.note = None;
+        }
+        self.remarks.push(why);
     }
 
     /// True if a probe was hit.
@@ -182,6 +193,11 @@ impl Counts {
             }
         }
         add_reasons(&mut self.lost, other.lost);
+        for remark in other.remarks {
+            if !self.remarks.contains(&remark) {
+                self.remarks.push(remark);
+            }
+        }
     }
 
     /// Shortens what is shown of paths.
@@ -200,6 +216,9 @@ impl Counts {
         let lost = terminal::losses(&lost);
         if !lost.is_empty() {
             let _ = writeln!(text, "events: {lost}"); // into a String, which cannot fail
+        }
+        for remark in &self.remarks {
+            let _ = writeln!(text, "{remark}"); // likewise
         }
         text
     }
@@ -335,7 +354,7 @@ mod tests {
         let note = Some(note.to_owned()).filter(|note| !note.is_empty());
         let dropped = vec![("rateLimitProbe".to_owned(), hits)];
         let probe = ProbeCounts { id: "p".into(), hits, placed, note, dropped, ..ProbeCounts::default() };
-        Counts { probes: vec![probe], lost: Vec::new() }
+        Counts { probes: vec![probe], ..Counts::default() }
     }
 
     #[test]
@@ -379,6 +398,18 @@ mod tests {
         let (once, again) = (sum(&twice), sum(&[&*twice, &*begins(2), &*ended(2, probe(1, true, ""))].concat()));
         assert_eq!((once.ended, once.counts.probes[0].hits), (1, 6));
         assert_eq!((again.ended, again.counts.probes[0].hits), (2, 7));
+    }
+
+    #[test]
+    fn a_program_that_no_probe_gets_into_is_why_one_was_never_placed() {
+        let mut counts = probe(0, false, "module x was not imported");
+        counts.end_here("became deaf".into());
+        let other = counts.clone();
+        counts.add(other);
+        assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\nbecame deaf\n");
+        let mut counts = probe(0, true, "never reached");
+        counts.end_here("became deaf".into());
+        assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  never reached\nbecame deaf\n");
     }
 
     #[test]
