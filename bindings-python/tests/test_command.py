@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import stroboscope
 from processes import (
     clean_environment,
     contains_lines,
@@ -1001,3 +1003,42 @@ def test_a_command_within_a_command_keeps_the_probes_of_both(tmp_path: Path) -> 
 
 
 of_file = {"where": {"sourceFile": "w.py", "lines": ["2"]}}
+
+
+def test_the_command_imports_no_module_of_the_program(tmp_path: Path) -> None:
+    """Beside the script, where `python -m` looks first, and on PYTHONPATH."""
+    names = ["argparse", "shutil", "enum", "re", "select", "signal", "gettext", "typing", "json", "copyreg", "functools"]
+    for folder in ("", "libraries/"):
+        for name in names:
+            write(tmp_path, f"{folder}{name}.py", "raise SystemExit('the module of the program')\n")
+    write(tmp_path, "w.py", "x = 1\nprint(x)\n")
+    here = ["--at", "w.py:2", "--log", "x is {x}", "--", sys.executable, "-P", "w.py"]
+    result = strobe(tmp_path, *here)
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+    assert "x is 1" in result.stderr
+    usage = strobe(tmp_path, "--help", PYTHONPATH=str(tmp_path / "libraries"))
+    assert (usage.returncode, usage.stdout[:6]) == (0, "usage:"), usage.stderr
+
+
+def test_a_package_in_a_folder_with_a_colon_says_that_it_cannot(tmp_path: Path) -> None:
+    here = tmp_path / "a:b"
+    shutil.copytree(Path(stroboscope.__file__).parent, here / "stroboscope")
+    write(here, "w.py", "print(1)\n")
+    result = strobe(here, "--at", "w.py:1", "--log", "x", "--", "w.py")
+    assert (result.returncode, result.stdout) == (2, "")
+    folder = here / "stroboscope"
+    assert result.stderr == (
+        f"stroboscope: {folder}: no probe gets into a program from a folder with a colon in its path\n"
+    )
+
+
+def test_without_proc_a_program_that_is_no_python_runs(tmp_path: Path) -> None:
+    write(tmp_path, "w.py", "print(1)\n")
+    command = f"mount -t tmpfs none /proc && exec {sys.executable} -m stroboscope run --at w.py:1 --log here -- sh -c"
+    bare = ["unshare", "-rm", "sh", "-c"]
+    if plain(tmp_path, *bare, "mount -t tmpfs none /proc").returncode:
+        pytest.skip("no namespace of its own can be had here")
+    result = plain(tmp_path, *bare, f"{command} '{sys.executable} w.py; exit 3'")
+    assert (result.returncode, result.stdout) == (3, "1\n"), result.stderr
+    assert "Traceback" not in result.stderr
+    assert "here" in result.stderr

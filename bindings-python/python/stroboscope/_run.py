@@ -111,6 +111,8 @@ def main(arguments: Sequence[str]) -> int:
         settings["ndjson"] = options.json if options.json == "-" else _absolute("--json", options.json)
     if ("--rate", "all") in options.typed:
         settings["rate_limits"] = False
+    if os.pathsep in preload_folder:
+        _fail(f"{os.path.dirname(preload_folder)}: no probe gets into a program from a folder with a colon in its path")
     environment = _environment(_of_outer({"settings": settings, "probes": probes, "streams": _streams()}))
     watch = None if is_python else _watch.begin(command[0])
     if watch:

@@ -18,9 +18,8 @@ _patience_ms = 2000
 class Watch:
     """The process that waits, as the one sees it that becomes the program."""
 
-    def __init__(self, pid: int, heard: int, said: int) -> None:
-        # A pipe without a name in any folder; that it is still the same one can be seen.
-        self.address = f"/proc/{pid}/fd/{heard} {os.readlink(f'/proc/self/fd/{heard}')}"
+    def __init__(self, address: str, said: int) -> None:
+        self.address = address
         self._said = said
 
     def give_up(self) -> None:
@@ -37,6 +36,8 @@ def begin(command: str) -> Watch | None:
         program = os.pidfd_open(os.getpid())
         heard, said = os.pipe()
         found, tells = os.pipe()
+        # Without a name in any folder; that it is still the same one can be seen. Not where there is no `/proc`.
+        name = os.readlink(f"/proc/self/fd/{heard}")
         between = os.fork()
     except OSError:
         return None
@@ -47,7 +48,7 @@ def begin(command: str) -> Watch | None:
     pid = os.read(found, 32)
     for file in (program, found):
         os.close(file)
-    return Watch(int(pid), heard, said) if pid else None
+    return Watch(f"/proc/{int(pid)}/fd/{heard} {name}", said) if pid else None
 
 
 def _leave(command: str, program: int, heard: int, said: int, tells: int) -> NoReturn:
