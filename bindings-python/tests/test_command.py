@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-import stroboscope
 from processes import (
     clean_environment,
     contains_lines,
@@ -725,6 +724,7 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
             2,
             "write MODULE:NAME with a module as it is imported, not a path: shop.cart, or __main__",
         ),
+        (["--method", "here.py:f", "--", "x"], 2, "with a module as it is imported: --method here:f"),
         (["--at", "shop.py:one", "--", "x"], 2, "--at shop.py:one: write FILE:LINE, for example shop/cart.py:48"),
         (["--method", "shop.f", "--", "x"], 2, "--method shop.f: write MODULE:NAME, for example shop.cart:Cart.total"),
         (["--probes", "absent.json", "--", "x"], 2, "--probes absent.json: no such file"),
@@ -751,6 +751,7 @@ def test_a_hanging_agent_delays_the_end_by_two_seconds_at_most(shop: Path) -> No
     ],
 )
 def test_bad_arguments_are_one_clear_line(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    write(tmp_path, "here.py", "")
     result = strobe(tmp_path, *arguments)
     assert result.returncode == code
     assert result.stdout == ""
@@ -1007,7 +1008,19 @@ of_file = {"where": {"sourceFile": "w.py", "lines": ["2"]}}
 
 def test_the_command_imports_no_module_of_the_program(tmp_path: Path) -> None:
     """Beside the script, where `python -m` looks first, and on PYTHONPATH."""
-    names = ["argparse", "shutil", "enum", "re", "select", "signal", "gettext", "typing", "json", "copyreg", "functools"]
+    names = [
+        "argparse",
+        "shutil",
+        "enum",
+        "re",
+        "select",
+        "signal",
+        "gettext",
+        "typing",
+        "json",
+        "copyreg",
+        "functools",
+    ]
     for folder in ("", "libraries/"):
         for name in names:
             write(tmp_path, f"{folder}{name}.py", "raise SystemExit('the module of the program')\n")
@@ -1022,7 +1035,7 @@ def test_the_command_imports_no_module_of_the_program(tmp_path: Path) -> None:
 
 def test_a_package_in_a_folder_with_a_colon_says_that_it_cannot(tmp_path: Path) -> None:
     here = tmp_path / "a:b"
-    shutil.copytree(Path(stroboscope.__file__).parent, here / "stroboscope")
+    shutil.copytree(Path(preload).parent, here / "stroboscope")
     write(here, "w.py", "print(1)\n")
     result = strobe(here, "--at", "w.py:1", "--log", "x", "--", "w.py")
     assert (result.returncode, result.stdout) == (2, "")
@@ -1042,3 +1055,12 @@ def test_without_proc_a_program_that_is_no_python_runs(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (3, "1\n"), result.stderr
     assert "Traceback" not in result.stderr
     assert "here" in result.stderr
+
+
+def test_probes_that_are_too_long_for_the_environment_are_told_the_way_out(tmp_path: Path) -> None:
+    write(tmp_path, "w.py", "x = 1\nprint(x)\n")
+    long = strobe(tmp_path, "--at", "w.py:2", "--log", "y" * 70_000, "--", "w.py")
+    assert (long.returncode, long.stdout) == (2, "")
+    assert re.fullmatch(r"stroboscope: what is typed .* by \d+ KiB; write the probes to a file, .*\n", long.stderr)
+    fits = strobe(tmp_path, "--at", "w.py:2", "--log", "y" * 60_000, "--", "w.py")
+    assert (fits.returncode, fits.stdout) == (0, "1\n")

@@ -192,7 +192,9 @@ def test_a_program_that_becomes_another_delivers_first_and_the_other_is_watched_
     ],
 )
 def test_why_no_probe_gets_into_what_a_program_becomes(tmp_path: Path, call: str, why: str | None) -> None:
-    write(tmp_path, "other.py", "import os, sys\nsys.path.append(os.path.dirname(__file__))\nimport late\nlate.work()\n")
+    write(
+        tmp_path, "other.py", "import os, sys\nsys.path.append(os.path.dirname(__file__))\nimport late\nlate.work()\n"
+    )
     write(tmp_path, "late.py", "def work(): pass\n")
     write(tmp_path, "first.py", f"import os, sys\nos.{call.format('sys.executable')}\n")
     result = strobe(tmp_path, "--method", "late:work", "--log", "here", "--", "first.py")

@@ -32,7 +32,7 @@ def start(**settings: Unpack[Settings]) -> list[str]:
     the command or the environment has started one already. The same lines go to the logger `stroboscope`.
 
     Raises RuntimeError if the program has started it already, if a `stop()` in another thread has not returned yet, or
-    if other tools hold all ids of `sys.monitoring`.
+    if other tools hold all ids of `sys.monitoring`; OSError if the system gives no thread.
     """
     if _by_preload:
         return ["started already, by the command or the environment; the settings given here are not used"]

@@ -114,10 +114,23 @@ def main(arguments: Sequence[str]) -> int:
     if os.pathsep in preload_folder:
         _fail(f"{os.path.dirname(preload_folder)}: no probe gets into a program from a folder with a colon in its path")
     environment = _environment(_of_outer({"settings": settings, "probes": probes, "streams": _streams()}))
+    _refuse_long(environment)
     watch = None if is_python else _watch.begin(command[0])
     if watch:
         environment["STROBE_RUN_FIRST"] = watch.address
     _become(program, words, environment, watch)
+
+
+def _refuse_long(environment: dict[str, str]) -> None:
+    """The system has a limit for one word of an environment; a little is left for what the program's session adds."""
+    room = 32 * os.sysconf("SC_PAGE_SIZE") - 1024
+    told = len(environment["STROBE_RUN"])
+    if told > room:
+        over = -(-(told - room) // 2048)
+        _fail(
+            f"what is typed or read from a pipe is too long for the system by {over} KiB; write the probes to a file,"
+            " and name it with --probes"
+        )
 
 
 def _of_outer(inner: dict[str, Any]) -> dict[str, Any]:
@@ -255,6 +268,8 @@ def _method_location(text: str) -> dict[str, Any]:
         _fail(f"--method {text}: write MODULE:NAME, for example shop.cart:Cart.total")
     if os.sep in module:
         _fail(f"--method {text}: write MODULE:NAME with a module as it is imported, not a path: shop.cart, or __main__")
+    if module.endswith(".py") and os.path.isfile(module):
+        _fail(f"--method {text}: write MODULE:NAME with a module as it is imported: --method {module[:-3]}:{name}")
     return {"typeName": _utf8(module), "methodName": _utf8(name)}
 
 
