@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::probe::model::EvaluateAt;
 use stroboscope_core::registry::LiveProbe;
-use stroboscope_core::stats::Drop as Lost;
 
 /// Activations whose exit has not been seen. A generator that is dropped early may never be closed (CPython 3.13.0).
 const MAX_ENTRIES: usize = 10_000;
@@ -100,6 +99,16 @@ impl CodeSite {
 struct Activation {
     code: usize,
     tokens: Tokens,
+}
+
+impl Activation {
+    /// Lets it go because too many are under way.
+    #[cold]
+    fn push_out(self) {
+        for (_, token) in self.tokens.first.into_iter().chain(self.tokens.more) {
+            token.push_out();
+        }
+    }
 }
 
 /// What the probes of a function left at its entry, by slot. Most functions have one probe, which needs no memory here.
@@ -284,19 +293,22 @@ pub fn replace(site: CodeSite) {
     drop(old);
 }
 
-/// Forgets the activations of a code object: their ends will not be seen.
-pub fn forget_activations(code: Ref<'_>) {
+/// Forgets the activations of a code object, or what one probe of it has left with them: their ends will not be seen.
+pub fn forget_activations(code: Ref<'_>, slot: Option<u32>) {
     let code = code.pointer() as usize;
+    let goes = |activation: &mut Activation| {
+        if activation.code != code {
+            return false;
+        }
+        if let Some(slot) = slot {
+            drop(activation.tokens.take(slot));
+        }
+        slot.is_none() || activation.tokens.is_empty()
+    };
     TABLE.with(|table| {
         let table = table.as_mut()?;
-        let recent = table.recent.take_if(|(_, activation)| activation.code == code);
-        let mine = |activation: &Activation| activation.code == code;
-        let addresses: Vec<usize> =
-            table.activations.iter().filter(|(_, one)| mine(one)).map(|(&address, _)| address).collect();
-        let others: Vec<_> = addresses.into_iter().filter_map(|address| table.activations.remove(&address)).collect();
-        for activation in recent.into_iter().map(|(_, activation)| activation).chain(others) {
-            table.lose(activation, Lost::Stopped);
-        }
+        drop(table.recent.take_if(|(_, activation)| goes(activation)));
+        table.activations.retain(|_, activation| !goes(activation));
         Some(())
     });
 }
@@ -465,36 +477,20 @@ impl Table {
         self.activations.remove(&address)
     }
 
-    /// Counts the events that an activation would have sent at its end.
-    #[cold]
-    #[inline(never)]
-    fn lose(&self, activation: Activation, reason: Lost) {
-        let site = self.sites.get(&activation.code);
-        let tokens = activation.tokens.first.into_iter().chain(activation.tokens.more);
-        for (slot, _) in tokens.filter(|(_, token)| token.holds_event()) {
-            let mut probes = site.iter().flat_map(|site| &site.methods);
-            if let Some(probe) = probes.find(|probe| probe.live.slot == slot) {
-                probe.live.stats.dropped(reason).add_serial(1);
-            }
-        }
-    }
-
     /// An activation begins at this address while others have not ended.
     #[inline(never)]
     fn make_way(&mut self, address: usize) {
-        if let Some(stale) = self.activations.remove(&address) {
-            self.lose(stale, Lost::Stopped);
-        }
+        drop(self.activations.remove(&address));
         // The one before goes on outside of this one, unless its end was not seen: then its address is used again.
         let (address, before) = match self.recent.take() {
-            Some((before, stale)) if before == address => return self.lose(stale, Lost::Stopped),
+            Some((before, _)) if before == address => return,
             Some(before) => before,
             None => return,
         };
         while self.activations.len() + 1 >= MAX_ENTRIES {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(oldest) = self.activations.remove(&oldest) {
-                self.lose(oldest, Lost::QueueFull);
+                oldest.push_out();
                 break;
             }
         }

@@ -836,6 +836,7 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("hits", stats.hits)?;
     out.set_item("emitted", stats.emitted)?;
+    out.set_item("pending", stats.pending)?;
     out.set_item("dropped", counts(py, &stats.dropped)?)?;
     out.set_item("queued_bytes", stats.queued_bytes)?;
     out.set_item("unreadable", stats.unreadable)?;
@@ -892,6 +893,7 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("failed", report.failed)?;
     out.set_item("failure", terminal::why(report.failed, &report.failures))?;
     out.set_item("emitted", report.emitted)?;
+    out.set_item("pending", report.pending)?;
     out.set_item("dropped", counts(py, &report.dropped)?)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;
     out.set_item("disarmed", report.disarmed)?;

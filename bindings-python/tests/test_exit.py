@@ -167,6 +167,48 @@ def test_the_program_may_stop_and_start_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("end", "calls"),
+    [
+        ("os._exit(0)", 1),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 1),
+        ("os.execv(sys.executable, [sys.executable, '-c', ''])", 1),
+        ("threading.Thread(target=sleeps, daemon=True).start(); time.sleep(0.1)", 1),
+        ("kept = started()", 1),
+        ("kept = started(); os._exit(0)", 2),
+    ],
+)
+def test_a_hit_whose_call_goes_on_is_told(tmp_path: Path, end: str, calls: int) -> None:
+    text = """
+        import os, signal, sys, threading, time
+
+        def work(end):
+            exec(end, globals())
+
+        def sleeps():
+            time.sleep(9)
+
+        def generates():
+            yield 1
+
+        def started():
+            kept = generates()
+            next(kept)
+            return kept
+
+        work(sys.argv[1])
+    """
+    script = write(tmp_path, "ends.py", text)
+    where = [{"typeName": "__main__", "methodName": name} for name in ("work", "sleeps", "generates")]
+    probe = {"type": "LOG_PROBE", "evaluateAt": "ENTRY", "captureSnapshot": True}
+    probes = [{"id": place["methodName"], "where": place, **probe} for place in where]
+    (tmp_path / "probes.json").write_text(json.dumps(probes))
+    result = strobe(tmp_path, "--probes", "probes.json", "--", script.name, end)
+    told = re.findall(r"(\d) hits? +(\d) events?(?:  1 (.*))?", result.stderr)
+    assert sum(int(hits) - int(events) for hits, events, _ in told) == calls, result.stderr
+    assert [why for *_, why in told if why] == calls * ["whose call had not ended"], result.stderr
+
+
+@pytest.mark.parametrize(
     "call", ["execv({0}, [{0}, 'ends.py', 'x'])", "execve({0}, [{0}, 'ends.py', 'x'], os.environ)"]
 )
 def test_a_program_that_becomes_another_delivers_first_and_the_other_is_watched_too(tmp_path: Path, call: str) -> None:

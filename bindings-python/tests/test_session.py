@@ -64,6 +64,7 @@ def test_a_status_says_all(tmp_path: Path) -> None:
         "failed": 0,
         "failure": None,
         "emitted": 2,
+        "pending": 0,
         "dropped": {},
         "disarmed": False,
     }
@@ -88,6 +89,63 @@ def test_probes_come_and_go(tmp_path: Path) -> None:
     )
     assert found == [False, True, False, [], True]
     assert [message(event) for event in events((tmp_path / "out.ndjson").read_text())] == ["x is 1", "again 3"]
+
+
+def test_a_hit_whose_event_comes_with_the_end_of_its_call_is_counted_if_that_is_not_seen(tmp_path: Path) -> None:
+    going, edited, removed, stopped, sums = answer(
+        tmp_path,
+        """
+        gates = [threading.Event() for _ in range(3)]
+
+        def slow(gate):
+            gate.wait(20)
+
+        def counts():
+            stats = stroboscope.stats()
+            return [stats["hits"], stats["emitted"], stats["pending"], stats["dropped"].get("stopped", 0)]
+
+        def until(wanted):
+            limit = time.monotonic() + 20
+            while counts() != wanted and time.monotonic() < limit:
+                time.sleep(0.001)
+            return counts()
+
+        def begin(gate, wanted):
+            thread = threading.Thread(target=slow, args=[gate])
+            thread.start()
+            until(wanted)
+            return thread
+
+        where = {"typeName": "__main__", "methodName": "slow"}
+        both = {"id": "both", "type": "LOG_PROBE", "where": where, "evaluateAt": "ENTRY", "captureSnapshot": True}
+        stroboscope.start(ndjson="out.ndjson", rate_limits="off")
+        stroboscope.add_probe(both)
+        stroboscope.add_probe({"id": "other", "type": "LOG_PROBE", "where": where, "evaluateAt": "ENTRY"})
+        threads = [begin(gates[0], [2, 1, 1, 0])]
+        found = [stroboscope.status()[0]["pending"]]
+        stroboscope.add_probe({**both, "version": 2})
+        found.append(until([2, 1, 0, 1]))
+        gates[0].set()
+        threads[0].join()
+        threads.append(begin(gates[1], [4, 2, 1, 1]))
+        stroboscope.remove_probe("both")
+        found.append(until([4, 2, 0, 2]))
+        gates[1].set()
+        threads[1].join()
+        stroboscope.remove_probe("other")
+        stroboscope.add_probe({**both, "version": 3})
+        threads.append(begin(gates[2], [5, 2, 1, 2]))
+        stroboscope.stop()
+        gates[2].set()
+        threads[2].join()
+        status = stroboscope.status()[0]
+        found += [[status["pending"], status["dropped"]], counts()]
+        print(json.dumps(found))
+        """,
+    )
+    assert (going, edited, removed) == (1, [2, 1, 0, 1], [4, 2, 0, 2])
+    assert (stopped, sums) == ([0, {"stopped": 1}], [5, 2, 0, 3])
+    assert len(events((tmp_path / "out.ndjson").read_text())) == 2
 
 
 @pytest.mark.parametrize(

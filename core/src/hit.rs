@@ -17,7 +17,7 @@ use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
 use crate::record::write::{self, Header, Place, Suspended, Writer};
 use crate::registry::LiveProbe;
-use crate::stats::Drop;
+use crate::stats::{Calls, Drop};
 use crate::text::Text;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -77,14 +77,49 @@ pub enum Exit<V> {
 #[derive(Debug)]
 pub struct EntryToken {
     started: Moment,
-    /// The unfinished record of a probe that captures at entry and at exit. Most leave none, so it takes little room here.
-    record: Option<Box<Suspended>>,
+    /// What a probe leaves that captures at entry and at exit. Most leave none, so it takes little room here.
+    half: Option<Box<Half>>,
 }
 
 impl EntryToken {
-    /// True if it is the first half of an event: without its exit, that event is lost, and must be counted.
-    pub fn holds_event(&self) -> bool {
-        self.record.is_some()
+    /// Lets it go because too many calls are under way. One that is dropped in any other way is counted as one whose end is
+    /// never seen, if it would have become an event.
+    pub fn push_out(self) {
+        if let Some(mut half) = self.half
+            && let Some(calls) = half.calls.take()
+        {
+            calls.push_out();
+        }
+    }
+}
+
+/// The first half of an event. However it is lost, that is counted.
+#[derive(Debug)]
+struct Half {
+    record: Suspended,
+    /// `None` once it is known what became of it.
+    calls: Option<Arc<Calls>>,
+}
+
+impl Half {
+    fn new(record: Suspended, calls: &Arc<Calls>) -> Self {
+        calls.begin();
+        Half { record, calls: Some(Arc::clone(calls)) }
+    }
+
+    /// The second half is made.
+    fn end(&mut self) {
+        if let Some(calls) = self.calls.take() {
+            calls.end();
+        }
+    }
+}
+
+impl std::ops::Drop for Half {
+    fn drop(&mut self) {
+        if let Some(calls) = self.calls.take() {
+            calls.lose();
+        }
     }
 }
 
@@ -199,7 +234,7 @@ impl HitContext {
     pub fn entry<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, frame: &F) -> (Verdict, Option<EntryToken>) {
         let started = self.process.clock.moment();
         if live.probe.evaluate_at == EvaluateAt::Exit {
-            return (Verdict::Keep, Some(EntryToken { started, record: None }));
+            return (Verdict::Keep, Some(EntryToken { started, half: None }));
         }
         let timer = self.count(live);
         let answer = self.evaluate_entry(live, frame, started);
@@ -217,8 +252,8 @@ impl HitContext {
         token: Option<EntryToken>,
     ) -> Verdict {
         if live.probe.evaluate_at == EvaluateAt::Entry {
-            if let Some(EntryToken { started, record: Some(record) }) = token {
-                self.finish_entry(live, frame, exit, started, &record);
+            if let Some(EntryToken { started, half: Some(half) }) = token {
+                self.finish_entry(live, frame, exit, started, half);
             }
             return Verdict::Keep;
         }
@@ -312,7 +347,10 @@ impl HitContext {
             return (Verdict::Keep, None);
         }
         self.capture(live, log, &scope, Point::Entry);
-        (Verdict::Keep, Some(EntryToken { started, record: Some(Box::new(self.writer.suspend())) }))
+        (
+            Verdict::Keep,
+            Some(EntryToken { started, half: Some(Box::new(Half::new(self.writer.suspend(), &live.stats.calls))) }),
+        )
     }
 
     /// The exit of a probe that captured at its entry.
@@ -322,11 +360,15 @@ impl HitContext {
         frame: &F,
         exit: Exit<F::Value>,
         started: Moment,
-        record: &Suspended,
+        mut half: Box<Half>,
     ) {
         let Kind::Log(log) = &live.probe.kind else { return };
+        if live.is_gone() {
+            return;
+        }
+        half.end();
         let duration = self.process.clock.since(started);
-        self.writer.resume(record);
+        self.writer.resume(&half.record);
         self.writer.set_duration(duration);
         let point = Point::Exit(exit);
         let scope = scope(frame, point, Some(duration));

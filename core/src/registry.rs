@@ -239,6 +239,11 @@ impl LiveProbe {
         self.gate.switch_off();
     }
 
+    /// True if it is in force no more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
     /// Counts a hit that found the gate off: for the reason that it is off, or not at all where the probe is gone. Hits
     /// are already counted when they look.
     #[cold]
@@ -308,7 +313,7 @@ pub struct Registry {
 /// Probes that are gone: what they did still counts.
 #[derive(Debug, Default)]
 struct Past {
-    /// Something may still be counted at these: a hit runs, an event is on its way.
+    /// Something may still be counted at these: a hit runs, a call has not ended, an event is on its way.
     leaving: Vec<Arc<LiveProbe>>,
     /// The others together.
     sums: ProbeStats,
@@ -319,7 +324,7 @@ impl Past {
     fn settle(&mut self) {
         let sums = &self.sums;
         self.leaving.retain(|live| {
-            let is_known = Arc::strong_count(live) > 1;
+            let is_known = Arc::strong_count(live) > 1 || Arc::strong_count(&live.stats.calls) > 1;
             if !is_known {
                 sums.absorb(&live.stats);
             }

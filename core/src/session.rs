@@ -18,11 +18,11 @@ use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
 use crate::registry::{LiveProbe, Registry};
 use crate::sender::{Sender, SenderCounters};
-use crate::stats::{Counter, ProbeStats};
+use crate::stats::{Counter, Drop, ProbeStats};
 use crate::worker::{Command, Worker};
 use crossbeam_channel::{self as channel, RecvTimeoutError};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl Shared {
     /// Keeps what a probe did whose time is over.
     pub(crate) fn retire(&self, live: &Arc<LiveProbe>) {
         let id = &live.probe.id;
-        let kept = self.board().get(id).map(|entry| report(&self.process, id, entry, Some(live), 0));
+        let kept = self.board().get(id).map(|entry| report(&self.process, id, entry, Some(live), 0).at_its_end());
         if let Some(kept) = kept {
             self.retired().insert(id.clone(), kept);
         }
@@ -161,6 +161,8 @@ pub struct Session {
     changes: Mutex<()>,
     next_slot: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// It was stopped: what comes now is lost.
+    over: AtomicBool,
     uploads: Option<Arc<SenderCounters>>,
 }
 
@@ -171,6 +173,8 @@ pub struct SessionStats {
     pub hits: u64,
     /// Events that were queued.
     pub emitted: u64,
+    /// Hits whose event comes at the end of their call, which goes on.
+    pub pending: u64,
     /// Hits and events that were dropped, by reason; uploads that were lost are among them.
     pub dropped: Vec<(&'static str, u64)>,
     /// Bytes of events that wait or are on their way to the Agent.
@@ -247,12 +251,37 @@ pub struct ProbeReport {
     pub failures: Vec<(String, u64)>,
     /// Events queued.
     pub emitted: u64,
+    /// Hits whose event comes at the end of their call, which goes on.
+    pub pending: u64,
     /// Events and hits dropped, by reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// Hits among those dropped as `stopped` the end of whose call was not seen.
+    pub unended: u64,
     /// Estimated cost of a hit.
     pub nanoseconds_per_hit: Option<u64>,
     /// True while its hooks are off because no token is left.
     pub disarmed: bool,
+}
+
+/// The calls that go on will not be seen to end: their hits are dropped.
+fn end_calls(pending: &mut u64, dropped: &mut Vec<(&'static str, u64)>) -> u64 {
+    let lost = std::mem::take(pending);
+    let stopped = Drop::Stopped.name();
+    match dropped.iter_mut().find(|(reason, _)| *reason == stopped) {
+        Some((_, count)) => *count += lost,
+        None if lost > 0 => dropped.push((stopped, lost)),
+        None => {}
+    }
+    lost
+}
+
+impl ProbeReport {
+    /// The same once nothing of the probe is seen any more.
+    #[must_use]
+    pub fn at_its_end(mut self) -> Self {
+        self.unended += end_calls(&mut self.pending, &mut self.dropped);
+        self
+    }
 }
 
 impl Session {
@@ -321,6 +350,7 @@ impl Session {
             changes: Mutex::new(()),
             next_slot: AtomicU32::new(0),
             thread: Mutex::new(None),
+            over: AtomicBool::new(false),
             uploads,
         };
         (session, worker)
@@ -583,16 +613,22 @@ impl Session {
                 None => made,
             }
         };
-        board.all().map(one).collect()
+        let over = self.over.load(Relaxed);
+        board.all().map(one).map(|report| if over { report.at_its_end() } else { report }).collect()
     }
 
     /// What became of hits, events and uploads, of all probes together.
     pub fn stats(&self) -> SessionStats {
         let sums = self.shared.registry.sums();
+        let (mut pending, mut dropped) = (sums.pending(), sums.dropped_by_reason());
+        if self.over.load(Relaxed) {
+            end_calls(&mut pending, &mut dropped);
+        }
         SessionStats {
             hits: sums.hits.get(),
             emitted: sums.emitted.get(),
-            dropped: sums.dropped_by_reason(),
+            pending,
+            dropped,
             queued_bytes: self.shared.process.queued.get() as u64,
             unreadable: self.shared.unreadable.get(),
             uploads: self.uploads.as_ref().map(|counters| self.upload_stats(counters)),
@@ -667,6 +703,7 @@ impl Session {
         if settled.is_ok() && thread.join().is_err() {
             log::error!(target: "stroboscope", "the worker ended by a panic");
         }
+        self.over.store(true, Relaxed);
         settled.unwrap_or(false) && self.lost() == 0
     }
 
@@ -747,7 +784,9 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         failed: count(|stats| &stats.failed),
         failures: live.map(|live| failures(process, live)).unwrap_or_default(),
         emitted: count(|stats| &stats.emitted),
+        pending: stats.map_or(0, ProbeStats::pending),
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
+        unended: stats.map_or(0, ProbeStats::unended),
         nanoseconds_per_hit: stats.and_then(ProbeStats::nanoseconds_per_hit),
         disarmed: live.is_some_and(|live| live.is_disarmed()),
     }

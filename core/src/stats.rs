@@ -4,7 +4,7 @@
 use crate::control::agent::retry::Reason;
 use crate::expr::eval::Failure;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A counter. Hosts whose hits are serialised (a GIL) add without a locked instruction.
 #[derive(Debug, Default)]
@@ -191,6 +191,40 @@ pub struct ProbeStats {
     /// Hits that were timed one by one since the last look.
     one_by_one: Counter,
     dropped: [Counter; Drop::ALL.len()],
+    /// Hits whose event comes at the end of their call. What a hit leaves at the entry shares it, so that none is forgotten.
+    pub calls: Arc<Calls>,
+}
+
+/// Calls whose hit was counted at the entry, and whose event comes at the end. Added to where hits are.
+#[derive(Debug, Default)]
+pub struct Calls {
+    open: Counter,
+    unended: Counter,
+    pushed_out: Counter,
+}
+
+impl Calls {
+    /// A hit of one that goes on.
+    pub(crate) fn begin(&self) {
+        self.open.add_serial(1);
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&self) {
+        self.open.take_back_serial();
+    }
+
+    /// Its end will not be seen: the probe, or the session, is gone.
+    pub(crate) fn lose(&self) {
+        self.end();
+        self.unended.add_serial(1);
+    }
+
+    /// Its end will not be known: too many others are under way.
+    pub(crate) fn push_out(&self) {
+        self.end();
+        self.pushed_out.add_serial(1);
+    }
 }
 
 /// So many hits after each look are timed one by one: all of a probe that is hit seldom, …
@@ -238,6 +272,16 @@ impl ProbeStats {
         self.nanoseconds.get().checked_div(self.timed.get())
     }
 
+    /// Hits whose event comes at the end of their call, which goes on.
+    pub fn pending(&self) -> u64 {
+        self.calls.open.get()
+    }
+
+    /// Hits, among those that are dropped as `stopped`, the end of whose call was not seen.
+    pub fn unended(&self) -> u64 {
+        self.calls.unended.get()
+    }
+
     /// Adds hits, events and drops of another probe.
     pub fn absorb(&self, other: &ProbeStats) {
         self.hits.add(other.hits.get());
@@ -245,13 +289,26 @@ impl ProbeStats {
         for reason in Drop::ALL {
             self.dropped(reason).add(other.dropped(reason).get());
         }
+        self.calls.open.add(other.calls.open.get());
+        self.calls.unended.add(other.calls.unended.get());
+        self.calls.pushed_out.add(other.calls.pushed_out.get());
+    }
+
+    /// All that was dropped for a reason.
+    fn all_dropped(&self, reason: Drop) -> u64 {
+        let of_calls = match reason {
+            Drop::Stopped => self.calls.unended.get(),
+            Drop::QueueFull => self.calls.pushed_out.get(),
+            _ => 0,
+        };
+        self.dropped(reason).get() + of_calls
     }
 
     /// The reasons that occurred, with their counts.
     pub fn dropped_by_reason(&self) -> Vec<(&'static str, u64)> {
         Drop::ALL
             .into_iter()
-            .map(|reason| (reason.name(), self.dropped(reason).get()))
+            .map(|reason| (reason.name(), self.all_dropped(reason)))
             .filter(|&(_, count)| count > 0)
             .collect()
     }

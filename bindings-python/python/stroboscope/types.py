@@ -20,6 +20,7 @@ class ProbeStatus(TypedDict):
     failed: int
     failure: str | None
     emitted: int
+    pending: int
     dropped: dict[str, int]
     nanoseconds_per_hit: int | None
     disarmed: bool
@@ -31,6 +32,7 @@ class Stats(TypedDict):
 
     hits: int
     emitted: int
+    pending: int
     dropped: dict[str, int]
     queued_bytes: int
     unreadable: int

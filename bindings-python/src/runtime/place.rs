@@ -167,7 +167,7 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     let events = if lines { at_lines } else { 0 } | if methods { events.start | events.end } else { 0 };
     site.events = events;
     if had_methods && !methods {
-        hooks::forget_activations(code.borrow());
+        hooks::forget_activations(code.borrow(), None);
     }
     hooks::replace(site);
     let began = SystemClock.monotonic();
@@ -196,6 +196,9 @@ pub(super) fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let methods = others(&site.methods);
         let (code, layout) = (Owned::keep(site.code.borrow()), Rc::clone(&site.layout));
         let left = CodeSite { code, layout, lines, methods, loose: Cell::new(1), events: 0 };
+        if left.methods.len() < site.methods.len() {
+            hooks::forget_activations(site.code.borrow(), Some(live.slot));
+        }
         // A place that nobody stands at any more runs once and is switched off.
         refresh(py, left, Change::Keep)?;
     }

@@ -8,6 +8,7 @@
 
 use crate::emit::status::State;
 use crate::session::ProbeReport;
+use crate::stats::Drop;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -100,7 +101,12 @@ const TOLD_ONCE: [&str; 5] = ["rejected", "transport", "breakerOpen", "notWritte
 
 impl ProbeCounts {
     fn of(report: &ProbeReport) -> Self {
+        // It is an end, of the session or of the program: calls that go on are seen no more.
+        let report = &report.clone().at_its_end();
         let own = report.dropped.iter().filter(|(reason, _)| !TOLD_ONCE.contains(reason));
+        let stopped = |reason| if reason == Drop::Stopped.name() { report.unended } else { 0 };
+        let own = own.map(|(reason, count)| ((*reason).to_owned(), count.saturating_sub(stopped(*reason))));
+        let unended = std::iter::once((terminal::UNENDED.to_owned(), report.unended));
         ProbeCounts {
             id: report.id.clone(),
             site: place(report),
@@ -110,7 +116,7 @@ impl ProbeCounts {
             failed: report.failed,
             failures: report.failures.clone(),
             emitted: report.emitted,
-            dropped: own.map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            dropped: own.chain(unended).filter(|(_, count)| *count > 0).collect(),
             placed: matches!(report.state, State::Installed | State::Emitting | State::Paused),
             note: note(report),
         }

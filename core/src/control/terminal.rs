@@ -1010,6 +1010,9 @@ pub fn losses(dropped: &[(&str, u64)]) -> String {
     texts.join(", ")
 }
 
+/// A reason that is told to people only: for programs it is `stopped`.
+pub(super) const UNENDED: &str = "unended";
+
 /// A reason in the words of people; one that is not known stands as it is.
 fn words(reason: &str) -> &str {
     match reason {
@@ -1028,6 +1031,7 @@ fn words(reason: &str) -> &str {
         "breakerOpen" | "transport" => "not uploaded, the Agent cannot be reached or fails",
         "rejected" => "not uploaded, the Agent refused them",
         "stopped" => "not delivered before the end",
+        UNENDED => "whose call had not ended",
         "notWritten" => "not written",
         other => other,
     }
