@@ -91,6 +91,51 @@ def test_probes_come_and_go(tmp_path: Path) -> None:
     assert [message(event) for event in events((tmp_path / "out.ndjson").read_text())] == ["x is 1", "again 3"]
 
 
+def test_a_probe_that_is_removed_and_added_again_is_in_place_at_once(tmp_path: Path) -> None:
+    hits, status = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson", rate_limits="off")
+        for _ in range(200):
+            stroboscope.add_probe(probe)
+            for x in range(3):
+                work(x)
+            stroboscope.remove_probe("p")
+        stroboscope.add_probe(probe)
+        stroboscope.flush()
+        print(json.dumps([stroboscope.stats()["hits"], stroboscope.status()[0]["state"]]))
+        """,
+    )
+    assert (hits, status) == (600, "installed")
+
+
+@pytest.mark.parametrize("broken", [{"tags": 5}, {"type": "OTHER"}, {"type": None}, {"when": {"dsl": "x ="}}])
+def test_a_broken_edit_takes_the_place_of_what_it_replaces(tmp_path: Path, broken: dict[str, Any]) -> None:
+    old, same, new, again = answer(
+        tmp_path,
+        f"""
+        def now():
+            work(7)
+            (status,) = stroboscope.status()
+            return [status["version"], status["state"], status["hits"]]
+
+        stroboscope.start(ndjson="out.ndjson", rate_limits="off")
+        stroboscope.add_probe(probe | {{"version": 1}})
+        found = [now()]
+        logging.disable()
+        stroboscope.add_probe(probe | {{"version": 1}} | {broken!r})
+        found.append(now()[::2])
+        stroboscope.add_probe(probe | {{"version": 2}} | {broken!r})
+        found.append(now())
+        stroboscope.add_probe(probe | {{"version": 1}})
+        found.append(now()[::2])
+        print(json.dumps(found))
+        """,
+    )
+    # Of the version that is in force nothing else is used; another version ends it, whatever that one is.
+    assert (old[::2], same, new, again) == ([1, 1], [1, 2], [2, "error", 0], [1, 1])
+
+
 def test_a_hit_whose_event_comes_with_the_end_of_its_call_is_counted_if_that_is_not_seen(tmp_path: Path) -> None:
     going, edited, removed, stopped, sums = answer(
         tmp_path,

@@ -16,7 +16,7 @@ use crate::probe::compile;
 use crate::probe::model::{Location, Probe, ServiceConfiguration};
 use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
-use crate::registry::{LiveProbe, Registry};
+use crate::registry::{LiveProbe, ProbeSet, Registry};
 use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, Drop, ProbeStats};
 use crate::worker::{Command, Worker};
@@ -78,6 +78,13 @@ impl Shared {
     /// The statuses. Locked by the worker and by callers of the session, never in a hit.
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The statuses, for who has news of this probe: `None` if it is in force no more, as another one with its id and
+    /// version may be.
+    pub(crate) fn board_of(&self, live: &LiveProbe) -> Option<MutexGuard<'_, Board>> {
+        let board = self.board();
+        self.registry.load().by_slot(live.slot).is_some().then_some(board)
     }
 
     /// Counts a record that cannot be read, and says so the first time: no probe can be told from it.
@@ -398,7 +405,7 @@ impl Session {
         let mut gone = Vec::new();
         for definition in definitions {
             match definition {
-                Err(rejected) => self.reject(&rejected, now),
+                Err(rejected) => gone.extend(self.reject(&rejected, &current, now)),
                 Ok(Definition { body: Body::Service(_), .. }) => {}
                 Ok(definition) => {
                     let known = current.get(&definition.id).filter(|live| live.probe.version == definition.version);
@@ -488,14 +495,25 @@ impl Session {
         );
     }
 
-    fn reject(&self, rejected: &Rejected, now: u64) {
+    /// Tells why a definition is not used. Answers its id, unless the probe in force is of this version: then it stays.
+    fn reject(&self, rejected: &Rejected, current: &ProbeSet, now: u64) -> Option<String> {
         let Some(id) = &rejected.id else {
             log::warn!(target: "stroboscope", "a probe definition is not used: {}", rejected.text);
-            return;
+            return None;
         };
+        let version = rejected.version;
+        if current.get(id).is_some_and(|live| live.probe.version == version) {
+            log::warn!(
+                target: "stroboscope",
+                "probe {id}: another definition of version {version} is not used: {}", rejected.text
+            );
+            return None;
+        }
+        self.shared.blocked().remove(id);
         let mut board = self.shared.board();
-        board.received(id, rejected.version, now);
-        board.error(id, rejected.version, ErrorKind::InvalidDefinition.code(), &rejected.text, now);
+        board.received(id, version, now);
+        board.error(id, version, ErrorKind::InvalidDefinition.code(), &rejected.text, now);
+        Some(id.clone())
     }
 
     fn compile(&self, definition: &Definition) -> Result<Arc<LiveProbe>, (&'static str, String)> {
@@ -562,12 +580,13 @@ impl Session {
             self.serve("", &ServiceConfiguration::default(), self.shared.wall_ms());
         }
         self.shared.blocked().remove(id);
+        // First: what the worker still says of it is not said of another probe with its id and version.
+        let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
         let mut board = self.shared.board();
         let known = board.get(id).is_some();
         board.removed(id);
         drop(board);
         self.shared.retired().remove(id);
-        let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
         for live in &diff.removed {
             // At once, for the caller's own next hit; the worker takes the hooks away.
             live.end();

@@ -325,7 +325,7 @@ impl Worker {
         }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
-        let mut board = self.shared.board();
+        let Some(mut board) = self.shared.board_of(&control.live) else { return };
         match outcome {
             Outcome::Done { note, site } => {
                 let place = note.as_ref().map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
@@ -377,6 +377,9 @@ impl Worker {
     /// The file of a probe is one that the service denies: only its path tells.
     fn block(&mut self, slot: u32, site: Arc<Site>, reason: &str) {
         let Some(live) = self.controls.get(&slot).map(|control| Arc::clone(&control.live)) else { return };
+        if self.shared.board_of(&live).is_none() {
+            return;
+        }
         self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
         self.drop_probe(&live);
         self.shared.block(&live.probe, Some(site), reason);
@@ -392,13 +395,15 @@ impl Worker {
             if control.live.has_panicked() && control.off != Some(Off::Panicked) {
                 control.off = Some(Off::Panicked);
                 let probe = &control.live.probe;
-                self.shared.board().error(
-                    &probe.id,
-                    probe.version,
-                    PANIC,
-                    "stopped: our own code failed in a hit of this probe; the program was not affected",
-                    self.shared.wall_ms(),
-                );
+                if let Some(mut board) = self.shared.board_of(&control.live) {
+                    board.error(
+                        &probe.id,
+                        probe.version,
+                        PANIC,
+                        "stopped: our own code failed in a hit of this probe; the program was not affected",
+                        self.shared.wall_ms(),
+                    );
+                }
                 // Its hooks go: a probe that failed must not be entered again.
                 self.runtime.remove(&control.live);
                 continue;
@@ -417,7 +422,9 @@ impl Worker {
                     control.live.set_paused(false);
                     self.breaker.resumed(control.live.slot, control.live.stats.nanoseconds.get());
                     rearm.push(Arc::clone(&control.live));
-                    self.shared.board().resumed(&probe.id, probe.version, self.shared.wall_ms());
+                    if let Some(mut board) = self.shared.board_of(&control.live) {
+                        board.resumed(&probe.id, probe.version, self.shared.wall_ms());
+                    }
                     control.emitted = false;
                 }
                 control.off = None;
@@ -510,7 +517,9 @@ impl Worker {
         if !control.emitted {
             control.emitted = true;
             let probe = &control.live.probe;
-            self.shared.board().emitting(&probe.id, probe.version, self.shared.wall_ms());
+            if let Some(mut board) = self.shared.board_of(&control.live) {
+                board.emitting(&probe.id, probe.version, self.shared.wall_ms());
+            }
         }
         if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
     }
@@ -538,7 +547,9 @@ impl Worker {
         control.off = Some(Off::Paused { until: pause.until });
         self.runtime.disarm(std::slice::from_ref(&control.live));
         let probe = &control.live.probe;
-        self.shared.board().paused(&probe.id, probe.version, &pause.reason(now), self.shared.wall_ms());
+        if let Some(mut board) = self.shared.board_of(&control.live) {
+            board.paused(&probe.id, probe.version, &pause.reason(now), self.shared.wall_ms());
+        }
     }
 
     /// Removes probes whose time has come.
@@ -552,10 +563,13 @@ impl Worker {
             .collect();
         self.take_leave(&expired, self.shared.process.clock.monotonic());
         for live in expired {
-            self.shared.retire(&live);
-            self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
+            // If another one has its place by now, that one's time is not over.
+            if self.shared.board_of(&live).is_some() {
+                self.shared.retire(&live);
+                self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
+                self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);
+            }
             self.drop_probe(&live);
-            self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);
         }
     }
 
@@ -564,7 +578,9 @@ impl Worker {
         for control in self.controls.values_mut() {
             let Some((_, reason)) = control.missing.take_if(|(due, _)| *due <= now) else { continue };
             let probe = &control.live.probe;
-            self.shared.board().error(&probe.id, probe.version, "SourceFileNotFound", &reason, self.shared.wall_ms());
+            if let Some(mut board) = self.shared.board_of(&control.live) {
+                board.error(&probe.id, probe.version, "SourceFileNotFound", &reason, self.shared.wall_ms());
+            }
         }
     }
 
