@@ -367,6 +367,25 @@ impl Registry {
         Diff { added, removed }
     }
 
+    /// True if a probe is in force: neither removed nor replaced, by one of the same id and version perhaps.
+    pub fn has(&self, live: &LiveProbe) -> bool {
+        self.current.load().by_slot(live.slot).is_some()
+    }
+
+    /// Takes this probe out, and none that has its id meanwhile. False if it is not in force any more.
+    pub fn withdraw(&self, live: &Arc<LiveProbe>) -> bool {
+        let mut past = self.past();
+        let old = self.load();
+        if old.by_slot(live.slot).is_none() {
+            return false;
+        }
+        let probes = old.probes.iter().filter(|other| other.slot != live.slot).cloned().collect();
+        self.current.store(Arc::new(ProbeSet::new(probes)));
+        past.leaving.push(Arc::clone(live));
+        past.settle();
+        true
+    }
+
     /// Lets go of probes that nobody else knows any more, and of what they hold.
     pub fn settle(&self) {
         self.past().settle();

@@ -80,11 +80,14 @@ impl Shared {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The statuses, for who has news of this probe: `None` if it is in force no more, as another one with its id and
-    /// version may be.
-    pub(crate) fn board_of(&self, live: &LiveProbe) -> Option<MutexGuard<'_, Board>> {
-        let board = self.board();
-        self.registry.load().by_slot(live.slot).is_some().then_some(board)
+    /// Tells what became of a probe, unless that is not in force any more: another one of its id and version may be, of which
+    /// it is not true.
+    pub(crate) fn tell(&self, live: &LiveProbe, say: impl FnOnce(&mut Board, &str, i64)) {
+        let mut board = self.board();
+        // Asked with the board at hand: a probe that takes its place gets there only after this one has gone.
+        if self.registry.has(live) {
+            say(&mut board, &live.probe.id, live.probe.version);
+        }
     }
 
     /// Counts a record that cannot be read, and says so the first time: no probe can be told from it.
@@ -126,13 +129,30 @@ impl Shared {
         }
     }
 
-    /// Keeps what a probe did whose time is over.
-    pub(crate) fn retire(&self, live: &Arc<LiveProbe>) {
-        let id = &live.probe.id;
-        let kept = self.board().get(id).map(|entry| report(&self.process, id, entry, Some(live), 0).at_its_end());
-        if let Some(kept) = kept {
-            self.retired().insert(id.clone(), kept);
+    /// Takes a probe out that must not be where it is, and keeps it for another service configuration. False if it is not in
+    /// force any more.
+    pub(crate) fn block_live(&self, live: &Arc<LiveProbe>, site: Arc<Site>, reason: &str) -> bool {
+        let mut board = self.board();
+        let is_in_force = self.registry.withdraw(live);
+        if is_in_force {
+            let probe = Arc::clone(&live.probe);
+            board.blocked(&probe.id, probe.version, reason, self.wall_ms());
+            self.blocked().insert(probe.id.clone(), Blocked { probe, site: Some(site) });
         }
+        is_in_force
+    }
+
+    /// Takes a probe out whose time is over, and keeps what it did. False if it is not in force any more.
+    pub(crate) fn retire(&self, live: &Arc<LiveProbe>, wall_ms: u64) -> bool {
+        let id = &live.probe.id;
+        let mut board = self.board();
+        let kept = board.get(id).map(|entry| report(&self.process, id, entry, Some(live), 0).at_its_end());
+        let is_in_force = self.registry.withdraw(live);
+        if is_in_force {
+            self.retired().extend(kept.map(|kept| (id.clone(), kept)));
+            board.expired(id, live.probe.version, wall_ms);
+        }
+        is_in_force
     }
 
     fn retired(&self) -> MutexGuard<'_, HashMap<String, ProbeReport>> {
@@ -415,7 +435,11 @@ impl Session {
                     }
                     self.shared.board().received(&definition.id, definition.version, now);
                     self.shared.blocked().remove(&definition.id);
-                    match self.compile(&definition) {
+                    let compiled = self.compile(&definition);
+                    if compiled.is_ok() {
+                        self.shared.board().mended(&definition.id, definition.version, now);
+                    }
+                    match compiled {
                         Ok(live) => match self.shared.refuses(&live.probe, None) {
                             None => added.push(live),
                             Some(reason) => {
@@ -432,6 +456,10 @@ impl Session {
             }
         }
         let diff = self.shared.registry.update(added, &gone);
+        for live in diff.removed.iter().filter(|live| gone.contains(&live.probe.id)) {
+            // At once: the status already speaks of the definition that cannot be used.
+            live.end();
+        }
         self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
         back.extend(diff.added);
         back
@@ -495,24 +523,25 @@ impl Session {
         );
     }
 
-    /// Tells why a definition is not used. Answers its id, unless the probe in force is of this version: then it stays.
+    /// A broken definition gets its status. Answers the id of the probe whose place it takes: whoever changed a probe does not
+    /// want the old one any more.
     fn reject(&self, rejected: &Rejected, current: &ProbeSet, now: u64) -> Option<String> {
         let Some(id) = &rejected.id else {
             log::warn!(target: "stroboscope", "a probe definition is not used: {}", rejected.text);
             return None;
         };
-        let version = rejected.version;
+        let (version, text) = (rejected.version, &rejected.text);
         if current.get(id).is_some_and(|live| live.probe.version == version) {
             log::warn!(
                 target: "stroboscope",
-                "probe {id}: another definition of version {version} is not used: {}", rejected.text
+                "probe {id}: another definition of version {version} is not used, which is broken as well: {text}"
             );
             return None;
         }
         self.shared.blocked().remove(id);
         let mut board = self.shared.board();
         board.received(id, version, now);
-        board.error(id, version, ErrorKind::InvalidDefinition.code(), &rejected.text, now);
+        board.error(id, version, ErrorKind::InvalidDefinition.code(), text, now);
         Some(id.clone())
     }
 

@@ -325,7 +325,11 @@ impl Worker {
         }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
-        let Some(mut board) = self.shared.board_of(&control.live) else { return };
+        let mut board = self.shared.board();
+        if !self.shared.registry.has(&control.live) {
+            // It was removed meanwhile, and another one of its id and version may be in force.
+            return;
+        }
         match outcome {
             Outcome::Done { note, site } => {
                 let place = note.as_ref().map_or_else(|| site.to_string(), |note| format!("{site} ({note})"));
@@ -377,12 +381,9 @@ impl Worker {
     /// The file of a probe is one that the service denies: only its path tells.
     fn block(&mut self, slot: u32, site: Arc<Site>, reason: &str) {
         let Some(live) = self.controls.get(&slot).map(|control| Arc::clone(&control.live)) else { return };
-        if self.shared.board_of(&live).is_none() {
-            return;
+        if self.shared.block_live(&live, site, reason) {
+            self.drop_probe(&live);
         }
-        self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
-        self.drop_probe(&live);
-        self.shared.block(&live.probe, Some(site), reason);
     }
 
     /// Gives the tokens that are due, ends pauses, and re-arms what was disarmed.
@@ -394,16 +395,9 @@ impl Worker {
         for control in self.controls.values_mut() {
             if control.live.has_panicked() && control.off != Some(Off::Panicked) {
                 control.off = Some(Off::Panicked);
-                let probe = &control.live.probe;
-                if let Some(mut board) = self.shared.board_of(&control.live) {
-                    board.error(
-                        &probe.id,
-                        probe.version,
-                        PANIC,
-                        "stopped: our own code failed in a hit of this probe; the program was not affected",
-                        self.shared.wall_ms(),
-                    );
-                }
+                let now = self.shared.wall_ms();
+                let reason = "stopped: our own code failed in a hit of this probe; the program was not affected";
+                self.shared.tell(&control.live, |board, id, version| board.error(id, version, PANIC, reason, now));
                 // Its hooks go: a probe that failed must not be entered again.
                 self.runtime.remove(&control.live);
                 continue;
@@ -418,13 +412,11 @@ impl Worker {
                     continue;
                 }
                 if matches!(control.off, Some(Off::Paused { .. })) {
-                    let probe = &control.live.probe;
                     control.live.set_paused(false);
                     self.breaker.resumed(control.live.slot, control.live.stats.nanoseconds.get());
                     rearm.push(Arc::clone(&control.live));
-                    if let Some(mut board) = self.shared.board_of(&control.live) {
-                        board.resumed(&probe.id, probe.version, self.shared.wall_ms());
-                    }
+                    let now = self.shared.wall_ms();
+                    self.shared.tell(&control.live, |board, id, version| board.resumed(id, version, now));
                     control.emitted = false;
                 }
                 control.off = None;
@@ -516,10 +508,8 @@ impl Worker {
         };
         if !control.emitted {
             control.emitted = true;
-            let probe = &control.live.probe;
-            if let Some(mut board) = self.shared.board_of(&control.live) {
-                board.emitting(&probe.id, probe.version, self.shared.wall_ms());
-            }
+            let now = self.shared.wall_ms();
+            self.shared.tell(&control.live, |board, id, version| board.emitting(id, version, now));
         }
         if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
     }
@@ -546,10 +536,8 @@ impl Worker {
         control.live.gate.switch_off();
         control.off = Some(Off::Paused { until: pause.until });
         self.runtime.disarm(std::slice::from_ref(&control.live));
-        let probe = &control.live.probe;
-        if let Some(mut board) = self.shared.board_of(&control.live) {
-            board.paused(&probe.id, probe.version, &pause.reason(now), self.shared.wall_ms());
-        }
+        let (reason, wall_ms) = (pause.reason(now), self.shared.wall_ms());
+        self.shared.tell(&control.live, |board, id, version| board.paused(id, version, &reason, wall_ms));
     }
 
     /// Removes probes whose time has come.
@@ -563,13 +551,10 @@ impl Worker {
             .collect();
         self.take_leave(&expired, self.shared.process.clock.monotonic());
         for live in expired {
-            // If another one has its place by now, that one's time is not over.
-            if self.shared.board_of(&live).is_some() {
-                self.shared.retire(&live);
-                self.shared.registry.update(Vec::new(), std::slice::from_ref(&live.probe.id));
-                self.shared.board().expired(&live.probe.id, live.probe.version, wall_ms);
+            // One that was removed meanwhile is dropped with the command that says so.
+            if self.shared.retire(&live, wall_ms) {
+                self.drop_probe(&live);
             }
-            self.drop_probe(&live);
         }
     }
 
@@ -577,10 +562,10 @@ impl Worker {
     fn report_missing(&mut self, now: u64) {
         for control in self.controls.values_mut() {
             let Some((_, reason)) = control.missing.take_if(|(due, _)| *due <= now) else { continue };
-            let probe = &control.live.probe;
-            if let Some(mut board) = self.shared.board_of(&control.live) {
-                board.error(&probe.id, probe.version, "SourceFileNotFound", &reason, self.shared.wall_ms());
-            }
+            let now = self.shared.wall_ms();
+            self.shared.tell(&control.live, |board, id, version| {
+                board.error(id, version, "SourceFileNotFound", &reason, now);
+            });
         }
     }
 

@@ -549,6 +549,85 @@ fn what_finds_the_hooks_of_a_probe_that_is_gone_is_no_hit() {
     }
 }
 
+/// A tool that switches a probe off and on removes it and adds it again, before the worker has had a turn.
+#[test]
+fn what_is_left_of_a_removed_probe_tells_nothing_of_the_one_in_its_place() {
+    let nothing = world("{}");
+    let again = |process: &Process, probe: &Value| {
+        assert!(process.session.remove("p"));
+        let text = Value::Array(vec![probe.clone()]).to_string();
+        process.session.apply(wire::read_file(text.as_bytes()).unwrap().probes);
+    };
+    // An event of the old one, on its way.
+    let mut process = Process::new(Host::Inside, Settings::default());
+    put(&mut process, &[probe("p", &json!({}))]);
+    process.hit("p", 1, &nothing);
+    again(&process, &probe("p", &json!({})));
+    process.round();
+    process.round();
+    let new = report(&process, "p");
+    assert_eq!((new.state, new.hits, new.emitted), (State::Installed, 0, 0), "{new:?}");
+    process.hit("p", 1, &nothing);
+    process.round();
+    assert_eq!(told(&process, "p")[2..], ["RECEIVED", "INSTALLED", "EMITTING"], "{:?}", told(&process, "p"));
+
+    // Its time is over, as that of the new one is not.
+    let ends = |after: u64| json!({"expiresAt": START.as_millis() as u64 + after});
+    let mut process = Process::new(Host::Inside, Settings::default());
+    put(&mut process, &[probe("p", &ends(2_000))]);
+    let old = process.live("p").unwrap();
+    again(&process, &probe("p", &ends(100_000)));
+    let registry = stroboscope_core::registry::Registry::default();
+    registry.update(process.session.probes(), &[]);
+    assert!(!registry.has(&old) && !registry.withdraw(&old), "the new one has its id, and stays");
+    assert_eq!(registry.load().probes.len(), 1);
+    assert!(registry.withdraw(&process.live("p").unwrap()));
+    assert!(registry.load().probes.is_empty());
+}
+
+#[test]
+fn a_broken_edit_takes_the_place_of_the_probe_and_a_good_one_brings_it_back() {
+    let nothing = world("{}");
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        let good = probe("p", &json!({}));
+        for (version, broken) in [
+            (2, json!({"version": 2, "tags": 5})),
+            (3, json!({"version": 3, "type": "FOO"})),
+            (4, json!({"version": 4, "when": {"dsl": "x ="}})),
+            (0, json!({"version": "x"})),
+        ] {
+            put(&mut process, std::slice::from_ref(&good));
+            process.hit("p", 1, &nothing);
+            process.round();
+            let events = process.memory.events().len();
+            let edit = Value::Array(vec![probe("p", &broken)]).to_string();
+            process.session.apply(wire::read_file(edit.as_bytes()).unwrap().probes);
+            // Its hooks are still there: the worker has not had a turn.
+            process.hit("p", 1, &nothing);
+            process.round();
+            process.round();
+            process.hit("p", 1, &nothing);
+            process.round();
+            let left = report(&process, "p");
+            assert_eq!((left.version, left.state, left.hits), (version, State::Error, 0), "{host:?}: {left:?}");
+            assert_eq!(process.memory.events().len(), events, "{host:?}: {broken}");
+            assert!(process.live("p").is_none(), "{host:?}: {broken}");
+        }
+        put(&mut process, &[probe("p", &json!({"version": 5, "tags": 5}))]);
+        put(&mut process, &[probe("p", &json!({"version": 5}))]);
+        assert_eq!(report(&process, "p").state, State::Installed, "{host:?}");
+        let all = told(&process, "p");
+        assert_eq!(all[all.len() - 4..], ["RECEIVED", "ERROR InvalidDefinition", "RECEIVED", "INSTALLED"], "{host:?}");
+        // The same version is one definition: another one, broken or not, is not used.
+        put(&mut process, &[probe("p", &json!({"version": 5, "tags": 5}))]);
+        process.hit("p", 1, &nothing);
+        process.round();
+        let kept = report(&process, "p");
+        assert_eq!((kept.version, kept.state, kept.emitted), (5, State::Emitting, 1), "{host:?}: {kept:?}");
+    }
+}
+
 #[test]
 fn a_second_realm_that_lacks_the_code_undoes_nothing() {
     let mut process =

@@ -186,6 +186,14 @@ impl Board {
         self.tell(id, version, State::Received, Status::Received, format!("Probe {id} is received"), None, now);
     }
 
+    /// A definition that can be used arrived in the version of a broken one: what was told of that counts no more.
+    pub fn mended(&mut self, id: &str, version: i64, now: u64) {
+        let Some(entry) = self.entry(id, version).filter(|entry| entry.state == State::Error) else { return };
+        entry.told.clear();
+        entry.state = State::Received;
+        self.tell(id, version, State::Received, Status::Received, format!("Probe {id} is received"), None, now);
+    }
+
     /// The code is not loaded yet; `what` says what is waited for. The wire goes on saying RECEIVED, or the error if
     /// one was reported.
     pub fn waiting(&mut self, id: &str, version: i64, what: &str, now: u64) {
