@@ -7,9 +7,9 @@
 use crate::names::{self, Held};
 use crate::numpy;
 use crate::object::{Class, Owned, Ref};
+use crate::selftest;
 use crate::shim;
 use pyo3::ffi;
-use pyo3::prelude::*;
 use std::cell::{Cell, UnsafeCell};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -193,28 +193,14 @@ fn first_builtin(object: Ref<'_>, which: Builtin) -> u64 {
 static LINES: Lines = Lines(UnsafeCell::new([UNUSED; CACHED]));
 static CACHE: Held<Vec<Option<Entry>>> = Held::new(Vec::new());
 
-/// Classes that are recognised by address. Each is kept alive, so that the address stays theirs; `None`: this interpreter
-/// lays it out in another way (see `selftest.rs`), and its instances are plain objects.
+/// What is read by a layout that no public header declares, as far as this interpreter has it (see `selftest.rs`): all else
+/// are plain objects.
 #[derive(Default)]
 pub struct Known {
-    /// `collections.deque`
+    /// `collections.deque`, recognised by address: it is kept alive, so that the address stays its own.
     pub deque: Option<Owned>,
-    /// `array.array`
-    pub array: Option<Owned>,
-    /// `decimal.Decimal`
-    pub decimal: Option<Owned>,
-    /// `enum.EnumType`
-    pub enum_type: Option<Owned>,
-    /// `datetime.datetime`
-    pub datetime: Option<Owned>,
-    /// `datetime.date`
-    pub date: Option<Owned>,
-    /// `datetime.time`
-    pub time: Option<Owned>,
-    /// `datetime.timedelta`
-    pub timedelta: Option<Owned>,
-    /// `datetime.timezone`
-    pub timezone: Option<Owned>,
+    /// Those of extension modules, by [`Extension`].
+    pub extensions: [Verdict; Extension::ALL.len()],
     /// True if the order of an `OrderedDict` can be read.
     pub ordered: bool,
     /// True if a `range` can be read.
@@ -223,9 +209,85 @@ pub struct Known {
     pub proxy: bool,
 }
 
+/// A class of an extension module of the standard library. Nothing is imported to know it: the program may have a module of
+/// its own by that name, or a second copy of this one. It is tried when the first of its instances is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are Python's own")]
+pub enum Extension {
+    Array,
+    Decimal,
+    DateTime,
+    Date,
+    Time,
+    TimeDelta,
+    Timezone,
+}
+
+impl Extension {
+    const ALL: [Extension; 7] = [
+        Extension::Array,
+        Extension::Decimal,
+        Extension::DateTime,
+        Extension::Date,
+        Extension::Time,
+        Extension::TimeDelta,
+        Extension::Timezone,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Extension::Array => "array.array",
+            Extension::Decimal => "decimal.Decimal",
+            Extension::DateTime => "datetime.datetime",
+            Extension::Date => "datetime.date",
+            Extension::Time => "datetime.time",
+            Extension::TimeDelta => "datetime.timedelta",
+            Extension::Timezone => "datetime.timezone",
+        }
+    }
+
+    /// The one that a class is, itself and not through an ancestor.
+    fn of(class: Class<'_>) -> Option<Extension> {
+        // What a `class` statement makes, or `type()`, may have any name, and belongs to no module of C's.
+        if class.has(ffi::Py_TPFLAGS_HEAPTYPE) && !class.is_of_c_module() {
+            return None;
+        }
+        let name = class.c_name();
+        let found = Extension::ALL.into_iter().find(|extension| extension.name() == name)?;
+        let code = class.code();
+        let known = KNOWN.with(|known| known.as_ref().map(|known| known.extensions[found as usize])).flatten()?;
+        let is_right = match known {
+            Verdict::Right(known) if known == code => true,
+            Verdict::Wrong(known) if known == code => false,
+            Verdict::Never => false,
+            _ => {
+                let is_right = selftest::reads(found, class);
+                let verdict = if is_right { Verdict::Right(code) } else { Verdict::Wrong(code) };
+                KNOWN.with(|known| known.as_mut().map(|known| known.extensions[found as usize] = verdict));
+                is_right
+            }
+        };
+        is_right.then_some(found)
+    }
+}
+
+/// What came out for an [`Extension`]: for all classes that have their code at this address, which are copies of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not met yet.
+    #[default]
+    Open,
+    /// It is laid out as expected.
+    Right(usize),
+    /// It is another one, or laid out in another way.
+    Wrong(usize),
+    /// To be taken for wrong: for tests.
+    Never,
+}
+
 static KNOWN: Held<Option<Known>> = Held::new(None);
 
-/// Sets the classes that are recognised by address.
+/// Sets what is read by layout.
 pub fn set_known(known: Known) {
     let old = KNOWN.with(|slot| slot.replace(known));
     drop(old);
@@ -243,17 +305,13 @@ pub fn forget() {
     drop(CACHE.with(std::mem::take));
 }
 
-/// True if the class is exactly the known `datetime.timezone`.
+/// True if the class is exactly `datetime.timezone`.
 pub fn is_timezone(class: Class<'_>) -> bool {
-    known(|known| is(known.timezone.as_ref(), class))
+    Extension::of(class) == Some(Extension::Timezone)
 }
 
 fn known(ask: impl FnOnce(&Known) -> bool) -> bool {
     KNOWN.with(|known| known.as_ref().is_some_and(ask)).unwrap_or(false)
-}
-
-fn is(known: Option<&Owned>, class: Class<'_>) -> bool {
-    known.is_some_and(|known| known.borrow() == class.object())
 }
 
 fn inherits(known: Option<&Owned>, class: Class<'_>) -> bool {
@@ -384,11 +442,10 @@ fn kind_of(class: Class<'_>) -> Kind {
     if known(|known| inherits(known.deque.as_ref(), class)) {
         return Kind::Deque;
     }
-    if known(|known| inherits(known.array.as_ref(), class)) {
-        return Kind::Array;
-    }
-    if known(|known| inherits(known.decimal.as_ref(), class)) {
-        return Kind::Decimal;
+    match class.ancestors().find_map(Extension::of) {
+        Some(Extension::Array) => return Kind::Array,
+        Some(Extension::Decimal) => return Kind::Decimal,
+        _ => {}
     }
     if let Some(scalar) = scalar_of(class) {
         return Kind::Scalar(scalar);
@@ -408,9 +465,15 @@ fn kind_of(class: Class<'_>) -> Kind {
     Kind::Object
 }
 
-/// True if instances are members of an enumeration, whatever else they are.
+/// True if instances are members of an enumeration, whatever else they are. `EnumType` is known by its name, since there may
+/// be several: a module that is loaded anew makes another. What is none has no `_name_`, and is read as what else it is.
 fn is_enum(class: Class<'_>) -> bool {
-    known(|known| inherits(known.enum_type.as_ref(), class.object().class()))
+    let of_class = class.object().class();
+    let same = |text: stroboscope_core::text::Text<'_>, other| text.same(stroboscope_core::text::Text::Utf8(other));
+    !std::ptr::eq(of_class.pointer(), &raw const ffi::PyType_Type)
+        && of_class
+            .ancestors()
+            .any(|ancestor| same(ancestor.qualified_name(), "EnumType") && same(ancestor.module(), "enum"))
 }
 
 fn is_function(class: Class<'_>) -> bool {
@@ -443,14 +506,12 @@ fn is_of_program(class: Class<'_>) -> bool {
 }
 
 fn scalar_of(class: Class<'_>) -> Option<Scalar> {
-    let from_c = [
-        (known(|known| is(known.datetime.as_ref(), class)), Scalar::DateTime),
-        (known(|known| is(known.date.as_ref(), class)), Scalar::Date),
-        (known(|known| is(known.time.as_ref(), class)), Scalar::Time),
-        (known(|known| is(known.timedelta.as_ref(), class)), Scalar::TimeDelta),
-    ];
-    if let Some((_, scalar)) = from_c.iter().find(|(is, _)| *is) {
-        return Some(*scalar);
+    match Extension::of(class) {
+        Some(Extension::DateTime) => return Some(Scalar::DateTime),
+        Some(Extension::Date) => return Some(Scalar::Date),
+        Some(Extension::Time) => return Some(Scalar::Time),
+        Some(Extension::TimeDelta) => return Some(Scalar::TimeDelta),
+        _ => {}
     }
     // Python classes: read through their slots by name, so that an impostor gives a wrong text at worst.
     let (module, name) = (class.module(), class.qualified_name());
@@ -568,11 +629,4 @@ pub fn proxied(proxy: Ref<'_>) -> Option<Ref<'_>> {
     }
     // SAFETY: a live `mappingproxy`, whose layout was checked when the module started; what it shows belongs to it.
     unsafe { Ref::new(shim::strobe_proxy_mapping(proxy.pointer())) }.filter(|shown| shown.is_dict())
-}
-
-/// Gives a module's attribute, or `None` if it cannot be had.
-pub fn attribute(py: Python<'_>, module: &str, name: &str) -> Option<Owned> {
-    let found = py.import(module).and_then(|module| module.getattr(name)).ok()?;
-    // SAFETY: alive while `found` is, which is long enough to take a reference of our own.
-    unsafe { Ref::new(found.as_ptr()) }.map(Owned::keep)
 }

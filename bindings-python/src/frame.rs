@@ -5,6 +5,7 @@ use crate::code;
 use crate::names;
 use crate::object::{Owned, Ref};
 use crate::shim::{self, RawFrame};
+use crate::standard;
 use crate::value::{self, Hint, PyValue};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -92,7 +93,7 @@ fn identifier(name: &str) -> Cow<'_, str> {
     // SAFETY: names are resolved under the GIL.
     let py = unsafe { Python::assume_attached() };
     let normal = || {
-        let normal = py.import("unicodedata")?.call_method1("normalize", ("NFKC", name))?;
+        let normal = standard::module(py, "unicodedata")?.call_method1("normalize", ("NFKC", name))?;
         normal.extract::<String>()
     };
     match normal() {

@@ -255,7 +255,7 @@ fn push_clock(hour: i32, minute: i32, second: i32, micro: i32, out: &mut String)
 /// The offset of an exact `datetime.timezone`; a subclass of `tzinfo` would have to be asked.
 fn push_zone(zone: Option<Ref<'_>>, out: &mut String) {
     let Some(zone) = zone.filter(|zone| classes::is_timezone(zone.class())) else { return };
-    // SAFETY: a live exact `timezone`, whose layout was checked when the module started; the offset belongs to it.
+    // SAFETY: a live exact `timezone`, whose layout was checked; the offset belongs to it.
     let Some(offset) = (unsafe { Ref::new(shim::strobe_timezone_offset(zone.pointer())) }) else { return };
     let micros = microseconds(offset);
     let seconds = micros.unsigned_abs() / 1_000_000;

@@ -38,6 +38,7 @@ mod session;
 mod shim;
 mod signal;
 mod sinks;
+mod standard;
 mod statements;
 mod tally;
 mod testing;
@@ -67,6 +68,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(testing::_test_type_names, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_statement_starts, module)?)?;
     module.add_function(wrap_pyfunction!(testing::_test_instructions, module)?)?;
+    module.add_function(wrap_pyfunction!(testing::_test_opcodes, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_event, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_print, module)?)?;

@@ -471,6 +471,18 @@ impl<'f> Class<'f> {
         unsafe { shim::strobe_type_has_next(self.pointer()) != 0 }
     }
 
+    /// True for a class on the heap that C made for a module: no `class` statement and no call of `type` makes such a one.
+    pub fn is_of_c_module(self) -> bool {
+        // SAFETY: a live class.
+        unsafe { shim::strobe_type_is_of_module(self.pointer()) != 0 }
+    }
+
+    /// The address of the code that shows its instances: that of all copies of one class of C's.
+    pub fn code(self) -> usize {
+        // SAFETY: a live class.
+        unsafe { shim::strobe_type_code(self.pointer()) as usize }
+    }
+
     /// The full C name of a class that C made (`collections.deque`); the bare one of any other.
     pub fn c_name(self) -> &'f str {
         // SAFETY: a live class.

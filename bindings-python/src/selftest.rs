@@ -3,24 +3,28 @@
 //! slower and said; a container that differs is a plain object; numbers or text that differ refuse the start. The one place
 //! that decides it, before both walks.
 
-use crate::classes::{self, Known};
+use crate::classes::{self, Extension, Known, Verdict};
 use crate::code;
 use crate::frame::{self, Layout, PyFrame};
-use crate::object::{Owned, Ref};
+use crate::object::{Class, Owned, Ref};
 use crate::shim;
 use crate::value::{self, PyValue};
-use pyo3::ffi::c_str;
+use pyo3::ffi::{self, c_str};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use std::ffi::{CStr, OsStr, c_void};
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stroboscope_core::host::{Child, Frame, StackFrame, Symbol, Value, View};
 use stroboscope_core::text::Text;
 
 /// Known objects, each with what the public way says of it.
-const OBJECTS: &std::ffi::CStr = c_str!(
+const OBJECTS: &CStr = c_str!(
     r"
-import collections, array, types, _decimal, datetime
+import _collections
 class Inline:
     def __init__(self): self.b, self.a = 1, 2
 class Slots:
@@ -34,13 +38,10 @@ slots = Slots(); slots.x = 3
 own = Plain(); own.__dict__['k'] = 4
 table = {str(number): number for number in range(300)}; table.pop('7')
 mixed = {1: 10, 'two': 20, (3,): 30, Text('four'): 40}
-ordered = collections.OrderedDict(a=1, b=2, c=3); ordered.move_to_end('a')
-deque = collections.deque(range(200)); deque.rotate(77); deque.popleft()
-numbers = array.array('h', [1, -2, 3])
+ordered = _collections.OrderedDict(a=1, b=2, c=3); ordered.move_to_end('a')
+deque = _collections.deque(range(200)); deque.rotate(77); deque.popleft()
 span = range(5, 50, 7)
-proxy = types.MappingProxyType({'p': 1})
-decimal = _decimal.Decimal('-12345678901234567890123.45')
-zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+proxy = type(type.__dict__)({'p': 1})
 big = -(1 << 70)
 texts = 'plain', 'h\u00e9', 'h\u00e9\u4e16\U0001f600'
 def pairs(a, b, c=0):
@@ -271,7 +272,7 @@ fn scalars(objects: &Bound<'_, PyModule>) -> Option<()> {
 }
 
 /// A function and the body of a class, each with a call that reads the frame it stands in.
-const FRAMES: &std::ffi::CStr = c_str!(
+const FRAMES: &CStr = c_str!(
     r"
 known = 45
 def function():
@@ -337,21 +338,9 @@ fn read_frame(py: Python<'_>) -> Seen {
 
 /// Containers that are read by a layout no header declares: each is known only if it reads right.
 fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>, doubts: impl Fn(&str) -> bool) {
-    let class = |module: &str, name: &str| classes::attribute(py, module, name);
-    let known = || Known {
-        deque: class("collections", "deque"),
-        array: class("array", "array"),
-        decimal: class("_decimal", "Decimal"),
-        enum_type: class("enum", "EnumType"),
-        datetime: class("datetime", "datetime"),
-        date: class("datetime", "date"),
-        time: class("datetime", "time"),
-        timedelta: class("datetime", "timedelta"),
-        timezone: class("datetime", "timezone"),
-        ordered: true,
-        range: true,
-        proxy: true,
-    };
+    let class = |name: &str| py.import("_collections").and_then(|module| module.getattr(name)).ok();
+    let deque = || class("deque").as_ref().and_then(borrow).map(Owned::keep);
+    let known = || Known { deque: deque(), ordered: true, range: true, proxy: true, ..Known::default() };
     // First believe all of it, then read, then keep what was right.
     classes::set_known(known());
     let mut kept = known();
@@ -360,45 +349,102 @@ fn containers(py: Python<'_>, objects: &Bound<'_, PyModule>, doubts: impl Fn(&st
         let object = if doubts(name) { None } else { of(objects, name).ok() };
         object.and_then(|object| keys(&object)).is_some_and(|keys| keys == expected)
     };
-    drop_unless(reads("deque"), &mut kept.deque);
-    drop_unless(reads("numbers"), &mut kept.array);
+    if !reads("deque") {
+        kept.deque = None;
+    }
     kept.range = reads("span");
     // Each of its keys is looked up: too slow where that goes from end to end.
     kept.ordered = !Part::Dicts.is_public() && has_keys("ordered", &["b", "c", "a"]);
     kept.proxy = has_keys("proxy", &["p"]);
-    drop_unless(!doubts("decimal") && decimal_reads(objects).is_some(), &mut kept.decimal);
-    drop_unless(!doubts("zone") && zone_reads(objects).is_some(), &mut kept.timezone);
-    // The Python versions of these classes (no C module) have no layout to read.
-    let from_c = |class: &Option<Owned>| {
-        class
-            .as_ref()
-            .and_then(|class| class.borrow().as_class())
-            .is_some_and(|class| class.c_name().starts_with("datetime."))
-    };
-    for class in [&mut kept.datetime, &mut kept.date, &mut kept.time, &mut kept.timedelta, &mut kept.timezone] {
-        let is_from_c = from_c(class);
-        drop_unless(is_from_c, class);
+    for (name, extension) in
+        [("array", Extension::Array), ("decimal", Extension::Decimal), ("zone", Extension::Timezone)]
+    {
+        if doubts(name) {
+            kept.extensions[extension as usize] = Verdict::Never;
+        }
     }
     classes::set_known(kept);
 }
 
-fn drop_unless(right: bool, class: &mut Option<Owned>) {
-    if !right {
-        *class = None;
+/// True if instances of a class that C made, and named as one of the standard library's, are read right. Asked in the hit
+/// that meets the first of them: nothing of the program runs.
+pub fn reads(extension: Extension, class: Class<'_>) -> bool {
+    if !is_of_standard_library(class) {
+        return false;
+    }
+    match extension {
+        Extension::Array => array_reads(class),
+        Extension::Decimal => decimal_reads(class).is_some(),
+        Extension::Timezone => zone_reads(class).is_some(),
+        // A header of CPython declares them.
+        Extension::DateTime | Extension::Date | Extension::Time | Extension::TimeDelta => true,
     }
 }
 
-fn decimal_reads(objects: &Bound<'_, PyModule>) -> Option<()> {
-    let decimal = of(objects, "decimal").ok()?;
-    let View::Decimal(digits) = PyValue::Object(borrow(&decimal)?).view() else { return None };
+/// True if a class comes from an extension module of the standard library, or with Python itself, by the file that its code
+/// lies in. An extension of the program's may bear any name.
+fn is_of_standard_library(class: Class<'_>) -> bool {
+    let find = |address: usize| {
+        let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: asks the loader about an address, which need not be in any file; the output is ours, and zeros are a value.
+        unsafe {
+            let is_found = libc::dladdr(address as *const c_void, found.as_mut_ptr()) != 0;
+            is_found.then(|| found.assume_init())
+        }
+    };
+    let Some(found) = find(class.code()) else { return false };
+    if find(ffi::PyType_IsSubtype as *const () as usize).is_some_and(|python| python.dli_fbase == found.dli_fbase) {
+        return true;
+    }
+    if found.dli_fname.is_null() {
+        return false;
+    }
+    // SAFETY: the name of a file that stays loaded: Python lets go of no extension.
+    let name = unsafe { CStr::from_ptr(found.dli_fname) };
+    let folder = Path::new(OsStr::from_bytes(name.to_bytes())).parent().and_then(Path::file_name);
+    folder.is_some_and(|folder| folder == "lib-dynload")
+}
+
+/// By its sizes alone: to make one, CPython would call the audit hooks of the program.
+fn array_reads(class: Class<'_>) -> bool {
+    // SAFETY: a live class.
+    unsafe { shim::strobe_array_fits(class.pointer()) != 0 }
+}
+
+fn decimal_reads(class: Class<'_>) -> Option<()> {
+    // In a context of our own: the first number of a thread settles how it rounds.
+    // SAFETY: the GIL is held; a new reference or null.
+    let context = unsafe { Owned::take(ffi::PyContext_New()) }?;
+    let text = Owned::text(Text::Utf8("-12345678901234567890123.45"))?;
+    // SAFETY: a live context that nobody else has; it is left again below.
+    if unsafe { ffi::PyContext_Enter(context.borrow().pointer()) } != 0 {
+        // SAFETY: the GIL is held; the error is ours.
+        unsafe { ffi::PyErr_Clear() };
+        return None;
+    }
+    // SAFETY: a live class of CPython's own and a live text; a new reference or null.
+    let made = unsafe { Owned::take(ffi::PyObject_CallOneArg(class.object().pointer(), text.borrow().pointer())) };
+    // SAFETY: the context that was entered; an error would be ours.
+    unsafe {
+        if ffi::PyContext_Exit(context.borrow().pointer()) != 0 {
+            ffi::PyErr_Clear();
+        }
+    }
+    let made = made?;
     // 1234567890123456789012345 = 123456 * 10^19 + 7890123456789012345
+    let View::Decimal(digits) = value::view_decimal(made.borrow()) else { return None };
     (digits.negative && digits.exponent == -2 && digits.words == [7_890_123_456_789_012_345, 123_456]).then_some(())
 }
 
-fn zone_reads(objects: &Bound<'_, PyModule>) -> Option<()> {
-    let zone = of(objects, "zone").ok()?;
-    let expected = zone.call_method1("utcoffset", (zone.py().None(),)).ok()?;
-    // SAFETY: a live `timezone`; the offset belongs to it.
-    let offset = unsafe { Ref::new(shim::strobe_timezone_offset(borrow(&zone)?.pointer())) }?;
-    (offset == borrow(&expected)?).then_some(())
+fn zone_reads(class: Class<'_>) -> Option<()> {
+    let zone = class.dict()?.dict_get_text("min").filter(|zone| zone.class() == class)?;
+    let name = Owned::interned("utcoffset")?;
+    // SAFETY: a live `timezone` of CPython's own, whose method is so too; a new reference or null.
+    let offset = unsafe {
+        let (name, zone) = (name.borrow().pointer(), zone.pointer());
+        Owned::take(ffi::PyObject_CallMethodOneArg(zone, name, ffi::Py_None()))
+    }?;
+    // SAFETY: a live `timezone`; what it holds at this place is only compared.
+    let read = unsafe { Ref::new(shim::strobe_timezone_offset(zone.pointer())) }?;
+    (read == offset.borrow()).then_some(())
 }

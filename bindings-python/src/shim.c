@@ -24,7 +24,11 @@
 #else
 #define NEED_OPCODE_TABLES
 #include "internal/pycore_code.h"
+#pragma push_macro("Py_DEBUG")
+#undef Py_DEBUG
+#define Py_DEBUG 1 /* for the names: nothing else in the header asks for it */
 #include "internal/pycore_opcode.h"
+#pragma pop_macro("Py_DEBUG")
 #undef NEED_OPCODE_TABLES
 #endif
 #include "internal/pycore_dict.h"
@@ -325,6 +329,7 @@ void strobe_code_units(PyCodeObject *code, Units *out)
 /* The opcode that a specialised one stands for, itself for others, 0 for what is none; and how many caches follow it. */
 int strobe_opcode_base(int opcode) { return _PyOpcode_Deopt[opcode & 255]; }
 int strobe_opcode_caches(int opcode) { return _PyOpcode_Caches[opcode & 255]; }
+const char *strobe_opcode_name(int opcode) { return _PyOpcode_OpName[opcode & 255]; }
 
 /* CPython 3.12 joins pairs of common instructions as it makes code, and takes them apart for ever when any tool's event
  * first concerns the code, even if the tool wants no more of it. This joins them again, as `_PyCode_Quicken` did, but for
@@ -431,6 +436,8 @@ int strobe_type_is_of_module(PyTypeObject *type)
 {
     return type->tp_flags & Py_TPFLAGS_HEAPTYPE && ((PyHeapTypeObject *)type)->ht_module;
 }
+/* The code that shows an instance: it tells a class of C's from every other, and lies in the file that the class is from. */
+const void *strobe_type_code(PyTypeObject *type) { return (const void *)type->tp_repr; }
 int strobe_subtype(PyTypeObject *type, PyTypeObject *of) { return PyType_IsSubtype(type, of); }
 
 /* A data member of C or a slot: its place in the instances of a class. A program may put one into any class: in one that
@@ -846,6 +853,12 @@ typedef struct {
     Py_ssize_t allocated;
     const ArrayKind *kind;
 } Array;
+/* Without one of its instances: behind what is read stand a list of weak references and a count. */
+int strobe_array_fits(PyTypeObject *type)
+{
+    return type->tp_weaklistoffset == sizeof(Array) && type->tp_itemsize == 0
+        && type->tp_basicsize == (Py_ssize_t)(sizeof(Array) + sizeof(PyObject *) + sizeof(Py_ssize_t));
+}
 const char *strobe_array(PyObject *object, Py_ssize_t *length, int *code, int *size)
 {
     Array *array = (Array *)object;

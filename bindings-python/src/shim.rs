@@ -147,6 +147,8 @@ unsafe extern "C" {
     pub safe fn strobe_opcode_base(opcode: c_int) -> c_int;
     /// See [`strobe_opcode_base`].
     pub safe fn strobe_opcode_caches(opcode: c_int) -> c_int;
+    /// See [`strobe_opcode_base`]; null, or a C string that is there for ever.
+    pub safe fn strobe_opcode_name(opcode: c_int) -> *const c_char;
 
     pub fn strobe_type_assign_version(class: *mut PyTypeObject) -> c_uint;
     pub fn strobe_type_mro(class: *mut PyTypeObject) -> *mut PyObject;
@@ -159,6 +161,7 @@ unsafe extern "C" {
     pub fn strobe_type_plain_getattr(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_type_has_next(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_type_is_of_module(class: *mut PyTypeObject) -> c_int;
+    pub fn strobe_type_code(class: *mut PyTypeObject) -> *const c_void;
     pub fn strobe_subtype(class: *mut PyTypeObject, of: *mut PyTypeObject) -> c_int;
     pub fn strobe_member(
         descriptor: *mut PyObject,
@@ -211,6 +214,7 @@ unsafe extern "C" {
     pub fn strobe_deque_next(block: *mut *mut c_void, at: *mut Py_ssize_t) -> *mut PyObject;
     pub fn strobe_deque_at(object: *mut PyObject, index: Py_ssize_t) -> *mut PyObject;
     pub fn strobe_var_size(object: *mut PyObject) -> Py_ssize_t;
+    pub fn strobe_array_fits(class: *mut PyTypeObject) -> c_int;
     pub fn strobe_array(
         object: *mut PyObject,
         length: *mut Py_ssize_t,

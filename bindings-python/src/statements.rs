@@ -13,6 +13,7 @@ use crate::shim;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 
 /// Where a statement begins, and its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ enum Role {
     Intrinsic,
 }
 
-/// The opcodes of the interpreter, read once from its `opcode` module.
+/// The opcodes of the interpreter, as its headers name them: `opcode` is a file, and may be another one in the program.
 pub struct Opcodes {
     roles: [Role; 256],
     forward: [bool; 256],
@@ -105,11 +106,9 @@ fn effect(opcode: u8, argument: u32, jump: bool) -> i32 {
 
 impl Opcodes {
     /// Reads them.
-    pub fn read(py: Python<'_>) -> PyResult<Self> {
-        let module = py.import("opcode")?;
-        let names: HashMap<String, u16> = module.getattr("opmap")?.extract()?;
-        let jumps: Vec<u16> = module.getattr("hasjrel")?.extract()?;
-        let number = |name: &str| names.get(name).and_then(|number| u8::try_from(*number).ok()).unwrap_or(0);
+    pub fn read(py: Python<'_>) -> Self {
+        let names = named();
+        let number = |name: &str| names.get(name).copied().unwrap_or(0);
         let mut opcodes = Opcodes {
             roles: [Role::Plain; 256],
             forward: [false; 256],
@@ -136,18 +135,13 @@ impl Opcodes {
             opcodes.bases[marker as usize] = 0;
         }
         for (name, &number) in &names {
-            let Ok(at) = u8::try_from(number).map(usize::from) else {
-                continue; // CPython's own names for groups of opcodes
-            };
+            let at = usize::from(number);
             opcodes.roles[at] = role(name);
-            if jumps.contains(&number) {
-                opcodes.backward[at] = name.contains("BACKWARD");
-                // The argument of END_ASYNC_FOR says where the loop awaits; it jumps nowhere.
-                opcodes.forward[at] = !opcodes.backward[at] && name != "END_ASYNC_FOR";
-            }
+            opcodes.backward[at] = jumps(name) && name.contains("BACKWARD");
+            opcodes.forward[at] = jumps(name) && !opcodes.backward[at];
         }
         opcodes.direct = opcodes.agree(py).unwrap_or(false);
-        Ok(opcodes)
+        opcodes
     }
 
     /// True if copied instructions are turned back into what CPython says they are.
@@ -191,6 +185,25 @@ impl Opcodes {
         }
         Some(plain)
     }
+}
+
+/// The opcodes by name, but for those that others are specialised to: copied instructions are turned back before they are
+/// followed.
+pub fn named() -> HashMap<&'static str, u8> {
+    let name = |opcode: u8| {
+        let name = shim::strobe_opcode_name(opcode.into());
+        // SAFETY: null, or a C string that is there for ever.
+        let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_str().ok()).flatten()?;
+        let is_plain = base(opcode.into()) == opcode || name.starts_with("INSTRUMENTED_");
+        // Numbers that stand for nothing have names such as `<201>`.
+        (is_plain && !name.starts_with('<')).then_some((name, opcode))
+    };
+    (0..=u8::MAX).filter_map(name).collect()
+}
+
+/// True for an opcode whose argument says where to go on. That of END_ASYNC_FOR says where the loop awaits.
+pub fn jumps(name: &str) -> bool {
+    !name.starts_with("INSTRUMENTED_") && (name.contains("JUMP") || matches!(name, "FOR_ITER" | "SEND"))
 }
 
 fn base(opcode: i32) -> u8 {

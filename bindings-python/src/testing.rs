@@ -6,11 +6,12 @@ use crate::exception;
 use crate::names;
 use crate::numpy;
 use crate::selftest::{self, borrow};
-use crate::statements::Opcodes;
+use crate::statements::{self, Opcodes};
 use crate::value::PyValue;
 use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use stroboscope_core::capture::redact::Redaction;
@@ -239,8 +240,14 @@ pub fn _test_type_names(object: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Stri
 pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32, u32)>> {
     let object =
         borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
-    let found = discovery::statements_of(code.py(), object, &Opcodes::read(code.py())?)?;
+    let found = discovery::statements_of(code.py(), object, &Opcodes::read(code.py()))?;
     Ok(found.iter().map(|start| (start.offset, start.line, start.end)).collect())
+}
+
+/// The opcodes by name, each with whether its argument says where to go on.
+#[pyfunction]
+pub fn _test_opcodes() -> HashMap<&'static str, (u8, bool)> {
+    statements::named().into_iter().map(|(name, number)| (name, (number, statements::jumps(name)))).collect()
 }
 
 /// The instructions of a code object as they are read without asking for `co_code`; `None` if only CPython can tell.
@@ -248,5 +255,5 @@ pub fn _test_statement_starts(code: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, u32
 pub fn _test_instructions(code: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
     let object =
         borrow(code).filter(|object| code::is_code(*object)).ok_or_else(|| PyValueError::new_err("not code"))?;
-    Ok(Opcodes::read(code.py())?.plain(&code::Instructions::copy(object)))
+    Ok(Opcodes::read(code.py()).plain(&code::Instructions::copy(object)))
 }

@@ -470,7 +470,7 @@ const NOT_A_NUMBER: i32 = 4 | SIGNALLING;
 /// The text of a decimal that is no number, as its class writes it.
 pub fn push_decimal(object: Ref<'_>, out: &mut String) {
     let (mut flags, mut exponent, mut length, mut words) = (0, 0, 0, std::ptr::null());
-    // SAFETY: a live decimal, whose layout was checked when the module started; the outputs are ours.
+    // SAFETY: a live decimal, whose layout was checked; the outputs are ours.
     let there = unsafe {
         shim::strobe_decimal(object.pointer(), &raw mut flags, &raw mut exponent, &raw mut length, &raw mut words)
     };
@@ -494,9 +494,10 @@ pub fn push_decimal(object: Ref<'_>, out: &mut String) {
     let _ = write!(out, "Decimal('{sign}{word}{payload}')");
 }
 
-fn view_decimal(object: Ref<'_>) -> View<'_> {
+/// The number that a `decimal.Decimal` is.
+pub fn view_decimal(object: Ref<'_>) -> View<'_> {
     let (mut flags, mut exponent, mut length, mut words) = (0, 0, 0, std::ptr::null());
-    // SAFETY: a live decimal, whose layout was checked when the module started; the outputs are ours.
+    // SAFETY: a live decimal, whose layout was checked; the outputs are ours.
     let there = unsafe {
         shim::strobe_decimal(object.pointer(), &raw mut flags, &raw mut exponent, &raw mut length, &raw mut words)
     };

@@ -12,7 +12,7 @@ def app(tmp_path: Path) -> Path:
     for name in ("foolib/__init__.py", "foolib/core.py", "foolib/inner/deep.py", "foolib/config.py"):
         write(tmp_path, name, "def hi():\n    return 1\n")
     (tmp_path / "foolib/data").mkdir()
-    return write(tmp_path, "cli.py", "import foolib.core\nfoolib.core.hi()\n")
+    return write(tmp_path, "cli.py", "import collections.abc\nimport foolib.core\nfoolib.core.hi()\n")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Logs and snapshots from lines and methods of a running program, without stopping it."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys
@@ -11,7 +9,7 @@ from stroboscope._native import __version__
 
 TYPE_CHECKING = False  # that of `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any, Literal, Unpack
 
     from stroboscope.settings import Settings
@@ -25,7 +23,7 @@ _by_preload = False  # the session was there before the program asked for it
 _stops_at_exit = False  # `stop` is among the exit handlers
 
 
-def start(**settings: Unpack[Settings]) -> list[str]:
+def start(**settings: "Unpack[Settings]") -> list[str]:
     """Starts. Settings are those of the documentation, by option name; they go before the environment.
 
     Returns remarks: settings and probe files that could not be used, that the session is off in this process, or that
@@ -40,8 +38,8 @@ def start(**settings: Unpack[Settings]) -> list[str]:
 
 
 def _start(
-    settings: Mapping[str, Any],
-    by: Literal["program", "preload", "command"],
+    settings: "Mapping[str, Any]",
+    by: "Literal['program', 'preload', 'command']",
     first: bool = True,
     tally: tuple[int, int, str] | None = None,
     streams: tuple[int, list[tuple[int, int] | None]] | None = None,
@@ -72,12 +70,9 @@ def stop(timeout: float = 2.0) -> bool:
     return _native.stop(timeout)
 
 
-def add_probe(definition: Mapping[str, Any] | str) -> str:
+def add_probe(definition: "Mapping[str, Any] | str") -> str:
     """Puts a probe in force: a definition, or its JSON text. Returns its id; `status()` says what became of it."""
     if not isinstance(definition, str):
-        # Its first import is the program's business too: probes in it find their place.
-        import json  # noqa: F401
-
         definition = _native.unseen(_json, definition)
     return _native.add_probe(definition)
 
@@ -96,28 +91,21 @@ def flush(timeout: float = 2.0) -> bool:
     return _native.flush(timeout)
 
 
-def status() -> list[ProbeStatus]:
+def status() -> "list[ProbeStatus]":
     """Says what every probe is doing, with a reason where there is one; after `stop()`, what it did."""
     return _native.status()
 
 
-def stats() -> Stats:
+def stats() -> "Stats":
     """Counts hits, events and uploads of all probes together, with what was lost, by reason; after `stop()` too."""
     return _native.stats()
 
 
-def _json(definition: Any) -> str:
-    import json
+def _json(definition: "Any") -> str:
+    """Its JSON text. `json` is not imported for it: the program may have a module of that name.
 
-    try:
-        return json.dumps(definition, allow_nan=False)
-    except (ValueError, RecursionError):
-        # What JSON cannot say becomes a text, so that the error names its field; and no nesting is too deep for it.
-        return "".join(_written(definition, json.dumps))
-
-
-def _written(definition: Any, dumps: Callable[[Any], str]) -> list[str]:
-    """The parts of a JSON text, without recursion."""
+    What JSON cannot say becomes a text, so that the error names its field; and no nesting is too deep for it.
+    """
     parts: list[str] = []
     left: list[Any] = [(definition,)]
     while left:
@@ -131,18 +119,40 @@ def _written(definition: Any, dumps: Callable[[Any], str]) -> list[str]:
         inner: list[Any] = []
         if isinstance(value, dict):
             for key, child in value.items():
-                inner += ["," if inner else "{", dumps(str(key)) + ":", (child,)]
+                inner += ["," if inner else "{", _quoted(key if isinstance(key, str) else _scalar(key)) + ":", (child,)]
             inner += ["}"] if inner else ["{}"]
         elif isinstance(value, (list, tuple)):
             for child in value:
                 inner += ["," if inner else "[", (child,)]
             inner += ["]"] if inner else ["[]"]
-        elif isinstance(value, float) and not -_largest <= value <= _largest:
-            inner = [dumps(str(value))]
         else:
-            inner = [dumps(value)]
+            inner = [_quoted(value) if isinstance(value, str) else _scalar(value)]
         left += reversed(inner)
-    return parts
+    return "".join(parts)
+
+
+def _scalar(value: "Any") -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value) if -_largest <= value <= _largest else f'"{float.__repr__(value)}"'
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _quoted(text: str) -> str:
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(char: str) -> str:
+    if " " <= char <= "~" and char not in '"\\':
+        return char
+    code = ord(char)
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 | code >> 10:04x}\\u{0xDC00 | code & 0x3FF:04x}"
 
 
 def _utf8(text: str) -> str:
@@ -150,7 +160,7 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _text(value: Any) -> str:
+def _text(value: "Any") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

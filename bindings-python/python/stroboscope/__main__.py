@@ -3,14 +3,13 @@
 import os
 import sys
 
-# `-m` puts the working folder first. What lies there, or on PYTHONPATH, is the program's: a module of its own that is
-# named like a standard one must not be imported by the command.
+# The folder that somebody stands in comes first, and may have modules named as those that the command needs. The
+# program gets a path of its own.
 if __name__ == "__main__":
     _standard = os.path.dirname(os.__file__)
-    if _standard in sys.path:
-        del sys.path[: sys.path.index(_standard)]
+    sys.path.sort(key=lambda entry: entry != _standard and os.path.basename(entry) != "lib-dynload")
 
-from stroboscope._run import main
+from stroboscope._run import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,13 @@
 """What the preload does inside the program: starts the session, ends it when the program ends. Before both walks.
 
 Before: `_preload/sitecustomize.py`. After: `start()`, `add_probe()`, and the native end. What the command was told
-arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}`, `"streams"`, which are those that the command was given, and
-below the first process `"tally"`, where counts are added up; marshalled, in hexadecimal digits, since importing `json`
-would take longer than everything else here. STROBE_RUN_FIRST is there for the first Python only: 1, or where it tells
-that it is there (`_watch.py`). Both are internal: `_run.py` writes them.
+arrives in STROBE_RUN: `{"settings": {…}, "probes": […]}`, each probe as the JSON text of its definition, `"streams"`,
+which are those that the command was given, and below the first process `"tally"`, where counts are added up;
+marshalled, in hexadecimal digits. STROBE_RUN_FIRST is there for the first Python only: 1, or where it tells that it is
+there (`_watch.py`). Both are internal: `_run.py` writes them.
+
+Nothing is imported here, nor by the package, that lies in a file: the program may have a module of that name, which
+would not be found any more.
 """
 
 import atexit

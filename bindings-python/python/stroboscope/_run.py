@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from stroboscope import __version__, _watch
+from stroboscope import __version__, _json, _watch
 
 preload_folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_preload")
 
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str]) -> int:
         settings["rate_limits"] = False
     if os.pathsep in preload_folder:
         _fail(f"{os.path.dirname(preload_folder)}: no probe gets into a program from a folder with a colon in its path")
-    environment = _environment(_of_outer({"settings": settings, "probes": probes, "streams": _streams()}))
+    run = _of_outer({"settings": settings, "probes": probes, "streams": _streams()})
+    environment = _environment({**run, "probes": [_json(probe) for probe in run["probes"]]})
     _refuse_long(environment)
     watch = None if is_python else _watch.begin(command[0])
     if watch:
@@ -138,8 +139,10 @@ def _of_outer(inner: dict[str, Any]) -> dict[str, Any]:
     told = os.environ.get("STROBE_RUN")
     if not told:
         return inner
+    import json
+
     outer = marshal.loads(bytes.fromhex(told))
-    settings, probes = outer["settings"], outer["probes"]
+    settings, probes = outer["settings"], [json.loads(text) for text in outer["probes"]]
     if "probe_file" in settings and "probe_file" in inner["settings"]:
         probes = probes + _read_once("--probes", settings["probe_file"])
     known = {probe.get("id") for probe in probes if isinstance(probe, dict)}

@@ -84,7 +84,7 @@ fn prepare(py: Python<'_>, monitoring: &Bound<'_, PyAny>, tools: &[u8], probes: 
             unwind: number("PY_UNWIND")?,
             shared,
         },
-        opcodes: Arc::new(Opcodes::read(py)?),
+        opcodes: Arc::new(Opcodes::read(py)),
         session: None,
         entries: Entries::default(),
         wishes: None,

@@ -33,9 +33,20 @@ def _say(text):
 
 def _has_room(number):
     """False: nobody reads it, and writing there would wait."""
-    import select
+    found, path = sys.modules.get("select"), sys.path
+    standard = os.path.dirname(os.__file__)
+    try:
+        # The program may have a module of that name.
+        sys.path = [entry for entry in path if entry == standard or os.path.basename(entry) == "lib-dynload"]
+        import select
 
-    room = select.poll()
+        room = select.poll()
+    except (ImportError, AttributeError):
+        return True
+    finally:
+        sys.path = path
+        if found is None:
+            sys.modules.pop("select", None)
     room.register(number, select.POLLOUT)
     return bool(room.poll(200))
 
@@ -130,7 +141,7 @@ class _Beside:
     """Finds the package where this file lies, so that a program in another environment of this version has it too."""
 
     def __init__(self, folder):
-        from importlib.machinery import PathFinder
+        from _frozen_importlib_external import PathFinder  # no file of the program's can stand before it
 
         self.find = PathFinder.find_spec
         self.folders = [folder]
