@@ -73,8 +73,10 @@ fn keep_back(py: Python<'_>) -> PyResult<()> {
 }
 
 fn filters(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    match crate::identity::loaded(py, "warnings") {
-        Some(warnings) => warnings.getattr("filters"),
+    // A module of the program's may have that name: CPython looks for the list as is done here.
+    let found = crate::identity::loaded(py, "warnings").and_then(|warnings| warnings.getattr("filters").ok());
+    match found {
+        Some(filters) => Ok(filters),
         None => py.import("_warnings")?.getattr("filters"),
     }
 }

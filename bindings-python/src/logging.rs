@@ -9,6 +9,7 @@ use crate::identity;
 use crate::screen;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
+use pyo3::types::PyModule;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -130,12 +131,18 @@ pub fn drain(py: Python<'_>) {
     if !with(|queue| !queue.lines.is_empty()).unwrap_or(false) {
         return;
     }
-    let Some(logging) = identity::loaded(py, "logging") else { return };
+    let Some(logging) = identity::loaded(py, "logging").filter(is_standard) else { return };
     let Some((lines, lost)) = with(|queue| (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost))) else {
         return;
     };
     // A logger that fails has nowhere to say so.
     let _ = guard::guarded(|| hand_over(&logging, lines, lost));
+}
+
+/// False for a module of the program's that is called so: its functions are not ours to call.
+fn is_standard(logging: &Bound<'_, PyAny>) -> bool {
+    let has = |name: &str| logging.cast::<PyModule>().is_ok_and(|module| module.dict().contains(name).unwrap_or(false));
+    ["NullHandler", "LogRecord", "setLoggerClass"].into_iter().all(has)
 }
 
 fn hand_over(logging: &Bound<'_, PyAny>, lines: VecDeque<(Level, String)>, lost: u64) -> PyResult<()> {

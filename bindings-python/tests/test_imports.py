@@ -66,6 +66,7 @@ def test_the_program_gets_its_own_modules(tmp_path: Path, way: str) -> None:
     result = run_in(way, tmp_path, script, "first")
     assert result.stdout == expected, result.stderr
     assert "Traceback" not in result.stderr
+    assert "Warning" not in result.stderr
     if way == "command":
         assert result.stderr.count("asks for json") == 3
         assert f"{2 * len(own) + 1:,} hits" in result.stderr
@@ -135,6 +136,24 @@ def test_a_program_that_starts_a_session_keeps_its_own_modules(tmp_path: Path) -
     assert (result.stdout, result.stderr) == ("[]\nruns\nruns\nTrue True\n", "")
     (event,) = events((tmp_path / "out.ndjson").read_text())
     assert message(event) == 'a "quoted" \\ line\n \u4e16\U0001f600 [1, 2] 3'
+
+
+def test_a_module_of_the_programs_takes_no_log_lines(tmp_path: Path) -> None:
+    write(tmp_path, "logging.py", "def getLogger(*name):\n    print('called', name)\n")
+    write(
+        tmp_path,
+        "main.py",
+        """
+        import logging
+        import stroboscope
+        stroboscope.start(ndjson="out.ndjson", upload_timeout="nonsense")
+        stroboscope.flush()
+        stroboscope.stop()
+        print("runs")
+        """,
+    )
+    result = plain(tmp_path, sys.executable, "main.py")
+    assert (result.stdout, result.stderr) == ("runs\n", "")
 
 
 def test_a_look_at_a_decimal_settles_no_context(tmp_path: Path) -> None:
