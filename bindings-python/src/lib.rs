@@ -43,6 +43,7 @@ mod statements;
 mod tally;
 mod testing;
 mod ticks;
+mod turns;
 mod value;
 mod vectors;
 mod way;

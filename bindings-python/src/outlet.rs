@@ -18,7 +18,7 @@ const PATIENCE: u64 = 500_000_000;
 /// One wait for room; then it is asked again whether there is time.
 const STEP: Duration = Duration::from_millis(5);
 /// The same where there is room, but not for us.
-const NAP: Duration = Duration::from_millis(1);
+pub const NAP: Duration = Duration::from_millis(1);
 
 /// How long the streams of a session are waited for.
 #[derive(Debug)]
@@ -66,6 +66,11 @@ impl Patience {
         !self.stuck.load(Ordering::Acquire)
     }
 
+    /// Something was written.
+    pub fn is_rewarded(&self) {
+        self.stuck.store(false, Ordering::Release);
+    }
+
     /// True if at its end nobody read what there was.
     pub fn is_over(&self) -> bool {
         self.stuck.load(Ordering::Acquire)
@@ -73,11 +78,11 @@ impl Patience {
 }
 
 /// Writes as soon as there is room. `write` is one try that does not wait, `pause` says how long to wait before the next.
-pub fn write(
+pub fn write<W>(
     patience: &Patience,
-    mut write: impl FnMut() -> io::Result<usize>,
+    mut write: impl FnMut() -> io::Result<W>,
     mut pause: impl FnMut() -> io::Result<Duration>,
-) -> io::Result<usize> {
+) -> io::Result<W> {
     let since = SystemClock.monotonic();
     loop {
         match write() {
@@ -88,11 +93,7 @@ pub fn write(
                 std::thread::sleep(pause()?);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-            Ok(count) => {
-                patience.stuck.store(false, Ordering::Release);
-                return Ok(count);
-            }
+            written => return written,
         }
     }
 }
@@ -144,10 +145,16 @@ fn our_share<'b>(file: &File, is_pipe: bool, bytes: &'b [u8], share: Share) -> i
     if bytes.len() <= ours || room < ours / 2 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    // Whole lines, if there are several.
+    // Whole lines; a line in pieces only if it never fits.
     let part = bytes.get(..room.max(1)).unwrap_or(bytes);
-    let line = part.iter().rposition(|byte| *byte == b'\n').map_or(part.len(), |end| end + 1);
-    Ok(part.get(..line).unwrap_or(part))
+    let is_end = |byte: &u8| *byte == b'\n';
+    if let Some(end) = part.iter().rposition(is_end) {
+        return Ok(part.get(..=end).unwrap_or(part));
+    }
+    if bytes.iter().position(is_end).is_some_and(|end| end < ours) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok(part)
 }
 
 /// The bytes that wait in a pipe or a socket, and how many it holds; `None` where that cannot be asked.

@@ -11,6 +11,7 @@
 
 use crate::outlet::{self, Patience, Share};
 use crate::tally::Tally;
+use crate::turns::{Place, Turn};
 use std::fs::{File, Metadata, OpenOptions, read_to_string};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -62,6 +63,11 @@ pub fn has_error() -> Option<bool> {
 /// Says what is shared with the process that speaks last.
 pub fn share(tally: &Tally) {
     let _ = SHARED.set(tally.clone());
+}
+
+/// What is shared with it, if this is a process of a run.
+pub fn shared() -> Option<&'static Tally> {
+    SHARED.get()
 }
 
 /// Lends the stream; an error if there is no way to it.
@@ -153,9 +159,19 @@ fn measure(file: &File) -> (bool, usize) {
 pub struct Lines(pub Stream, pub Arc<Patience>, pub Share);
 
 impl Lines {
+    /// Lines for programs are each in one piece, what is told to people is one.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let write = || with(self.0, |file| outlet::now(file, bytes, self.2));
-        outlet::write(&self.1, write, || with(self.0, |file| outlet::pause(file)))
+        let (place, lines) = match self.0 {
+            Stream::Output => (Place::Output, true),
+            Stream::Error => (Place::Error, false),
+        };
+        let take = || Turn::take(place, SHARED.get());
+        let turn = outlet::write(&self.1, take, || Ok(outlet::NAP))?;
+        turn.write(bytes, lines, |_, rest| {
+            let write = || with(self.0, |file| outlet::now(file, rest, self.2));
+            let written = outlet::write(&self.1, write, || with(self.0, |file| outlet::pause(file)));
+            written.inspect(|_| self.1.is_rewarded())
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::screen::{self, Streams};
 use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
 use crate::tally::Tally;
-use crate::{exit, fork, hangs, hooks, identity, logging, names, outlet, selftest, ticks};
+use crate::{exit, fork, hangs, hooks, identity, logging, names, outlet, selftest, ticks, turns};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -214,6 +214,10 @@ pub fn start(
     };
     if let Some(tally) = &wanted.tally {
         screen::share(tally);
+    }
+    // Below the first process it is found in that one.
+    if first {
+        turns::share(wanted.tally.as_ref());
     }
     hangs::share();
     let probes = wanted.settings.probe_file.clone();
@@ -535,10 +539,14 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
-    running.wanted.streams_end_in(limit);
     let delivered = py.detach(|| {
         let stop = |limit| running.session.stop(limit);
-        if goes_on { stop(limit) } else { at_the_end(&running.session, &running.wanted, &running.counters, stop) }
+        if goes_on {
+            running.wanted.streams_end_in(limit);
+            stop(limit)
+        } else {
+            at_the_end(&running.session, &running.wanted, &running.counters, stop)
+        }
     });
     exit::leave_alone();
     let Running { session, runtime, counters, wanted, watch, .. } = running;
@@ -549,6 +557,9 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     logging::wake_with(None);
     let stopped = runtime.stop(py, goes_on);
     names::use_tables(None);
+    if goes_on && !wanted.place.command {
+        turns::give_up();
+    }
     turn.end(Now::Idle(Some(Box::new(sums))));
     // What was caught is told all the same.
     if let Err(error) = silenced.and(stopped) {
@@ -594,11 +605,14 @@ fn at_the_end(
     let tally = wanted.tally.as_ref();
     let (before, began) = (lost(), SystemClock.monotonic());
     let known = hangs::since(tally).is_some_and(|since| took() < since && began.saturating_sub(since) < REMEMBERED);
-    let arrived = deliver(if known { HURRIED } else { DELIVERY });
+    let limit = if known { HURRIED } else { DELIVERY };
+    // What they cannot take in that time is counted in it.
+    wanted.streams_end_in(limit);
+    let arrived = deliver(limit);
     let now = SystemClock.monotonic();
-    // What was lost before says nothing of this end.
-    let in_vain = lost() > before || (!arrived && session.on_their_way() > 0);
-    if in_vain && now - began >= IN_VAIN {
+    // What was lost before says nothing of this end, and a stream that nobody reads is no Agent.
+    let is_held = !arrived && !wanted.patience.is_over() && session.on_their_way() > 0;
+    if (lost() > before || is_held) && now - began >= IN_VAIN {
         hangs::note(tally, now);
     } else if known && took() > began {
         hangs::note(tally, 0);
@@ -609,7 +623,6 @@ fn at_the_end(
 /// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
 /// Needs no GIL.
 fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
-    wanted.streams_end_in(DELIVERY);
     if at_the_end(session, wanted, counters, |limit| session.stop(limit)) {
         // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
         // at once.
@@ -733,7 +746,6 @@ fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
 pub fn deliver_and_go_on(py: Python<'_>, deaf: Option<String>) {
     if let Some((session, wanted, counters)) = running_here() {
         py.detach(|| {
-            wanted.streams_end_in(DELIVERY);
             let arrived = at_the_end(&session, &wanted, &counters, |limit| session.flush(limit));
             let waiting = if arrived { 0 } else { session.on_their_way() };
             farewell(&session, &wanted, &counters, waiting, deaf);

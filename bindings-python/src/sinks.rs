@@ -1,12 +1,14 @@
 //! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
 //! forked child, which inherits none.
 
-use crate::outlet::{Patience, Share};
+use crate::outlet::{self, Patience, Share};
 use crate::screen::{self, Lines, Stream};
 use crate::tally::Tally;
+use crate::turns::{Place as Way, Turn};
 use pyo3::prelude::*;
 use std::borrow::Cow;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,6 +18,9 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
+
+/// How often room for the rest of a line is waited for, a millisecond each.
+const NAPS: u32 = 500;
 
 /// Where and how the session was asked for.
 #[derive(Clone, Copy)]
@@ -87,7 +92,7 @@ impl Wanted {
             Show::Never => false,
             // Somebody sits before the command, also where standard error is no terminal; not twice beside `--json -`.
             Show::Auto if self.place.command => !self.settings.ndjson.as_deref().is_some_and(is_stdout),
-            Show::Auto => !self.place.keep && std::io::stderr().is_terminal(),
+            Show::Auto => !self.place.keep && io::stderr().is_terminal(),
         }
     }
 
@@ -123,6 +128,12 @@ fn is_stdout(path: &Path) -> bool {
 /// Opens what is wanted. What cannot be opened is a remark, and the rest goes on.
 pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<Box<dyn Sink>> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    // Before it writes, where it may be killed.
+    if !wanted.place.first
+        && let Some(tally) = &wanted.tally
+    {
+        sinks.push(Box::new(TakesPart(Some(tally.clone()))));
+    }
     let lines = |stream| Lines(stream, Arc::clone(&wanted.patience), Share::Events);
     if wanted.place.keep {
         sinks.push(Box::new(memory.sink()));
@@ -133,14 +144,14 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
             sinks.push(counted(sink, wanted));
         }
         Some(path) => match NdjsonSink::file(path) {
-            Ok(sink) => sinks.push(counted(sink, wanted)),
+            Ok(sink) => sinks.push(counted(in_turns(sink, path), wanted)),
             Err(error) => {
                 remarks.push(format!(
                     "events cannot be written to {}: {error}; they are dropped and counted",
                     path.display()
                 ));
                 // It may become possible; what is lost until then is told at the end.
-                sinks.push(counted(NdjsonSink::not_open(path), wanted));
+                sinks.push(counted(in_turns(NdjsonSink::not_open(path), path), wanted));
             }
         },
         None => {}
@@ -153,12 +164,49 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         );
         sinks.push(Box::new(Terminal { sink, wanted: wanted.clone() }));
     }
-    if !wanted.place.first
-        && let Some(tally) = &wanted.tally
-    {
-        sinks.push(Box::new(TakesPart(Some(tally.clone()))));
-    }
     sinks
+}
+
+/// A pipe or a device is written to by one process after the other; a file takes each write whole.
+fn in_turns(sink: NdjsonSink, path: &Path) -> NdjsonSink {
+    let kind = path.metadata().map(|found| found.file_type());
+    let is_stream = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device());
+    if is_stream { sink.through(|out| Box::new(InTurns { out, stuck: false })) } else { sink }
+}
+
+/// Writes whole lines only.
+struct InTurns {
+    out: Box<dyn Write + Send>,
+    /// A line that was begun has waited for room in vain.
+    stuck: bool,
+}
+
+impl Write for InTurns {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let turn = Turn::take(Way::Named, screen::shared())?;
+        let Self { out, stuck } = self;
+        turn.write(bytes, true, |begun, rest| {
+            // Before a line the sink waits, and others have their turn; within one it is waited for here.
+            let mut naps = if begun == 0 || *stuck { 0 } else { NAPS };
+            loop {
+                match out.write(rest) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && naps > 0 => naps -= 1,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && begun > 0 => {
+                        *stuck = true;
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+                    }
+                    written => {
+                        *stuck &= !written.as_ref().is_ok_and(|count| *count == rest.len());
+                        return written;
+                    }
+                }
+                std::thread::sleep(outlet::NAP);
+            }
+        })
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn counted(sink: NdjsonSink, wanted: &Wanted) -> Box<dyn Sink> {

@@ -14,7 +14,7 @@ use stroboscope_core::control::tally::{self, Audience, Counts, Sum};
 /// Bytes that one process leaves to the end.
 const MAX_SAID: usize = 4 << 20;
 /// The lowest number of its descriptor.
-const HIGH: RawFd = 240;
+pub const HIGH: RawFd = 240;
 
 /// Where the file is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,146 @@ def test_a_standard_output_that_was_never_there_takes_no_events_and_that_is_told
     assert (tmp_path / "theirs").read_text() == "1"
     assert "the command was given none" in result.stderr
     assert result.stderr.splitlines()[-1] == "events: 1 not written to standard output"
+
+
+big = {
+    "id": "big",
+    "type": "LOG_PROBE",
+    "where": {"typeName": "__main__", "methodName": "work"},
+    "captureSnapshot": True,
+    "capture": {"maxLength": 100_000},
+    "evaluateAt": "ENTRY",
+    "sampling": {"snapshotsPerSecond": 100_000},
+}
+
+
+def whole_lines(out: bytes) -> tuple[int, int]:
+    """How many lines are JSON, and how many are not."""
+    whole = 0
+    lines = out.splitlines()
+    for line in lines:
+        try:
+            json.loads(line)
+            whole += 1
+        except ValueError:
+            continue
+    return whole, len(lines) - whole
+
+
+def told(text: str, pattern: str) -> int:
+    found = re.search(pattern, text)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+@pytest.mark.parametrize("to", ["-", "named"])
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_lines_of_several_processes_in_one_pipe_stay_whole(tmp_path: Path, way: str, to: str) -> None:
+    (tmp_path / "probes.json").write_text(json.dumps([big]))
+    write(
+        tmp_path,
+        "many.py",
+        f"""
+        import os, subprocess, sys, time
+        def work(text):
+            time.sleep(0.002)
+        def hit():
+            for _ in range(20):
+                work("x" * 60_000)
+        if sys.argv[1:]:
+            hit()
+            sys.exit()
+        for _ in range(4):
+            if {way == "spawn"}:
+                subprocess.Popen([sys.executable, "many.py", "child"])
+            elif os.fork() == 0:
+                hit()
+                os._exit(0)
+        for _ in range(4):
+            os.wait()
+        """,
+    )
+    if to == "named":
+        os.mkfifo(tmp_path / to)
+    more = f"--probes probes.json --rate all --json {to} -- many.py"
+    reader = "cat <named & " if to == "named" else ""
+    shell = f"{reader}{sys.executable} -m stroboscope run {more} {'' if reader else '| cat'}; wait"
+    result = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=clean_environment(), capture_output=True, timeout=60)
+    said = result.stderr.decode()
+    whole, torn = whole_lines(result.stdout)
+    assert torn == 0 and whole > 0, said[-500:]
+    assert whole == told(said, r"([\d,]+) events") - told(said, r"([\d,]+) not written"), said[-500:]
+
+
+def test_a_line_that_is_never_finished_spoils_none_and_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "probes.json").write_text(json.dumps([big]))
+    write(
+        tmp_path,
+        "ends.py",
+        """
+        import fcntl, os, signal, sys, termios, time
+        def work(text):
+            return text
+        def waiting():
+            return int.from_bytes(fcntl.ioctl(1, termios.FIONREAD, bytes(4)), sys.byteorder)
+        for end in "exit", "kill":
+            before = waiting()
+            pid = os.fork()
+            if pid == 0:
+                work("x" * 60_000)
+                if end == "kill":
+                    time.sleep(60)
+                os._exit(0)
+            if end == "kill":
+                while waiting() == before:
+                    time.sleep(0.01)
+                os.kill(pid, signal.SIGKILL)
+            os.wait()
+            # Now somebody reads.
+            print(end, file=sys.stderr, flush=True)
+            while waiting():
+                time.sleep(0.01)
+            work(end)
+            __import__("stroboscope").flush()
+        """,
+    )
+    command = [sys.executable, "-m", "stroboscope", "run", "--probes", "probes.json", "--json", "-", "--", "ends.py"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        out = b""
+        said = ""
+        while line := process.stderr.readline().decode():
+            said += line
+            if line.strip() == "exit":
+                out += os.read(process.stdout.fileno(), 1 << 20)
+            if line.strip() == "kill":
+                out += process.stdout.read()
+        out += process.stdout.read()
+    assert whole_lines(out) == (2, 2), (said, out[:100])
+    assert "events: 1 not written to standard output" in said
+    assert said.splitlines()[-1] == "summed over 2 processes; 1 more still ran or were killed, and are not in it"
+
+
+def test_a_pipe_that_nobody_reads_is_no_agent_that_hangs(tmp_path: Path) -> None:
+    """Each end waits for it, and what it does not take is counted."""
+    (tmp_path / "probes.json").write_text(json.dumps([big]))
+    write(
+        tmp_path,
+        "ends.py",
+        """
+        import os
+        def work(text):
+            return text
+        if os.fork() == 0:
+            work("x" * 60_000)
+            os._exit(0)
+        os.wait()
+        work("y")
+        """,
+    )
+    ours, theirs = os.pipe()
+    command = [sys.executable, "-m", "stroboscope", "run", "--probes", "probes.json", "--json", "-", "--", "ends.py"]
+    result = subprocess.run(command, cwd=tmp_path, env=clean_environment(), stdout=theirs, stderr=-1, timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert b"events: 2 not written to standard output" in result.stderr, result.stderr

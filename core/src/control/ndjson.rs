@@ -60,6 +60,13 @@ impl NdjsonSink {
         NdjsonSink { out, name, held: Vec::new(), lines: 0, lost: 0, torn: false, stuck: false, said: false }
     }
 
+    /// Writes through something else, such as what shares a pipe with other processes.
+    #[must_use]
+    pub fn through(mut self, way: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Write + Send>) -> Self {
+        self.out = way(std::mem::replace(&mut self.out, Box::new(io::sink())));
+        self
+    }
+
     fn line(&mut self, json: &[u8]) {
         self.held.extend_from_slice(json);
         self.held.push(b'\n');
@@ -79,7 +86,8 @@ impl NdjsonSink {
         }
         let patience = if self.stuck { 0 } else { PATIENCE };
         let (written, result) = write_counted(&mut *self.out, &self.held, patience);
-        self.stuck = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let in_vain = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        self.stuck = result.as_ref().is_err_and(|error| in_vain.contains(&error.kind()));
         match result {
             Ok(()) => self.torn = false,
             Err(error) => {
