@@ -450,11 +450,13 @@ fn leave_half(py: Python<'_>, half: Now) {
 }
 
 /// Stops, and leaves the interpreter as it was. False if something captured could not be handed over in time. While another
-/// thread stops it, this one waits for that: at most as long.
+/// thread stops it, this one waits for that: at most as long. `at_exit`: the program is about to end, and a hanging Agent
+/// is waited for as at every end.
 #[pyfunction]
-#[pyo3(signature = (timeout = 2.0))]
-pub fn stop(py: Python<'_>, timeout: f64) -> PyResult<bool> {
-    let ended = match end(py, limit(timeout)?, true) {
+#[pyo3(signature = (timeout = 2.0, at_exit = false))]
+pub fn stop(py: Python<'_>, timeout: f64, at_exit: bool) -> PyResult<bool> {
+    let limit = if at_exit { DELIVERY } else { limit(timeout)? };
+    let ended = match end(py, limit, Ends { exits: at_exit, goes_on: true }) {
         End::Here(ended) => ended,
         End::Elsewhere(delivered) => return Ok(delivered),
     };
@@ -493,8 +495,17 @@ enum End {
     Elsewhere(bool),
 }
 
-/// Ends the session, within `limit`. `goes_on`: the process does not end with the session.
-fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> End {
+/// What ends with the session.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// The program does, and wants to wait as little as any.
+    exits: bool,
+    /// Code of the program may still run: all is left as it was.
+    goes_on: bool,
+}
+
+/// Ends the session, within `limit`.
+fn end(py: Python<'_>, limit: Duration, ends: Ends) -> End {
     const STEP: Duration = Duration::from_millis(1);
     follow_fork(py);
     let mut left = limit;
@@ -530,22 +541,22 @@ fn end(py: Python<'_>, limit: Duration, goes_on: bool) -> End {
         }
     });
     match taken.unwrap_or(Err(true)) {
-        Ok((turn, running)) => end_this(py, turn, *running, limit, goes_on),
+        Ok((turn, running)) => end_this(py, turn, *running, limit, ends),
         Err(delivered) => End::Elsewhere(delivered),
     }
 }
 
-fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_on: bool) -> End {
+fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, ends: Ends) -> End {
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| {
         let stop = |limit| running.session.stop(limit);
-        if goes_on {
+        if ends.exits {
+            at_the_end(&running.session, &running.wanted, &running.counters, stop)
+        } else {
             running.wanted.streams_end_in(limit);
             stop(limit)
-        } else {
-            at_the_end(&running.session, &running.wanted, &running.counters, stop)
         }
     });
     exit::leave_alone();
@@ -555,9 +566,9 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
     log_losses(py, &sums.stats, &wanted);
     logging::drain(py);
     logging::wake_with(None);
-    let stopped = runtime.stop(py, goes_on);
+    let stopped = runtime.stop(py, ends.goes_on);
     names::use_tables(None);
-    if goes_on && !wanted.place.command {
+    if ends.goes_on && !wanted.place.command {
         turns::give_up();
     }
     turn.end(Now::Idle(Some(Box::new(sums))));
@@ -572,7 +583,7 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, goes_
 /// Ends as the program does, and says what each probe did.
 #[pyfunction]
 pub fn finish(py: Python<'_>) {
-    if let End::Here(ended) = end(py, DELIVERY, false) {
+    if let End::Here(ended) = end(py, DELIVERY, Ends { exits: true, goes_on: false }) {
         py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0, None));
     }
 }

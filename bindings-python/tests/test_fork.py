@@ -453,7 +453,7 @@ def hanging_agent() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-@pytest.mark.parametrize("ends", ["os._exit(0)", "os.execv('/bin/true', ['true'])"])
+@pytest.mark.parametrize("ends", ["os._exit(0)", "os.execv('/bin/true', ['true'])", "sys.exit()"])
 def test_an_agent_that_hangs_is_waited_for_once_by_all_children(tmp_path: Path, ends: str) -> None:
     program(
         tmp_path,

@@ -55,7 +55,7 @@ def _start(
         # Threads of ours end before the interpreter does. It stays there: between a `stop()` and a `start()` of two
         # threads it could be taken out of turn, and where nothing runs it does nothing.
         _stops_at_exit = True
-        atexit.register(stop)
+        atexit.register(_native.stop, at_exit=True)
     return remarks
 
 
