@@ -546,11 +546,17 @@ impl Settings {
                 }
             }
         }
+        // By the name that was used: arguments go before the environment.
+        let used = |option, variable| if arguments.iter().any(|(name, _)| name == option) { option } else { variable };
         if settings.capture != CaptureMode::Full && !capture_is_said {
-            log.push("STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused".to_owned());
+            let name = used("capture", "STROBE_CAPTURE");
+            log.push(format!(
+                "{name}: strict capture is not available in this version; every probe that reads values is refused"
+            ));
         }
         for (key, _) in settings.tags.iter().filter(|(_, value)| value.is_empty()) {
-            log.push(format!("DD_TAGS: {} has no value and is left out; a tag is key:value", shown(key)));
+            let (name, key) = (used("tags", "DD_TAGS"), shown(key));
+            log.push(format!("{name}: {key} has no value and is left out; a tag is key:value"));
         }
         if settings.agentless_enabled && settings.api_key.is_none() {
             let line = if key_is_bad {
@@ -889,6 +895,16 @@ mod tests {
             let (settings, log) = read(&[], &[("STROBE_CAPTURE", text)]);
             assert_eq!((settings.capture, log.len()), (mode, lines), "{log:?}");
         }
+    }
+
+    #[test]
+    fn a_remark_has_the_name_that_was_used() {
+        let arguments = [("tags", "lone"), ("capture", "strict")];
+        let begins =
+            |log: &[String], names: [&str; 2]| log.iter().zip(names).all(|(line, name)| line.starts_with(name));
+        assert!(begins(&read(&arguments, &[]).1, ["capture: strict", "tags: 'lone'"]));
+        let variables = [("DD_TAGS", "lone"), ("STROBE_CAPTURE", "strict")];
+        assert!(begins(&read(&[], &variables).1, ["STROBE_CAPTURE: strict", "DD_TAGS: 'lone'"]));
     }
 
     #[test]
