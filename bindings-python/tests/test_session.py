@@ -516,7 +516,7 @@ def test_a_remark_names_the_default_of_this_runtime_and_a_tag_without_a_value(tm
     found = answer(tmp_path, 'print(json.dumps(stroboscope.start(tags="lone", capture_timeout_ms="x")))\n')
     assert found == [
         "capture_timeout_ms: 'x' is not a whole number of milliseconds, 1 to 4294967295; the default is used: 100",
-        "DD_TAGS: 'lone' has no value and is left out; a tag is key:value",
+        "tags: 'lone' has no value and is left out; a tag is key:value",
     ]
 
 
