@@ -447,6 +447,56 @@ def test_a_name_that_a_short_script_imports_says_where_it_is_from(tmp_path: Path
     assert "is defined in module `json`; name that module" in shown and "never reached" not in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Pair.__new__", "is generated code (<string>), which has no place of its own; put the probe where"),
+        ("Pair._replace", "is made by other code, at "),
+        ("Order.__gt__", "is defined in module `functools`; name that module and `_gt_from_lt`"),
+    ],
+)
+def test_a_name_that_leads_to_code_of_elsewhere_says_what_would_be_hit(tmp_path: Path, name: str, says: str) -> None:
+    script = write(
+        tmp_path,
+        "script.py",
+        """
+        import collections, functools, sys, time
+
+        Pair = collections.namedtuple("Pair", "x y")
+
+        @functools.total_ordering
+        class Order:
+            def __lt__(self, other):
+                return True
+
+        Pair(1, 2)._replace(x=3), Order() > Order()
+        time.sleep(0.3)
+        """,
+    )
+    shown = strobe(tmp_path, "--method", f"__main__:{name}", "--", script.name).stderr
+    assert says in shown
+    if where := re.search(r"made by other code, at (\S+:\d+);", shown):
+        found = strobe(tmp_path, "--at", where[1], "--", script.name).stderr
+        assert "hit" in found and "no executable code" not in found, found
+    if "`_gt_from_lt`" in shown:
+        assert "1 hit" in strobe(tmp_path, "--method", "functools:_gt_from_lt", "--", script.name).stderr
+
+
+def test_a_line_of_a_template_says_that_it_is_one_of_generated_code(tmp_path: Path) -> None:
+    write(tmp_path, "page.html", "<p>\n{{ x }}\n</p>\n")
+    engine = """
+        code = compile("def render(x):\\n    y = x\\n    return y\\n", "page.html", "exec")
+        space = {}
+        exec(code, space)
+        space["render"](1)
+    """
+    script = write(tmp_path, "script.py", engine)
+    shown = strobe(tmp_path, "--at", "page.html:2", "--", script.name).stderr
+    assert "the file is no Python source: code that was generated of it says its name" in shown
+    shown = strobe(tmp_path, "--at", "script.py:2", "--", script.name).stderr
+    assert "no Python source" not in shown and "1 hit" in shown
+
+
 def test_a_lambda_is_probed_by_the_name_that_it_is_bound_to(tmp_path: Path) -> None:
     write(tmp_path, "names.py", "lam = lambda x: x\n")
     script = write(

@@ -864,3 +864,88 @@ def test_a_status_goes_on_to_say_which_line_is_used(tmp_path: Path) -> None:
     )
     note = "line 4 has no code; line 5 is used instead"
     assert notes == [["installed", note], ["emitting", note]]
+
+
+def test_a_probe_that_is_switched_off_and_on_has_all_its_hits(tmp_path: Path) -> None:
+    hits, states = answer(
+        tmp_path,
+        """
+        stroboscope.start(ndjson="out.ndjson", rate_limits="off", cpu_budget=100)
+        states = set()
+        for _ in range(300):
+            stroboscope.add_probe(probe)
+            states.update((state["state"], state["hits"]) for state in stroboscope.status())
+            for x in range(5):
+                work(x)
+            stroboscope.remove_probe("p")
+        print(json.dumps([stroboscope.stats()["hits"], sorted(states)]))
+        """,
+    )
+    assert (hits, states) == (1500, [["installed", 0]])
+
+
+deny = """
+    import os.path, posixpath
+
+    class Card:
+        def pay(self):
+            return [n for n in range(2)]  # inner
+
+    def at(mark):
+        lines = open(__file__).read().splitlines()
+        return {"sourceFile": __file__, "lines": [str(next(n for n, line in enumerate(lines, 1) if mark in line))]}
+
+    places = {"main": where, "own": {**where, "typeName": "asks"}, "line": at("  # here"), "inner": at("  # inner"),
+              "pay": {"typeName": "__main__", "methodName": "Card.pay"}}
+    for name in ("os.path", "posixpath"):
+        places[name] = {"typeName": name, "methodName": "join"}
+
+    def blocked(**lists):
+        global version
+        version += 1
+        stroboscope.add_probe({"id": "lists", "type": "SERVICE_CONFIGURATION", "version": version, **lists})
+        if first:
+            for name, place in places.items():
+                stroboscope.add_probe({**probe, "id": name, "where": place, "template": "x"})
+        for _ in range(500):
+            if all(state["state"] in ("installed", "emitting", "blocked") for state in stroboscope.status()):
+                break
+            time.sleep(0.01)
+        work(1), Card().pay(), os.path.join("a")
+        stroboscope.flush()
+        states = {state["id"]: state for state in stroboscope.status()}
+        fired = {name for name, state in states.items() if state["hits"] and state["state"] != "blocked"}
+        found = {name for name, state in states.items() if state["state"] == "blocked"}
+        assert fired == set(places) - found, states
+        for name in places if first else ():
+            stroboscope.remove_probe(name)
+        stroboscope.remove_probe("lists")
+        return sorted(found)
+
+    version = 0
+    stroboscope.start(ndjson="out.ndjson", rate_limits="off", cpu_budget=100)
+    for first in (True, False):
+        if not first:
+            for name, place in places.items():
+                stroboscope.add_probe({**probe, "id": name, "where": place, "template": "x"})
+        found = [blocked(**lists) for lists in LISTS]
+        print(json.dumps(found))
+"""
+
+lists = [
+    ({"denyList": {"packagePrefixes": ["asks"]}}, ["inner", "line", "main", "own", "pay"]),
+    ({"denyList": {"packagePrefixes": ["__main__"]}}, ["inner", "line", "main", "own", "pay"]),
+    ({"denyList": {"classes": ["asks.Card"]}}, ["inner", "pay"]),
+    ({"denyList": {"classes": ["__main__.Card"]}}, ["inner", "pay"]),
+    ({"denyList": {"packagePrefixes": ["os.path"]}}, ["os.path", "posixpath"]),
+    ({"denyList": {"packagePrefixes": ["posixpath"]}}, ["os.path", "posixpath"]),
+    ({"allowList": {"packagePrefixes": ["asks"]}}, ["os.path", "posixpath"]),
+    ({"allowList": {"packagePrefixes": ["__main__", "os.path"]}}, []),
+]
+
+
+def test_lists_judge_the_code_however_a_probe_names_it(tmp_path: Path) -> None:
+    result = run(tmp_path, deny.replace("LISTS", repr([lists for lists, _ in lists])))
+    for found in map(json.loads, result.stdout.splitlines()):
+        assert found == [blocked for _, blocked in lists]
+    assert len(result.stdout.splitlines()) == 2

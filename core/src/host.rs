@@ -453,8 +453,13 @@ pub enum Outcome {
         /// What was looked for and what comes nearest.
         reason: String,
     },
-    /// It must not be installed (deny list, our own code, redacted type).
+    /// It must not be installed (our own code, redacted type).
     Blocked(String),
+    /// It was not placed: [`crate::session::Session::refuses`] says that the code which was found for it must not be probed.
+    Denied {
+        /// Where it would be.
+        site: Site,
+    },
 }
 
 /// Where a probe really is.
@@ -472,6 +477,10 @@ pub struct Site {
     pub function: String,
     /// Of a method probe, the line at which the function begins; 0 if the host does not know it.
     pub first: u32,
+    /// All names of the module that the code is from, if the host knows them: lists of the service may have any.
+    pub modules: Vec<String>,
+    /// The classes that hold the code, as their modules call them (`Card`, `Card.Entry`), and the classes around those.
+    pub classes: Vec<String>,
 }
 
 impl std::fmt::Display for Site {

@@ -13,7 +13,7 @@ use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
 use crate::intake::Intake;
 use crate::probe::compile;
-use crate::probe::model::{Location, Probe, ServiceConfiguration};
+use crate::probe::model::{Probe, ServiceConfiguration};
 use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
 use crate::registry::{LiveProbe, ProbeSet, Registry};
@@ -120,12 +120,10 @@ impl Shared {
     /// Why a probe must not be where it is, or is meant to be, if so.
     pub(crate) fn refuses(&self, probe: &Probe, site: Option<&Site>) -> Option<String> {
         let service = self.service();
-        let file = site.map(|site| site.file.as_str()).filter(|file| !file.is_empty());
-        match (&probe.location, file) {
-            (Location::Lines { .. }, Some(file)) => service.refuses_file(file),
-            // As it was asked for it may be a part of a path: whether it is allowed is known when the file is.
-            (Location::Lines { file, .. }, None) => service.denied().refuses_file(file),
-            (location @ Location::Method { .. }, _) => service.refuses_place(location),
+        match site {
+            Some(site) => service.refuses_code(&probe.location, site),
+            // Code may have more names than it was asked for by: whether it is allowed is known when it is found.
+            None => service.denied().refuses_place(&probe.location),
         }
     }
 
@@ -634,6 +632,11 @@ impl Session {
     /// realm has it; what another one says then undoes nothing.
     pub fn installed_in(&self, realm: u32, ticket: Ticket, outcome: Outcome) {
         self.tell(Command::Installed { ticket, realm, outcome });
+    }
+
+    /// True if a probe must not be where it is about to be placed: the host leaves it, and answers [`Outcome::Denied`].
+    pub fn refuses(&self, live: &LiveProbe, site: &Site) -> bool {
+        self.shared.refuses(&live.probe, Some(site)).is_some()
     }
 
     /// Waits until what the host has said so far is in the statuses, at most `limit`.

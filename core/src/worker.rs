@@ -313,11 +313,13 @@ impl Worker {
         control.realms.retain(|&known| known != realm);
         if matches!(outcome, Outcome::Done { .. } | Outcome::Moved { .. }) {
             control.realms.push(realm);
+        } else if matches!(outcome, Outcome::Denied { .. }) {
+            // What one realm must not have no other one may.
         } else if !control.realms.is_empty() {
             // Another realm has it; what this one lacks undoes nothing.
             return;
         }
-        if let Outcome::Done { site, .. } | Outcome::Moved { site, .. } = &outcome
+        if let Outcome::Done { site, .. } | Outcome::Moved { site, .. } | Outcome::Denied { site } = &outcome
             && let Some(reason) = self.shared.refuses(&control.live.probe, Some(site))
         {
             let site = Arc::new(site.clone());
@@ -371,6 +373,8 @@ impl Worker {
                 control.missing = None;
                 board.error(&probe.id, probe.version, kind, &reason, now);
             }
+            // Another service configuration has come since, which lets it be there.
+            Outcome::Denied { .. } => self.to_install.push_back(slot),
             Outcome::Blocked(reason) => {
                 control.missing = None;
                 board.blocked(&probe.id, probe.version, &reason, now);

@@ -63,7 +63,7 @@ pub(super) struct Index {
     pub(super) files: Vec<File>,
     /// What the core decides on; parallel to `files`. Shared, so that it can be gone through without the GIL.
     pub(super) candidates: Arc<Vec<Candidate>>,
-    by_name: HashMap<String, usize>,
+    pub(super) by_name: HashMap<String, usize>,
     /// By absolute path, normalised: one file may have been named in several ways.
     pub(super) by_path: HashMap<String, Vec<usize>>,
     /// By the name without folders, whatever its letter case.

@@ -29,12 +29,12 @@ pub use index::{
     note, note_arrival, overflows, release,
 };
 pub use modules::{
-    Importable, compiled_file, files_of_module, has_class, importable, is_executing, is_loaded, is_main, is_meant,
-    is_module, is_package, modules_near, names_of, takes_no_probes,
+    Importable, all_names_of, compiled_file, files_of_module, forget_names, has_class, importable, is_executing,
+    is_loaded, is_main, is_meant, is_module, is_package, learn_names, modules_near, names_of, takes_no_probes,
 };
 pub use named::{Leads, Named, getter_of_property, leads, named, names_beside};
 pub use near::files_near;
-pub use paths::{Identity, asked, existing};
+pub use paths::{Identity, asked, existing, is_source};
 pub use search::search;
 pub use which_file::{Chosen, Meant, choose, identity, means};
 

@@ -8,10 +8,12 @@ use super::paths::{
 };
 use super::{sys, without_gil};
 use crate::code;
+use crate::names::Held;
 use crate::object::{Owned, Ref};
 use crate::selftest::borrow;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use std::collections::HashMap;
 use std::path::Path;
 use stroboscope_core::probe::location::{SourcePath, nearest_names};
 use stroboscope_core::text::Text;
@@ -269,6 +271,52 @@ pub(super) fn source_of(space: Ref<'_>) -> Option<String> {
     let text = |name: &str| space.dict_get_text(name).and_then(Ref::text).map(Text::to_text);
     let seen = |name: String| with(|index| Some(index.files[*index.modules.get(&name)?].name.clone())).flatten();
     text("__file__").or_else(|| seen(text("__name__").filter(|name| is_main(name))?))
+}
+
+/// The names of all modules by their files, for the installations under way.
+static NAMES: Held<Option<HashMap<String, Vec<String>>>> = Held::new(None);
+
+/// Looks at the names of all modules, for the installations that are under way together.
+pub fn learn_names(py: Python<'_>) {
+    let found = names_by_file(py);
+    drop(NAMES.with(|names| names.replace(found)));
+}
+
+/// Lets go of what [`learn_names`] found: modules come and go.
+pub fn forget_names() {
+    drop(NAMES.with(Option::take));
+}
+
+/// All names that the module of a file has, as far as they are known: `os.path` is `posixpath` too.
+pub fn all_names_of(file: &str) -> Vec<String> {
+    let known = |names: &mut Option<HashMap<String, Vec<String>>>| names.as_ref()?.get(file).cloned();
+    let mut names = NAMES.with(known).flatten().unwrap_or_default();
+    // A file that starts is noted first, and the program's own has no `__file__` once it has run.
+    let started = with(|index| {
+        let id = index.by_name.get(file)?;
+        let mine = index.modules.iter().filter(|&(_, known)| known == id);
+        Some(mine.map(|(module, _)| module.clone()).collect::<Vec<_>>())
+    });
+    names.extend(started.flatten().unwrap_or_default());
+    if names.iter().any(|name| is_main(name)) {
+        names.extend(names_of(MAIN, file));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn names_by_file(py: Python<'_>) -> HashMap<String, Vec<String>> {
+    let mut found: HashMap<String, Vec<String>> = HashMap::new();
+    let Some(modules) = sys(py, c"modules") else { return found };
+    let folder = current_folder();
+    modules.borrow().dict_entries(|name, module| {
+        if let (Some(name), Some(file)) = (name.text(), file_of(module)) {
+            found.entry(absolute(file, folder.as_deref())).or_default().push(name.to_text());
+        }
+        true
+    });
+    found
 }
 
 /// True if `sys.modules` has a module, whatever it is made of.

@@ -152,14 +152,30 @@ fn what(py: Python<'_>, object: Ref<'_>, wanted: &str, module: &str, file: Optio
         object = inner;
     }
     if is_function(object.borrow()) {
-        let home = home(py, object.borrow());
-        return Named::Not(format!("`{wanted}` in module `{module}` is defined in module `{home}`; name that module"));
+        return Named::Not(format!("`{wanted}` in module `{module}` is {}", elsewhere(py, object.borrow(), wanted)));
     }
     let kind = match object.borrow().class().bare_name().to_text() {
         kind if kind == "property" => "`property` whose getter is none".to_owned(),
         kind => format!("`{kind}`"),
     };
     Named::Not(format!("`{wanted}` in module `{module}` is not a Python function but a {kind}"))
+}
+
+/// What a function is that is not the module's own: where it is defined, if a name there leads to one, else what made it.
+fn elsewhere(py: Python<'_>, function: Ref<'_>, wanted: &str) -> String {
+    let home = home(py, function);
+    let text = |object: Ref<'_>, name: &str| attribute(py, object, name)?.borrow().text().map(Text::to_text);
+    let own = text(function, "__qualname__").unwrap_or_default();
+    if lookup(&own, namespace(py, &home)).is_some() {
+        let named = if own == wanted { String::new() } else { format!(" and `{own}`") };
+        return format!("defined in module `{home}`; name that module{named}");
+    }
+    let Some(code) = attribute(py, function, "__code__") else { return format!("from module `{home}`") };
+    let (file, first) = (text(code.borrow(), "co_filename").unwrap_or_default(), code::line_table(code.borrow()).1);
+    if file.starts_with('<') {
+        return format!("generated code ({file}), which has no place of its own; put the probe where it is called");
+    }
+    format!("made by other code, at {file}:{first}; a probe on a line there is in all functions that are made there")
 }
 
 /// Where a name leads that its file has functions for.

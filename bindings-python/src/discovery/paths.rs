@@ -44,7 +44,7 @@ pub(super) fn script_of(main: Ref<'_>) -> Option<String> {
 }
 
 /// True for a file of Python source; modules may as well be made from C.
-pub(super) fn is_source(file: &str) -> bool {
+pub fn is_source(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|extension| extension == "py")
 }
 

@@ -58,7 +58,7 @@ pub(super) fn answer(slot: u32, outcome: Outcome, runs: bool) -> Option<Answer> 
             (Outcome::Waiting(_), Told::Nothing | Told::Waits) if lacks && entry.said.is_empty() => Told::Again(0),
             (Outcome::Waiting(_) | Outcome::NotFound(_), _) => Told::Waits,
             (Outcome::Refused { .. }, _) if lacks => Told::Lacks,
-            (Outcome::Refused { .. } | Outcome::Blocked(_), _) => Told::Refused,
+            (Outcome::Refused { .. } | Outcome::Blocked(_) | Outcome::Denied { .. }, _) => Told::Refused,
         };
         let said = match &outcome {
             Outcome::Done { .. } | Outcome::Moved { .. } => String::new(),
@@ -76,9 +76,11 @@ pub(super) fn stopping() -> Outcome {
     Outcome::Waiting("stroboscope is stopping".to_owned())
 }
 
-/// Of two outcomes the one to tell: the first that placed something.
+/// Of two outcomes the one to tell: what must not be, then the first that placed something.
 pub(super) fn better(one: Option<Outcome>, other: Outcome) -> Outcome {
     match one {
+        _ if matches!(other, Outcome::Denied { .. }) => other,
+        Some(one @ Outcome::Denied { .. }) => one,
         Some(one) if matches!(one, Outcome::Done { .. }) || !matches!(other, Outcome::Done { .. }) => one,
         _ => other,
     }

@@ -60,6 +60,7 @@ pub(super) fn arrives(py: Python<'_>, code: Ref<'_>, module: &str) {
         };
         match outcome {
             Ok(Some(done @ Outcome::Done { .. })) if !is_placed => settle(live.slot, done),
+            Ok(Some(denied @ Outcome::Denied { .. })) => settle(live.slot, denied),
             // What is missing here is where it was, or still waited for.
             Ok(_) => {}
             Err(error) => settle(live.slot, refused(&error)),

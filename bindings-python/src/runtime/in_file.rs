@@ -49,7 +49,8 @@ pub(super) fn in_lines(
             "{name} has run and left no function behind; the probe waits for it to run again"
         )));
     }
-    let mut site = Site { file: name.to_owned(), ..Site::default() };
+    let modules = discovery::all_names_of(name);
+    let mut site = Site { file: name.to_owned(), modules, ..Site::default() };
     let mut notes = Vec::new();
     let mut choices = Vec::new();
     // All of them are found before the first is placed: a probe is at all of its lines or at none.
@@ -65,6 +66,10 @@ pub(super) fn in_lines(
             choices.push((choice.line, choice.functions));
         }
     }
+    name_code(code, choices.iter().flat_map(|(_, functions)| functions), &mut site);
+    if is_denied(live, &site) {
+        return Ok(Outcome::Denied { site });
+    }
     for (line, functions) in choices {
         for at in functions {
             let function = &code.functions[at];
@@ -77,8 +82,36 @@ pub(super) fn in_lines(
     }
     placed_in(live.slot, name);
     notes.extend(left_out(live.slot, name));
+    if !discovery::is_source(name) && site.modules.iter().all(String::is_empty) {
+        notes.push(
+            "the file is no Python source: code that was generated of it says its name, and may count lines of its own"
+                .to_owned(),
+        );
+    }
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Outcome::Done { note, site })
+}
+
+/// Notes the classes that functions are written in, and those around them.
+fn name_code<'a>(code: &FileCode, functions: impl IntoIterator<Item = &'a usize>, site: &mut Site) {
+    for &at in functions {
+        let Some(function) = code.plain.get(at) else { continue };
+        let own = code.qualified[at].as_str();
+        let is_class = function.kind == location::FunctionKind::Class;
+        let mut around = if is_class { Some(own) } else { own.rsplit_once('.').map(|(around, _)| around) };
+        while let Some(class) = around {
+            if !site.classes.iter().any(|known| known == class) {
+                site.classes.push(class.to_owned());
+            }
+            around = class.rsplit_once('.').map(|(around, _)| around);
+        }
+    }
+}
+
+/// True if the service denies the code that was found for a probe.
+fn is_denied(live: &Arc<LiveProbe>, site: &Site) -> bool {
+    let session = HANDS.with(|hands| hands.as_ref().and_then(|hands| hands.session.clone())).flatten();
+    session.is_some_and(|session| session.refuses(live, site))
 }
 
 /// The line that stands for one that is asked for, and the functions that have it; or why there is none.
@@ -164,7 +197,11 @@ pub(super) fn in_method(
         match code.functions.iter().position(|function| function.code.borrow() == target.borrow()) {
             Some(at) => found.push(at),
             // It has code of another file.
-            None => drop(in_function(py, live, target, module, wanted)?),
+            None => {
+                if let denied @ Outcome::Denied { .. } = in_function(py, live, target, module, wanted)? {
+                    return Ok(denied);
+                }
+            }
         }
     }
     let outcome = in_functions(py, live, code, &found, name, module, has_run)?;
@@ -190,6 +227,25 @@ pub(super) fn in_functions(
 ) -> PyResult<Outcome> {
     let Some(opcodes) = opcodes() else { return Ok(stopping()) };
     discovery::read(py, code, &opcodes, release, |at, _| found.contains(&at), |_| ())?;
+    let Some(&one) = found.first().filter(|&&at| at < code.plain.len()) else { return Ok(stopping()) };
+    let mut modules = discovery::all_names_of(name);
+    if !modules.iter().any(|known| known == module) {
+        modules.push(module.to_owned());
+    }
+    let mut site = Site {
+        file: name.to_owned(),
+        lines: Vec::new(),
+        type_name: module.to_owned(),
+        method: code.qualified[one].clone(),
+        function: code.plain[one].name.clone(),
+        first: code.plain[one].first,
+        modules,
+        classes: Vec::new(),
+    };
+    name_code(code, found, &mut site);
+    if is_denied(live, &site) {
+        return Ok(Outcome::Denied { site });
+    }
     let mut firsts: Vec<u32> = Vec::new();
     for &at in found {
         let Some(function) = code.functions.get(at) else { continue };
@@ -197,7 +253,6 @@ pub(super) fn in_functions(
         let Some(read) = &function.read else { continue };
         place(py, live, function.code.borrow(), read, None)?;
     }
-    let Some(&one) = found.first().filter(|&&at| at < code.plain.len()) else { return Ok(stopping()) };
     placed_in(live.slot, name);
     firsts.sort_unstable();
     firsts.dedup();
@@ -205,14 +260,6 @@ pub(super) fn in_functions(
         let lines: Vec<String> = firsts.iter().map(u32::to_string).collect();
         format!("{} functions have this name, at lines {}: each is probed", firsts.len(), lines.join(", "))
     });
-    let site = Site {
-        file: name.to_owned(),
-        lines: Vec::new(),
-        type_name: module.to_owned(),
-        method: code.qualified[one].clone(),
-        function: code.plain[one].name.clone(),
-        first: code.plain[one].first,
-    };
     let generates = found.iter().any(|&at| discovery::is_generator(py, code.functions[at].code.borrow()));
     let mut notes: Vec<String> = note.into_iter().chain(generates.then(|| unseen_ends(py)).flatten()).collect();
     notes.extend(left_out(live.slot, name));

@@ -54,6 +54,7 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
             }
         }
     }
+    discovery::learn_names(py);
     let mut files_near: HashMap<String, String> = HashMap::new();
     for (live, target) in lives.iter().zip(targets) {
         let placed = crate::guard::caught(|| {
@@ -71,6 +72,7 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
         let lacks = matches!(outcome, Outcome::Refused { kind: MISSING_NAME, .. });
         answers.extend(answer(live.slot, outcome, lacks && still_runs(py, live)));
     }
+    discovery::forget_names();
     let held = SystemClock.monotonic() - began;
     HANDS.with(|hands| hands.as_mut().map(|hands| hands.held = held.saturating_sub(RELEASED.take())));
 }

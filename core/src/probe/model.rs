@@ -6,6 +6,7 @@ use crate::capture::limits::Limits;
 use crate::expr::Expression;
 use crate::expr::template::Template;
 use crate::expr::tree::Special;
+use crate::host::Site;
 
 /// The most lines of one probe.
 pub const MAX_LINES: usize = 10;
@@ -263,16 +264,26 @@ impl ServiceConfiguration {
     /// be.
     pub fn refuses_place(&self, location: &Location) -> Option<String> {
         match location {
-            Location::Lines { file, .. } => self.refuses_file(file),
-            Location::Method { type_name, method, .. } => {
-                let unit = |(module, name): (String, String)| {
-                    let class = name.rsplit_once('.').map(|(class, _)| format!("{module}.{class}"));
-                    (module, class)
-                };
-                let units: Vec<_> = readings(type_name, method).into_iter().map(unit).collect();
-                self.refuses_each(&units)
-            }
+            Location::Lines { file, .. } => self.refuses_each(&of_file(file)),
+            Location::Method { type_name, method, .. } => self.refuses_each(&of_method(type_name, method)),
         }
+    }
+
+    /// Why the code that was found for a probe must not be probed, if so, however the probe names it: of all names of its
+    /// module, of the classes that hold it and of its file, one that is denied is enough, and one that is allowed.
+    pub fn refuses_code(&self, location: &Location, site: &Site) -> Option<String> {
+        let mut units = match location {
+            Location::Lines { .. } => Vec::new(),
+            Location::Method { type_name, method, .. } => of_method(type_name, method),
+        };
+        for module in &site.modules {
+            units.push((module.clone(), None));
+            units.extend(site.classes.iter().map(|class| (module.clone(), Some(format!("{module}.{class}")))));
+        }
+        if !site.file.is_empty() {
+            units.extend(of_file(&site.file));
+        }
+        self.refuses_each(&units)
     }
 
     /// The deny list alone.
@@ -281,17 +292,11 @@ impl ServiceConfiguration {
         ServiceConfiguration { deny: self.deny.clone(), ..ServiceConfiguration::default() }
     }
 
-    /// Why a file must not be probed, if so.
-    pub fn refuses_file(&self, path: &str) -> Option<String> {
-        let mut units = vec![(path.to_owned(), None)];
-        let bare = path.strip_suffix(".py").unwrap_or(path);
-        let bare = bare.strip_suffix("/__init__").unwrap_or(bare);
-        units.extend(SourcePath::new(bare).suffixes().map(|path| (path.replace('/', "."), None)));
-        self.refuses_each(&units)
-    }
-
     /// The names of one place: one that is denied is enough, and one that is allowed.
-    fn refuses_each(&self, units: &[(String, Option<String>)]) -> Option<String> {
+    fn refuses_each(&self, units: &[Unit]) -> Option<String> {
+        if self.deny.is_empty() && self.allow.is_empty() {
+            return None;
+        }
         for (unit, class) in units {
             if self.deny.entry(unit, class.as_deref()).is_some() {
                 return self.refuses(unit, class.as_deref());
@@ -303,9 +308,29 @@ impl ServiceConfiguration {
     }
 }
 
+/// A module, file or package, and a class in it.
+type Unit = (String, Option<String>);
+
+/// The modules that a method probe may mean, with its class.
+fn of_method(type_name: &str, method: &str) -> Vec<Unit> {
+    let unit = |(module, name): (String, String)| {
+        let class = name.rsplit_once('.').map(|(class, _)| format!("{module}.{class}"));
+        (module, class)
+    };
+    readings(type_name, method).into_iter().map(unit).collect()
+}
+
+/// A file, and the modules that it may be.
+fn of_file(path: &str) -> Vec<Unit> {
+    let bare = path.strip_suffix(".py").unwrap_or(path);
+    let bare = bare.strip_suffix("/__init__").unwrap_or(bare);
+    let modules = SourcePath::new(bare).suffixes().map(|path| (path.replace('/', "."), None)).collect::<Vec<_>>();
+    std::iter::once((path.to_owned(), None)).chain(modules).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{CodeList, Location, ServiceConfiguration};
+    use super::{CodeList, Location, ServiceConfiguration, Site};
 
     fn list(prefixes: &[&str], classes: &[&str]) -> CodeList {
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -342,6 +367,7 @@ mod tests {
             deny: list(deny, &["shop.cart.Card"]),
             rate: None,
         };
+        let lines = |file: &str| Location::Lines { file: file.to_owned(), lines: vec![1] };
         let denied = service(&[], &["json", "shop.secret", "/srv/app/private"]);
         for (file, refused) in [
             ("json/decoder.py", true),
@@ -351,17 +377,52 @@ mod tests {
             ("/srv/app/private/x.js", true),
             ("decoder.py", false),
         ] {
-            assert_eq!(denied.refuses_file(file).is_some(), refused, "{file}");
+            assert_eq!(denied.refuses_place(&lines(file)).is_some(), refused, "{file}");
         }
         let allowed = service(&["shop"], &["shop.secret"]);
-        assert_eq!(allowed.refuses_file("/srv/shop/cart.py"), None);
-        assert!(allowed.refuses_file("/srv/shop/secret.py").unwrap().contains("deny list ('shop.secret')"));
-        assert!(allowed.refuses_file("/srv/bank/x.py").unwrap().contains("not on the service's allow list"));
+        assert_eq!(allowed.refuses_place(&lines("/srv/shop/cart.py")), None);
+        assert!(allowed.refuses_place(&lines("/srv/shop/secret.py")).unwrap().contains("deny list ('shop.secret')"));
+        assert!(allowed.refuses_place(&lines("/srv/bank/x.py")).unwrap().contains("not on the service's allow list"));
         let method = |type_name: &str, method: &str| {
             let (type_name, method) = (type_name.to_owned(), method.to_owned());
             allowed.refuses_place(&Location::Method { type_name, method, signature: None, file: None }).is_some()
         };
         assert!(!method("shop.cart", "Cart.total") && method("bank", "f"));
         assert!(method("shop.cart", "Card.pay") && method("shop.cart.Card", "pay") && method("shop.secret", "f"));
+    }
+
+    #[test]
+    fn code_is_judged_by_all_its_names_however_a_probe_names_it() {
+        let service = |allow: &[&str], prefixes: &[&str], classes: &[&str]| ServiceConfiguration {
+            allow: list(allow, &[]),
+            deny: list(prefixes, classes),
+            rate: None,
+        };
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let site = |file: &str, modules: &[&str], classes: &[&str]| Site {
+            file: file.to_owned(),
+            modules: own(modules),
+            classes: own(classes),
+            ..Site::default()
+        };
+        let lines = Location::Lines { file: "cart.py".to_owned(), lines: vec![3] };
+        let (type_name, method) = ("__main__".to_owned(), "Card.total".to_owned());
+        let method = Location::Method { type_name, method, signature: None, file: None };
+        let of_class = site("/srv/shop/cart.py", &["shop.cart"], &["Card", "Card.Entry"]);
+        let of_program = site("/srv/app.py", &["__main__"], &["Card"]);
+        for location in [&lines, &method] {
+            let refuses = |service: &ServiceConfiguration, site: &Site| service.refuses_code(location, site).is_some();
+            assert!(refuses(&service(&[], &[], &["shop.cart.Card"]), &of_class));
+            assert!(refuses(&service(&[], &[], &["shop.cart.Card.Entry"]), &of_class));
+            assert!(!refuses(&service(&[], &[], &["shop.cart.Car", "cart.Card", "Card"]), &of_class));
+            for name in ["app", "__main__", "/srv/app.py", "/srv"] {
+                assert!(refuses(&service(&[], &[name], &[]), &of_program), "{name}");
+                assert!(!refuses(&service(&[name], &[], &[]), &of_program), "{name}");
+            }
+            assert!(refuses(&service(&["bank"], &[], &[]), &of_program));
+            assert!(!refuses(&ServiceConfiguration::default(), &of_program));
+        }
+        let alias = site("/usr/lib/posixpath.py", &["posixpath", "os.path"], &[]);
+        assert!(service(&[], &["os.path"], &[]).refuses_code(&lines, &alias).unwrap().contains("'os.path'"));
     }
 }
