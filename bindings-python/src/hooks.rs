@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::probe::model::EvaluateAt;
 use stroboscope_core::registry::LiveProbe;
+use stroboscope_core::stats::Drop as Lost;
 
 /// Activations whose exit has not been seen. A generator that is dropped early may never be closed (CPython 3.13.0).
 const MAX_ENTRIES: usize = 10_000;
@@ -145,10 +146,7 @@ impl Tokens {
 enum Point {
     Line,
     Entry,
-    /// `holds_event`: the entry has left the first half of an event.
-    Exit {
-        holds_event: bool,
-    },
+    Exit,
 }
 
 /// Addresses as keys: nobody chooses them, so mixing their bits is enough.
@@ -370,11 +368,11 @@ fn do_without(live: &LiveProbe, point: Point) -> Verdict {
     let is_hit = match point {
         Point::Line => true,
         Point::Entry => live.probe.evaluate_at == EvaluateAt::Entry,
-        Point::Exit { .. } => live.probe.evaluate_at == EvaluateAt::Exit,
+        // The first half of an event is counted where it is dropped.
+        Point::Exit => live.probe.evaluate_at == EvaluateAt::Exit,
     };
     live.stats.hits.add(is_hit.into());
-    let is_lost = is_hit || matches!(point, Point::Exit { holds_event: true });
-    live.stats.dropped(Lost::NoMemory).add(is_lost.into());
+    live.stats.dropped(Lost::NoMemory).add(is_hit.into());
     Verdict::Keep
 }
 
@@ -533,8 +531,7 @@ fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
         };
         let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
         let token = tokens.take(probe.live.slot);
-        let point = Point::Exit { holds_event: token.as_ref().is_some_and(EntryToken::holds_event) };
-        run(&probe.live, point, |context| context.exit(&probe.live, &frame, exit, token));
+        run(&probe.live, Point::Exit, |context| context.exit(&probe.live, &frame, exit, token));
     }
     Answer::Keep
 }

@@ -104,7 +104,8 @@ def stats() -> "Stats":
 def _json(definition: "Any") -> str:
     """Its JSON text. `json` is not imported for it: the program may have a module of that name.
 
-    What JSON cannot say becomes a text, so that the error names its field; and no nesting is too deep for it.
+    A number that JSON does not have becomes what is nothing else, so that the error names its field; and no nesting is too
+    deep for it.
     """
     parts: list[str] = []
     left: list[Any] = [(definition,)]
@@ -137,7 +138,7 @@ def _scalar(value: "Any") -> str:
     if isinstance(value, int):
         return int.__repr__(value)
     if isinstance(value, float):
-        return float.__repr__(value) if -_largest <= value <= _largest else f'"{float.__repr__(value)}"'
+        return float.__repr__(value) if -_largest <= value <= _largest else f'"\\ud800{float.__repr__(value)}"'
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 

@@ -148,7 +148,12 @@ fn begin(
             reference(builder, &name)?
         }
         Some(b'[') => return Err(Invalid::new("an array stands where an expression is expected")),
-        Some(b'"') => Node::Str(builder.text(reader.string()?)),
+        Some(b'"') => {
+            if let Some(number) = literal::not_in_json(&reader.json[reader.at..]) {
+                return Err(Invalid::new(format_args!("{number} is a number that JSON does not have")));
+            }
+            Node::Str(builder.text(reader.string()?))
+        }
         Some(b'-' | b'0'..=b'9') => reader.number()?,
         _ if reader.word("null") => Node::Null,
         _ if reader.word("true") => Node::Bool(true),
@@ -473,6 +478,7 @@ mod tests {
         says(r#"{"instanceof": ["a"]}"#, "'instanceof' takes 2 operands, in an array");
         says(r#"{"or": [true, {"oops": 1}]}"#, "unknown operator 'oops'");
         says(r#""\ud800""#, "a text with half of a surrogate pair");
+        says(r#"{"eq": [1, "\ud800nan"]}"#, "nan is a number that JSON does not have");
         says("", "malformed JSON at byte 0: expected a value, found its end");
         says("nil", "malformed JSON at byte 0: expected a value, found 'n'");
         says("1 2", "malformed JSON at byte 2: expected the end, found '2'");

@@ -8,6 +8,15 @@ use num_bigint::{BigInt, BigUint, Sign};
 /// Digits that are converted at once; longer integers are put together from pieces of this size.
 const PIECE: usize = 256;
 
+/// The number with which a JSON value begins that JSON does not have. A host that was given one hands it over as a text which
+/// is none, since its first letter is half of a character; so it is refused wherever it stands, by its name.
+pub(crate) fn not_in_json(json: &str) -> Option<&'static str> {
+    let text = json.strip_prefix("\"\\ud800")?;
+    ["nan", "inf", "-inf"]
+        .into_iter()
+        .find(|number| text.strip_prefix(number).is_some_and(|rest| rest.starts_with('"')))
+}
+
 /// An integer, exactly: an optional sign and decimal digits.
 pub(super) fn integer(text: &str) -> Node {
     if let Ok(value) = text.parse() {

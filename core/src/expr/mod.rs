@@ -7,7 +7,7 @@
 pub mod check;
 pub mod decode;
 pub mod eval;
-mod literal;
+pub(crate) mod literal;
 pub mod print;
 pub mod target;
 pub mod template;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::model::{CodeList, EvaluateAt, MetricKind, ServiceConfiguration, TargetSpan};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expr::literal::not_in_json;
 
 /// The largest probe file that is read.
 pub const MAX_FILE: usize = 5 * 1024 * 1024;
@@ -619,9 +620,14 @@ fn whole(number: &str) -> Option<i128> {
     if value.fract() == 0.0 && value.abs() < 1e18 { Some(value as i128) } else { None }
 }
 
+/// What a value is, for who is told that it is not what is wanted.
+fn found(raw: &RawValue) -> String {
+    not_in_json(raw.get()).map_or_else(|| JsonType::of(raw).to_string(), str::to_owned)
+}
+
 fn text_of(field: &str, raw: &RawValue) -> Result<String> {
-    if JsonType::of(raw) != JsonType::Text {
-        return Err(invalid(format!("Field '{field}' must be text, not {}", JsonType::of(raw))));
+    if JsonType::of(raw) != JsonType::Text || not_in_json(raw.get()).is_some() {
+        return Err(invalid(format!("Field '{field}' must be text, not {}", found(raw))));
     }
     // The text is JSON already; what can still be wrong is an escape, such as half of a surrogate pair.
     serde_json::from_str(raw.get())
@@ -637,7 +643,7 @@ struct Object<'a> {
 impl<'a> Object<'a> {
     fn of(path: &str, raw: &'a RawValue) -> Result<Object<'a>> {
         if JsonType::of(raw) != JsonType::Object {
-            let found = JsonType::of(raw);
+            let found = found(raw);
             return Err(invalid(match path {
                 "" => format!("a definition must be an object, not {found}"),
                 path => format!("Field '{path}' must be an object, not {found}"),
@@ -662,11 +668,7 @@ impl<'a> Object<'a> {
     fn wrong(&self, name: &str, wanted: &str, raw: &RawValue) -> Error {
         let found = match JsonType::of(raw) {
             JsonType::Number => short(raw.get()),
-            // Numbers that JSON has not come as these texts.
-            JsonType::Text if matches!(raw.get(), "\"nan\"" | "\"inf\"" | "\"-inf\"") => {
-                raw.get().trim_matches('"').to_owned()
-            }
-            other => other.to_string(),
+            _ => found(raw),
         };
         invalid(format!("Field '{}' must be {wanted}, not {found}", self.field(name)))
     }
