@@ -318,6 +318,12 @@ fn inherits(known: Option<&Owned>, class: Class<'_>) -> bool {
     known.is_some_and(|known| class.is_subclass_of(known.borrow().pointer().cast()))
 }
 
+/// The extension that a class is, or that `class` statements have made it of. One that C makes of it may keep its content
+/// elsewhere (`pandas.Timedelta` does), and so may all below that.
+fn extended(class: Class<'_>) -> Option<Extension> {
+    class.ancestors().find(|one| !is_of_program(*one)).and_then(Extension::of)
+}
+
 #[inline]
 fn place(class: Class<'_>) -> usize {
     let address = class.pointer() as usize;
@@ -506,7 +512,7 @@ fn is_of_program(class: Class<'_>) -> bool {
 }
 
 fn scalar_of(class: Class<'_>) -> Option<Scalar> {
-    match Extension::of(class) {
+    match extended(class) {
         Some(Extension::DateTime) => return Some(Scalar::DateTime),
         Some(Extension::Date) => return Some(Scalar::Date),
         Some(Extension::Time) => return Some(Scalar::Time),

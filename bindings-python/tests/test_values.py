@@ -429,6 +429,15 @@ def test_exceptions():
     assert view(ValueError())["message"] is None
 
 
+class Named:
+    name = "n"
+
+
+class Moment(datetime.datetime):
+    year = property(lambda self: 1 / 0)
+    above = classmethod(lambda cls, *parts: type("Later", (cls,), {})(*parts))
+
+
 def test_labels():
     utc = datetime.UTC
     india = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
@@ -450,6 +459,13 @@ def test_labels():
     assert label(datetime.timedelta(seconds=-1.5)) == "-1.5s"
     assert label(datetime.timedelta.max) == "86399999999999.999999s"
     assert label(datetime.timedelta.min) == "-86399999913600s"
+    assert label(Moment(2024, 2, 3, 4, tzinfo=utc)) == "2024-02-03T04:00:00+00:00"
+    assert label(Moment.above(2024, 2, 3)) == "2024-02-03T00:00:00"
+    assert label(type("Day", (Named, datetime.date), {})(2024, 2, 3)) == "2024-02-03"
+    assert label(type("Hour", (datetime.time,), {})(1, 2)) == "01:02:00"
+    assert label(type("Span", (datetime.timedelta,), {})(2)) == "172800s"
+    # As classes of C are called, which may keep their content elsewhere.
+    assert view(type("c.Span", (datetime.timedelta,), {})(2))["kind"] == "object"
     some = uuid.uuid4()
     assert label(some) == str(some)
     assert label(uuid.UUID(int=2**128 - 1)) == "ffffffff-ffff-ffff-ffff-ffffffffffff"
