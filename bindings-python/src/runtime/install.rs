@@ -66,7 +66,11 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
             let alike = files_near.entry(file.clone()).or_insert_with(|| near(&discovery::files_near(py, file)));
             reason.push_str(alike);
         }
-        if at_the_end && let Outcome::Done { note, .. } = &mut outcome {
+        // One that had a place before was not found late.
+        if at_the_end
+            && live.site().is_none()
+            && let Outcome::Done { note, .. } = &mut outcome
+        {
             *note = Some("it was found only as the program ended".to_owned());
         }
         let lacks = matches!(outcome, Outcome::Refused { kind: MISSING_NAME, .. });

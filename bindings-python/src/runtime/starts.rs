@@ -71,7 +71,7 @@ pub fn module_starts(code: Ref<'_>) {
             Outcome::Done { note, site } if moves => Outcome::Moved { note, site },
             other => other,
         };
-        looks_again |= started_outcome(live.slot, outcome, is_class);
+        looks_again |= started_outcome(live.slot, outcome, is_class, started.file.is_none());
     }
     if looks_again {
         let wishes = HANDS.with(|hands| hands.as_ref().and_then(|hands| hands.wishes.clone())).flatten();
@@ -81,11 +81,15 @@ pub fn module_starts(code: Ref<'_>) {
 }
 
 /// Answers for a file that just started. True if the name may still come, as the module runs. `is_class`: what the file lacks
-/// is a class whose name may as well be that of a submodule; nothing is said before that was looked for.
-fn started_outcome(slot: u32, mut outcome: Outcome, is_class: bool) -> bool {
+/// is a class whose name may as well be that of a submodule; nothing is said before that was looked for. `is_piece`: it is code
+/// from no file, run in a module (`exec`), which says nothing of what the module has elsewhere.
+fn started_outcome(slot: u32, mut outcome: Outcome, is_class: bool, is_piece: bool) -> bool {
     let missing = matches!(&outcome, Outcome::Refused { kind: MISSING_NAME, .. });
-    HANDS.with(|hands| {
+    let is_placed = HANDS.with(|hands| {
         let entry = hands.as_mut()?.entries.get_mut(slot)?;
+        if missing && is_piece && entry.told == Told::Placed {
+            return Some(true);
+        }
         if missing {
             entry.told = if is_class { Told::Again(0) } else { Told::Nothing };
             entry.said = String::new();
@@ -95,8 +99,11 @@ fn started_outcome(slot: u32, mut outcome: Outcome, is_class: bool) -> bool {
         {
             reason.push_str("; the file ran again: the probe stays in the functions that it had before");
         }
-        Some(())
+        Some(false)
     });
+    if is_placed.flatten() == Some(true) {
+        return false;
+    }
     if !(missing && is_class) {
         settle(slot, outcome);
     }
