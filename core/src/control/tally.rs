@@ -346,10 +346,7 @@ fn over(reason: &str) -> String {
 /// Where a probe is, for people.
 fn place(report: &ProbeReport) -> String {
     let Some(site) = &report.site else { return String::new() };
-    match site.lines.first() {
-        Some(line) => format!("{}:{line}", site.file),
-        None => format!("{}:{}", site.type_name, site.method),
-    }
+    site.to_string()
 }
 
 #[cfg(test)]

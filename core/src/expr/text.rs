@@ -268,6 +268,9 @@ impl<'t> Parser<'t> {
                 let Token::Number(digits) = self.next else {
                     return Err(self.invalid(at, "a '-' stands before a number only; there is no arithmetic"));
                 };
+                if self.at > at + 1 {
+                    return Err(self.invalid(at, "a '-' stands directly before its number"));
+                }
                 let node = number(&format!("-{digits}"));
                 self.advance();
                 self.push(node);
@@ -765,6 +768,7 @@ mod tests {
         says("a + 1", "there is no arithmetic (column 3)");
         says("a - 1", "there is no arithmetic (column 3)");
         says("-x", "a '-' stands before a number only; there is no arithmetic (column 1)");
+        says("x == - 1", "a '-' stands directly before its number (column 6)");
         says("-1.a", "expected a negative number in parentheses before this, found '.' (column 3)");
         says("user.getName()", "methods of values are never called (column 13)");
         says("a[0](1)", "only the functions of the language can be called (column 5)");
