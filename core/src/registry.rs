@@ -213,8 +213,10 @@ impl LiveProbe {
     /// Counts a hit whose condition failed, and keeps why.
     #[cold]
     pub(crate) fn condition_failed(&self, failure: &Failure) {
-        self.stats.failed.add(1);
         self.failures.note(failure);
+        // After it: who reads the count first finds at least as many reasons.
+        fence(Release);
+        self.stats.failed.add(1);
     }
 
     /// Why the condition failed, the latest reason first, each with how often.

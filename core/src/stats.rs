@@ -3,8 +3,9 @@
 
 use crate::control::agent::retry::Reason;
 use crate::expr::eval::Failure;
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// A counter. Hosts whose hits are serialised (a GIL) add without a locked instruction.
 #[derive(Debug, Default)]
@@ -47,36 +48,70 @@ impl Counter {
 /// Failures that are told apart.
 const KINDS: usize = 4;
 
+/// Places where failures are noted.
+const PLACES: usize = 4;
+
 /// Why the condition of a probe failed, the latest first, each with how often. A kind that has not come for long may be
 /// forgotten; then the counts are less than all.
+///
+/// There are several places, since a hit waits for none: it takes the first that nobody else looks at. Who reads has one of
+/// them at a time, so hits that are serialised (a GIL) always find one, and almost always the first.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<[Option<(Failure, u64)>; KINDS]>);
+pub struct Failures {
+    places: [Mutex<[Option<Kind>; KINDS]>; PLACES],
+    /// Numbers failures, so that the latest is known.
+    noted: AtomicU64,
+    /// Readers come one by one.
+    reader: Mutex<()>,
+}
+
+/// Failures of one kind, in one place.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    failure: Failure,
+    count: u64,
+    /// The number of the latest.
+    latest: u64,
+}
 
 impl Failures {
-    /// Notes one, in a hit: where another thread does so at the same time, it is not waited for.
+    /// Notes one, in a hit.
     #[cold]
     pub(crate) fn note(&self, failure: &Failure) {
-        let Ok(mut kinds) = self.0.try_lock() else { return };
-        let at = kinds.iter().position(|kind| kind.as_ref().is_some_and(|(known, _)| known == failure));
-        let upto = at.unwrap_or(KINDS - 1);
-        if at.is_none()
-            && let Some(oldest) = kinds.last_mut()
-        {
-            *oldest = Some((*failure, 0));
-        }
-        if upto > 0
-            && let Some(newer) = kinds.get_mut(..=upto)
-        {
-            newer.rotate_right(1);
-        }
-        if let Some(Some((_, count))) = kinds.first_mut() {
-            *count += 1;
+        let free = self.places.iter().find_map(|place| match place.try_lock() {
+            Ok(kinds) => Some(kinds),
+            Err(TryLockError::Poisoned(kinds)) => Some(kinds.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        let Some(mut kinds) = free else { return };
+        let latest = self.noted.fetch_add(1, Relaxed) + 1;
+        let known = kinds.iter_mut().flatten().find(|kind| kind.failure == *failure);
+        if let Some(kind) = known {
+            kind.count += 1;
+            kind.latest = latest;
+        } else if let Some(oldest) = kinds.iter_mut().min_by_key(|kind| kind.map_or(0, |kind| kind.latest)) {
+            *oldest = Some(Kind { failure: *failure, count: 1, latest });
         }
     }
 
     /// What is known.
     pub(crate) fn all(&self) -> Vec<(Failure, u64)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().copied().collect()
+        let _alone = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Kind> = Vec::new();
+        for place in &self.places {
+            let kinds = *place.lock().unwrap_or_else(PoisonError::into_inner);
+            for kind in kinds.into_iter().flatten() {
+                match all.iter_mut().find(|known| known.failure == kind.failure) {
+                    Some(known) => {
+                        known.count += kind.count;
+                        known.latest = known.latest.max(kind.latest);
+                    }
+                    None => all.push(kind),
+                }
+            }
+        }
+        all.sort_by_key(|kind| Reverse(kind.latest));
+        all.into_iter().map(|kind| (kind.failure, kind.count)).collect()
     }
 }
 
@@ -336,6 +371,32 @@ mod tests {
             failures.note(&Failure::Variable(symbol));
         }
         all(&[(1, 4), (5, 1), (4, 1), (3, 1)]);
+    }
+
+    #[test]
+    fn no_failure_is_missed_while_somebody_reads_them() {
+        let failures = Failures::default();
+        std::thread::scope(|scope| {
+            let reads = scope.spawn(|| {
+                let mut seen = 0;
+                while seen < 20_000 {
+                    let known = failures.all();
+                    let sum = known.iter().map(|(_, count)| count).sum();
+                    assert!(sum >= seen, "{sum} after {seen}");
+                    seen = sum;
+                }
+            });
+            for number in 0..20_000 {
+                failures.note(&Failure::Variable(number % 2));
+            }
+            assert_eq!(failures.all(), [(Failure::Variable(1), 10_000), (Failure::Variable(0), 10_000)]);
+            reads.join().unwrap();
+        });
+        // One that is held up costs its place and nothing else.
+        let held = failures.places[0].lock().unwrap();
+        failures.note(&Failure::Variable(0));
+        drop(held);
+        assert_eq!(failures.all(), [(Failure::Variable(0), 10_001), (Failure::Variable(1), 10_000)]);
     }
 
     #[test]

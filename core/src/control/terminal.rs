@@ -975,6 +975,10 @@ pub fn why<S: AsRef<str>>(failed: u64, failures: &[(S, u64)]) -> Option<String> 
     let known: u64 = failures.iter().map(|(_, count)| count).sum();
     Some(match failed.saturating_sub(*count) {
         0 => latest.to_owned(),
+        // Not all could be noted.
+        others if known < failed && failures.len() == 1 => {
+            format!("{latest} (the latest; {} for reasons that were not kept)", grouped(others))
+        }
         // Some are forgotten, and may have been of this reason.
         _ if known < failed => format!("{latest} (the latest; others for other reasons)"),
         others => format!("{latest} (the latest; {} for other reasons)", grouped(others)),
@@ -1338,6 +1342,8 @@ mod tests {
         assert_eq!(why::<&str>(1, &[]), None);
         assert_eq!(why(2, &[("a", 2)]).as_deref(), Some("a"));
         assert_eq!(why(6, &[("a", 2), ("b", 4)]).as_deref(), Some("a (the latest; 4 for other reasons)"));
+        assert_eq!(why(9, &[("a", 2)]).as_deref(), Some("a (the latest; 7 for reasons that were not kept)"));
+        assert_eq!(why(2, &[("a", 3)]).as_deref(), Some("a"));
         assert_eq!(why(9, &[("a", 2), ("b", 4)]).as_deref(), Some("a (the latest; others for other reasons)"));
     }
 
