@@ -253,7 +253,7 @@ impl HitContext {
     ) -> Verdict {
         if live.probe.evaluate_at == EvaluateAt::Entry {
             if let Some(EntryToken { started, half: Some(half) }) = token {
-                self.finish_entry(live, frame, exit, started, half);
+                self.finish_entry(live, frame, exit, started, *half);
             }
             return Verdict::Keep;
         }
@@ -360,7 +360,7 @@ impl HitContext {
         frame: &F,
         exit: Exit<F::Value>,
         started: Moment,
-        mut half: Box<Half>,
+        mut half: Half,
     ) {
         let Kind::Log(log) = &live.probe.kind else { return };
         if live.is_gone() {

@@ -22,7 +22,7 @@ use crate::stats::{Counter, Drop, ProbeStats};
 use crate::worker::{Command, Worker};
 use crossbeam_channel::{self as channel, RecvTimeoutError};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -798,9 +798,11 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Why a probe's condition failed, in words, the latest reason first, each with how often.
+/// Why a probe's condition failed, in words, the latest reason first, each with how often. The count of failures has been read
+/// before.
 fn failures(process: &Process, live: &LiveProbe) -> Vec<(String, u64)> {
     let Some(expression) = live.probe.when.as_ref() else { return Vec::new() };
+    fence(Acquire);
     let type_name = |id| process.tables.type_name(id).unwrap_or("?").to_owned();
     let milliseconds = process.evaluation_ns / 1_000_000;
     let names = Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds };

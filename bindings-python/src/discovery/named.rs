@@ -1,7 +1,6 @@
 //! What a name in a module is, found in its namespace without running code of the program. Stands on the configuration's walk,
 //! for probes on methods.
 
-use super::functions::{qualified, span};
 use super::modules::{is_main, is_module, namespace, source_of};
 use crate::code;
 use crate::object::{Owned, Ref};
