@@ -811,7 +811,7 @@ mod tests {
         reads("a || (b || c)", "a || (b || c)");
         reads("(a || b) || c", "a || b || c");
         reads("a == (b == c)", "a == (b == c)");
-        reads("any(a,{b||c})[ - 1 ]", "any(a, {b || c})[-1]");
+        reads("any(a,{b||c})[ -1 ]", "any(a, {b || c})[-1]");
         reads("null == a.null", "null == a.null");
         reads("instanceof.instanceof instanceof 'instanceof'", "instanceof.instanceof instanceof \"instanceof\"");
     }
