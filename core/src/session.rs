@@ -532,7 +532,7 @@ impl Session {
         if current.get(id).is_some_and(|live| live.probe.version == version) {
             log::warn!(
                 target: "stroboscope",
-                "probe {id}: another definition of version {version} is not used, which is broken as well: {text}"
+                "probe {id}: another definition of version {version} is not used, and it is broken: {text}"
             );
             return None;
         }
