@@ -172,10 +172,9 @@ impl Turn {
                 return Ok(done);
             }
             match put(done - whole, bytes.get(done..).unwrap_or_default()) {
-                Ok(0) if whole > 0 => return Ok(whole),
+                Ok(0) | Err(_) if whole > 0 => return Ok(whole),
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
-                Err(_) if whole > 0 => return Ok(whole),
                 Err(error) => return Err(error),
             }
         }

@@ -104,8 +104,8 @@ def stats() -> "Stats":
 def _json(definition: "Any") -> str:
     """Its JSON text. `json` is not imported for it: the program may have a module of that name.
 
-    A number that JSON does not have becomes what is nothing else, so that the error names its field; and no nesting is too
-    deep for it.
+    A number that JSON does not have becomes what is nothing else, so that the error names its field; and no nesting is
+    too deep for it.
     """
     parts: list[str] = []
     left: list[Any] = [(definition,)]

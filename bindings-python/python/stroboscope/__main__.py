@@ -9,7 +9,7 @@ if __name__ == "__main__":
     _standard = os.path.dirname(os.__file__)
     sys.path.sort(key=lambda entry: entry != _standard and os.path.basename(entry) != "lib-dynload")
 
-from stroboscope._run import main  # noqa: E402
+from stroboscope._run import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
