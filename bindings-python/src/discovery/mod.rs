@@ -30,7 +30,7 @@ pub use index::{
 };
 pub use modules::{
     Importable, all_names_of, compiled_file, files_of_module, forget_names, has_class, importable, is_executing,
-    is_loaded, is_main, is_meant, is_module, is_package, learn_names, modules_near, names_of, takes_no_probes,
+    is_loaded, is_main, is_meant, is_module, is_package, modules_near, names_of, takes_no_probes,
 };
 pub use named::{Leads, Named, getter_of_property, leads, named, names_beside};
 pub use near::files_near;

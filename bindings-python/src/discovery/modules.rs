@@ -273,24 +273,22 @@ pub(super) fn source_of(space: Ref<'_>) -> Option<String> {
     text("__file__").or_else(|| seen(text("__name__").filter(|name| is_main(name))?))
 }
 
-/// The names of all modules by their files, for the installations under way.
+/// The names of the module of each file that was asked for in the installations under way.
 static NAMES: Held<Option<HashMap<String, Vec<String>>>> = Held::new(None);
 
-/// Looks at the names of all modules, for the installations that are under way together.
-pub fn learn_names(py: Python<'_>) {
-    let found = names_by_file(py);
-    drop(NAMES.with(|names| names.replace(found)));
-}
-
-/// Lets go of what [`learn_names`] found: modules come and go.
+/// Lets go of what was found: modules come and go.
 pub fn forget_names() {
     drop(NAMES.with(Option::take));
 }
 
 /// All names that the module of a file has, as far as they are known: `os.path` is `posixpath` too.
-pub fn all_names_of(file: &str) -> Vec<String> {
-    let known = |names: &mut Option<HashMap<String, Vec<String>>>| names.as_ref()?.get(file).cloned();
-    let mut names = NAMES.with(known).flatten().unwrap_or_default();
+pub fn all_names_of(py: Python<'_>, file: &str) -> Vec<String> {
+    let known = NAMES.with(|names| names.as_ref()?.get(file).cloned()).flatten();
+    let mut names = known.unwrap_or_else(|| {
+        let found = names_in(py, file);
+        NAMES.with(|names| names.get_or_insert_default().insert(file.to_owned(), found.clone()));
+        found
+    });
     // A file that starts is noted first, and the program's own has no `__file__` once it has run.
     let started = with(|index| {
         let id = index.by_name.get(file)?;
@@ -306,17 +304,28 @@ pub fn all_names_of(file: &str) -> Vec<String> {
     names
 }
 
-fn names_by_file(py: Python<'_>) -> HashMap<String, Vec<String>> {
-    let mut found: HashMap<String, Vec<String>> = HashMap::new();
+/// The names of modules whose `__file__` is this file. All modules are looked at with the GIL held: nothing is copied for one
+/// that is another.
+fn names_in(py: Python<'_>, file: &str) -> Vec<String> {
+    let mut found = Vec::new();
     let Some(modules) = sys(py, c"modules") else { return found };
     let folder = current_folder();
     modules.borrow().dict_entries(|name, module| {
-        if let (Some(name), Some(file)) = (name.text(), file_of(module)) {
-            found.entry(absolute(file, folder.as_deref())).or_default().push(name.to_text());
+        if let Some(name) = name.text().filter(|_| is_in(module, file, folder.as_deref())) {
+            found.push(name.to_text());
         }
         true
     });
     found
+}
+
+fn is_in(module: Ref<'_>, file: &str, folder: Option<&str>) -> bool {
+    let own = || module.module_dict()?.dict_get_text("__file__")?.text();
+    let is_meant = |own: Text<'_>| match own.code_points().next() {
+        Some(first) if first == u32::from('/') => own.same(Text::Utf8(file)),
+        _ => absolute(own.to_text(), folder) == file,
+    };
+    own().is_some_and(is_meant) && !is_put_off(module)
 }
 
 /// True if `sys.modules` has a module, whatever it is made of.

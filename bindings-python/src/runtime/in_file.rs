@@ -49,7 +49,7 @@ pub(super) fn in_lines(
             "{name} has run and left no function behind; the probe waits for it to run again"
         )));
     }
-    let modules = discovery::all_names_of(name);
+    let modules = discovery::all_names_of(py, name);
     let mut site = Site { file: name.to_owned(), modules, ..Site::default() };
     let mut notes = Vec::new();
     let mut choices = Vec::new();
@@ -228,7 +228,7 @@ pub(super) fn in_functions(
     let Some(opcodes) = opcodes() else { return Ok(stopping()) };
     discovery::read(py, code, &opcodes, release, |at, _| found.contains(&at), |_| ())?;
     let Some(&one) = found.first().filter(|&&at| at < code.plain.len()) else { return Ok(stopping()) };
-    let mut modules = discovery::all_names_of(name);
+    let mut modules = discovery::all_names_of(py, name);
     if !modules.iter().any(|known| known == module) {
         modules.push(module.to_owned());
     }

@@ -54,7 +54,6 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
             }
         }
     }
-    discovery::learn_names(py);
     let mut files_near: HashMap<String, String> = HashMap::new();
     for (live, target) in lives.iter().zip(targets) {
         let placed = crate::guard::caught(|| {
