@@ -308,10 +308,10 @@ pub fn all_names_of(py: Python<'_>, file: &str) -> Vec<String> {
 /// that is another.
 fn names_in(py: Python<'_>, file: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let Some(modules) = sys(py, c"modules") else { return found };
+    let (Some(modules), Some(key)) = (sys(py, c"modules"), Owned::text(Text::Utf8("__file__"))) else { return found };
     let folder = current_folder();
     modules.borrow().dict_entries(|name, module| {
-        if let Some(name) = name.text().filter(|_| is_in(module, file, folder.as_deref())) {
+        if let Some(name) = name.text().filter(|_| is_in(module, key.borrow(), file, folder.as_deref())) {
             found.push(name.to_text());
         }
         true
@@ -319,8 +319,8 @@ fn names_in(py: Python<'_>, file: &str) -> Vec<String> {
     found
 }
 
-fn is_in(module: Ref<'_>, file: &str, folder: Option<&str>) -> bool {
-    let own = || module.module_dict()?.dict_get_text("__file__")?.text();
+fn is_in(module: Ref<'_>, key: Ref<'_>, file: &str, folder: Option<&str>) -> bool {
+    let own = || module.module_dict()?.dict_get(key)?.text();
     let is_meant = |own: Text<'_>| match own.code_points().next() {
         Some(first) if first == u32::from('/') => own.same(Text::Utf8(file)),
         _ => absolute(own.to_text(), folder) == file,
