@@ -330,8 +330,7 @@ fn undo(py: Python<'_>, error: PyErr, session: Option<&Session>, runtime: &PyRun
     error
 }
 
-/// The upload, if events are to leave the machine. Somebody who watches a terminal or a file wants no Agent, unless one was
-/// named; an Agent that nobody named and that is not there is nothing to complain about.
+/// The upload, if events are to leave the machine.
 fn sender(
     wanted: &Wanted,
     identity: &Identity,
@@ -339,8 +338,7 @@ fn sender(
     lines: &mut Vec<String>,
 ) -> Option<Sender> {
     let settings = &wanted.settings;
-    let named = settings.agent_is_configured() || settings.agentless_enabled;
-    if !named && (wanted.place.command || wanted.has_local_sink()) {
+    if !wanted.place.uploads(settings, wanted.shows()) {
         return None;
     }
     let who = agent::Identity {
@@ -484,7 +482,7 @@ fn log_losses(py: Python<'_>, stats: &SessionStats, wanted: &Wanted) {
 
 /// True if people are told at the end what each probe did.
 fn tells_end(wanted: &Wanted) -> bool {
-    wanted.place.command || (wanted.place.preload && wanted.shows())
+    wanted.place.tells_end(wanted.shows())
 }
 
 /// What came of an end.

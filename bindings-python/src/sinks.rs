@@ -13,32 +13,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
-use stroboscope_core::config::{Settings, Show};
+use stroboscope_core::config::Settings;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
+pub use stroboscope_core::control::place::Place;
+use stroboscope_core::control::place::is_stdout;
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
 
 /// How often room for the rest of a line is waited for, a millisecond each.
 const NAPS: u32 = 500;
-
-/// Where and how the session was asked for.
-#[derive(Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with one another")]
-pub struct Place {
-    /// By the command: somebody looks at standard error.
-    pub command: bool,
-    /// By the environment, without the command.
-    pub preload: bool,
-    /// In the process that the command became; false below it.
-    pub first: bool,
-    /// The user wants no colours (`NO_COLOR`).
-    pub no_color: bool,
-    /// Events are kept in memory, for tests.
-    pub keep: bool,
-    /// Python started without standard error.
-    pub mute: bool,
-}
 
 /// What was asked for: enough to begin again in a forked child.
 #[derive(Clone)]
@@ -84,21 +68,7 @@ impl Wanted {
 
     /// True if events are shown to people.
     pub fn shows(&self) -> bool {
-        if self.place.mute {
-            return false;
-        }
-        match self.settings.terminal {
-            Show::Always => true,
-            Show::Never => false,
-            // Somebody sits before the command, also where standard error is no terminal; not twice beside `--json -`.
-            Show::Auto if self.place.command => !self.settings.ndjson.as_deref().is_some_and(is_stdout),
-            Show::Auto => !self.place.keep && io::stderr().is_terminal(),
-        }
-    }
-
-    /// True if events go somewhere inside this machine.
-    pub fn has_local_sink(&self) -> bool {
-        self.place.keep || self.settings.ndjson.is_some() || self.shows()
+        self.place.shows(&self.settings, || io::stderr().is_terminal())
     }
 
     /// The session ends within a time: its streams are waited for so that some of it is left for what comes after.
@@ -119,10 +89,6 @@ impl Wanted {
             Cow::Borrowed(text)
         }
     }
-}
-
-fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }
 
 /// Opens what is wanted. What cannot be opened is a remark, and the rest goes on.

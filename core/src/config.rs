@@ -191,6 +191,20 @@ pub struct Row {
     read: Read,
 }
 
+impl Row {
+    /// The argument's name where names are written in camel case.
+    pub fn camel_case(&self) -> String {
+        let mut words = self.option.split('_');
+        let mut name = words.next().unwrap_or_default().to_owned();
+        for word in words {
+            let (first, rest) = word.split_at(word.len().min(1));
+            name.push_str(&first.to_ascii_uppercase());
+            name.push_str(rest);
+        }
+        name
+    }
+}
+
 const fn row(
     option: &'static str,
     variables: &'static [&'static str],
@@ -682,7 +696,8 @@ pub fn document() -> String {
     let mut page = String::from(
         "# Settings\n\n\
          Generated from the table in `core/src/config.rs` by `cargo run -p xtask -- gen`.\n\n\
-         Each setting is an argument of the binding's start function, or an environment variable. Arguments beat variables, \
+         Each setting is an argument of the binding's start function (in Node its name is written in camel case, such as \
+         `captureTimeoutMs`), or an environment variable. Arguments beat variables, \
          variables beat defaults; an empty variable counts as not set. A value that cannot be used is logged once, with the \
          default that is used instead.\n\n\
          | argument | variable | default | meaning |\n| --- | --- | --- | --- |\n",
@@ -714,6 +729,13 @@ mod tests {
         let environment = own(environment);
         let find = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, text)| text.clone());
         Settings::resolve(&own(arguments), &find)
+    }
+
+    #[test]
+    fn names_in_camel_case() {
+        let name = |option: &str| ROWS.iter().find(|row| row.option == option).map(super::Row::camel_case);
+        assert_eq!(name("service").as_deref(), Some("service"));
+        assert_eq!(name("capture_timeout_ms").as_deref(), Some("captureTimeoutMs"));
     }
 
     #[test]

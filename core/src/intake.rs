@@ -28,9 +28,11 @@ use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Scratch, Short, m
 use crate::expr::target::{Arg, At, Op, Program, Purpose, Search};
 use crate::expr::tree::Special;
 use crate::hit::{Verdict, is_costly};
+use crate::probe::model::Probe;
 use crate::record::layout::{LAYOUT_HASH, NO_TYPE};
 use crate::record::names::{Interner, Tables};
 use crate::record::read::Reader;
+use crate::record::write::Place;
 use crate::registry::LiveProbe;
 use crate::session::Shared;
 use crate::stats::Drop;
@@ -98,6 +100,11 @@ impl Judge {
         self.interner.type_id(qualified, bare, redacted)
     }
 
+    /// True if any type is redacted: else no value has to be asked for its class.
+    pub fn has_types(&self) -> bool {
+        self.redaction().has_types()
+    }
+
     /// `matches`: there is one engine, and it is the core's.
     ///
     /// # Errors
@@ -133,6 +140,16 @@ impl Raised<'_> {
         Raised { op, category, kinds: [Kind::Opaque; 2], numbers: [0; 2], type_id: NO_TYPE, text: "", nested: false }
     }
 
+    /// The failure of the expression of a probe at a place.
+    pub fn failure_at(&self, probe: &Probe, place: Place) -> Failure {
+        match probe.expression_at(place) {
+            None => Failure::host("there is no such expression"),
+            // It never runs.
+            Some(expression) if expression.redacted.is_some() => Failure::RedactedName,
+            Some(expression) => self.failure(&expression.program),
+        }
+    }
+
     /// The failure.
     pub fn failure(&self, program: &Program) -> Failure {
         let Some(&op) = program.ops.get(self.op) else { return Failure::host("an op that the program does not have") };
@@ -162,7 +179,7 @@ impl Raised<'_> {
                 _ if self.nested => Limit::Nesting,
                 Op::Each { .. } | Op::Next { .. } => Limit::Predicates,
                 Op::Matches { .. } => Limit::MatchedText,
-                Op::Len { .. } | Op::IsEmpty { .. } => Limit::CountedText,
+                Op::Len { .. } | Op::IsEmpty { .. } | Op::Substring { .. } => Limit::CountedText,
                 Op::Compare { .. } if self.kinds == [Kind::Number; 2] => Limit::Decimals,
                 _ => Limit::Comparisons,
             }),
@@ -272,6 +289,11 @@ impl Intake {
         self.shared.registry.load().by_slot(slot).cloned().ok_or(Refusal::Unknown(slot))
     }
 
+    /// Nanoseconds that the capture of one point and one evaluation may take.
+    pub fn limits(&self) -> (u64, u64) {
+        (self.shared.process.capture_ns, self.shared.process.evaluation_ns)
+    }
+
     /// True if the process has room for one more record. Asked before anything is captured.
     pub fn has_room(&self) -> bool {
         !self.records.is_full()
@@ -299,6 +321,19 @@ impl Intake {
         }
         live.stats.emitted.add(1);
         Ok(())
+    }
+
+    /// A failure in a hit of a probe, for its record and for [`Intake::condition_failed`] or [`Intake::template_failed`].
+    ///
+    /// # Errors
+    /// If the probe is not in force.
+    pub fn failure(&self, slot: u32, place: Place, raised: &Raised<'_>) -> std::result::Result<Failure, Refusal> {
+        Ok(raised.failure_at(&self.probe(slot)?.probe, place))
+    }
+
+    /// True if the next hit is to be timed, with a weight of 1 ([`crate::stats::ProbeStats::is_next_timed`]).
+    pub fn is_next_timed(&self, slot: u32) -> bool {
+        self.probe(slot).is_ok_and(|live| live.stats.is_next_timed())
     }
 
     /// A condition has failed. True: an error event is due, and its record is to be handed over.
@@ -334,6 +369,15 @@ impl Intake {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// A hit was lost by a failure that says nothing of the next one: the host's code had no room on the stack, say.
+    ///
+    /// # Errors
+    /// If the probe is not in force.
+    pub fn lost(&self, slot: u32) -> std::result::Result<(), Refusal> {
+        self.probe(slot)?.stats.dropped(Drop::Internal).add(1);
+        Ok(())
     }
 
     /// Adds what has become of hits. [`Verdict::Disarm`]: the hooks may be switched off until

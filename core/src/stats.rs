@@ -265,7 +265,7 @@ impl Calls {
 /// So many hits after each look are timed one by one: all of a probe that is hit seldom, …
 const ONE_BY_ONE: u64 = 16;
 /// … then one in this many, with its weight. A sample costs a system call.
-const SAMPLE_EVERY: u64 = 512;
+pub const SAMPLE_EVERY: u64 = 512;
 
 impl ProbeStats {
     /// The counter of a reason.
@@ -277,11 +277,20 @@ impl ProbeStats {
     /// The weight of a hit's sample, or `None` if this hit is not timed. `hits` is the count before this hit.
     #[inline]
     pub fn sample_weight(&self, hits: u64) -> Option<u64> {
-        if self.one_by_one.get() < ONE_BY_ONE {
-            self.one_by_one.add_serial(1);
+        if self.is_next_timed() {
             return Some(1);
         }
         (hits & (SAMPLE_EVERY - 1) == 0).then_some(SAMPLE_EVERY)
+    }
+
+    /// True if the next hit is one of those that are timed one by one. For hosts that count their hits themselves; whoever
+    /// asks times it.
+    pub fn is_next_timed(&self) -> bool {
+        let timed = self.one_by_one.get() < ONE_BY_ONE;
+        if timed {
+            self.one_by_one.add_serial(1);
+        }
+        timed
     }
 
     /// Adds a sample.

@@ -10,6 +10,7 @@ use super::redact::{Redaction, key_text};
 use crate::clock::Clock;
 use crate::expr::eval::Operand;
 use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, TypeInfo, Value, View, Walk};
+use crate::record::buffer::Buffer;
 use crate::record::layout::{
     self as lay, DECIMAL_WORDS, HARD_RECORD, HUGE_BITS, HUGE_DIGITS, INLINE, MAX_LEVELS, NO_TYPE, SOFT_RECORD, word,
 };
@@ -124,6 +125,35 @@ pub fn throwable<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame
     let mut frames = out.open_frames();
     frame.traceback(exception, |frame| frames.push(frame));
     frames.close();
+}
+
+/// The bytes behind the word of a big integer, for writers whose host has no quick way to its digits.
+pub fn big_bytes(big: BigDigits<'_>) -> Vec<u8> {
+    let mut buf = Buffer::new(64);
+    write_big(&mut buf, big);
+    buf.bytes().to_vec()
+}
+
+fn write_big(buf: &mut Buffer, big: BigDigits<'_>) {
+    let width = u64::from(big.bits.clamp(1, 32));
+    let used = big.digits.len() - big.digits.iter().rev().take_while(|digit| **digit == 0).count();
+    let digits = big.digits.get(..used).unwrap_or_default();
+    let bits = match digits.last() {
+        None => 0,
+        Some(top) => (used as u64 - 1) * width + u64::from(32 - top.leading_zeros()),
+    };
+    let mut dropped = 0;
+    if bits > HUGE_BITS {
+        // Only the first hexadecimal digits will be shown.
+        let low = (bits.div_ceil(4) - HUGE_DIGITS) * 4;
+        dropped = (low / width) as usize;
+    }
+    let kept = digits.get(dropped..).unwrap_or_default();
+    buf.put([u8::from(big.negative), width as u8]);
+    buf.put(bits.to_le_bytes());
+    buf.put((dropped as u32).to_le_bytes());
+    buf.put((kept.len() as u32).to_le_bytes());
+    buf.numbers(kept.iter().map(|digit| digit.to_le_bytes()));
 }
 
 /// True (`Continue`) if the open section takes one more name.
@@ -636,26 +666,7 @@ impl Walker<'_, '_> {
     }
 
     fn big(&mut self, big: BigDigits<'_>) {
-        let width = u64::from(big.bits.clamp(1, 32));
-        let used = big.digits.len() - big.digits.iter().rev().take_while(|digit| **digit == 0).count();
-        let digits = big.digits.get(..used).unwrap_or_default();
-        let bits = match digits.last() {
-            None => 0,
-            Some(top) => (used as u64 - 1) * width + u64::from(32 - top.leading_zeros()),
-        };
-        let mut dropped = 0;
-        if bits > HUGE_BITS {
-            // Only the first hexadecimal digits will be shown.
-            let low = (bits.div_ceil(4) - HUGE_DIGITS) * 4;
-            dropped = (low / width) as usize;
-        }
-        let kept = digits.get(dropped..).unwrap_or_default();
-        let buf = &mut self.out.buf;
-        buf.put([u8::from(big.negative), width as u8]);
-        buf.put(bits.to_le_bytes());
-        buf.put((dropped as u32).to_le_bytes());
-        buf.put((kept.len() as u32).to_le_bytes());
-        buf.numbers(kept.iter().map(|digit| digit.to_le_bytes()));
+        write_big(&mut self.out.buf, big);
     }
 
     fn decimal(&mut self, decimal: DecimalDigits<'_>) {

@@ -2,10 +2,12 @@
 //! of the walk of a hit going out.
 
 pub mod agent;
+pub mod command;
 pub mod file;
 pub(crate) mod kept;
 pub mod memory;
 pub mod ndjson;
+pub mod place;
 pub mod tally;
 pub mod terminal;
 

@@ -14,7 +14,7 @@ mod shape;
 mod texts;
 
 pub use budget::{
-    Budget, MAX_COMPARISONS, MAX_COUNTED, MAX_MATCHED, MAX_NESTING, MAX_PATTERNS, MAX_PREDICATES, Scratch,
+    BOUNDS, Budget, MAX_COMPARISONS, MAX_COUNTED, MAX_MATCHED, MAX_NESTING, MAX_PATTERNS, MAX_PREDICATES, Scratch,
 };
 pub(crate) use failure::literal;
 pub use failure::{Category, Doing, Failure, Limit, Names, Short};

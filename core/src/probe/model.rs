@@ -4,9 +4,11 @@
 use super::location::{SourcePath, readings};
 use crate::capture::limits::Limits;
 use crate::expr::Expression;
+use crate::expr::template::Segment;
 use crate::expr::template::Template;
 use crate::expr::tree::Special;
 use crate::host::Site;
+use crate::record::write::Place;
 
 /// The most lines of one probe.
 pub const MAX_LINES: usize = 10;
@@ -193,6 +195,25 @@ impl Probe {
             }
         }
         all
+    }
+
+    /// The expression at a place; of a tag there is none, since its template may have several.
+    pub fn expression_at(&self, place: Place) -> Option<&Expression> {
+        match (place, &self.kind) {
+            (Place::Condition, _) => self.when.as_ref(),
+            (Place::Segment(index), Kind::Log(log)) => match log.template.segments.get(usize::from(index))? {
+                Segment::Expression(expression) => Some(expression),
+                Segment::Literal(_) => None,
+            },
+            (Place::Expression(index), Kind::Log(log)) => {
+                log.expressions.get(usize::from(index)).map(|capture| &capture.expression)
+            }
+            (Place::Metric, Kind::Metric(metric)) => metric.value.as_ref(),
+            (Place::Decoration(index), Kind::SpanDecoration(of)) => {
+                of.decorations.get(usize::from(index))?.when.as_ref()
+            }
+            _ => None,
+        }
     }
 
     /// True if it captures values.

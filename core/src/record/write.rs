@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// The place of such an argument.
-    pub(crate) fn from_argument(argument: u32) -> Option<Place> {
+    pub fn from_argument(argument: u32) -> Option<Place> {
         let index = (argument >> 8) as u16;
         let [decoration, tag] = index.to_be_bytes();
         Some(match (argument & 0xFF) as u8 {

@@ -224,11 +224,10 @@ impl<'f> Value<'f> for Handle<'f> {
                 "value" => Child::Present(self.to(*value)),
                 _ => Child::Absent,
             },
-            _ if name == "length" => {
-                let length = self.world.lengths.iter().find(|(of, _)| *of == self.id);
-                length.map_or(Child::Absent, |(_, len)| Child::Present(self.to(*len)))
+            _ => {
+                let extra = self.world.extra.iter().find(|(of, known, _)| *of == self.id && *known == name);
+                extra.map_or(Child::Absent, |(_, _, member)| Child::Present(self.to(*member)))
             }
-            _ => Child::Absent,
         }
     }
 

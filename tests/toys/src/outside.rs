@@ -754,8 +754,8 @@ impl<'p> Machine<'p> {
             }
             _ => {
                 let Made::Node(id) = value else { return Err(Category::Type) };
-                let length = self.world.lengths.iter().find(|(of, _)| *of == id && name == "length");
-                length.map_or(Err(Category::Type), |(_, len)| Ok(Made::Node(*len)))
+                let extra = self.world.extra.iter().find(|(of, known, _)| *of == id && name == *known);
+                extra.map_or(Err(Category::Type), |(_, _, member)| Ok(Made::Node(*member)))
             }
         }
     }

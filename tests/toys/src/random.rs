@@ -50,6 +50,24 @@ impl Dice {
     }
 }
 
+/// Whom vectors are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// Any host.
+    Any,
+    /// What Python has: neither `undefined` nor maps that have string keys only.
+    Python,
+    /// What Node has: neither decimals nor enumerations.
+    Node,
+}
+
+impl For {
+    /// True if members and keys stand there once.
+    fn once(self) -> bool {
+        self != For::Any
+    }
+}
+
 const NAMES: &[&str] = &["a", "b", "c", "d", "e", "f"];
 const MEMBERS: &[&str] =
     &["name", "size", "key", "value", "message", "rate", "Key", "Value", "length", "3", "mug", "password"];
@@ -115,6 +133,8 @@ const NUMBERS: &[&str] = &[
     r#"{"$decimal": "0E+9"}"#,
     r#"{"$decimal": "1E+5000"}"#,
 ];
+/// So many of the numbers, the last, are decimals.
+const DECIMALS: usize = 9;
 const LITERALS: &[&str] = &[
     "null",
     "true",
@@ -143,37 +163,45 @@ const LITERALS: &[&str] = &[
 const CLASSES: &[&str] =
     &[r#""class": "shop.Box", "bases": ["shop.Thing"]"#, r#""class": "shop.Lid""#, r#""class": "bank.Vault""#];
 
-/// A random value. Python has neither `undefined` nor maps that have string keys only.
-fn value(dice: &mut Dice, depth: usize, python: bool) -> String {
+/// A random value.
+fn value(dice: &mut Dice, depth: usize, whom: For) -> String {
+    let (python, node) = (whom == For::Python, whom == For::Node);
     let kinds = if depth == 0 { 10 } else { 16 };
     match dice.below(kinds) {
         0 if python => "null".to_owned(),
         0 => dice.pick(&["null", r#"{"$undefined": true}"#]).to_owned(),
         1 => dice.pick(&["true", "false"]).to_owned(),
+        2..=4 if node => dice.pick(NUMBERS.split_at(NUMBERS.len() - DECIMALS).0).to_owned(),
         2..=4 => dice.pick(NUMBERS).to_owned(),
         5..=7 => dice.pick(TEXTS).to_owned(),
+        8 if node => dice.pick(&[r#"{"$bytes": ""}"#, r#"{"$bytes": "0aff"}"#, r#"{"$bytes": "6d7567"}"#]).to_owned(),
+        9 if node => {
+            dice.pick(&[r#"{"$function": "refund"}"#, r#"{"$iterator": true}"#, r#"{"$opaque": true}"#]).to_owned()
+        }
         8 => {
             dice.pick(&[r#"{"$bytes": ""}"#, r#"{"$bytes": "0aff"}"#, r#"{"$bytes": "6d7567"}"#, RED, BLUE]).to_owned()
         }
         9 => {
             dice.pick(&[r#"{"$function": "refund"}"#, r#"{"$iterator": true}"#, r#"{"$opaque": true}"#, RED]).to_owned()
         }
-        10 | 11 => format!("[{}]", dice.many(4, |dice| value(dice, depth - 1, python))),
-        12 => format!("{{\"$set\": [{}]}}", dice.distinct(4, python, |dice| value(dice, depth - 1, python)).join(", ")),
+        10 | 11 => format!("[{}]", dice.many(4, |dice| value(dice, depth - 1, whom))),
+        12 => {
+            format!("{{\"$set\": [{}]}}", dice.distinct(4, whom.once(), |dice| value(dice, depth - 1, whom)).join(", "))
+        }
         13 => {
-            let keys = dice.distinct(7, python, |dice| value(dice, depth - 1, python));
-            let pairs = keys.iter().map(|key| format!("[{key}, {}]", value(dice, depth - 1, python)));
+            let keys = dice.distinct(7, whom.once(), |dice| value(dice, depth - 1, whom));
+            let pairs = keys.iter().map(|key| format!("[{key}, {}]", value(dice, depth - 1, whom)));
             let pairs = pairs.collect::<Vec<_>>().join(", ");
             format!("{{\"$map\": [{pairs}]}}")
         }
         14 if python => {
             let entries: Vec<String> =
-                members(dice, depth, true).iter().map(|(name, value)| format!("[\"{name}\", {value}]")).collect();
+                members(dice, depth, whom).iter().map(|(name, value)| format!("[\"{name}\", {value}]")).collect();
             format!("{{\"$map\": [{}]}}", entries.join(", "))
         }
-        14 => format!("{{\"$record\": {}}}", fields(dice, depth, false)),
+        14 => format!("{{\"$record\": {}}}", fields(dice, depth, whom)),
         _ => {
-            let (class, fields) = (dice.pick(CLASSES), fields(dice, depth, python));
+            let (class, fields) = (dice.pick(CLASSES), fields(dice, depth, whom));
             if dice.below(3) == 0 {
                 let message = dice.pick(TEXTS);
                 return format!("{{\"$exception\": {{{class}, \"message\": {message}, \"fields\": {fields}}}}}");
@@ -186,18 +214,18 @@ fn value(dice: &mut Dice, depth: usize, python: bool) -> String {
 const RED: &str = r#"{"$enum": {"class": "shop.Color", "name": "RED", "value": 1}}"#;
 const BLUE: &str = r#"{"$enum": {"class": "shop.Color", "name": "BLUE", "value": 2}}"#;
 
-fn members(dice: &mut Dice, depth: usize, python: bool) -> Vec<(&'static str, String)> {
+fn members(dice: &mut Dice, depth: usize, whom: For) -> Vec<(&'static str, String)> {
     let mut members = Vec::new();
     for name in ["name", "size", "key", "value", "3", "mug", "password"] {
         if dice.below(3) == 0 {
-            members.push((name, value(dice, depth.saturating_sub(1), python)));
+            members.push((name, value(dice, depth.saturating_sub(1), whom)));
         }
     }
     members
 }
 
-fn fields(dice: &mut Dice, depth: usize, python: bool) -> String {
-    let members = members(dice, depth, python);
+fn fields(dice: &mut Dice, depth: usize, whom: For) -> String {
+    let members = members(dice, depth, whom);
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
     format!("{{{}}}", members.join(", "))
 }
@@ -279,11 +307,11 @@ fn node(dice: &mut Dice, depth: usize, inside: bool) -> String {
 }
 
 /// One vector without its expectation.
-fn ask(dice: &mut Dice, id: &str, python: bool) -> String {
+fn ask(dice: &mut Dice, id: &str, whom: For) -> String {
     let kind = if dice.below(4) == 0 { "condition" } else { "eval" };
-    let mut vars: Vec<String> = NAMES.iter().map(|name| format!("\"{name}\": {}", value(dice, 3, python))).collect();
+    let mut vars: Vec<String> = NAMES.iter().map(|name| format!("\"{name}\": {}", value(dice, 3, whom))).collect();
     match dice.below(3) {
-        0 => vars.push(format!("\"@return\": {}, \"@duration\": 12.5", value(dice, 2, python))),
+        0 => vars.push(format!("\"@return\": {}, \"@duration\": 12.5", value(dice, 2, whom))),
         1 => vars.push("\"@exception\": {\"$exception\": {\"class\": \"shop.Gone\", \"message\": \"mug\"}}".to_owned()),
         _ => {}
     }
@@ -291,7 +319,11 @@ fn ask(dice: &mut Dice, id: &str, python: bool) -> String {
         0 => ", \"config\": {\"redacted_types\": [\"bank.*\"], \"redacted_identifiers\": [\"mug\"]}",
         _ => "",
     };
-    let host = if python { ", \"host\": \"python\"" } else { "" };
+    let host = match whom {
+        For::Any => "",
+        For::Python => ", \"host\": \"python\"",
+        For::Node => ", \"host\": \"node\"",
+    };
     let depth = 1 + dice.below(4);
     let json = node(dice, depth, false);
     let question = format!(
@@ -299,27 +331,27 @@ fn ask(dice: &mut Dice, id: &str, python: bool) -> String {
         vars.join(", ")
     );
     // In Python the members of an enumeration are attributes of each of them: no text may name one by chance.
-    if python { question.replace(RED, &RED.replace("RED", "SCARLET")) } else { question }
+    if whom == For::Python { question.replace(RED, &RED.replace("RED", "SCARLET")) } else { question }
 }
 
 /// Expectations that are drawn again, and how often at most.
 const DULL: &[&str] = &["\"error\": \"type\"", "\"error\": \"undefined\""];
 const TRIES: usize = 3;
 
-/// A file of `count` random vectors, for any host or only of what Python has.
-pub fn file(seed: u64, count: usize, python: bool) -> Result<String, String> {
+/// A file of `count` random vectors.
+pub fn file(seed: u64, count: usize, whom: For) -> Result<String, String> {
     let mut dice = Dice::new(seed);
     let mut lines = Vec::new();
     for number in 0..count {
         let id = format!("rnd-{seed}-{number}");
-        let mut question = ask(&mut dice, &id, python);
+        let mut question = ask(&mut dice, &id, whom);
         let mut expect = answer(&question)?;
         // Most random expressions fail for their types; those that say more are worth some tries.
         for _ in 0..TRIES {
             if !DULL.contains(&expect.as_str()) {
                 break;
             }
-            question = ask(&mut dice, &id, python);
+            question = ask(&mut dice, &id, whom);
             expect = answer(&question)?;
         }
         lines.push(format!("  {{{question}, \"expect\": {{{expect}}}}}"));

@@ -172,8 +172,8 @@ pub struct World {
     pub vars: Vec<(String, Id)>,
     /// Which host it plays.
     pub dialect: Dialect,
-    /// The lengths that members of Node read: of this value, that number.
-    pub lengths: Vec<(Id, Id)>,
+    /// The extra members that Node answers: of this value, by that name, that one.
+    pub extra: Vec<(Id, &'static str, Id)>,
     /// True if walks over lists, sets and maps pause after every second child.
     pub pauses: bool,
     turn: usize,
@@ -189,7 +189,7 @@ impl World {
             world.vars.push((name.clone(), id));
         }
         if dialect == Dialect::Node {
-            world.add_lengths();
+            world.add_extra();
         }
         Ok(world)
     }
@@ -204,16 +204,23 @@ impl World {
         self
     }
 
-    fn add_lengths(&mut self) {
+    fn add_extra(&mut self) {
         for id in 0..self.nodes.len() {
-            let len = match self.nodes.get(id) {
-                Some(Node::Str(text)) => text.text().to_text().encode_utf16().count(),
-                Some(Node::List(elements)) => elements.len(),
-                Some(Node::Bytes(bytes)) => bytes.len(),
+            let of = u32::try_from(id).unwrap_or(0);
+            let (name, len) = match self.nodes.get(id) {
+                Some(Node::Str(text)) => ("length", text.text().to_text().encode_utf16().count()),
+                Some(Node::List(elements)) => ("length", elements.len()),
+                Some(Node::Bytes(bytes)) => ("length", bytes.len()),
+                Some(Node::Set(members)) => ("size", members.len()),
+                Some(Node::Function(name)) => {
+                    let name = self.add_text(&name.clone());
+                    self.extra.push((of, "name", name));
+                    ("length", 0)
+                }
                 _ => continue,
             };
             let len = self.push(Node::Int(i64::try_from(len).unwrap_or(0)));
-            self.lengths.push((u32::try_from(id).unwrap_or(0), len));
+            self.extra.push((of, name, len));
         }
     }
 

@@ -28,6 +28,17 @@ const STEPS_A_LOOK: u32 = 256;
 /// Bytes of text that count as a step.
 const BYTES_A_STEP: usize = 4096;
 
+/// The same for hosts that run a program of [`crate::expr::target`] themselves.
+pub const BOUNDS: &[(&str, u64)] = &[
+    ("MAX_PREDICATES", MAX_PREDICATES as u64),
+    ("MAX_COMPARISONS", MAX_COMPARISONS as u64),
+    ("MAX_NESTING", MAX_NESTING as u64),
+    ("MAX_MATCHED", MAX_MATCHED as u64),
+    ("MAX_COUNTED", MAX_COUNTED as u64),
+    ("STEPS_A_LOOK", STEPS_A_LOOK as u64),
+    ("BYTES_A_STEP", BYTES_A_STEP as u64),
+];
+
 /// Reused memory: one per probe and thread, or one per probe where hits are serialised.
 #[derive(Debug, Default)]
 pub struct Scratch {

@@ -23,6 +23,20 @@ pub enum Category {
 }
 
 impl Category {
+    /// All of them, by number: a host of another language has the numbers from here.
+    pub const ALL: [Category; 10] = [
+        Category::Undefined,
+        Category::Null,
+        Category::Type,
+        Category::Bounds,
+        Category::Regex,
+        Category::SideEffect,
+        Category::Redacted,
+        Category::Timeout,
+        Category::Limit,
+        Category::Host,
+    ];
+
     /// The name in vectors and documents.
     pub fn name(self) -> &'static str {
         match self {

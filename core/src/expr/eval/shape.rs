@@ -54,12 +54,18 @@ impl Kind {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
+    /// All of them, by number: a host of another language has the numbers from here.
+    pub fn all() -> impl Iterator<Item = Kind> {
+        KINDS.iter().map(|(kind, _)| *kind)
+    }
+
     pub(super) fn number(self) -> i64 {
         let index = KINDS.iter().position(|(kind, _)| *kind == self);
         index.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)
     }
 
-    pub(super) fn from_number(number: i64) -> Option<Kind> {
+    /// The kind of a number.
+    pub fn from_number(number: i64) -> Option<Kind> {
         KINDS.get(usize::try_from(number).ok()?).map(|(kind, _)| *kind)
     }
 }
