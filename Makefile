@@ -6,13 +6,14 @@ which ?= ends
 .DEFAULT_GOAL := help
 explore ?= attrs $(addprefix stdlib:test_,code collections contextlib pdb sys_settrace)
 
-.PHONY: explore help demo test test-rust test-python test-all test-random lint gen clean
+.PHONY: explore help demo test test-rust test-python test-node test-all test-random lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
+	@echo 'make test-node    only the Node binding, on the Node here (20 or newer)'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here'
 	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
@@ -25,7 +26,7 @@ demo:
 	$(environments) newest
 	cd examples && "../$$(cd .. && $(environments) --list newest)/bin/python" -m stroboscope run --probes shop/probes.json -- -m shop
 
-test: test-rust test-python
+test: test-rust test-python test-node
 
 test-rust: | cargo
 	cargo test --quiet
@@ -36,6 +37,9 @@ test-python:
 		echo "+ $$environment/bin/python -m pytest bindings-python/tests"; \
 		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
 	done
+
+test-node: | cargo
+	cd bindings-node && tools/addon.sh && node --test test/*.test.mjs
 
 test-all: test-rust test-random
 	$(MAKE) test-python which=all
@@ -49,6 +53,8 @@ test-random: | cargo
 	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 --host python >target/random-python-$(seed).json
 	$(environments) newest
 	"$$($(environments) --list newest)/bin/python" bindings-python/tests/run_vectors.py target/random-python-$(seed).json
+	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 --host node >target/random-node-$(seed).json
+	bindings-node/tools/addon.sh && node bindings-node/test/run-vectors.mjs target/random-node-$(seed).json
 
 lint: | cargo
 	cargo fmt --all --check

@@ -6,7 +6,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use stroboscope_core::config;
+use stroboscope_core::expr::eval::{self, Category, Kind};
 use stroboscope_core::record::layout;
+use stroboscope_core::stats;
 
 /// How it is called.
 pub const USAGE: &str = "gen                  writes the generated files anew";
@@ -14,11 +16,56 @@ pub const USAGE: &str = "gen                  writes the generated files anew";
 /// A generated file, as a path from the root, with what makes it.
 type Generated = (&'static str, fn() -> String);
 
-const FILES: [Generated; 3] = [
+const FILES: [Generated; 5] = [
     ("docs/settings.md", config::document),
     ("core/schema/record.json", layout::document),
     ("bindings-python/python/stroboscope/settings.py", python_settings),
+    ("bindings-node/js/layout.cjs", node_layout),
+    ("bindings-node/settings.d.ts", node_settings),
 ];
+
+/// The constants of the record and of evaluations for Node's writer.
+fn node_layout() -> String {
+    let mut text = format!(
+        "// The layout of the record, and the numbers that are the core's. Written by `cargo run -p xtask -- gen`; do not \
+         edit.\n'use strict';\n\nmodule.exports = Object.freeze({{\n    __proto__: null,\n    VERSION: '{}',\n    LAYOUT: \
+         {},\n",
+        env!("CARGO_PKG_VERSION"),
+        layout::LAYOUT_HASH,
+    );
+    let mut add = |name: &str, value: u64| text.extend(["    ", name, ": ", &value.to_string(), ",\n"]);
+    for (name, value) in layout::CONSTANTS {
+        add(name, u64::from(*value));
+    }
+    for (name, value) in layout::BOUNDS.iter().chain(eval::BOUNDS) {
+        add(name, *value);
+    }
+    add("SAMPLE_EVERY", stats::SAMPLE_EVERY);
+    let spelled = |name: &str| name.to_uppercase().replace(' ', "_");
+    for (number, kind) in (0..).zip(Kind::all()) {
+        add(&format!("KIND_{}", spelled(kind.name())), number);
+    }
+    for (number, category) in (0..).zip(Category::ALL) {
+        add(&format!("FAILED_{}", spelled(category.name())), number);
+    }
+    text.push_str("});\n");
+    text
+}
+
+/// The names of all settings for TypeScript, which writes them in camel case.
+fn node_settings() -> String {
+    let mut text = String::from(
+        "// The settings that `start` takes. Written by `cargo run -p xtask -- gen`; do not edit.\n\n\
+         /** A value; `undefined` and `null` leave the setting to the environment and the default. */\n\
+         export type Setting = string | number | boolean | URL | readonly string[] | Record<string, string> | null;\n\n\
+         /** By option name; see docs/settings.md. */\nexport interface Settings {\n",
+    );
+    for row in config::ROWS {
+        text.extend(["  ", &row.camel_case(), "?: Setting;\n"]);
+    }
+    text.push_str("}\n");
+    text
+}
 
 /// The names of all settings for Python's type checkers, so that a misspelt one is seen before the program runs.
 fn python_settings() -> String {

@@ -1,0 +1,94 @@
+import type { Settings } from './settings.d.ts';
+
+export type { Settings };
+
+/** What a probe is doing, or did. */
+export interface ProbeStatus {
+  id: string;
+  version: number;
+  state: 'received' | 'waiting' | 'installed' | 'emitting' | 'paused' | 'error' | 'blocked' | 'expired';
+  /** Why, in a sentence; empty if there is nothing to say. */
+  reason: string;
+  file?: string;
+  /** The lines used; of a function the one at which it begins. */
+  lines?: number[];
+  /** The function, of a probe in one. */
+  method?: string;
+  /** Why it is there and not where it was asked for. */
+  note?: string;
+  hits: number;
+  /** False if there may have been more hits. */
+  hitsExact: boolean;
+  /** Hits whose condition was false. */
+  rejected: number;
+  /** Hits whose condition failed, … */
+  failed: number;
+  /** … and why. */
+  failure: string | null;
+  emitted: number;
+  /** Hits and events dropped, by reason. */
+  dropped: Record<string, number>;
+  nanosecondsPerHit: number | null;
+  disarmed: boolean;
+}
+
+/** What became of hits, events and uploads, of all probes together. */
+export interface Stats {
+  hits: number;
+  emitted: number;
+  dropped: Record<string, number>;
+  queuedBytes: number;
+  unreadable: number;
+  uploads: {
+    events: number;
+    statuses: number;
+    batches: number;
+    bytes: number;
+    retries: number;
+    lost: Record<string, number>;
+    statusesLost: number;
+    secondsSinceSuccess: number | null;
+  } | null;
+}
+
+/** The version of the package. */
+export const version: string;
+
+/**
+ * Starts. Settings go before the environment.
+ * @returns settings and probe files that could not be used, or why it is off
+ * @throws if it is started already
+ */
+export function start(settings?: Settings): string[];
+
+/**
+ * Delivers what was captured and stops.
+ * @param seconds how long that may take; 2 if it is not said
+ * @returns false if something captured did not arrive: `stats()` says what became of it
+ */
+export function stop(seconds?: number): Promise<boolean>;
+
+/**
+ * Puts a probe in force: a definition, or its JSON text.
+ * @returns its id; `status()` says what became of it
+ */
+export function addProbe(definition: object | string): string;
+
+/**
+ * Removes a probe.
+ * @returns false if there is none with this id
+ */
+export function removeProbe(id: string): boolean;
+
+/**
+ * Waits until everything captured so far has left the process.
+ * @param seconds how long that may take; 2 if it is not said
+ * @returns false if it took longer, or something was lost on the way
+ */
+export function flush(seconds?: number): Promise<boolean>;
+
+/** Says what every probe is doing, with a reason where there is one; after `stop()`, what it did. */
+export function status(): ProbeStatus[];
+
+/** Counts hits, events and uploads of all probes together; after `stop()` too. */
+export function stats(): Stats;

@@ -1,0 +1,432 @@
+// A hit, from the test to the record that is handed over: what `hit_code.rs` has put into the program calls this. It stands on the
+// walk of a hit: the variant of a function comes before, the addon's `Intake` after. The steps are those of
+// `core/src/intake.rs`: look, condition, take, room, the token of all probes, record.
+//
+// # What the rest of the realm has to know
+//
+// `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function)` numbers
+// code for stacks. It answers `{ probe, site, argument }`:
+// * `probe({ slot, word, captures })` is one probe in this realm; its `report()` hands over what was counted, `onDisarm(probe)` is
+//   called when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
+// * `site(setup, probe)` makes a hit's site of the function that the text `Hit.setup` is;
+// * `argument([site, …])` are the members of a variant's `$s` that hits need:
+//
+//       { absent, h0, h1, … }    `h0` is the site of the variant's first hit
+//
+// Of a site the variant's code uses `test`, `fire`, `enter`, `begin`, `end`; of its probe it sets `error`.
+'use strict';
+
+const { isMainThread, threadId } = require('node:worker_threads');
+const helpers = require('./helpers.cjs');
+const layout = require('./layout.cjs');
+const names = require('./names.cjs');
+const { RangeErrorPrototype, Set, compareExchange, freeze, now, prototypeOf, setAdd, setDelete, setSize, setValues, nextOfSet, wallMilliseconds } =
+    require('./primordials.cjs');
+const stack = require('./stack.cjs');
+const { ABSENT } = require('./values.cjs');
+const writer = require('./writer.cjs');
+
+const { FAILED, fault } = helpers;
+const {
+    FAILED_TIMEOUT,
+    PLACE_CONDITION,
+    PLACE_EXPRESSION,
+    PLACE_SEGMENT,
+    POINT_ENTRY,
+    POINT_LINE,
+    POINT_RETURN,
+    SAMPLE_EVERY,
+    SECTION_EXPRESSIONS,
+    SECTION_STATICS,
+} = layout;
+
+/** Index of the word of all capturing probes, and of all others. */
+const WORD_CAPTURING = 0;
+const WORD_OTHERS = 1;
+/** A word that stays as it is. */
+const UNLIMITED = 0x7fffffff;
+/** So many hits that found no token are told together. */
+const EMPTY_TOGETHER = 64;
+/** Entries that wait for their exit, of all probes. */
+const OPEN_ENTRIES = 10_000;
+
+let intake = null;
+let gates = new Int32Array(0);
+let threadName = 0xffffffff;
+
+/** The addon's functions for hits, by short names. */
+const intakeOf = addon => ({
+    __proto__: null,
+    bigDigits: addon.intakeBigDigits,
+    classify: addon.intakeClassify,
+    classifyBytes: addon.intakeClassifyBytes,
+    conditionFailed: addon.intakeConditionFailed,
+    failure: addon.intakeFailure,
+    hasRedactedTypes: addon.intakeHasTypes,
+    hasRoom: addon.intakeHasRoom,
+    lost: addon.intakeLost,
+    matches: addon.intakeMatches,
+    name: addon.intakeName,
+    record: addon.intakeRecord,
+    report: addon.intakeReport,
+    templateFailed: addon.intakeTemplateFailed,
+    typeNumber: addon.intakeType,
+});
+
+/** Begins a session in this realm. The writer's layout must be the core's. */
+function hits({ addon, gates: words, code }) {
+    addon.hello(layout.LAYOUT, layout.VERSION);
+    intake = intakeOf(addon);
+    gates = words;
+    const { captureMilliseconds, evaluationMilliseconds } = addon.intakeLimits();
+    names.use(intake);
+    helpers.use(intake, evaluationMilliseconds);
+    writer.use(captureMilliseconds, intake.bigDigits);
+    stack.use(code);
+    const number = names.nameNumber(isMainThread ? 'main' : `worker ${threadId}`);
+    threadName = number >= 0 ? number >>> 1 : 0xffffffff;
+    return { __proto__: null, argument, probe: facts => new Probe(facts), site };
+}
+
+/** One probe in this realm: its gate and its counts since the last report. */
+class Probe {
+    constructor({ slot, word, captures }) {
+        this.slot = slot;
+        this.word = word;
+        this.global = captures ? WORD_CAPTURING : WORD_OTHERS;
+    }
+
+    slot;
+    word;
+    global;
+    /** What our own code failed with in a hit: nothing is called there, since the stack may be at its end. */
+    error = null;
+    /** Called when hooks may be switched off, and when our own code failed in a hit: it would do so again. */
+    onDisarm = null;
+    onBroken = null;
+
+    hits = 0;
+    rejected = 0;
+    empty = 0;
+    emptyGlobal = 0;
+    off = 0;
+    noRoom = 0;
+    entryNotSeen = 0;
+    /** Hits until one is timed, the weight of that one, and when it began. */
+    left = 1;
+    weight = 1;
+    started = 0;
+
+    /** Hands over what was counted. */
+    report(spent = 0) {
+        if (this.error !== null) tellError(this);
+        const weight = this.started === 0 ? 0 : this.weight;
+        this.started = 0;
+        const answer = intake.report(
+            this.slot,
+            this.hits,
+            this.rejected,
+            this.empty,
+            this.emptyGlobal,
+            this.off,
+            this.noRoom,
+            this.entryNotSeen,
+            spent * 1e6,
+            weight,
+        );
+        this.hits = 0;
+        this.rejected = 0;
+        this.empty = 0;
+        this.emptyGlobal = 0;
+        this.off = 0;
+        this.noRoom = 0;
+        this.entryNotSeen = 0;
+        if (weight > 0) {
+            this.weight = (answer & 2) === 0 ? SAMPLE_EVERY : 1;
+            this.left = this.weight;
+        }
+        if ((answer & 1) !== 0 && this.onDisarm !== null) this.onDisarm(this);
+    }
+}
+
+/** Counts a hit, and starts its clock if it is one of those that are timed. True if there is a token. */
+function look(probe) {
+    if (probe.error !== null) tellError(probe);
+    probe.hits += 1;
+    probe.left -= 1;
+    if (probe.left === 0) probe.started = now();
+    const tokens = gates[probe.word];
+    return tokens > 0 ? true : refuse(probe, tokens);
+}
+
+/** Tells that our own code has failed. Where the stack was at its end that says nothing of the next hit. */
+function tellError(probe) {
+    const { error } = probe;
+    probe.error = null;
+    if (probe.onBroken === null || isStackEnd(error)) intake.lost(probe.slot);
+    else probe.onBroken(error);
+}
+
+const isStackEnd = error => typeof error === 'object' && error !== null && prototypeOf(error) === RangeErrorPrototype;
+
+function refuse(probe, tokens) {
+    if (tokens === 0) probe.empty += 1;
+    else probe.off += 1;
+    return skip(probe);
+}
+
+/** Ends a hit of which nothing comes. */
+function skip(probe) {
+    if (probe.started !== 0) probe.report(now() - probe.started);
+    else if (probe.empty >= EMPTY_TOGETHER || probe.off >= EMPTY_TOGETHER) probe.report();
+    return false;
+}
+
+function entryNotSeen(probe) {
+    probe.entryNotSeen += 1;
+    return skip(probe);
+}
+
+/** After the condition: true if the hit is recorded. */
+function decide(site, verdict) {
+    const { probe } = site;
+    if (verdict === true) return take(probe);
+    if (verdict === false) {
+        probe.rejected += 1;
+        return probe.started === 0 ? false : skip(probe);
+    }
+    conditionFailed(site);
+    probe.report(probe.started === 0 ? 0 : now() - probe.started);
+    return false;
+}
+
+/** Takes a token of the probe, asks for room, takes a token of all probes. */
+function take(probe) {
+    if (!takeToken(probe.word)) return refuse(probe, gates[probe.word] < 0 ? -1 : 0);
+    if (!intake.hasRoom()) {
+        probe.noRoom += 1;
+        return skip(probe);
+    }
+    if (takeToken(probe.global)) return true;
+    putBack(probe.word);
+    probe.emptyGlobal += 1;
+    return skip(probe);
+}
+
+function takeToken(word) {
+    for (;;) {
+        const tokens = gates[word];
+        if (tokens <= 0) return false;
+        if (tokens === UNLIMITED || compareExchange(gates, word, tokens, tokens - 1) === tokens) return true;
+    }
+}
+
+function putBack(word) {
+    for (;;) {
+        const tokens = gates[word];
+        if (tokens < 0 || tokens === UNLIMITED || compareExchange(gates, word, tokens, tokens + 1) === tokens) return;
+    }
+}
+
+/** The failure that `fault` tells, as it stands in records. */
+const encoded = (probe, place, index) => intake.failure(probe.slot, place, index, fault);
+
+/** A condition failed: the core says whether an event about it is due. */
+function conditionFailed(site) {
+    const { probe } = site;
+    const failure = encoded(probe, PLACE_CONDITION, 0);
+    if (!intake.conditionFailed(probe.slot)) return;
+    writer.begin(probe.slot, wallMilliseconds(), -1, threadId, threadName);
+    writer.markError();
+    writer.failure(PLACE_CONDITION, 0, failure);
+    send(conditionFailed);
+}
+
+/** Writes the stack and hands the record over. `below` is the innermost function of ours that the stack leaves out. */
+function send(below) {
+    writer.stack(stack.frames, stack.take(below));
+    intake.record(writer.buffer, writer.finish());
+}
+
+/** A hit's place in the program. */
+class Site {
+    constructor({ probe, line, limits, test, captures }) {
+        this.probe = probe;
+        this.line = line;
+        this.limits = limits;
+        this.test = test;
+        this.captures = captures;
+    }
+
+    probe;
+    line;
+    limits;
+    test;
+    captures;
+
+    /** The entry of a method that is evaluated at its exit: when it was, or 0 if nobody will ask. */
+    enter() {
+        return gates[this.probe.word] > 0 ? now() : 0;
+    }
+
+    /** Records a hit of a line, of an entry without captures, or of an exit that began at `start`. */
+    fire(start, returned, exception, values, privates) {
+        const { probe } = this;
+        const duration = start === 0 ? -1 : now() - start;
+        writer.begin(probe.slot, wallMilliseconds(), duration, threadId, threadName);
+        const capture = this.captures[0];
+        const spent = duration < 0 ? ABSENT : duration;
+        if (message(probe, capture, values, returned, exception, spent)) {
+            const isExit = returned !== ABSENT || exception !== ABSENT;
+            const point = isExit ? POINT_RETURN : this.line === 0 ? POINT_ENTRY : POINT_LINE;
+            record(this, capture, point, values, returned, exception, spent, privates);
+        }
+        send(this.fire);
+        probe.report(probe.started === 0 ? 0 : now() - probe.started);
+    }
+
+    /** Records the first half of a hit that captures at entry and exit, and answers what the exit needs. */
+    begin(values, privates) {
+        const { probe } = this;
+        const start = now();
+        writer.begin(probe.slot, wallMilliseconds(), -1, threadId, threadName);
+        const capture = this.captures[0];
+        let entry = null;
+        if (message(probe, capture, values, ABSENT, ABSENT, ABSENT)) {
+            record(this, capture, POINT_ENTRY, values, ABSENT, ABSENT, ABSENT, privates);
+            entry = keepEntry({ __proto__: null, start, probe, half: writer.suspend() });
+        } else {
+            send(this.begin);
+        }
+        probe.report(probe.started === 0 ? 0 : now() - probe.started);
+        return entry;
+    }
+
+    /** Records the second half and sends both. */
+    end(entry, returned, exception, values, privates) {
+        if (entry.half === null) return;
+        setDelete(entries, entry);
+        const duration = now() - entry.start;
+        writer.resume(entry.half);
+        writer.setDuration(duration);
+        record(this, this.captures[1], POINT_RETURN, values, returned, exception, duration, privates);
+        send(this.end);
+    }
+}
+
+const entries = new Set();
+
+/** Keeps a first half until its exit; the oldest goes where there are too many. */
+function keepEntry(entry) {
+    setAdd(entries, entry);
+    if (setSize(entries) > OPEN_ENTRIES) {
+        const oldest = nextOfSet(setValues(entries)).value;
+        setDelete(entries, oldest);
+        oldest.half = null;
+        oldest.probe.noRoom += 1;
+    }
+    return entry;
+}
+
+/** Records the message's values. False if evaluation ran out of time or steps: then nothing is captured, and the event is about
+ *  that. */
+function message(probe, capture, values, returned, exception, duration) {
+    const { segments } = capture;
+    if (segments.length === 0) return true;
+    helpers.startTime();
+    for (let at = 0; at < segments.length; at += 1) {
+        const segment = segments[at];
+        const value = segment[1](values, returned, exception, duration);
+        if (value !== FAILED) {
+            writer.template(segment[0], value);
+            continue;
+        }
+        writer.failure(PLACE_SEGMENT, segment[0], encoded(probe, PLACE_SEGMENT, segment[0]));
+        if (intake.templateFailed(probe.slot)) {
+            writer.markError();
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Captures one point. */
+function record(site, capture, what, values, returned, exception, duration, privates) {
+    const { sections, expressions } = capture;
+    if (sections.length > 0) snapshot(site, sections, what, values, returned, exception, privates);
+    else if (expressions.length > 0) evaluated(site, expressions, what, values, returned, exception, duration, privates);
+}
+
+/** All variables of a point. */
+function snapshot(site, sections, what, values, returned, exception, privates) {
+    writer.point(what, what === POINT_LINE ? site.line : 0);
+    writer.useLimits(site.limits);
+    if (privates !== null) writer.readPrivates(privates, ABSENT);
+    for (let at = 0; at < sections.length; at += 1) {
+        const section = sections[at];
+        if (section[0] === SECTION_STATICS) special(returned, exception);
+        writer.section(section[0]);
+        variables(section[1], section[2], values);
+    }
+    if (exception !== ABSENT) writer.throwable(exception);
+    writer.endPoint();
+}
+
+/** The value or exception with which a method ended stands among its locals. */
+function special(returned, exception) {
+    if (returned !== ABSENT) writer.variable('@return', returned);
+    if (exception !== ABSENT) writer.variable('@exception', exception);
+}
+
+function variables(named, places, values) {
+    for (let at = 0; at < named.length; at += 1) {
+        const value = values[places[at]];
+        if (value !== ABSENT && !writer.variable(named[at], value)) return;
+    }
+}
+
+/** The capture expressions of a point. A failing one costs its entry only; one out of time, the later ones too. */
+function evaluated(site, expressions, what, values, returned, exception, duration, privates) {
+    writer.point(what, what === POINT_LINE ? site.line : 0);
+    writer.section(SECTION_EXPRESSIONS);
+    if (privates !== null) writer.readPrivates(privates, ABSENT);
+    const failures = { __proto__: null };
+    let failed = 0;
+    let isLate = false;
+    for (let at = 0; at < expressions.length; at += 1) {
+        const one = expressions[at];
+        if (isLate) {
+            writer.notReached(one[0]);
+            continue;
+        }
+        helpers.startTime();
+        const value = one[1](values, returned, exception, duration);
+        if (value !== FAILED) {
+            writer.useLimits(one[2]);
+            writer.expression(one[0], value);
+            continue;
+        }
+        isLate = fault.category === FAILED_TIMEOUT;
+        failures[failed] = { __proto__: null, at, encoded: encoded(site.probe, PLACE_EXPRESSION, at) };
+        failed += 1;
+    }
+    writer.endPoint();
+    for (let index = 0; index < failed; index += 1) {
+        writer.failure(PLACE_EXPRESSION, failures[index].at, failures[index].encoded);
+    }
+}
+
+/** What the functions of a site know by name. */
+const known = freeze({ __proto__: null, ...helpers, ABSENT, decide, entryNotSeen, look, now, take });
+
+/** The site of a hit, from the function that `Hit.setup` is. */
+const site = (setup, probe) => new Site(setup(known, probe));
+
+/** What a variant whose hits have these sites is given. */
+function argument(sites) {
+    const made = { __proto__: null, absent: ABSENT };
+    for (let at = 0; at < sites.length; at += 1) made[`h${at}`] = sites[at];
+    return freeze(made);
+}
+
+module.exports = { hits, known };

@@ -1,0 +1,145 @@
+// What the engine offers, taken before the program can change it. Nothing of ours looks any of it up again: a program that
+// replaces `Map.prototype.get` or deletes a property of `globalThis` changes nothing in a hit.
+'use strict';
+
+const { performance } = require('node:perf_hooks');
+const { types } = require('node:util');
+
+const { bind, call } = Function.prototype;
+
+/** A method as a function of its receiver. */
+const uncurried = bind.bind(call);
+
+const getterOf = (of, name) => uncurried(Reflect.getOwnPropertyDescriptor(of, name).get);
+const prototypeOf = Reflect.getPrototypeOf;
+
+const TypedArray = prototypeOf(Uint8Array);
+const iterators = {
+    __proto__: null,
+    Array: prototypeOf([][Symbol.iterator]()),
+    Map: prototypeOf(new Map()[Symbol.iterator]()),
+    Set: prototypeOf(new Set()[Symbol.iterator]()),
+    String: prototypeOf(''[Symbol.iterator]()),
+    RegExpString: prototypeOf(''.matchAll(/./g)),
+};
+const Iterator = prototypeOf(iterators.Array);
+const AsyncIterator = prototypeOf(prototypeOf(prototypeOf((async function* () {})())));
+
+/** The flags of a regular expression, each from its own slot: `flags` would ask the object. */
+const flagGetters = [
+    ['i', getterOf(RegExp.prototype, 'ignoreCase')],
+    ['m', getterOf(RegExp.prototype, 'multiline')],
+    ['s', getterOf(RegExp.prototype, 'dotAll')],
+    ['g', getterOf(RegExp.prototype, 'global')],
+    ['u', getterOf(RegExp.prototype, 'unicode')],
+    ['y', getterOf(RegExp.prototype, 'sticky')],
+    ['d', getterOf(RegExp.prototype, 'hasIndices')],
+];
+
+module.exports = Object.freeze({
+    __proto__: null,
+    uncurried,
+    types: Object.freeze({ __proto__: null, ...types }),
+    now: performance.now.bind(performance),
+    wallMilliseconds: Date.now,
+
+    isArray: Array.isArray,
+    freeze: Object.freeze,
+    keysOf: Object.keys,
+    hasOwn: Object.hasOwn ?? uncurried(Object.prototype.hasOwnProperty),
+    namesOf: Object.getOwnPropertyNames,
+    symbolsOf: Object.getOwnPropertySymbols,
+    descriptorOf: Reflect.getOwnPropertyDescriptor,
+    define: Reflect.defineProperty,
+    deleteProperty: Reflect.deleteProperty,
+    prototypeOf,
+    setPrototypeOf: Reflect.setPrototypeOf,
+    lookupGetter: uncurried(Object.prototype.__lookupGetter__),
+    isInteger: Number.isInteger,
+    isSafeInteger: Number.isSafeInteger,
+    is: Object.is,
+    floor: Math.floor,
+    toNumber: Number,
+    fromCharCode: String.fromCharCode,
+    clz32: Math.clz32,
+    imul: Math.imul,
+
+    ArrayPrototype: Array.prototype,
+    ObjectPrototype: Object.prototype,
+    RangeErrorPrototype: RangeError.prototype,
+    Error,
+    Map,
+    Set,
+    WeakMap,
+    Uint8Array,
+    BigInt,
+    asUintN: BigInt.asUintN,
+
+    mapHas: uncurried(Map.prototype.has),
+    mapGet: uncurried(Map.prototype.get),
+    mapSet: uncurried(Map.prototype.set),
+    mapDelete: uncurried(Map.prototype.delete),
+    mapClear: uncurried(Map.prototype.clear),
+    mapSize: getterOf(Map.prototype, 'size'),
+    mapEntries: uncurried(Map.prototype.entries),
+    nextOfMap: uncurried(iterators.Map.next),
+    setHas: uncurried(Set.prototype.has),
+    setAdd: uncurried(Set.prototype.add),
+    setDelete: uncurried(Set.prototype.delete),
+    setSize: getterOf(Set.prototype, 'size'),
+    setValues: uncurried(Set.prototype.values),
+    nextOfSet: uncurried(iterators.Set.next),
+    weakMapGet: uncurried(WeakMap.prototype.get),
+    weakMapSet: uncurried(WeakMap.prototype.set),
+    weakMapHas: uncurried(WeakMap.prototype.has),
+    weakSetHas: uncurried(WeakSet.prototype.has),
+
+    lengthOfTyped: getterOf(TypedArray.prototype, 'length'),
+    dateTime: uncurried(Date.prototype.getTime),
+    dateText: uncurried(Date.prototype.toISOString),
+    patternSource: getterOf(RegExp.prototype, 'source'),
+    flagGetters,
+    symbolText: uncurried(Symbol.prototype.toString),
+    unboxNumber: uncurried(Number.prototype.valueOf),
+    unboxString: uncurried(String.prototype.valueOf),
+    unboxBoolean: uncurried(Boolean.prototype.valueOf),
+    unboxSymbol: uncurried(Symbol.prototype.valueOf),
+    unboxBigInt: uncurried(BigInt.prototype.valueOf),
+    functionText: uncurried(Function.prototype.toString),
+
+    codeUnit: uncurried(String.prototype.charCodeAt),
+    slice: uncurried(String.prototype.slice),
+    includes: uncurried(String.prototype.includes),
+    startsWith: uncurried(String.prototype.startsWith),
+    endsWith: uncurried(String.prototype.endsWith),
+    indexOf: uncurried(String.prototype.indexOf),
+    lastIndexOf: uncurried(String.prototype.lastIndexOf),
+
+    compareExchange: Atomics.compareExchange,
+    load: Atomics.load,
+    sliceOfTyped: uncurried(TypedArray.prototype.slice),
+    setTyped: uncurried(TypedArray.prototype.set),
+    captureStackTrace: Error.captureStackTrace,
+
+    /** Prototypes by which an object of the engine's own kinds is told; the brand is looked at as well. */
+    known: [
+        ['Map', Map.prototype],
+        ['Set', Set.prototype],
+        ['Date', Date.prototype],
+        ['RegExp', RegExp.prototype],
+        ['Error', Error.prototype],
+        ['Typed', TypedArray.prototype],
+        ['Buffer', ArrayBuffer.prototype],
+        ['Buffer', SharedArrayBuffer.prototype],
+        ['Weak', WeakMap.prototype],
+        ['Weak', WeakSet.prototype],
+        ['Boxed', Number.prototype],
+        ['Boxed', String.prototype],
+        ['Boxed', Boolean.prototype],
+        ['Boxed', Symbol.prototype],
+        ['Boxed', BigInt.prototype],
+        ['Iterator', Iterator],
+        ['Iterator', AsyncIterator],
+    ],
+    iterators: Object.freeze(iterators),
+});

@@ -1,0 +1,51 @@
+// The preload: `node --import stroboscope/register app.js`, `--require`, or what the command puts into NODE_OPTIONS. In
+// each thread it installs the hooks; in the main one it starts the session.
+'use strict';
+
+const { realpathSync } = require('node:fs');
+const path = require('node:path');
+const { isMainThread, parentPort } = require('node:worker_threads');
+
+/** They only start others, and those are meant. */
+const managers = ['npm-cli.js', 'npx-cli.js', 'yarn.js', 'yarn.cjs', 'pnpm.cjs', 'corepack.js'];
+
+function isManager(script) {
+  try {
+    return managers.includes(path.basename(realpathSync(script)));
+  } catch {
+    return false; // there is no script, or it is not there: Node says so
+  }
+}
+
+function begin() {
+  const { start, settle } = require('./begin.cjs');
+  const addon = require('./addon.cjs');
+  const told = process.env.STROBE_RUN;
+  if (!told) {
+    start({}, 'preload');
+    return;
+  }
+  // Processes below this one are not the one that was asked for: they report only what they caught.
+  const first = process.env.STROBE_RUN_FIRST !== undefined;
+  delete process.env.STROBE_RUN_FIRST;
+  const { settings, probes } = JSON.parse(told);
+  start(settings, 'command', first);
+  for (const definition of probes) {
+    try {
+      addon.addProbe(JSON.stringify(definition));
+    } catch (error) {
+      // It spoils itself only.
+      process.stderr.write(`stroboscope: a probe is not used: ${error.message}\n`);
+    }
+  }
+  settle(null);
+}
+
+try {
+  // Node's own threads, such as that of hooks, have no port to a parent; nothing of the program runs in them.
+  if (!isMainThread && parentPort !== null) require('./load.cjs').install();
+  if (isMainThread && !isManager(process.argv[1])) begin();
+} catch (error) {
+  // The program goes on without us.
+  process.stderr.write(`stroboscope: no probes in this process: ${error.message}\n`);
+}

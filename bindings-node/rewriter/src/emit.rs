@@ -1,0 +1,279 @@
+//! Marks become text: all of a module with guards in it, or the body of one function with the code of probes.
+
+use crate::position::Positions;
+use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart};
+use crate::slot::{Slot, SlotKind};
+use crate::text::{breaks, width};
+use std::collections::HashMap;
+
+/// What is written.
+pub(crate) struct Emitter<'m> {
+    module: &'m Module,
+    cell: &'m str,
+    /// The function of which this is a variant, with the places of its slots.
+    variant: Option<(usize, HashMap<u32, usize>)>,
+    /// The code of line probes by site.
+    codes: HashMap<u32, &'m str>,
+    /// `return` leaves a value and the block around the body.
+    exits: bool,
+    pub out: String,
+    pub positions: Positions,
+    /// Where the text goes on.
+    at: u32,
+    line: u32,
+    /// Columns in the line, in the old text and in the new one.
+    old: u32,
+    new: u32,
+}
+
+impl<'m> Emitter<'m> {
+    /// For all of a module.
+    pub fn module(module: &'m Module, cell: &'m str) -> Emitter<'m> {
+        let out = String::with_capacity(module.text.len() * 5 / 4);
+        Emitter {
+            module,
+            cell,
+            variant: None,
+            codes: HashMap::new(),
+            exits: false,
+            out,
+            positions: Positions::default(),
+            at: 0,
+            line: 1,
+            old: 0,
+            new: 0,
+        }
+    }
+
+    /// For a variant, whose text begins with `head`.
+    pub fn variant(
+        module: &'m Module,
+        cell: &'m str,
+        function: usize,
+        codes: HashMap<u32, &'m str>,
+        exits: bool,
+        head: String,
+    ) -> Emitter<'m> {
+        let of = &module.functions[function];
+        let places = of.slots.iter().enumerate().map(|(place, &slot)| (slot, place)).collect();
+        let at = of.body.0;
+        let old = module.lines.column(&module.text, at);
+        let new = width(&head);
+        let line = module.lines.line(at);
+        let mut positions = Positions::default();
+        positions.push(line, (0, new), (old, old), true);
+        let variant = Some((function, places));
+        Emitter { module, cell, variant, codes, exits, out: head, positions, at, line, old, new }
+    }
+
+    /// Writes the text from where it is up to `end`, with what the marks in it say.
+    pub fn write(&mut self, end: u32) {
+        let module = self.module;
+        let first = module.marks.partition_point(|mark| mark.at < self.at);
+        for mark in &module.marks[first..] {
+            if mark.at > end || (mark.at == end && !self.is_inside(mark)) {
+                break;
+            }
+            if mark.at < self.at {
+                continue;
+            }
+            if let Some(text) = self.text_of(&mark.act) {
+                self.copy(mark.at);
+                self.put(&text, mark.end.min(end), matches!(mark.act, Act::Guard(_)));
+            } else if let Act::Site(number, part) = mark.act
+                && let Some(text) = self.site(number, part)
+            {
+                self.copy(mark.at);
+                // Of `while` itself only the word goes.
+                let whole = part == SitePart::Begin && module.sites[number as usize].place == Place::While;
+                self.put(&text, if whole { mark.at + "while".len() as u32 } else { mark.at }, false);
+            }
+        }
+        self.copy(end);
+    }
+
+    /// True for a mark that is made by what is written: at the end of an expression others may stand, of what it is part of.
+    fn is_inside(&self, mark: &Mark) -> bool {
+        let Some((variant, _)) = &self.variant else { return true };
+        let start = self.module.functions[*variant].start;
+        mark.function.is_some_and(|function| self.module.functions[function].start >= start)
+    }
+
+    fn copy(&mut self, to: u32) {
+        let module = self.module;
+        let Some(text) = module.text.get(self.at as usize..to as usize) else { return };
+        self.out.push_str(text);
+        self.at = to;
+        let line = module.lines.line(to);
+        if line != self.line {
+            self.line = line;
+            self.old = module.lines.column(&module.text, to);
+            self.new = self.old;
+            return;
+        }
+        let wide = width(text);
+        self.old += wide;
+        self.new += wide;
+    }
+
+    /// Writes something in place of the text up to `to`; its line breaks stay.
+    fn put(&mut self, text: &str, to: u32, call: bool) {
+        let left_out = self.module.text.get(self.at as usize..to as usize).unwrap_or("");
+        let kept = breaks(left_out);
+        self.out.push_str(text);
+        let (old, new) = (self.old, self.new);
+        let line = self.line;
+        self.at = to.max(self.at);
+        if kept.is_empty() {
+            self.old += width(left_out);
+            self.new += width(text);
+            self.positions.push(line, (new, self.new), (old, self.old), call);
+            return;
+        }
+        self.out.push_str(&kept);
+        self.positions.push(line, (new, new + width(text)), (old, old), call);
+        self.line = self.module.lines.line(self.at);
+        self.old = self.module.lines.column(&self.module.text, self.at);
+        self.new = 0;
+        self.positions.push(self.line, (0, 0), (0, self.old), false);
+    }
+
+    fn text_of(&self, act: &Act) -> Option<String> {
+        match act {
+            Act::Outer { owner, parts } => self.outer(*owner, parts),
+            Act::Guard(function) => {
+                let own = self.variant.as_ref().is_some_and(|(variant, _)| variant == function);
+                if own { None } else { self.guard(&self.module.functions[*function], *function) }
+            }
+            Act::Return(function, part) => {
+                let own = self.variant.as_ref().is_some_and(|(variant, _)| variant == function);
+                (own && self.exits).then(|| self.exit(*part))
+            }
+            Act::Site(..) => None,
+        }
+    }
+
+    fn outer(&self, owner: u32, parts: &[Part]) -> Option<String> {
+        let (function, _) = self.variant.as_ref()?;
+        let function = &self.module.functions[*function];
+        if owner > function.start {
+            return None;
+        }
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Owned(part) => text.push_str(part),
+                Part::Slot(slot) => text.push_str(&self.slot(*slot)),
+                Part::Value(slot) if function.takes(&self.module.slots[*slot as usize]) => {
+                    text.push_str(taken(function, &self.module.slots[*slot as usize])?);
+                }
+                Part::Value(slot) => {
+                    text.push_str(&self.slot(*slot));
+                    text.push_str("()");
+                }
+            }
+        }
+        Some(text)
+    }
+
+    /// The arrow function of a slot, as text for the place where this is written.
+    fn slot(&self, number: u32) -> String {
+        let slot = &self.module.slots[number as usize];
+        let Some((function, places)) = &self.variant else { return slot.text() };
+        let function = &self.module.functions[*function];
+        if function.takes(slot) {
+            return taken(function, slot).map_or_else(|| slot.text(), |name| format!("()=>{name}"));
+        }
+        match places.get(&number) {
+            Some(place) if slot.owner <= function.start => format!("$s_c[{place}]"),
+            _ => slot.text(),
+        }
+    }
+
+    /// The guard of a function, if it has one.
+    fn guard(&self, function: &Function, number: usize) -> Option<String> {
+        if function.why_not.is_some() {
+            return None;
+        }
+        let cell = self.cell;
+        let nature = function.nature;
+        let mut arguments = vec![if function.passes_this() { "this" } else { "void 0" }.to_owned()];
+        if !function.slots.is_empty() {
+            let slots: Vec<String> = function.slots.iter().map(|&slot| self.slot(slot)).collect();
+            arguments.push(format!("()=>[{}]", slots.join(",")));
+        }
+        if nature.arguments && !nature.arrow {
+            arguments.push("arguments".to_owned());
+        }
+        if nature.new_target && !nature.arrow {
+            arguments.push("new.target".to_owned());
+        }
+        if !function.mapped() {
+            arguments.extend(function.params.iter().cloned());
+        }
+        let call = format!("{cell}[{number}].call({})", arguments.join(","));
+        let test = format!("typeof {cell}!=='undefined'&&{cell}[{number}]!==void 0");
+        let wait = match (nature.generator, nature.is_async) {
+            (true, _) => "yield* ",
+            (false, true) => "await ",
+            (false, false) => "",
+        };
+        if nature.concise {
+            return Some(format!("{test}?{wait}{call}:"));
+        }
+        let after_directive = if function.guard_at > function.body.0 { ";" } else { "" };
+        Some(format!("{after_directive}if({test})return {wait}{call};"))
+    }
+
+    fn exit(&self, part: ReturnPart) -> String {
+        let wait = self.variant.as_ref().is_some_and(|(function, _)| {
+            let nature = self.module.functions[*function].nature;
+            nature.is_async && nature.generator
+        });
+        match part {
+            // A comma keeps a function from being given the name of the variable.
+            ReturnPart::Begin if wait => "{$s_r=await(0,".to_owned(),
+            ReturnPart::Begin => "{$s_r=(0,".to_owned(),
+            ReturnPart::End => ");break $s_x}".to_owned(),
+            ReturnPart::Bare => "{$s_r=void 0;break $s_x}".to_owned(),
+        }
+    }
+
+    fn site(&self, number: u32, part: SitePart) -> Option<String> {
+        let (function, _) = self.variant.as_ref()?;
+        let site = self.module.sites[number as usize];
+        if site.function != Some(*function) {
+            return None;
+        }
+        let code = self.codes.get(&number)?;
+        match (site.place, part) {
+            (Place::Listed, SitePart::Begin) => Some(format!("{{{code}}}")),
+            (Place::Alone, SitePart::Begin) => Some(format!("{{{{{code}}}")),
+            (Place::Alone | Place::While, SitePart::End) => Some("}".to_owned()),
+            (Place::While, SitePart::Begin) => Some(format!("for(;;){{{{{code}}}if(!")),
+            (Place::While, SitePart::Body) => Some(")break;".to_owned()),
+            (Place::DoTest, SitePart::Begin) => Some(format!("(()=>{{{code}}})(),(")),
+            (Place::DoTest, SitePart::End) => Some(")".to_owned()),
+            // The one of a concise arrow function stands before its body.
+            _ => None,
+        }
+    }
+}
+
+/// What stands in a variant for something of the call that the guard hands over; nothing if it stands for itself.
+fn taken(function: &Function, slot: &Slot) -> Option<&'static str> {
+    match slot.kind {
+        SlotKind::NewTarget => Some("$s_t"),
+        SlotKind::Arguments if function.mapped() => None,
+        _ => Some("$s_g"),
+    }
+}
+
+impl Function {
+    /// True if the guard hands on `this`. An arrow function that does not name it would make the function around keep it.
+    pub(crate) fn passes_this(&self) -> bool {
+        let nature = self.nature;
+        !nature.derived && !nature.in_derived && (!nature.arrow || nature.this)
+    }
+}

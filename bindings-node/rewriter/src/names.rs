@@ -1,0 +1,106 @@
+//! What a function is called: by itself, or by what it is assigned to.
+
+use crate::read::Function;
+use oxc_ast::ast::{AssignmentTarget, BindingPattern, Expression, PropertyKey};
+
+/// The name that the place of a function gives it, from the outside in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hint {
+    pub path: Vec<String>,
+    /// It is a member of a class.
+    pub of_class: bool,
+}
+
+impl Hint {
+    pub fn of(name: &str) -> Hint {
+        Hint { path: vec![name.to_owned()], of_class: false }
+    }
+
+    pub fn member(&self, key: String) -> Hint {
+        let mut path = self.path.clone();
+        path.push(key);
+        Hint { path, of_class: self.of_class }
+    }
+
+    /// The bare name.
+    pub fn name(&self) -> String {
+        self.path.last().cloned().unwrap_or_default()
+    }
+
+    /// The whole name, without what all members of a class or module have in common.
+    pub fn qualified(&self) -> String {
+        let common = |at: usize, part: &str| {
+            let last = at + 1 == self.path.len();
+            !last && (part == "prototype" || (at == 0 && matches!(part, "exports" | "this")) || part.is_empty())
+        };
+        let parts = self.path.iter().enumerate().filter(|(at, part)| !common(*at, part));
+        parts.map(|(_, part)| part.as_str()).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// The name of a variable that something is assigned to as it is declared.
+pub(crate) fn of_pattern(pattern: &BindingPattern<'_>) -> Option<Hint> {
+    match pattern {
+        BindingPattern::BindingIdentifier(name) => Some(Hint::of(&name.name)),
+        _ => None,
+    }
+}
+
+/// The name of what something is assigned to.
+pub(crate) fn of_target(target: &AssignmentTarget<'_>) -> Option<Hint> {
+    match target {
+        AssignmentTarget::AssignmentTargetIdentifier(name) => Some(Hint::of(&name.name)),
+        AssignmentTarget::StaticMemberExpression(member) => {
+            Some(path(&member.object).unwrap_or_default().member(member.property.name.to_string()))
+        }
+        AssignmentTarget::ComputedMemberExpression(member) => {
+            let key = literal(&member.expression)?;
+            Some(path(&member.object).unwrap_or_default().member(key))
+        }
+        _ => None,
+    }
+}
+
+fn literal(expression: &Expression<'_>) -> Option<String> {
+    match expression {
+        Expression::StringLiteral(text) => Some(text.value.to_string()),
+        _ => None,
+    }
+}
+
+fn path(expression: &Expression<'_>) -> Option<Hint> {
+    match expression {
+        Expression::Identifier(name) if name.name == "module" => Some(Hint::default()),
+        Expression::Identifier(name) => Some(Hint::of(&name.name)),
+        Expression::ThisExpression(_) => Some(Hint::of("this")),
+        Expression::StaticMemberExpression(member) => {
+            Some(path(&member.object)?.member(member.property.name.to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// The name that a key gives.
+pub(crate) fn of_key(key: &PropertyKey<'_>) -> Option<String> {
+    match key {
+        PropertyKey::StaticIdentifier(name) => Some(name.name.to_string()),
+        PropertyKey::PrivateIdentifier(name) => Some(format!("#{}", name.name)),
+        PropertyKey::StringLiteral(text) => Some(text.value.to_string()),
+        PropertyKey::NumericLiteral(number) => Some(number.value.to_string()),
+        _ => None,
+    }
+}
+
+/// The functions that a method name of a probe means. A bare name means functions of that name; if there is none, members.
+pub(crate) fn named(functions: &[Function], wanted: &str) -> Vec<usize> {
+    let wanted = wanted.replace(".prototype.", ".");
+    let having = |is: &dyn Fn(&Function) -> bool| -> Vec<usize> {
+        functions.iter().enumerate().filter(|(_, function)| is(function)).map(|(at, _)| at).collect()
+    };
+    let whole = having(&|function| function.qualified == wanted && !wanted.is_empty());
+    if !whole.is_empty() || wanted.contains('.') || wanted.is_empty() {
+        return whole;
+    }
+    let bare = having(&|function| function.name == wanted && !function.of_class);
+    if bare.is_empty() { having(&|function| function.name == wanted) } else { bare }
+}

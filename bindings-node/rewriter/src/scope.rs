@@ -1,0 +1,141 @@
+//! What is visible at a point of a function, and how the code of a probe reads it there.
+
+use crate::read::Module;
+use crate::slot::SlotKind;
+use crate::variant::Point;
+use oxc_syntax::scope::ScopeId;
+use oxc_syntax::symbol::{SymbolFlags, SymbolId};
+use std::collections::HashSet;
+
+/// Where a variable comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VariableKind {
+    /// A parameter.
+    Argument,
+    /// A local.
+    Local,
+    /// A variable of a function around, which the code of this one names.
+    Closure,
+    /// A variable of the module, which the code of this one names.
+    Module,
+}
+
+/// A variable that the code of a probe can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// An expression with its value, or `$s.absent` if it is not bound yet. It runs no code of the program.
+    pub text: String,
+    /// Where it comes from.
+    pub kind: VariableKind,
+}
+
+/// What is visible at a point.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// An expression with `this`, where there is one.
+    pub this: Option<String>,
+    /// The variables, innermost first; each name once.
+    pub variables: Vec<Variable>,
+}
+
+impl Module {
+    /// What is visible at a point of a function.
+    pub fn scope(&self, function: usize, point: Point) -> Scope {
+        let Some(of) = self.functions.get(function) else { return Scope::default() };
+        let mut scope = Scope { this: self.this_text(function), variables: Vec::new() };
+        let mut seen: HashSet<String> = HashSet::new();
+        let locals = match point {
+            Point::Entry => Vec::new(),
+            Point::Line(site) => self.locals_at(function, site),
+            Point::Return | Point::Throw => {
+                let names = self.own_locals(function);
+                names.into_iter().enumerate().map(|(at, name)| (name, Some(format!("$s_l({at})")))).collect()
+            }
+        };
+        let parameters: Vec<&String> = of.params.iter().collect();
+        for (name, text) in locals {
+            let kind = if parameters.contains(&&name) { VariableKind::Argument } else { VariableKind::Local };
+            if seen.insert(name.clone())
+                && let Some(text) = text
+            {
+                scope.variables.push(Variable { name, text, kind });
+            }
+        }
+        for name in parameters {
+            if seen.insert(name.clone()) {
+                scope.variables.push(Variable { name: name.clone(), text: name.clone(), kind: VariableKind::Argument });
+            }
+        }
+        for (place, &slot) in of.slots.iter().enumerate() {
+            let slot = &self.slots[slot as usize];
+            let SlotKind::Read(symbol, name) = &slot.kind else { continue };
+            if symbol.is_some() && seen.insert(name.clone()) {
+                let kind = if slot.owner == 0 { VariableKind::Module } else { VariableKind::Closure };
+                scope.variables.push(Variable { name: name.clone(), text: format!("$s_a($s_c[{place}])"), kind });
+            }
+        }
+        scope
+    }
+
+    fn this_text(&self, function: usize) -> Option<String> {
+        let of = &self.functions[function];
+        if of.passes_this() {
+            return Some("this".to_owned());
+        }
+        let this = |&slot: &u32| self.slots[slot as usize].kind == SlotKind::This;
+        of.slots.iter().position(this).map(|place| format!("$s_a($s_c[{place}])"))
+    }
+
+    /// The locals visible before a statement, innermost first, with the texts that read them. One that is not bound yet has
+    /// none, and hides what has its name further out.
+    fn locals_at(&self, function: usize, site: u32) -> Vec<(String, Option<String>)> {
+        let of = &self.functions[function];
+        let Some(site) = self.sites.get(site as usize).filter(|site| site.function == Some(function)) else {
+            return Vec::new();
+        };
+        let mut locals = Vec::new();
+        for scope in self.scoping.scope_ancestors(site.scope) {
+            for symbol in self.symbols(scope) {
+                let text = self.local_text(symbol, site.at, self.switches.contains(&scope));
+                locals.push((self.scoping.symbol_name(symbol).to_owned(), text));
+            }
+            if scope == of.scope {
+                break;
+            }
+        }
+        locals
+    }
+
+    /// What a scope declares, in the order of the text, but for the name of a function expression: that stands outside.
+    fn symbols(&self, scope: ScopeId) -> Vec<SymbolId> {
+        let bindings = self.scoping.get_bindings(scope).values().copied();
+        let inside = |symbol: &SymbolId| !self.scoping.symbol_flags(*symbol).contains(SymbolFlags::FunctionExpression);
+        let mut symbols: Vec<SymbolId> = bindings.filter(inside).collect();
+        symbols.sort_unstable_by_key(|symbol| self.scoping.symbol_span(*symbol).start);
+        symbols
+    }
+
+    /// How a local is read at a place; nothing if it cannot be bound there yet.
+    fn local_text(&self, symbol: SymbolId, at: u32, in_switch: bool) -> Option<String> {
+        let name = self.scoping.symbol_name(symbol);
+        let flags = self.scoping.symbol_flags(symbol);
+        let dead_before = flags.intersects(SymbolFlags::BlockScopedVariable | SymbolFlags::Class);
+        if !dead_before || flags.contains(SymbolFlags::CatchVariable) {
+            return Some(name.to_owned());
+        }
+        if self.scoping.symbol_span(symbol).start >= at {
+            return None;
+        }
+        // Another case may have been jumped to.
+        Some(if in_switch { format!("$s_a(()=>{name})") } else { name.to_owned() })
+    }
+
+    /// The locals of a function itself, without those of blocks in it.
+    pub(crate) fn own_locals(&self, function: usize) -> Vec<String> {
+        let of = &self.functions[function];
+        let names = self.symbols(of.scope).into_iter().map(|symbol| self.scoping.symbol_name(symbol).to_owned());
+        names.filter(|name| !of.params.contains(name)).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! What a function can reach of its surroundings and a variant of it, compiled elsewhere, cannot: each such thing is a
+//! *slot*, an arrow function made by the guard, where the thing can be reached.
+
+use oxc_syntax::symbol::SymbolId;
+
+/// A slot. Two uses share one if they mean the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    pub kind: SlotKind,
+    /// Where what it means begins: a function has it outside of itself if it begins there or later. 0 is the module.
+    pub owner: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SlotKind {
+    /// Reads a variable. One without a symbol is a parameter of the wrapper that Node puts around a CommonJS module.
+    Read(Option<SymbolId>, String),
+    /// Writes it.
+    Write(Option<SymbolId>, String),
+    /// `this` where it may not be bound yet.
+    This,
+    /// `arguments` of a function around an arrow function.
+    Arguments,
+    /// `new.target`.
+    NewTarget,
+    /// `import.meta`.
+    ImportMeta,
+    /// `import(…)`, with options or without.
+    Import { options: bool },
+    /// `super(…)` with so many arguments; `None`: with spread ones.
+    SuperCall(Option<usize>),
+    /// `super.name`.
+    SuperRead(String),
+    /// `super.name = …`.
+    SuperWrite(String),
+    /// `super[…]`.
+    SuperIndex,
+    /// `….#name`.
+    PrivateRead(String),
+    /// `….#name = …`.
+    PrivateWrite(String),
+    /// `#name in …`.
+    PrivateIn(String),
+}
+
+impl Slot {
+    /// The arrow function. Its parameters have names that no function with a guard uses.
+    pub fn text(&self) -> String {
+        match &self.kind {
+            SlotKind::Read(_, name) => format!("()=>{name}"),
+            SlotKind::Write(_, name) => format!("$s_v=>{name}=$s_v"),
+            SlotKind::This => "()=>this".to_owned(),
+            SlotKind::Arguments => "()=>arguments".to_owned(),
+            SlotKind::NewTarget => "()=>new.target".to_owned(),
+            SlotKind::ImportMeta => "()=>import.meta".to_owned(),
+            SlotKind::Import { options: false } => "$s_v=>import($s_v)".to_owned(),
+            SlotKind::Import { options: true } => "($s_v,$s_w)=>import($s_v,$s_w)".to_owned(),
+            SlotKind::SuperCall(None) => "(...$s_v)=>super(...$s_v)".to_owned(),
+            SlotKind::SuperCall(Some(count)) => {
+                let names: Vec<String> = (0..*count).map(|at| format!("$s_{at}")).collect();
+                let names = names.join(",");
+                format!("({names})=>super({names})")
+            }
+            SlotKind::SuperRead(name) => format!("()=>super.{name}"),
+            SlotKind::SuperWrite(name) => format!("$s_v=>super.{name}=$s_v"),
+            SlotKind::SuperIndex => "$s_v=>super[$s_v]".to_owned(),
+            SlotKind::PrivateRead(name) => format!("$s_o=>$s_o.#{name}"),
+            SlotKind::PrivateWrite(name) => format!("($s_o,$s_v)=>$s_o.#{name}=$s_v"),
+            SlotKind::PrivateIn(name) => format!("$s_o=>#{name} in $s_o"),
+        }
+    }
+}

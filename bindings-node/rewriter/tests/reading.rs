@@ -1,0 +1,81 @@
+//! What is told of a module: its functions, where lines are, and the way back from what was written.
+
+use stroboscope_rewriter::{Module, Point, SourceKind};
+
+#[allow(clippy::expect_used, reason = "a test's own text")]
+fn read(text: &str) -> Module {
+    Module::read(text, SourceKind::CommonJs).expect("it can be read")
+}
+
+#[test]
+fn functions_have_the_names_of_their_places() {
+    let text = "class A { m() {} static s() {} get g() { return 1 } }\nconst f = () => 1\nexports.e = function () {}\n\
+                A.prototype.p = function () {}\nconst o = { k() {}, l: () => 2 }\nfunction m() {}\nmodule.exports.x = () => 3\n";
+    let module = read(text);
+    let names: Vec<&str> = module.functions().iter().map(|function| function.qualified.as_str()).collect();
+    assert_eq!(names, ["A.m", "A.s", "A.g", "f", "e", "A.p", "o.k", "o.l", "m", "x"]);
+    assert_eq!(module.named("A.prototype.m"), [0]);
+    assert_eq!(module.named("A.p"), [5]);
+    assert_eq!(module.named("m"), [8], "a function before a method");
+    assert_eq!(module.named("g"), [2]);
+    assert_eq!(module.named("k"), [6]);
+    assert!(module.named("").is_empty() && module.named("nothing").is_empty() && module.named("B.m").is_empty());
+}
+
+#[test]
+fn a_line_has_the_sites_that_it_needs() {
+    let text = "function f(a) {\n  a(); b()\n  if (a) b()\n  for (const x of a) b(x)\n  if (a) { a()\n  b() } else { a() }\n}\n";
+    let module = read(text);
+    let lines = |line: u32| module.sites(0, line).len();
+    assert_eq!([lines(1), lines(2), lines(3), lines(4), lines(5)], [0, 1, 1, 1, 1]);
+    assert_eq!(lines(6), 2, "two ways lead to it");
+}
+
+#[test]
+fn what_cannot_be_read_says_where() {
+    let error = Module::read("let a = 1\nlet = = 2\n", SourceKind::Esm).expect_err("it is no JavaScript");
+    assert_eq!(error.line, 2);
+    assert!(error.to_string().starts_with("it cannot be parsed"), "{error}");
+    let deep = format!("x = {}1", "1+".repeat(100_000));
+    assert!(Module::read(&deep, SourceKind::Script).is_ok());
+    assert!(read("const $strobe = 1").guarded("$strobe").is_err());
+}
+
+#[test]
+fn what_cannot_be_probed_says_why() {
+    let text = "function a(x) { return eval(x) }\nfunction b() { return arguments.callee }\nfunction c($s_x) {}\n\
+                function d(o) { with (o) { return () => x } }\nfunction e(x, f = () => x) {}\nfunction ok() {}\n";
+    let module = read(text);
+    let whole: Vec<bool> = module.functions().iter().map(|function| function.why_not.is_none()).collect();
+    assert_eq!(whole, [false, false, false, false, false, false, true, true]);
+    let error = module.variant(0, "$cell", &[]).expect_err("it calls eval");
+    assert!(error.to_string().contains("eval"), "{error}");
+}
+
+#[test]
+fn places_lead_back() {
+    let text = "const größe = 1\nconst f = (a) => { return größe + a }; const g = () => f(1)\n";
+    let module = read(text);
+    let guarded = module.guarded("$cell").expect("guards");
+    let line = guarded.code.lines().nth(1).expect("two lines");
+    for word in ["return größe", "const g", "f(1)"] {
+        let column = |text: &str| text[..text.rfind(word).expect("it is there")].encode_utf16().count() as u32;
+        let (now, before) = (column(line), column(text.lines().nth(1).expect("two lines")));
+        assert_eq!(guarded.positions.original(2, now), before, "{word}");
+        assert_eq!(guarded.positions.now(2, before), now, "{word}");
+        assert!(!guarded.positions.is_ours(2, now), "{word}");
+    }
+    let guard = line.find("$cell[0].call").expect("a guard") as u32;
+    assert!(guarded.positions.is_ours(2, guard));
+}
+
+#[test]
+fn code_of_probes_stays_in_its_line() {
+    let module = read("function f(a) {\n\n  return a\n}\n");
+    let variant = module.variant(0, "$cell", &[(Point::Line(0), "p()")]).expect("a variant");
+    assert_eq!(variant.first_line, 1);
+    assert_eq!(variant.code.lines().position(|line| line.contains("{{p()}}return a")), Some(2));
+    assert!(module.variant(0, "$cell", &[(Point::Line(0), "p()\n")]).is_err(), "a line break");
+    assert!(module.variant(0, "$cell", &[(Point::Line(0), "p(")]).is_err(), "it does not parse");
+    assert!(module.variant(7, "$cell", &[]).is_err(), "no such function");
+}

@@ -1,0 +1,74 @@
+//! The thread that finds the code of probes and writes its variants: it may take its time. The core's worker asks, realms
+//! are told. On the walk of a configuration going in, after [`crate::runtime`].
+
+use crate::guard;
+use crate::units;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use stroboscope_core::host::Ticket;
+use stroboscope_core::registry::LiveProbe;
+
+/// What the hands do.
+pub enum Task {
+    /// Puts a probe where it belongs.
+    Place(Arc<LiveProbe>, Ticket),
+    /// Takes a probe away, by its slot.
+    Remove(u32),
+    /// Takes all probes away, and ends.
+    Leave,
+}
+
+/// The way to the thread.
+pub struct Hands {
+    tasks: Sender<Task>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Hands {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's, if it gives no thread.
+    pub fn start() -> std::io::Result<Hands> {
+        let (tasks, orders) = mpsc::channel();
+        #[allow(clippy::disallowed_methods, reason = "the core's worker must not wait while a module is read")]
+        let thread = std::thread::Builder::new()
+            .name("stroboscope-hands".to_owned())
+            .stack_size(8 << 20)
+            .spawn(move || work(&orders))?;
+        Ok(Hands { tasks, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Asks for something.
+    pub fn ask(&self, task: Task) {
+        // The thread ends with the session, which asks for nothing more then.
+        let _ = self.tasks.send(task);
+    }
+
+    /// Takes all probes away and ends the thread.
+    pub fn stop(&self) {
+        self.ask(Task::Leave);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            log::error!(target: "stroboscope", "the thread that places probes ended by a panic");
+        }
+    }
+}
+
+fn work(tasks: &Receiver<Task>) {
+    while let Ok(task) = tasks.recv() {
+        let leaves = matches!(task, Task::Leave);
+        let done = guard::caught(|| match task {
+            Task::Place(live, ticket) => units::place(&live, ticket),
+            Task::Remove(slot) => units::remove(slot),
+            Task::Leave => units::remove_all(),
+        });
+        if done.is_none() {
+            log::error!(target: "stroboscope", "our own code failed as it placed a probe; please report it");
+        }
+        if leaves {
+            return;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Who this process is: service, host, runtime id, and what was started in it. What only JavaScript knows comes as
+//! [`Facts`]. Before both walks; [`crate::session`] asks.
+
+use napi_derive::napi;
+use std::path::Path;
+use stroboscope_core::config::Settings;
+use stroboscope_core::emit::output::Identity;
+use stroboscope_core::emit::process;
+
+/// What JavaScript says of its process and of who asks for the session.
+#[napi(object)]
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with one another")]
+pub struct Facts {
+    /// Who asks: the `program`, the `preload`, or the `command`.
+    pub by: String,
+    /// Of the command: this is the process that was meant, and no process below it.
+    pub first: bool,
+    /// The user wants no colours.
+    pub no_color: bool,
+    /// Events are kept for tests.
+    pub keep: bool,
+    /// The process has no standard error.
+    pub mute: bool,
+    /// The machine's name.
+    pub hostname: String,
+    /// A fresh UUID, or the one that the vendor's tracer has given this process.
+    pub runtime_id: String,
+    /// The main script's path; empty if there is none.
+    pub main: String,
+    /// The working folder; empty if it is gone.
+    pub folder: String,
+    /// The name in the main script's `package.json`; empty if there is none.
+    pub package: String,
+    /// Seconds that local time is ahead of UTC.
+    pub utc_offset: i32,
+    /// The vendor's own debugger runs in this process.
+    pub vendor: bool,
+}
+
+/// Finds out who this process is.
+pub fn find(settings: &Settings, facts: &Facts) -> Identity {
+    let inferred = inferred_service(facts);
+    let service = settings.service.clone().unwrap_or_else(|| inferred.to_owned());
+    let mut process_tags = String::new();
+    if settings.propagate_process_tags {
+        let by_whom = match settings.service {
+            Some(_) => ("svc.user", "true"),
+            None => ("svc.auto", inferred),
+        };
+        process_tags = process::tags([
+            ("entrypoint.basedir", last_part(parent(&facts.main))),
+            ("entrypoint.name", stem(&facts.main)),
+            ("entrypoint.type", "script"),
+            ("entrypoint.workdir", last_part(&facts.folder)),
+            ("package.json.name", &facts.package),
+            by_whom,
+        ]);
+    }
+    Identity {
+        service,
+        hostname: facts.hostname.clone(),
+        runtime_id: facts.runtime_id.clone(),
+        pid: std::process::id(),
+        parent_id: None,
+        process_tags,
+    }
+}
+
+fn inferred_service(facts: &Facts) -> &str {
+    let known = [facts.package.as_str(), stem(&facts.main)];
+    known.into_iter().find(|name| !name.is_empty()).unwrap_or("node")
+}
+
+fn parent(path: &str) -> &str {
+    Path::new(path).parent().and_then(Path::to_str).unwrap_or_default()
+}
+
+fn stem(path: &str) -> &str {
+    Path::new(path).file_stem().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+fn last_part(path: &str) -> &str {
+    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, find};
+    use stroboscope_core::config::Settings;
+
+    #[test]
+    fn the_service_is_named_by_the_user_or_the_package_or_the_script() {
+        let facts = Facts { main: "/srv/shop/server.mjs".to_owned(), ..Facts::default() };
+        let named = Settings { service: Some("till".to_owned()), ..Settings::default() };
+        assert_eq!(find(&named, &facts).service, "till");
+        assert_eq!(find(&Settings::default(), &facts).service, "server");
+        let packed = Facts { package: "shop".to_owned(), ..facts };
+        let identity = find(&Settings::default(), &packed);
+        assert_eq!(identity.service, "shop");
+        assert!(identity.process_tags.contains("entrypoint.name:server"), "{}", identity.process_tags);
+        assert!(identity.process_tags.contains("svc.auto:shop"), "{}", identity.process_tags);
+        assert_eq!(find(&Settings::default(), &Facts::default()).service, "node");
+    }
+}

@@ -1,0 +1,50 @@
+//! The Node binding's addon: exports only.
+//!
+//! The two walks through this crate:
+//!
+//! * a **configuration goes in**: the core's worker → `runtime` → `hands` (a thread of its own) → `units` → `place`, with
+//!   the rewriter → `realms`, whose JavaScript (`js/realm.cjs`) puts the variant into its cell;
+//! * a **hit goes out**: the variant, in JavaScript → `intake` → the core.
+
+#![allow(clippy::needless_pass_by_value, reason = "Node-API hands arguments over by value")]
+#![cfg_attr(test, allow(dead_code, reason = "what is exported is called by JavaScript only"))]
+
+mod command;
+mod error;
+mod guard;
+mod hands;
+mod hit_code;
+mod identity;
+mod intake;
+mod logging;
+mod modules;
+mod names;
+mod place;
+mod program;
+mod realms;
+mod runtime;
+mod session;
+mod signal;
+mod sinks;
+mod streams;
+mod units;
+mod vectors;
+
+use napi_derive::{module_init, napi};
+
+#[module_init]
+fn init() {
+    guard::silence();
+}
+
+/// The version of the addon and of the core in it.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// The first call of the record writer: it passes the layout that it writes, and another one is refused.
+#[napi]
+pub fn hello(layout: u32, version: String) -> napi::Result<()> {
+    stroboscope_core::intake::hello(layout, &version).map_err(error::thrown)
+}

@@ -1,0 +1,131 @@
+//! What a realm asks of the addon: guards for a module that is about to run, and the orders that wait. On the walk of a
+//! configuration going in, between [`crate::units`] and `js/realm.cjs`.
+
+use crate::realms::{self, Order};
+use crate::{error, guard, logging, units};
+use napi::Env;
+use napi::bindgen_prelude::{External, Function};
+use napi_derive::napi;
+use std::sync::Arc;
+use stroboscope_core::registry::LiveProbe;
+use stroboscope_rewriter::SourceKind;
+
+/// A module with guards in it.
+#[napi(object)]
+pub struct GuardedModule {
+    /// The text to be run.
+    pub code: String,
+    /// The global that the guards read, which has to be there before the text runs.
+    pub cell: String,
+}
+
+/// What a realm is to put into a function.
+#[napi(object)]
+pub struct RealmOrder {
+    /// Its number, for the answer.
+    pub number: u32,
+    /// The global that the module's guards read.
+    pub cell: String,
+    /// The function's number there.
+    #[napi(js_name = "function")]
+    pub function: u32,
+    /// What it runs from now on; absent: itself again.
+    pub variant: Option<RealmVariant>,
+}
+
+/// A function with probes in it.
+#[napi(object)]
+pub struct RealmVariant {
+    /// Its text.
+    pub code: String,
+    /// The file that it is of.
+    pub file: String,
+    /// The line at which it begins there.
+    pub line: u32,
+    /// What the hits in it are told, in their order.
+    pub hits: Vec<RealmHit>,
+}
+
+/// What a realm makes one hit's site of.
+#[napi(object)]
+pub struct RealmHit {
+    /// The probe's slot.
+    pub slot: u32,
+    /// The index of its gate.
+    pub word: u32,
+    /// It captures.
+    pub captures: bool,
+    /// A function expression, evaluated once.
+    pub setup: String,
+}
+
+/// Opens the realm of this thread. `wake` is called in it when there is something to be done.
+#[napi]
+pub fn open_realm(env: Env, realm: u32, wake: Function<'_, (), ()>) -> napi::Result<()> {
+    guard::guarded(|| realms::open(env, realm, &wake, units::close))
+}
+
+/// Puts guards into a module that is about to run; `null`: it runs as it is. `kind` is `commonjs`, `module` or `script`.
+#[napi]
+pub fn load(
+    realm: u32,
+    path: String,
+    text: String,
+    kind: String,
+    prefix: String,
+) -> napi::Result<Option<GuardedModule>> {
+    guard::guarded(|| {
+        let kind = match kind.as_str() {
+            "commonjs" => SourceKind::CommonJs,
+            "module" => SourceKind::Esm,
+            "script" => SourceKind::Script,
+            other => return Err(error::said(format!("no kind of module '{other}'"))),
+        };
+        let guarded = units::load(realm, &path, &text, kind, &prefix);
+        Ok(guarded.map(|guarded| GuardedModule { code: guarded.code, cell: guarded.cell }))
+    })
+}
+
+/// The orders that wait for this realm, in their order.
+#[napi]
+pub fn orders(realm: u32) -> napi::Result<Vec<RealmOrder>> {
+    guard::guarded(|| Ok(realms::take(realm).into_iter().map(|(number, order)| told(number, order)).collect()))
+}
+
+fn told(number: u32, order: Order) -> RealmOrder {
+    let variant = order.variant.map(|variant| RealmVariant {
+        code: variant.code,
+        file: variant.file.to_string(),
+        line: variant.line,
+        hits: variant
+            .hits
+            .into_iter()
+            .map(|hit| RealmHit { slot: hit.slot, word: hit.word, captures: hit.captures, setup: hit.setup })
+            .collect(),
+    });
+    RealmOrder { number, cell: order.cell.to_string(), function: order.function, variant }
+}
+
+/// Keeps the probes of an order in memory, with their gates, for as long as the answer: code that was taken away may still
+/// run, and look at them.
+#[napi]
+pub fn keep(realm: u32, number: u32) -> napi::Result<External<Vec<Arc<LiveProbe>>>> {
+    guard::guarded(|| Ok(External::new(realms::probes_of(realm, number))))
+}
+
+/// An order was carried out, or could not be.
+#[napi]
+pub fn carried_out(realm: u32, number: u32, error: Option<String>) -> napi::Result<()> {
+    guard::guarded(|| {
+        if let Some(order) = realms::carried_out(realm, number) {
+            units::carried_out(realm, &order, error.as_deref());
+        }
+        Ok(())
+    })
+}
+
+/// Our log lines that wait for JavaScript.
+#[napi]
+pub fn log_lines() -> napi::Result<Vec<String>> {
+    guard::guarded(|| Ok(logging::take()))
+}

@@ -1,0 +1,270 @@
+//! Where a probe belongs in a module, and the text of a function with its probes in it. The rules are the core's
+//! ([`location`]), the text is the rewriter's and that of each hit is [`crate::hit_code`]'s. On the walk of a configuration
+//! going in, after [`crate::units`].
+
+use crate::hit_code::{Hit, Names, Scope, Variable};
+use crate::realms::{self, Variant};
+use crate::runtime::CAPABILITIES;
+use std::sync::Arc;
+use stroboscope_core::host::{Section, Site, Ticket};
+use stroboscope_core::probe::location::{self, Function, FunctionKind};
+use stroboscope_core::probe::model::Location;
+use stroboscope_core::registry::LiveProbe;
+use stroboscope_rewriter as rewriter;
+use stroboscope_rewriter::{Module, Point, VariableKind};
+
+/// The wire's word for a function from which a probe is kept out.
+pub const NOT_ELIGIBLE: &str = "NotEligible";
+
+/// A probe in a function.
+#[derive(Clone)]
+pub struct Use {
+    /// The probe.
+    pub live: Arc<LiveProbe>,
+    /// What its installation is answered with.
+    pub ticket: Ticket,
+    /// The lines in this function; empty for a method probe.
+    pub lines: Vec<u32>,
+    /// Where the probe is, in this module.
+    pub site: Site,
+    /// Why it is there and not where it was asked for.
+    pub note: Option<String>,
+}
+
+/// Why a probe has no place in a module that it means.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The wire's word.
+    pub kind: &'static str,
+    /// A sentence.
+    pub reason: String,
+}
+
+impl Missing {
+    fn new(kind: &'static str, reason: impl Into<String>) -> Missing {
+        Missing { kind, reason: reason.into() }
+    }
+
+    /// What must not happen: the module was read before.
+    pub fn internal(reason: String) -> Missing {
+        Missing { kind: "InternalError", reason }
+    }
+}
+
+/// Where a probe goes in a module.
+#[derive(Debug)]
+pub struct Placement {
+    /// The functions, by their numbers, with the lines in each; no line for a method.
+    pub functions: Vec<(u32, Vec<u32>)>,
+    /// The same for people.
+    pub site: Site,
+    /// Why it is not where it was asked for.
+    pub note: Option<String>,
+}
+
+/// Finds the place of a probe in a module.
+pub fn find(module: &Module, location: &Location, path: &str) -> Result<Placement, Missing> {
+    match location {
+        Location::Lines { lines, .. } => at_lines(module, lines, path),
+        Location::Method { method, .. } => in_method(module, method, path),
+    }
+}
+
+fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Missing> {
+    let functions = functions(module);
+    let mut found: Vec<(u32, Vec<u32>)> = Vec::new();
+    let (mut used, mut notes, mut name) = (Vec::new(), Vec::new(), String::new());
+    for &line in lines {
+        let choice = location::resolve_line(&functions, line, &CAPABILITIES)
+            .map_err(|reason| Missing::new("NoSuchLine", reason))?;
+        for at in choice.functions {
+            // The first one is the top level, which is none of the rewriter's.
+            let number = at.checked_sub(1).ok_or_else(|| Missing::new("NoSuchLine", "it is outside of functions"))?;
+            name.clone_from(&module.functions()[number].name);
+            add(&mut found, number as u32, choice.line);
+        }
+        used.push(choice.line);
+        notes.extend(choice.note);
+    }
+    let site = Site { file: path.to_owned(), lines: used, function: name, ..Site::default() };
+    Ok(Placement { functions: found, site, note: (!notes.is_empty()).then(|| notes.join("; ")) })
+}
+
+fn add(found: &mut Vec<(u32, Vec<u32>)>, function: u32, line: u32) {
+    match found.iter_mut().find(|(known, _)| *known == function) {
+        Some((_, lines)) if lines.contains(&line) => {}
+        Some((_, lines)) => lines.push(line),
+        None => found.push((function, vec![line])),
+    }
+}
+
+/// The functions of a module as the core sees them, the top level first.
+fn functions(module: &Module) -> Vec<Function> {
+    let statements = |of: &[rewriter::Statement]| {
+        of.iter().map(|one| location::Statement { line: one.line, end: one.end }).collect::<Vec<_>>()
+    };
+    let top = Function {
+        name: String::new(),
+        kind: FunctionKind::Module,
+        first: 1,
+        last: u32::MAX,
+        parent: None,
+        statements: statements(module.top_level()),
+    };
+    let inner = module.functions().iter().map(|function| Function {
+        name: function.name.clone(),
+        kind: match function.kind {
+            rewriter::FunctionKind::Function => FunctionKind::Function,
+            rewriter::FunctionKind::Expression => FunctionKind::Lambda,
+        },
+        first: function.first,
+        last: function.last,
+        parent: Some(function.parent.map_or(0, |parent| parent + 1)),
+        statements: statements(&function.statements),
+    });
+    std::iter::once(top).chain(inner).collect()
+}
+
+fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Missing> {
+    let found = module.named(wanted);
+    let known = module.functions();
+    match found[..] {
+        [at] => {
+            let function = &known[at];
+            let site = Site {
+                file: path.to_owned(),
+                lines: Vec::new(),
+                type_name: path.to_owned(),
+                method: function.qualified.clone(),
+                function: function.name.clone(),
+                first: function.first,
+                ..Site::default()
+            };
+            Ok(Placement { functions: vec![(at as u32, Vec::new())], site, note: None })
+        }
+        [] => {
+            let names = known.iter().map(|function| function.qualified.as_str()).filter(|name| !name.is_empty());
+            let near = location::nearest_names(wanted, names);
+            let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
+            Err(Missing::new("NoSuchMethod", format!("no function `{wanted}` in {path}{near}")))
+        }
+        _ => {
+            let lines: Vec<String> = found.iter().map(|&at| known[at].first.to_string()).collect();
+            let reason = format!(
+                "{} functions of {path} are called `{wanted}`, at lines {}: use a line probe",
+                lines.len(),
+                lines.join(", ")
+            );
+            Err(Missing::new("AmbiguousMethod", reason))
+        }
+    }
+}
+
+/// Writes a function with its probes in it.
+pub fn variant(module: &Module, function: u32, cell: &str, uses: &[Use], path: &Arc<str>) -> Result<Variant, String> {
+    let at = function as usize;
+    let mut hits: Vec<realms::Hit> = Vec::new();
+    let mut points: Vec<(Point, String)> = Vec::new();
+    for one in uses {
+        for &line in &one.lines {
+            let statements = &module.functions().get(at).ok_or("there is no such function")?.statements;
+            // Of several statements of a line the first: the line is executed once.
+            let statement = statements.iter().find(|statement| statement.line == line);
+            let point = Point::Line(statement.ok_or("there is no such statement")?.site);
+            let names = names(&hits);
+            let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names, line);
+            points.push((point, code.line()));
+            hits.push(told(&one.live, &code));
+        }
+        if one.lines.is_empty() {
+            let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));
+            let code = Hit::of_method(&one.live.probe, &entry, &exit, &names(&hits));
+            let ends = [(Point::Return, code.returned("$s_r")), (Point::Throw, code.threw("$s_e"))];
+            points.push((Point::Entry, code.enter()));
+            // One that is evaluated at its entry may have nothing to do at an end.
+            points.extend(ends.into_iter().filter(|(_, code)| !code.is_empty()));
+            hits.push(told(&one.live, &code));
+        }
+    }
+    let points: Vec<(Point, &str)> = points.iter().map(|(point, code)| (*point, code.as_str())).collect();
+    let made = module.variant(at, cell, &points).map_err(|error| error.to_string())?;
+    Ok(Variant { code: made.code, file: Arc::clone(path), line: made.first_line, hits })
+}
+
+/// The names of the next hit in a variant.
+fn names(hits: &[realms::Hit]) -> Names {
+    let number = hits.len();
+    Names { s: "$s".to_owned(), hit: format!("h{number}"), entry: format!("$s_t{number}") }
+}
+
+/// What a realm makes a hit's site of.
+fn told(live: &LiveProbe, code: &Hit) -> realms::Hit {
+    // A gate has an index wherever the host gives the memory, as this one does.
+    let word = live.gate.index().unwrap_or(u32::MAX);
+    realms::Hit { slot: live.slot, word, captures: live.captures, setup: code.setup.clone() }
+}
+
+/// What is visible at a point, as the code of a hit reads it.
+fn scope(module: &Module, function: usize, point: Point) -> Scope {
+    let seen = module.scope(function, point);
+    let this = seen.this.map(|text| Variable {
+        name: "this".to_owned(),
+        // A function that is called without a receiver has the global object for one, of which nobody wants to know.
+        read: format!("({text}===$s.global?$s.absent:{text})"),
+        section: Some(Section::Arguments),
+    });
+    let variables = seen.variables.into_iter().map(|variable| Variable {
+        name: variable.name,
+        read: variable.text,
+        section: Some(match variable.kind {
+            VariableKind::Argument => Section::Arguments,
+            VariableKind::Local | VariableKind::Closure => Section::Locals,
+            VariableKind::Module => Section::Statics,
+        }),
+    });
+    Scope { variables: this.into_iter().chain(variables).collect(), privates: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Missing, find};
+    use stroboscope_core::probe::model::Location;
+    use stroboscope_rewriter::{Module, SourceKind};
+
+    const TEXT: &str = "class Cart {\n  add(item) {\n    const n = 1;\n\n    return n;\n  }\n}\nfunction twice() {}\nconst o = {\n  \
+                        twice() {}\n};\nnew Cart();\n";
+
+    /// The functions with their lines, and the name of the last one.
+    type Found = (Vec<(u32, Vec<u32>)>, String);
+
+    fn found(location: &Location) -> Result<Found, Missing> {
+        let module = Module::read(TEXT, SourceKind::CommonJs).unwrap();
+        find(&module, location, "/srv/cart.js").map(|placement| (placement.functions, placement.site.function))
+    }
+
+    fn lines(lines: &[u32]) -> Location {
+        Location::Lines { file: "cart.js".to_owned(), lines: lines.to_vec() }
+    }
+
+    fn method(name: &str) -> Location {
+        Location::Method { type_name: String::new(), method: name.to_owned(), signature: None, file: None }
+    }
+
+    #[test]
+    fn lines_belong_to_functions() {
+        assert_eq!(found(&lines(&[3, 5])), Ok((vec![(0, vec![3, 5])], "add".to_owned())));
+        // A line without code is the next one that has some.
+        assert_eq!(found(&lines(&[4])), Ok((vec![(0, vec![5])], "add".to_owned())));
+        let refused = found(&lines(&[12])).unwrap_err();
+        assert_eq!(refused.kind, "NoSuchLine");
+        assert!(refused.reason.contains("outside of every function"), "{}", refused.reason);
+    }
+
+    #[test]
+    fn methods_are_found_by_their_names() {
+        assert_eq!(found(&method("Cart.add")), Ok((vec![(0, Vec::new())], "add".to_owned())));
+        assert_eq!(found(&method("Cart.prototype.add")), found(&method("Cart.add")));
+        let missing = found(&method("Cart.ad")).unwrap_err();
+        assert_eq!(missing.reason, "no function `Cart.ad` in /srv/cart.js; nearest: Cart.add");
+    }
+}

@@ -1,0 +1,123 @@
+// The command, from what is typed to what is shown: it starts programs and looks at what comes out.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const apps = fileURLToPath(new URL('apps/', import.meta.url));
+const bin = fileURLToPath(new URL('../bin/stroboscope.mjs', import.meta.url));
+
+function run(...words) {
+  const options = { cwd: apps, encoding: 'utf8', timeout: 30_000 };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...words], options);
+  return { status, stdout, stderr };
+}
+
+/** The events that a command wrote to standard output. */
+function events(...words) {
+  const { stdout, stderr, status } = run('run', '--json', '-', '--rate', 'all', ...words);
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+  return { events: lines.map((line) => JSON.parse(line)), status, stderr };
+}
+
+const captures = (event) => event.debugger.snapshot.captures;
+
+test('a line shows its variables before it runs, and the program is as it was', () => {
+  const { events: found, status, stderr } = events('--at', 'cart.cjs:10', '--', 'cart.cjs');
+  assert.equal(status, 3, stderr);
+  assert.equal(found.length, 3, stderr);
+  const { arguments: given, locals } = captures(found[1]).lines['10'];
+  assert.equal(given.item.fields.name.value, 'milk');
+  assert.equal(given.this.type, 'Cart');
+  assert.equal(locals.count.value, '1');
+});
+
+test('a message is shown on standard error, with a summary', () => {
+  const { status, stdout, stderr } = run('run', '--at', 'cart.cjs:10', '--log', 'adds {item.name}', '--', 'cart.cjs');
+  assert.equal(status, 3, stderr);
+  assert.equal(stdout, '3 items\n');
+  for (const name of ['tea', 'milk', 'bread']) assert.match(stderr, new RegExp(`adds ${name}`));
+  assert.match(stderr, /cart\.cjs:10 +3 hits +3 events/);
+});
+
+test('a condition decides', () => {
+  const { events: found, stderr } = events('--at', 'cart.cjs:10', '--when', 'count > 1', '--log', '{count}', '--', 'cart.cjs');
+  assert.deepEqual(found.map((event) => event.message), ['2'], stderr);
+  assert.match(stderr, /2 with a false condition|condition/);
+});
+
+test('a method shows what it returned', () => {
+  const { events: found, stderr } = events('--method', 'cart.cjs:Cart.add', '--', 'cart.cjs');
+  assert.equal(found.length, 3, stderr);
+  assert.equal(captures(found[2]).return.locals['@return'].value, '3');
+  assert.ok(found[2].debugger.snapshot.duration >= 0);
+});
+
+test('a method that throws shows what it threw, and the program ends as it would', () => {
+  const { events: found, status, stderr } = events('--method', 'throws.cjs:pay', '--log', '{amount}', '--capture', '--', 'throws.cjs');
+  assert.equal(status, 1);
+  assert.match(stderr, /RangeError: too much: 30/);
+  assert.deepEqual(found.map((event) => event.message), ['3', '30'], stderr);
+  assert.equal(captures(found[1]).return.throwable.message, 'too much: 30');
+});
+
+test('modules of ES, and arrow functions', () => {
+  const { events: found, stderr } = events(
+    '--at', 'total.mjs:4', '--log', '{sum} + {price}', '--method', 'shop.mjs:order', '--log', 'is {@return}', '--', 'shop.mjs',
+  );
+  assert.deepEqual(found.map((event) => event.message), ['0 + 1', '1 + 2', '3 + 3', 'is 6'], stderr);
+});
+
+test('without a receiver there is no this', () => {
+  const { events: found, stderr } = events('--at', 'sloppy.cjs:3', '--', 'sloppy.cjs');
+  const { arguments: given } = captures(found[0]).lines['3'];
+  assert.deepEqual(Object.keys(given), ['amount'], stderr);
+});
+
+test('below npm the program is the one that was meant', () => {
+  const { stdout, stderr, status } = run('run', '--at', 'sloppy.cjs:3', '--log', 'twice', '--', 'npm', 'start', '--silent');
+  assert.deepEqual([stdout.trim(), status], ['4', 0], stderr);
+  assert.match(stderr, /^sloppy\.cjs:3 +1 hit +1 event$/m);
+  assert.doesNotMatch(stderr, /process \d+:|never reached/);
+});
+
+test('a signal ends the program, and what was caught is shown', async () => {
+  const child = spawn(process.execPath, [bin, 'run', '--at', 'waits.cjs:4', '--log', 'at {count}', '--', 'waits.cjs'], { cwd: apps });
+  let shown = '';
+  child.stderr.on('data', (data) => (shown += data));
+  await once(child.stdout, 'data');
+  child.kill('SIGTERM');
+  const [code, signal] = await once(child, 'close');
+  assert.deepEqual([code, signal], [null, 'SIGTERM'], shown);
+  assert.match(shown, /at 0/);
+  assert.match(shown, /waits\.cjs:4 +\d+ hits/);
+});
+
+test('a probe that has no place says so', () => {
+  const line = run('run', '--at', 'cart.cjs:99', '--', 'cart.cjs');
+  assert.match(line.stderr, /no executable code at line 99; the nearest lines with code are/);
+  const method = run('run', '--method', 'cart.cjs:Cart.ad', '--', 'cart.cjs');
+  assert.match(method.stderr, /no function `Cart\.ad` in .*nearest: Cart\.add/);
+});
+
+test('what cannot be run says what to type', () => {
+  for (const [words, code, text] of [
+    [[], 2, ''],
+    [['run'], 2, 'nothing to watch: give --at FILE:LINE'],
+    [['run', '--at', 'cart.cjs:1'], 2, 'no command: write it after --'],
+    [['run', '--at', 'cart.cjs:1', '--', 'no-such-program'], 127, 'no-such-program: no such program'],
+    [['run', '--at', 'cart.cjs:1', '--', 'no-such.js'], 127, 'no-such.js: no such file'],
+    [['watch'], 2, 'watch is no command of stroboscope'],
+  ]) {
+    const { status, stderr } = run(...words);
+    assert.equal(status, code, words.join(' '));
+    assert.ok(stderr.includes(text), stderr);
+  }
+});
+
+test('the process becomes the program', () => {
+  const { stdout, status } = run('run', '--at', 'cart.cjs:10', '--', process.execPath, path.join(apps, 'cart.cjs'));
+  assert.deepEqual([stdout, status], ['3 items\n', 3]);
+});

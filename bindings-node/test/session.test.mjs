@@ -1,0 +1,87 @@
+// The session as a program uses it: in a process of its own, since there is one session in each.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const index = fileURLToPath(new URL('../js/index.cjs', import.meta.url));
+const register = fileURLToPath(new URL('../js/register.cjs', import.meta.url));
+const apps = fileURLToPath(new URL('apps/', import.meta.url));
+
+/** Runs a program that has `strobe` and prints one value as JSON. */
+function answer(body, settings = {}, variables = {}) {
+  const program = `
+    const strobe = require(${JSON.stringify(index)});
+    (async () => {
+      const remarks = strobe.start({ terminal: 'never', ndjson: '/dev/null', ...${JSON.stringify(settings)} });
+      const answer = await (async () => { ${body} })();
+      console.log(JSON.stringify(answer));
+    })();`;
+  const env = { ...process.env, ...variables };
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', program], { cwd: apps, encoding: 'utf8', env });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout.trim().split('\n').at(-1));
+}
+
+test('settings go in by their names in camel case', () => {
+  const remarks = answer('return remarks', { uploadIntervalSeconds: 'soon', service: 'till', noSuch: 1 });
+  assert.equal(remarks.length, 2, remarks.join('\n'));
+  assert.match(remarks.join('\n'), /'soon' is not/);
+  assert.match(remarks.join('\n'), /the option 'noSuch' is unknown and ignored/);
+});
+
+test('a probe waits for its file, is placed, and goes', () => {
+  const [waiting, placed, found, gone] = answer(`
+    const id = strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'waits.cjs', lines: ['4'] }, template: 'x' });
+    const waiting = strobe.status()[0];
+    require(process.cwd() + '/waits.cjs');
+    await new Promise((done) => setTimeout(done, 100));
+    const placed = strobe.status()[0];
+    const found = strobe.removeProbe(id);
+    setTimeout(() => process.exit(), 50);
+    return [waiting, placed, found, strobe.status()];`);
+  assert.equal(waiting.state, 'waiting', waiting.reason);
+  assert.match(waiting.reason, /waits\.cjs is not loaded yet/);
+  assert.equal(placed.state, 'emitting', placed.reason);
+  assert.ok(placed.hits > 3 && placed.emitted > 3, JSON.stringify(placed));
+  assert.equal(found, true);
+  assert.deepEqual(gone, []);
+});
+
+test('a broken definition says what is wrong with it', () => {
+  const [status, thrown] = answer(`
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'a.js', lines: ['x'] } });
+    let thrown = '';
+    try { strobe.addProbe('{"type": "LOG_PROBE"}'); } catch (error) { thrown = error.message; }
+    return [strobe.status()[0], thrown];`);
+  assert.equal(status.state, 'error');
+  assert.notEqual(status.reason, '');
+  assert.notEqual(thrown, '');
+});
+
+test('stop ends it, and tells what it came to', () => {
+  const [delivered, again, stats] = answer(`
+    const delivered = await strobe.stop();
+    const remarks2 = strobe.start({ terminal: 'never', ndjson: '/dev/null' });
+    await strobe.stop();
+    return [delivered, remarks2, strobe.stats()];`);
+  assert.equal(delivered, true);
+  assert.deepEqual(again, []);
+  assert.equal(stats.emitted, 0);
+});
+
+test('the preload is off where nobody asked for it, and on where a setting says so', () => {
+  const probes = fileURLToPath(new URL('probes.json', import.meta.url));
+  const ran = (variables) =>
+    spawnSync(process.execPath, ['--import', register, 'cart.cjs'], { cwd: apps, encoding: 'utf8', env: { ...process.env, ...variables } });
+  const off = ran({});
+  assert.deepEqual([off.stdout, off.status], ['3 items\n', 3], off.stderr);
+  const on = ran({
+    DD_DYNAMIC_INSTRUMENTATION_ENABLED: 'true',
+    DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE: probes,
+    STROBE_NDJSON: '-',
+  });
+  assert.equal(on.status, 3, on.stderr);
+  const messages = on.stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line).message);
+  assert.deepEqual(messages, ['adds tea', 'adds milk', 'adds bread'], on.stderr);
+});
