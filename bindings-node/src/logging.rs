@@ -4,17 +4,14 @@
 
 use crate::streams;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Lines that wait at most.
-const MAX_WAITING: usize = 100;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use stroboscope_core::log_lines::{self, LogLines};
 
 struct Lines;
 
 static LINES: Lines = Lines;
-static QUEUE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+static QUEUE: LazyLock<Mutex<LogLines>> = LazyLock::new(Mutex::default);
 static ALOUD: AtomicBool = AtomicBool::new(false);
 static MUTE: AtomicBool = AtomicBool::new(false);
 
@@ -37,10 +34,10 @@ pub fn mute(mute: bool) {
 
 /// The lines that wait for JavaScript.
 pub fn take() -> Vec<String> {
-    queue().drain(..).collect()
+    queue().take().into_iter().map(|(_, text)| text).collect()
 }
 
-fn queue() -> MutexGuard<'static, VecDeque<String>> {
+fn queue() -> MutexGuard<'static, LogLines> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -60,16 +57,12 @@ impl Log for Lines {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = record.args().to_string();
-        let text = text.strip_prefix("stroboscope: ").unwrap_or(&text);
+        let text = log_lines::text(record);
         if ALOUD.load(Ordering::Relaxed) {
             write(&format!("stroboscope: {text}"));
             return;
         }
-        let mut queue = queue();
-        if queue.len() < MAX_WAITING {
-            queue.push_back(text.to_owned());
-        }
+        queue().push(record.level(), &text);
     }
 
     fn flush(&self) {}

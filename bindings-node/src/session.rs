@@ -17,7 +17,7 @@ use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
 use stroboscope_core::config::{self, ROWS, Settings};
-use stroboscope_core::control::agent::{self, AgentSettings};
+use stroboscope_core::control::agent;
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
@@ -226,13 +226,7 @@ fn sender(
         host_name: &identity.hostname,
         runtime_id: &identity.runtime_id,
     };
-    match AgentSettings::from_settings(settings, &who, &|path| std::path::Path::new(path).exists()) {
-        Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
-        Err(error) => {
-            lines.push(format!("{}; nothing is uploaded", error.text));
-            None
-        }
-    }
+    Sender::open(settings, &who, counters, lines)
 }
 
 /// The gates of the running session, as this realm's code sees them; `None` if none runs.

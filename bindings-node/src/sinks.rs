@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stroboscope_core::config::Settings;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
-use stroboscope_core::control::place::{Place, is_stdout};
+use stroboscope_core::control::place::{Folder, Place, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
 
@@ -24,14 +24,14 @@ pub struct Wanted {
     pub unshown: Arc<AtomicU64>,
     /// Seconds that local time is ahead of UTC.
     utc_offset: i32,
-    /// The working folder at the start, with a slash at its end: what lies in it is shown by its shorter name.
-    folder: String,
+    /// The working folder at the start.
+    folder: Folder,
 }
 
 impl Wanted {
     /// What was asked for in a process that was started in `folder`.
     pub fn new(settings: Settings, place: Place, utc_offset: i32, folder: &str) -> Wanted {
-        let folder = if folder.len() > 1 { format!("{folder}/") } else { String::new() };
+        let folder = Folder::new(folder);
         Wanted { settings, place, unwritten: Arc::default(), unshown: Arc::default(), utc_offset, folder }
     }
 
@@ -42,11 +42,7 @@ impl Wanted {
 
     /// A text for people, with the paths in it as short as they can be.
     pub fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !self.folder.is_empty() && text.contains(&self.folder) {
-            Cow::Owned(text.replace(&self.folder, ""))
-        } else {
-            Cow::Borrowed(text)
-        }
+        self.folder.short(text)
     }
 }
 
@@ -73,36 +69,9 @@ fn ndjson(wanted: &Wanted, remarks: &mut Vec<String>) -> Option<Box<dyn Sink>> {
     let sink = if is_stdout(path) {
         NdjsonSink::new(Box::new(Stream::Output), "standard output".to_owned())
     } else {
-        NdjsonSink::file(path).unwrap_or_else(|error| {
-            remarks
-                .push(format!("events cannot be written to {}: {error}; they are dropped and counted", path.display()));
-            // It may become possible; what is lost until then is told at the end.
-            NdjsonSink::not_open(path)
-        })
+        NdjsonSink::open(path, remarks)
     };
-    Some(Box::new(Counted { sink, lost: Arc::clone(&wanted.unwritten) }))
-}
-
-/// JSON lines, whose losses are seen from outside.
-struct Counted {
-    sink: NdjsonSink,
-    lost: Arc<AtomicU64>,
-}
-
-impl Sink for Counted {
-    fn event(&mut self, event: &EventView<'_>) {
-        self.sink.event(event);
-    }
-    fn status(&mut self, status: &StatusView<'_>) {
-        self.sink.status(status);
-    }
-    fn flush(&mut self) {
-        self.sink.flush();
-        self.lost.store(self.sink.lost(), Ordering::Relaxed);
-    }
-    fn lost(&self) -> u64 {
-        self.sink.lost()
-    }
+    Some(Box::new(sink.telling(&wanted.unwritten)))
 }
 
 /// The terminal, with short paths. Processes below the first one tell events only: what becomes of the probes is known.

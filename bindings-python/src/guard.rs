@@ -2,11 +2,7 @@
 //! First on the walk of a hit.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static PANICS: AtomicU64 = AtomicU64::new(0);
+pub use stroboscope_core::guard::{caught, panics, silence};
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -43,29 +39,4 @@ pub fn guarded<R>(hit: impl FnOnce() -> R) -> Guarded<R> {
         let _mark = Mark(inside);
         caught(hit).map_or(Guarded::Panicked, Guarded::Done)
     })
-}
-
-/// Runs something; `None` if it panicked, which is counted.
-#[inline]
-pub fn caught<R>(work: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            PANICS.fetch_add(1, Ordering::Relaxed);
-            // A payload whose own end panics would unwind from here: it is left alone.
-            std::mem::forget(payload);
-            None
-        }
-    }
-}
-
-/// Panics caught so far.
-pub fn panics() -> u64 {
-    PANICS.load(Ordering::Relaxed)
-}
-
-/// Silences the panic messages of this library's own copy of Rust's runtime; the program's other libraries keep theirs.
-pub fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
 }

@@ -10,14 +10,12 @@ use crate::screen;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use stroboscope_core::log_lines::{self, LogLines};
 
-/// Lines that wait at most.
-const MAX_WAITING: usize = 100;
 /// How long a line waits for room on standard error.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -25,8 +23,7 @@ type Wake = Box<dyn Fn() + Send>;
 
 #[derive(Default)]
 struct Queue {
-    lines: VecDeque<(Level, String)>,
-    lost: u64,
+    lines: LogLines,
     wake: Option<Wake>,
 }
 
@@ -84,21 +81,17 @@ impl Log for Lines {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = record.args().to_string();
-        let text = text.strip_prefix("stroboscope: ").unwrap_or(&text);
+        let text = log_lines::text(record);
         if ALOUD.load(Ordering::Relaxed) {
             if record.level() <= Level::Warn {
-                say(text);
+                say(&text);
             }
             return;
         }
         with(|queue| {
-            if queue.lines.len() == MAX_WAITING {
-                queue.lost += 1;
-                return;
-            }
-            queue.lines.push_back((record.level(), text.to_owned()));
-            if let Some(wake) = &queue.wake {
+            if queue.lines.push(record.level(), &text)
+                && let Some(wake) = &queue.wake
+            {
                 wake();
             }
         });
@@ -132,11 +125,9 @@ pub fn drain(py: Python<'_>) {
         return;
     }
     let Some(logging) = identity::loaded(py, "logging").filter(is_standard) else { return };
-    let Some((lines, lost)) = with(|queue| (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost))) else {
-        return;
-    };
+    let Some(lines) = with(|queue| queue.lines.take()) else { return };
     // A logger that fails has nowhere to say so.
-    let _ = guard::guarded(|| hand_over(&logging, lines, lost));
+    let _ = guard::guarded(|| hand_over(&logging, lines));
 }
 
 /// False for a module of the program's that is called so: its functions are not ours to call.
@@ -145,7 +136,7 @@ fn is_standard(logging: &Bound<'_, PyAny>) -> bool {
     ["NullHandler", "LogRecord", "setLoggerClass"].into_iter().all(has)
 }
 
-fn hand_over(logging: &Bound<'_, PyAny>, lines: VecDeque<(Level, String)>, lost: u64) -> PyResult<()> {
+fn hand_over(logging: &Bound<'_, PyAny>, lines: Vec<(Level, String)>) -> PyResult<()> {
     let logger = logging.call_method1("getLogger", ("stroboscope",))?;
     if !logger.getattr("handlers")?.is_truthy()? {
         // Without any handler `logging` would print to standard error, which belongs to the program.
@@ -158,9 +149,6 @@ fn hand_over(logging: &Bound<'_, PyAny>, lines: VecDeque<(Level, String)>, lost:
             _ => 20,
         };
         logger.call_method1("log", (number, "%s", text))?;
-    }
-    if lost > 0 {
-        logger.call_method1("log", (30, "%d more lines were lost", lost))?;
     }
     Ok(())
 }

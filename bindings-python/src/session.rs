@@ -19,7 +19,7 @@ use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::{Clock as _, SystemClock};
 use stroboscope_core::config::{self, Settings};
-use stroboscope_core::control::agent::{self, AgentSettings};
+use stroboscope_core::control::agent;
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::tally::Counts;
@@ -347,13 +347,7 @@ fn sender(
         host_name: &identity.hostname,
         runtime_id: &identity.runtime_id,
     };
-    match AgentSettings::from_settings(settings, &who, &|path| std::path::Path::new(path).exists()) {
-        Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
-        Err(error) => {
-            lines.push(format!("{}; nothing is uploaded", error.text));
-            None
-        }
-    }
+    Sender::open(settings, &who, counters, lines)
 }
 
 /// Calls a Python function of ours, in which no probe hits.

@@ -17,7 +17,7 @@ use stroboscope_core::config::Settings;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
 pub use stroboscope_core::control::place::Place;
-use stroboscope_core::control::place::is_stdout;
+use stroboscope_core::control::place::{Folder, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
 
@@ -40,8 +40,8 @@ pub struct Wanted {
     /// How long the streams are waited for.
     pub patience: Arc<Patience>,
     utc_offset: Option<i32>,
-    /// The working folder at the start, with a slash at its end: what lies in it is shown by its shorter name.
-    folder: String,
+    /// The working folder at the start.
+    folder: Folder,
 }
 
 impl Wanted {
@@ -52,7 +52,7 @@ impl Wanted {
         // A folder that is gone shortens nothing.
         let folder: String =
             py.import("os")?.call_method0("getcwd").and_then(|folder| folder.extract()).unwrap_or_default();
-        let folder = if folder.len() > 1 { format!("{folder}/") } else { String::new() };
+        let folder = Folder::new(&folder);
         if let Some(path) = &settings.ndjson
             && !is_stdout(path)
         {
@@ -83,11 +83,7 @@ impl Wanted {
 
     /// A text for people, with the paths in it as short as they can be.
     pub fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !self.folder.is_empty() && text.contains(&self.folder) {
-            Cow::Owned(text.replace(&self.folder, ""))
-        } else {
-            Cow::Borrowed(text)
-        }
+        self.folder.short(text)
     }
 }
 
@@ -104,23 +100,13 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
     if wanted.place.keep {
         sinks.push(Box::new(memory.sink()));
     }
-    match &wanted.settings.ndjson {
-        Some(path) if is_stdout(path) => {
-            let sink = NdjsonSink::new(Box::new(lines(Stream::Output)), "standard output".to_owned());
-            sinks.push(counted(sink, wanted));
-        }
-        Some(path) => match NdjsonSink::file(path) {
-            Ok(sink) => sinks.push(counted(in_turns(sink, path), wanted)),
-            Err(error) => {
-                remarks.push(format!(
-                    "events cannot be written to {}: {error}; they are dropped and counted",
-                    path.display()
-                ));
-                // It may become possible; what is lost until then is told at the end.
-                sinks.push(counted(in_turns(NdjsonSink::not_open(path), path), wanted));
-            }
-        },
-        None => {}
+    if let Some(path) = &wanted.settings.ndjson {
+        let sink = if is_stdout(path) {
+            NdjsonSink::new(Box::new(lines(Stream::Output)), "standard output".to_owned())
+        } else {
+            in_turns(NdjsonSink::open(path, remarks), path)
+        };
+        sinks.push(Box::new(sink.telling(&wanted.unwritten)));
     }
     if wanted.shows() {
         let (no_color, utc_offset) = (wanted.place.no_color, wanted.utc_offset);
@@ -172,32 +158,6 @@ impl Write for InTurns {
     }
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-fn counted(sink: NdjsonSink, wanted: &Wanted) -> Box<dyn Sink> {
-    Box::new(Counted { sink, lost: Arc::clone(&wanted.unwritten) })
-}
-
-/// JSON lines, whose losses are seen from outside.
-struct Counted {
-    sink: NdjsonSink,
-    lost: Arc<AtomicU64>,
-}
-
-impl Sink for Counted {
-    fn event(&mut self, event: &EventView<'_>) {
-        self.sink.event(event);
-    }
-    fn status(&mut self, status: &StatusView<'_>) {
-        self.sink.status(status);
-    }
-    fn flush(&mut self) {
-        self.sink.flush();
-        self.lost.store(self.sink.lost(), Ordering::Relaxed);
-    }
-    fn lost(&self) -> u64 {
-        self.sink.lost()
     }
 }
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel, bounded};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
 use crate::control::agent::http::{self, Answer, Request};
 use crate::control::agent::input::{self, Route};
 use crate::control::agent::retry::{Attempts, Breaker, Next, Outcome, Reason, nanos};
@@ -242,6 +243,22 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// The sender that settings ask for. Where there can be none, a remark says why.
+    pub fn open(
+        settings: &Settings,
+        who: &agent::Identity<'_>,
+        counters: &Arc<SenderCounters>,
+        remarks: &mut Vec<String>,
+    ) -> Option<Sender> {
+        match AgentSettings::from_settings(settings, who, &|path| Path::new(path).exists()) {
+            Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
+            Err(error) => {
+                remarks.push(format!("{}; nothing is uploaded", error.text));
+                None
+            }
+        }
+    }
+
     /// A sender that has done nothing yet: its thread starts with the first batch.
     pub fn start(settings: AgentSettings, clock: Arc<dyn Clock>, counters: Arc<SenderCounters>) -> Sender {
         let shared = Shared {

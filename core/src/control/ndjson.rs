@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::kept::{self, Kept};
@@ -23,6 +25,8 @@ pub struct NdjsonSink {
     held: Vec<u8>,
     lines: u64,
     lost: u64,
+    /// Where others see how many are lost.
+    told: Option<Arc<AtomicU64>>,
     /// The last write left half a line.
     torn: bool,
     /// The reader has used up our patience.
@@ -31,6 +35,15 @@ pub struct NdjsonSink {
 }
 
 impl NdjsonSink {
+    /// As [`NdjsonSink::file`]. What cannot be opened is a remark, and is tried again with each write.
+    pub fn open(path: &Path, remarks: &mut Vec<String>) -> Self {
+        NdjsonSink::file(path).unwrap_or_else(|error| {
+            remarks
+                .push(format!("events cannot be written to {}: {error}; they are dropped and counted", path.display()));
+            NdjsonSink::not_open(path)
+        })
+    }
+
     /// Appends to a file, which is made if it is not there, or writes to a pipe that somebody reads, or a device.
     ///
     /// # Errors
@@ -41,9 +54,9 @@ impl NdjsonSink {
         Ok(NdjsonSink::new(Box::new(file), path.display().to_string()))
     }
 
-    /// The same for a file that cannot be opened, which the caller has said: it is tried again with each write, and what
-    /// cannot be written is counted.
-    pub fn not_open(path: &Path) -> Self {
+    /// The same for a file that cannot be opened, which has been said: it is tried again with each write, and what cannot be
+    /// written is counted.
+    fn not_open(path: &Path) -> Self {
         let file = Reopened { path: path.to_owned(), file: None };
         let mut sink = NdjsonSink::new(Box::new(file), path.display().to_string());
         sink.said = true;
@@ -57,7 +70,24 @@ impl NdjsonSink {
 
     /// Writes to anything. `name` is what the log calls it.
     pub fn new(out: Box<dyn Write + Send>, name: String) -> Self {
-        NdjsonSink { out, name, held: Vec::new(), lines: 0, lost: 0, torn: false, stuck: false, said: false }
+        NdjsonSink {
+            out,
+            name,
+            held: Vec::new(),
+            lines: 0,
+            lost: 0,
+            told: None,
+            torn: false,
+            stuck: false,
+            said: false,
+        }
+    }
+
+    /// Says after each flush how many are lost, to those who cannot ask.
+    #[must_use]
+    pub fn telling(mut self, lost: &Arc<AtomicU64>) -> Self {
+        self.told = Some(Arc::clone(lost));
+        self
     }
 
     /// Writes through something else, such as what shares a pipe with other processes.
@@ -183,6 +213,9 @@ impl Sink for NdjsonSink {
 
     fn flush(&mut self) {
         self.write();
+        if let Some(told) = &self.told {
+            told.store(self.lost, Ordering::Relaxed);
+        }
     }
 
     fn lost(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Where and how a session was asked for, and what follows from it: who is shown events, whether they leave the machine, and
 //! who is told at the end what each probe did. Before both walks: a binding asks as it starts.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::config::{Settings, Show};
@@ -52,6 +53,26 @@ impl Place {
     }
 }
 
+/// The working folder: what lies in it is shown to people by its shorter name.
+#[derive(Clone, Debug)]
+pub struct Folder(String);
+
+impl Folder {
+    /// The folder of a path; one that is gone (an empty path) shortens nothing, nor does the root.
+    pub fn new(path: &str) -> Folder {
+        Folder(if path.len() > 1 { format!("{path}/") } else { String::new() })
+    }
+
+    /// A text for people, with the paths in it as short as they can be.
+    pub fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if !self.0.is_empty() && text.contains(&self.0) {
+            Cow::Owned(text.replace(&self.0, ""))
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+}
+
 /// True if events as JSON go to standard output.
 pub fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -59,9 +80,20 @@ pub fn is_stdout(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Folder, Place};
     use crate::config::{Settings, Show};
     use std::path::PathBuf;
+
+    #[test]
+    fn paths_below_the_folder_are_short() {
+        let short = |folder, text| Folder::new(folder).short(text).into_owned();
+        assert_eq!(
+            short("/srv/shop", "in /srv/shop/cart.py:3 and /srv/shopping.py"),
+            "in cart.py:3 and /srv/shopping.py"
+        );
+        assert_eq!(short("/", "/cart.py"), "/cart.py");
+        assert_eq!(short("", "/cart.py"), "/cart.py");
+    }
 
     #[test]
     fn who_is_shown_events() {
