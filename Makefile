@@ -38,7 +38,8 @@ test-python:
 		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
 	done
 
-test-node: | cargo
+test-node: | cargo node
+	cargo test --quiet --profile ci -p stroboscope-rewriter -p stroboscope-node
 	cd bindings-node && tools/addon.sh && node --test test/*.test.mjs
 
 test-all: test-rust test-random
@@ -47,7 +48,7 @@ test-all: test-rust test-random
 seed ?= $(shell date +%s)
 
 # More random expressions than each test run makes: the core's outcome, then every host on the same file.
-test-random: | cargo
+test-random: | cargo node
 	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 >target/random-$(seed).json
 	cargo run --quiet -p xtask -- vectors target/random-$(seed).json
 	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 --host python >target/random-python-$(seed).json
@@ -70,10 +71,15 @@ lint: | cargo
 bench-python: | cargo
 	bench/python/all.sh $(BENCH_FLAGS)
 
-.PHONY: cargo
+.PHONY: cargo node
 cargo:
 	@command -v cargo >/dev/null || { echo 'stroboscope: cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'stroboscope: a C compiler (cc) is missing: apt-get install build-essential' >&2; exit 1; }
+
+node:
+	@command -v node >/dev/null || { echo 'stroboscope: node is missing: install Node 20 or newer from https://nodejs.org' >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20)' || \
+		{ echo "stroboscope needs Node 20 or newer; found $$(node --version)" >&2; exit 1; }
 
 explore:
 	$(environments) newest
