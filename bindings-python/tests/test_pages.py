@@ -128,7 +128,7 @@ spoken = [
     ("core/src/probe/wire.rs", r"\"((?:it |Field 'type'|element|the id)[^\"]{8,})\""),
     ("core/src/emit/status.rs", r"\"(its time is over)"),
     ("bindings-python/src/session.rs", r"lines\.push\(format!\(\s*\"([^\"]+)\""),
-    ("bindings-python/src/sinks.rs", r"remarks\.push\(format!\(\s*\"([^\"]{12,})\""),
+    ("core/src/control/ndjson.rs", r"remarks\s*\.push\(format!\(\s*\"([^\"]{12,})\""),
     ("core/src/config.rs", r"log\.push\(\s*(?:format!\()?\"([^\"]{20,})\""),
     ("core/src/config.rs", r"=> \{?\s*Some\(\s*\"([^\"]{20,})\""),
     ("core/src/session.rs", r"\"(probe [^\"]+)\""),
