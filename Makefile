@@ -78,7 +78,7 @@ cargo:
 
 node:
 	@command -v node >/dev/null || { echo 'stroboscope: node is missing: install Node 20 or newer from https://nodejs.org' >&2; exit 1; }
-	@node -e 'process.exit(parseInt(process.versions.node) < 20)' || \
+	@node -e 'process.exit(Number(parseInt(process.versions.node) < 20))' || \
 		{ echo "stroboscope needs Node 20 or newer; found $$(node --version)" >&2; exit 1; }
 
 explore:
