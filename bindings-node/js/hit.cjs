@@ -73,9 +73,8 @@ const intakeOf = addon => ({
     typeNumber: addon.intakeType,
 });
 
-/** Begins a session in this realm. The writer's layout must be the core's. */
+/** Begins a session in this realm. */
 function hits({ addon, gates: words, code }) {
-    addon.hello(layout.LAYOUT, layout.VERSION);
     intake = intakeOf(addon);
     gates = words;
     const { captureMilliseconds, evaluationMilliseconds } = addon.intakeLimits();

@@ -50,9 +50,9 @@ export function main(words) {
     return print(help, 0);
   }
   if (own[0] !== 'run') return fail(`${own[0]} is no command of stroboscope: npx stroboscope run --help says what there is`);
-  const addon = require('./addon.cjs');
-  let told;
+  let addon, told;
   try {
+    addon = require('./addon.cjs');
     told = addon.readCommand(own.slice(1), Boolean(process.env.DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE));
   } catch (error) {
     return fail(error.message);
