@@ -7,13 +7,13 @@
 use crate::guard;
 use crate::object::Ref;
 use crate::session;
-use crate::signal;
 use crate::way::{Ours, Way};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use std::ffi::CString;
 use std::ptr;
+use stroboscope_process::signal;
 
 static EXIT: Way = Way::new(c"_exit", Ours::Named(leave));
 static EXECV: Way = Way::new(c"execv", Ours::Many(become_other));

@@ -3,15 +3,13 @@
 
 use crate::guard;
 use crate::names::Held;
-use crate::outlet;
 use pyo3::exceptions::PyDeprecationWarning;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::mpsc;
-use std::time::Duration;
+use stroboscope_process::outlet;
 
 /// The filter that stands in front of the program's own from just before a fork until just after it.
 static FILTER: Held<Option<Py<PyAny>>> = Held::new(None);
@@ -79,22 +77,6 @@ fn filters(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         Some(filters) => Ok(filters),
         None => py.import("_warnings")?.getattr("filters"),
     }
-}
-
-/// For who starts a thread of ours: until it runs, it has the name of the thread that started it, and a fork would take it
-/// for one of the program's. The thread calls the first, the starter the second.
-pub fn until_named() -> (impl FnOnce() + Send + 'static, impl FnOnce()) {
-    const LIMIT: Duration = Duration::from_millis(100);
-    let (sender, receiver) = mpsc::sync_channel::<()>(1);
-    let say = move || {
-        // A starter that waits no longer needs no word.
-        let _ = sender.send(());
-    };
-    let wait = move || {
-        // After that long it is left to chance.
-        let _ = receiver.recv_timeout(LIMIT);
-    };
-    (say, wait)
 }
 
 /// True if the process has one thread of its own, and threads of ours.

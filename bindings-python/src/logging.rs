@@ -6,7 +6,6 @@
 
 use crate::guard;
 use crate::identity;
-use crate::screen;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stroboscope_core::log_lines::{self, LogLines};
+use stroboscope_process::screen;
 
 /// How long a line waits for room on standard error.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -3,11 +3,8 @@
 
 use crate::guard::{self, Guarded};
 use crate::runtime::{self, PyRuntime};
-use crate::screen::{self, Streams};
-use crate::signal::{Masked, Watch};
 use crate::sinks::{self, Place, Wanted};
-use crate::tally::Tally;
-use crate::{exit, fork, hangs, hooks, identity, logging, names, outlet, selftest, ticks, turns};
+use crate::{exit, fork, hooks, identity, logging, names, selftest, ticks};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -31,6 +28,11 @@ use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::sender::{Sender, SenderCounters};
 use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
+use stroboscope_process::screen::{self, Streams};
+use stroboscope_process::signal::Watch;
+use stroboscope_process::tally::Tally;
+use stroboscope_process::threads::Masked;
+use stroboscope_process::{hangs, outlet, turns};
 
 /// How long a caller waits until it is known what becomes of its probes.
 const PLACEMENT: Duration = Duration::from_secs(1);
@@ -298,7 +300,7 @@ fn begin(
         Err(error) => return Err(undo(py, error.into(), None, &runtime)),
     };
     drop(masked);
-    // Its worker has its own name as it answers (see `fork::until_named`).
+    // Its worker has its own name as it answers (see `threads::until_named`).
     py.detach(|| session.catch_up(CATCH_UP));
     if let Err(error) = PyRuntime::connect(py, Arc::clone(&session)) {
         return Err(undo(py, error, Some(&session), &runtime));

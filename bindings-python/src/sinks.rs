@@ -1,10 +1,6 @@
 //! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
 //! forked child, which inherits none.
 
-use crate::outlet::{self, Patience, Share};
-use crate::screen::{self, Lines, Stream};
-use crate::tally::Tally;
-use crate::turns::{Place as Way, Turn};
 use pyo3::prelude::*;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
@@ -20,6 +16,10 @@ pub use stroboscope_core::control::place::Place;
 use stroboscope_core::control::place::{Folder, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
+use stroboscope_process::outlet::{self, Patience, Share};
+use stroboscope_process::screen::{self, Lines, Stream};
+use stroboscope_process::tally::Tally;
+use stroboscope_process::turns::{Place as Way, Turn};
 
 /// How often room for the rest of a line is waited for, a millisecond each.
 const NAPS: u32 = 500;

@@ -47,7 +47,7 @@ if [ "$mode" = whole ]; then
 fi
 
 requirements=bindings-python/requirements.txt
-wheel_sources=(Cargo.toml Cargo.lock core/Cargo.toml core/src bindings-python/Cargo.toml bindings-python/build.rs
+wheel_sources=(Cargo.toml Cargo.lock core/Cargo.toml core/src core/process bindings-python/Cargo.toml bindings-python/build.rs
     bindings-python/pyproject.toml bindings-python/src bindings-python/python)
 
 # A hash, not times: a fresh checkout of another commit has new times everywhere, and old ones nowhere.

@@ -102,7 +102,7 @@ const RESERVED: [Reserved; 3] = [
             "core/src/worker.rs",
             "core/src/sender.rs",
             "bindings-python/src/runtime/hands.rs",
-            "bindings-python/src/signal.rs",
+            "core/process/src/signal.rs",
             "bindings-node/src/hands.rs",
             "bindings-node/src/signal.rs",
             // The rewriter's lasts no longer than the call: it has the stack that a deep text needs.
@@ -113,7 +113,8 @@ const RESERVED: [Reserved; 3] = [
 ];
 
 /// Where the rules hold: the core, and the Rust of each binding.
-const ROOMS: [&str; 4] = ["core/src", "bindings-python/src", "bindings-node/src", "bindings-node/rewriter/src"];
+const ROOMS: [&str; 5] =
+    ["core/src", "core/process/src", "bindings-python/src", "bindings-node/src", "bindings-node/rewriter/src"];
 
 /// Runs all checks on the checkout that this was built from and prints what is wrong.
 pub fn run(_arguments: &[String]) -> Result<(), String> {

@@ -7,7 +7,6 @@ use super::place::{Change, set_again, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
 use super::target::still_runs;
 use crate::discovery;
-use crate::fork;
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
+use stroboscope_process::threads;
 
 /// How often a name is looked for again that its module, just started, may still define.
 pub(super) const MAX_AGAIN: u32 = 7;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 #[allow(clippy::disallowed_methods, reason = "the hands: the core's worker must not wait for the GIL")]
 pub(super) fn spawn(orders: Receiver<Wish>) -> std::io::Result<JoinHandle<()>> {
-    let (say, wait_for_name) = fork::until_named();
+    let (say, wait_for_name) = threads::until_named();
     let run = move || {
         say();
         serve(&orders);

@@ -120,3 +120,33 @@ fn read(mut file: File) -> std::io::Result<String> {
     file.read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+    use stroboscope_core::control::tally::{Audience, Counts, ProbeCounts};
+
+    #[test]
+    fn a_process_is_in_the_sum_until_it_was_made() {
+        let tally = Tally::make().unwrap();
+        let counts = Counts {
+            probes: vec![ProbeCounts { id: "p".to_owned(), hits: 2, ..ProbeCounts::default() }],
+            ..Counts::default()
+        };
+        tally.begins();
+        assert!(tally.hand_over(counts.clone()), "the first process will read it");
+        tally.say(Audience::People, b"seen\n").unwrap();
+        let sum = tally.sum();
+        assert_eq!((sum.ended, sum.silent, sum.counts.probes[0].hits, &*sum.said), (1, 0, 2, "seen\n"));
+        let late = Tally { name: "other".to_owned(), ..tally };
+        assert!(!late.hand_over(counts), "what is not found is read by nobody");
+    }
+
+    #[test]
+    fn the_last_word_of_a_hanging_agent_is_told() {
+        let tally = Tally::make().unwrap();
+        assert_eq!(tally.hangs(), 0);
+        tally.note_hangs(7);
+        assert_eq!(tally.hangs(), 7);
+    }
+}

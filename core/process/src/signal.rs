@@ -4,7 +4,7 @@
 //! does. Python does not see it: `signal.getsignal` says what it said. A program that puts the default back gets ours
 //! again ([`stand_again`]). On neither walk.
 
-use crate::fork;
+use crate::threads::{self, Masked};
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -31,29 +31,6 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Nothing of ours takes the program's signals: no thread that is started while this lives gets any.
-pub struct Masked(libc::sigset_t);
-
-impl Masked {
-    /// Blocks all signals in this thread, which the threads that it starts inherit.
-    pub fn all() -> Masked {
-        // SAFETY: both sets are filled before they are read.
-        unsafe {
-            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Masked(before)
-        }
-    }
-}
-
-impl Drop for Masked {
-    fn drop(&mut self) {
-        // SAFETY: the set that was in force before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
-    }
-}
-
 impl Watch {
     /// Begins; `end` delivers. It is called in a thread of ours, without the GIL, at most once.
     ///
@@ -62,7 +39,7 @@ impl Watch {
     pub fn begin(end: impl FnOnce() + Send + 'static) -> io::Result<Watch> {
         ASK.store(0, Ordering::Release);
         DONE.store(0, Ordering::Release);
-        let (say, wait_for_name) = fork::until_named();
+        let (say, wait_for_name) = threads::until_named();
         let run = move || {
             say();
             while ASK.load(Ordering::Acquire) == 0 {

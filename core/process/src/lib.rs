@@ -1,0 +1,14 @@
+//! What every binding needs where its process meets the system, written once: streams that are not ours, the sum over the
+//! processes of a run, signals that end them. Nothing of a language is here, and no rule about probes: that is the core's.
+//! It stands beside the core since some of it cannot be said without `unsafe`, which the core forbids.
+//!
+//! On the walk of a hit going out, at its end: [`screen`] → [`turns`] → [`outlet`], and behind it [`tally`] and [`hangs`];
+//! [`signal`] stands on neither walk.
+
+pub mod hangs;
+pub mod outlet;
+pub mod screen;
+pub mod signal;
+pub mod tally;
+pub mod threads;
+pub mod turns;
