@@ -8,8 +8,8 @@
 //!
 //! Files, in the order of the work: `text.rs` lines and columns · `slot.rs` what can be reached from outside · `read.rs` the
 //! tree becomes tables · `uses.rs` how a name is used · `names.rs` what a function is called · `emit.rs` marks become text ·
-//! `guard.rs` · `variant.rs` · `scope.rs` what is visible where · `position.rs` the way back · `source_map.rs` the way back
-//! to what was compiled.
+//! `guard.rs` · `variant.rs` · `scope.rs` what is visible where · `stop.rs` the same for a debugger, where no guard reaches ·
+//! `position.rs` the way back · `source_map.rs` the way back to what was compiled.
 
 mod emit;
 mod guard;
@@ -19,6 +19,7 @@ mod read;
 mod scope;
 mod slot;
 mod source_map;
+mod stop;
 mod text;
 mod uses;
 mod variant;

@@ -235,6 +235,10 @@ pub struct Module {
     pub(crate) switches: FxHashSet<ScopeId>,
     /// The statement around each list of statements.
     pub(crate) lists: Vec<Option<Spot>>,
+    /// Loops that nothing in their heads ends, or only the run does: the function, and from where to where they are.
+    pub(crate) loops: Vec<(Option<usize>, u32, u32)>,
+    /// Where a debugger stops once for a statement whose beginning it would pass, or stop at many times: by site.
+    pub(crate) stops: FxHashMap<u32, u32>,
 }
 
 impl fmt::Debug for Module {
@@ -351,10 +355,11 @@ fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
     let scoping = built.semantic.into_scoping();
     let mut reader = Reader::new(text, kind, &lines, &scoping);
     reader.visit_program(&program);
-    let Reader { functions, top_level, sites, marks, slots, switches, lists, .. } = reader;
+    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, .. } = reader;
     let text = text.to_owned();
+    let slots = slots.list;
     let mut module =
-        Module { text, kind, lines, functions, top_level, sites, marks, slots: slots.list, scoping, switches, lists };
+        Module { text, kind, lines, functions, top_level, sites, marks, slots, scoping, switches, lists, loops, stops };
     module.find_slots();
     Ok(module)
 }
@@ -408,6 +413,8 @@ pub(crate) struct Reader<'m> {
     /// Where the statement that is visited stands.
     pub spot: Option<Spot>,
     pub lists: Vec<Option<Spot>>,
+    pub loops: Vec<(Option<usize>, u32, u32)>,
+    pub stops: FxHashMap<u32, u32>,
     /// The next statement is one of a list.
     pub listed: bool,
     /// The label in front of the next statement, which has its site already.
@@ -452,6 +459,8 @@ impl<'m> Reader<'m> {
             hint: None,
             spot: None,
             lists: Vec::new(),
+            loops: Vec::new(),
+            stops: FxHashMap::default(),
             listed: false,
             labelled: false,
             new_base: None,

@@ -48,7 +48,7 @@ impl Module {
         let mut seen: HashSet<String> = HashSet::new();
         let locals = match point {
             Point::Entry => Vec::new(),
-            Point::Line(site) => self.locals_at(function, site),
+            Point::Line(site) => self.locals_at(Some(function), site),
             Point::Return | Point::Throw => {
                 let names = self.own_locals(function);
                 names.into_iter().enumerate().map(|(at, name)| (name, Some(format!("$s_l({at})")))).collect()
@@ -90,18 +90,18 @@ impl Module {
 
     /// The locals visible before a statement, innermost first, with the texts that read them. One that is not bound yet has
     /// none, and hides what has its name further out.
-    fn locals_at(&self, function: usize, site: u32) -> Vec<(String, Option<String>)> {
-        let of = &self.functions[function];
-        let Some(site) = self.sites.get(site as usize).filter(|site| site.function == Some(function)) else {
+    pub(crate) fn locals_at(&self, function: Option<usize>, site: u32) -> Vec<(String, Option<String>)> {
+        let Some(site) = self.sites.get(site as usize).filter(|site| site.function == function) else {
             return Vec::new();
         };
+        let outermost = function.map(|function| self.functions[function].scope);
         let mut locals = Vec::new();
         for scope in self.scoping.scope_ancestors(site.scope) {
             for symbol in self.symbols(scope) {
                 let text = self.local_text(symbol, site.at, self.switches.contains(&scope));
                 locals.push((self.scoping.symbol_name(symbol).to_owned(), text));
             }
-            if scope == of.scope {
+            if Some(scope) == outermost {
                 break;
             }
         }

@@ -352,6 +352,19 @@ impl<'m> Reader<'m> {
         function.statements.sort_unstable_by_key(|statement| (statement.line, statement.site));
     }
 
+    /// Notes a loop of which its head does not say that it ends.
+    fn note_loop(&mut self, it: &Statement<'_>) {
+        let goes_on = match it {
+            Statement::WhileStatement(_) | Statement::DoWhileStatement(_) => true,
+            Statement::ForStatement(it) => it.test.is_none(),
+            Statement::ForOfStatement(it) => it.r#await,
+            _ => false,
+        };
+        if goes_on {
+            self.loops.push((self.function(), it.span().start, it.span().end));
+        }
+    }
+
     /// The site of a statement, its marks before and after it.
     fn statement_site(&mut self, it: &Statement<'_>, at: u32, place: Place) -> (u32, Place) {
         let number = self.site(it.span().start, head_end(it), place);
@@ -517,6 +530,15 @@ fn is_anonymous_function(expression: &Expression<'_>) -> bool {
     }
 }
 
+/// Where the values of a `for` … `of` or `in` come from: it is looked at once, what stands before it for each of them.
+fn head_start(statement: &Statement<'_>) -> u32 {
+    match statement {
+        Statement::ForOfStatement(it) => it.right.span().start,
+        Statement::ForInStatement(it) => it.right.span().start,
+        other => other.span().start,
+    }
+}
+
 /// Where the callee of a `new` begins, if that is a name or the like: in its place stands a call, which needs parentheses.
 fn new_base(callee: &Expression<'_>) -> Option<u32> {
     match callee {
@@ -589,6 +611,12 @@ impl<'a> Visit<'a> for Reader<'_> {
             _ if labelled => None,
             _ => Some(self.statement_site(it, it.span().start, alone)),
         };
+        self.note_loop(it);
+        if let Some((number, _)) = begun
+            && let Statement::ForOfStatement(_) | Statement::ForInStatement(_) = it
+        {
+            self.stops.insert(number, head_start(it));
+        }
         if !matches!(it, Statement::LabeledStatement(_)) {
             walk::walk_statement(self, it);
         }

@@ -79,3 +79,29 @@ fn code_of_probes_stays_in_its_line() {
     assert!(module.variant(0, "$cell", &[(Point::Line(0), "p(")]).is_err(), "it does not parse");
     assert!(module.variant(7, "$cell", &[]).is_err(), "no such function");
 }
+
+#[test]
+fn a_debugger_is_told_where_to_stop_and_what_it_can_read() {
+    let text = "let total = 0\nfor (const x of [1, 2]) {\n  total += x\n}\nasync function f(queue) {\n  const n = 1\n  while (queue.open) {\n    \
+                await queue.next(total, n)\n  }\n  for (let i = 0; i < 9; i++) n\n}\nfunction g(code) {\n  let own = 1\n  return eval(code)\n}\n";
+    let module = read(text);
+    let stops: Vec<_> = module.top_level().iter().map(|one| module.stop(one.site)).collect();
+    // Of a loop over values: where the values come from.
+    assert_eq!(stops, [Some((1, 0)), Some((2, 16)), Some((3, 2))]);
+    assert_eq!(module.stop_at_entry(1), Some((12, 18)));
+    let running: Vec<_> =
+        module.functions()[0].statements.iter().map(|one| (one.line, module.may_be_running(0, one.site))).collect();
+    assert_eq!(running, [(6, false), (7, true), (8, true), (10, false), (10, false)]);
+    let names = |function: Option<usize>, site: Option<u32>| -> Vec<String> {
+        module.bare_scope(function, site).variables.into_iter().map(|one| one.name).collect()
+    };
+    assert_eq!(names(None, Some(module.top_level()[2].site)), ["x", "total", "f", "g"]);
+    assert_eq!(names(None, Some(module.top_level()[0].site)), ["f", "g"], "`total` is not bound yet");
+    let line = |function: usize, line: u32| {
+        module.functions()[function].statements.iter().find(|one| one.line == line).map(|one| one.site)
+    };
+    assert_eq!(names(Some(0), line(0, 8)), ["queue", "n", "total"]);
+    assert_eq!(names(Some(1), line(1, 14)), ["code", "own"]);
+    assert_eq!(names(Some(1), None), ["code"]);
+    assert_eq!(module.bare_scope(Some(1), None).this.as_deref(), Some("this"));
+}

@@ -1,0 +1,67 @@
+//! What a debugger needs where no guard reaches: the place at which it stops, and what can be read there by its own name.
+
+use crate::read::Module;
+use crate::scope::{Scope, Variable, VariableKind};
+use crate::slot::SlotKind;
+use std::collections::HashSet;
+
+impl Module {
+    /// Where a debugger stops before a statement: line from 1, column from 0. It stops at the first place there or behind.
+    pub fn stop(&self, site: u32) -> Option<(u32, u32)> {
+        let at = self.sites.get(site as usize)?.at;
+        Some(self.place(self.stops.get(&site).copied().unwrap_or(at)))
+    }
+
+    /// Where it stops at the entry of a function, with the parameters bound.
+    pub fn stop_at_entry(&self, function: usize) -> Option<(u32, u32)> {
+        Some(self.place(self.functions.get(function)?.body.0))
+    }
+
+    fn place(&self, at: u32) -> (u32, u32) {
+        (self.lines.line(at), self.lines.column(&self.text, at))
+    }
+
+    /// True if a call may have been at this statement, and come there again, since before anybody asked: it stands in a loop that
+    /// may go on for ever, of a function that can wait.
+    pub fn may_be_running(&self, function: usize, site: u32) -> bool {
+        let (Some(of), Some(site)) = (self.functions.get(function), self.sites.get(site as usize)) else {
+            return false;
+        };
+        let waits = of.nature.is_async || of.nature.generator;
+        let around = |(owner, from, to): &(Option<usize>, u32, u32)| {
+            *owner == Some(function) && *from <= site.at && site.at < *to
+        };
+        waits && self.loops.iter().any(around)
+    }
+
+    /// What is visible at a statement, or at the entry of a function, to code that stands there itself: the texts are the bare
+    /// names, and reading one may fail.
+    pub fn bare_scope(&self, function: Option<usize>, site: Option<u32>) -> Scope {
+        let mut scope = Scope::default();
+        let mut seen: HashSet<String> = HashSet::new();
+        let params = function.and_then(|at| self.functions.get(at)).map_or(&[][..], |of| &of.params[..]);
+        let locals = site.map(|site| self.locals_at(function, site)).unwrap_or_default();
+        for (name, bound) in locals {
+            let kind = if params.contains(&name) { VariableKind::Argument } else { VariableKind::Local };
+            if seen.insert(name.clone()) && bound.is_some() {
+                scope.variables.push(Variable { text: name.clone(), name, kind });
+            }
+        }
+        let Some(of) = function.and_then(|at| self.functions.get(at)) else { return scope };
+        // An arrow function that does not name it may have lost it.
+        let has_this = !of.nature.arrow || of.nature.this;
+        scope.this = has_this.then(|| "this".to_owned());
+        for name in params.iter().filter(|name| seen.insert((*name).clone())) {
+            scope.variables.push(Variable { text: name.clone(), name: name.clone(), kind: VariableKind::Argument });
+        }
+        for &slot in &of.slots {
+            let slot = &self.slots[slot as usize];
+            let SlotKind::Read(Some(_), name) = &slot.kind else { continue };
+            if seen.insert(name.clone()) {
+                let kind = if slot.owner == 0 { VariableKind::Module } else { VariableKind::Closure };
+                scope.variables.push(Variable { text: name.clone(), name: name.clone(), kind });
+            }
+        }
+        scope
+    }
+}
