@@ -103,6 +103,9 @@ class Probe {
     /** Called when hooks may be switched off, and when our own code failed in a hit: it would do so again. */
     onDisarm = null;
     onBroken = null;
+    /** Its hooks are to go from this realm until its next token, and they are gone: the realm's to know. */
+    wantsRest = false;
+    rests = false;
 
     hits = 0;
     rejected = 0;

@@ -1,5 +1,6 @@
 // A realm: this thread, as the addon knows it. It gets orders to put variants of functions into cells, which the guards of
-// the modules read, and takes them at once where code is about to run.
+// the modules read, and takes them at once where code is about to run. What it knows stands in objects without a prototype, and
+// what it calls was taken at the start: nothing that a program has replaced is asked.
 'use strict';
 
 const { threadId } = require('node:worker_threads');
@@ -7,44 +8,53 @@ const { randomBytes } = require('node:crypto');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
 const { hits } = require('./hit.cjs');
+const { WeakMap, define, descriptorOf, freeze, hasOwn, types, uncurried, weakMapSet } = require('./primordials.cjs');
 
-const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
+const { isNativeError } = types;
+const { apply } = Reflect;
 const { call } = Function.prototype;
-const { freeze } = Object;
 const { Script } = vm;
+const runInThisContext = uncurried(Script.prototype.runInThisContext);
+// A dynamic import in a variant means what it means in the file.
+const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+const isWellFormed = uncurried(String.prototype.isWellFormed);
 const emitWarning = process.emitWarning.bind(process);
-const [Failure, Failures] = [TypeError, Error];
+const Failure = TypeError;
 
 /** What the names of this realm's cells begin with: no text of the program contains it. */
 const prefix = `$strobe_${randomBytes(8).toString('hex')}_`;
 
-/** Tables of variants, by the names of their cells. */
-const tables = new Map();
+const table = () => ({ __proto__: null });
+
+/** Variants by the names of their cells, and there by the numbers of their functions. */
+const cells = table();
 /** What each variant was made of: its probes stay in memory as long as it does. */
 const kept = new WeakMap();
-/** The slots of the probes in each function, by cell and number. */
-const inUse = new Map();
+/** What is in each function that has probes, by cell and number: its variant, and the slots of the probes. */
+const placed = table();
 
-/** The session that the hits belong to: its number, what makes sites, and the probes by their slots. */
-let session = { number: 0, makes: null, probes: new Map() };
+/** The session that the hits belong to: its number, what makes sites, and the probes of this realm by their slots. */
+let session = { number: 0, gates: null, makes: null, probes: table() };
 
 function currentSession() {
   const number = addon.session();
   if (session.number !== number) {
-    session = { number, makes: hits({ addon, gates: addon.gates(), code: addon.code }), probes: new Map() };
+    const gates = addon.gates();
+    session = { number, gates, makes: hits({ addon, gates, code: addon.code }), probes: table() };
   }
   return session;
 }
 
 /** Makes the global that a module's guards read, before the module runs. */
 function makeCell(name) {
-  if (tables.has(name)) return;
-  tables.set(name, []);
-  define(globalThis, name, undefined, false);
+  if (cells[name] !== undefined) return;
+  cells[name] = [];
+  own(globalThis, name, undefined, false);
 }
 
-function define(object, name, value, enumerable) {
-  defineProperty(object, name, { __proto__: null, value, writable: true, enumerable, configurable: false });
+function own(object, name, value, enumerable) {
+  const made = define(object, name, { __proto__: null, value, writable: true, enumerable, configurable: false });
+  if (!made) throw new Failure(`the program lets nobody define '${name}'`);
 }
 
 /**
@@ -52,7 +62,7 @@ function define(object, name, value, enumerable) {
  * @returns {string | null} the text to run; null: as it is
  */
 function guard(path, text, kind) {
-  if (typeof text !== 'string' || !text.isWellFormed()) return null;
+  if (typeof text !== 'string' || !isWellFormed(text)) return null;
   const guarded = addon.load(threadId, path, text, kind, prefix);
   if (guarded === null) return null;
   makeCell(guarded.cell);
@@ -62,82 +72,143 @@ function guard(path, text, kind) {
 
 /** Carries out what waits for this realm. */
 function pump() {
-  for (const order of addon.orders(threadId)) carryOut(order);
+  const orders = addon.orders(threadId);
+  for (let at = 0; at < orders.length; at += 1) carryOut(orders[at]);
   if (threadId !== 0) return;
-  for (const line of addon.logLines()) emitWarning(line, 'StroboscopeWarning');
+  const lines = addon.logLines();
+  for (let at = 0; at < lines.length; at += 1) emitWarning(lines[at], 'StroboscopeWarning');
 }
 
-function carryOut({ number, cell, function: index, variant }) {
+function carryOut(order) {
+  const { number, cell, function: index } = order;
   let error = null;
   try {
-    put(cell, index, variant ? compiled(variant, number) : undefined);
-    note(`${cell}:${index}`, variant ? variant.hits.map((hit) => hit.slot) : []);
+    const place = `${cell}:${index}`;
+    const before = placed[place];
+    if (hasOwn(order, 'variant') && order.variant !== null) {
+      placed[place] = made(cell, index, order.variant, number);
+      show(placed[place]);
+    } else {
+      delete placed[place];
+      put(cell, index, undefined);
+    }
+    if (before !== undefined) forget(before.slots);
   } catch (failure) {
     error = message(failure);
   }
   addon.carriedOut(threadId, number, error);
 }
 
+/** A variant, compiled, with the slots of the probes in it. */
+function made(cell, index, wanted, number) {
+  const slots = [];
+  for (let at = 0; at < wanted.hits.length; at += 1) own(slots, at, wanted.hits[at].slot, true);
+  return { __proto__: null, cell, index, variant: compiled(wanted, number), slots };
+}
+
+/** Puts a variant where it belongs, unless all its probes rest: then the function runs as it is. */
+function show({ cell, index, variant, slots }) {
+  let isAwake = false;
+  for (let at = 0; at < slots.length; at += 1) isAwake ||= session.probes[slots[at]]?.rests !== true;
+  put(cell, index, isAwake ? variant : undefined);
+}
+
 /** Puts a variant into a cell; `undefined` takes it out. A cell without variants is empty, as the guards like it best. */
 function put(cell, index, variant) {
   makeCell(cell);
-  const table = tables.get(cell);
-  while (table.length <= index) define(table, table.length, undefined, true);
-  table[index] = variant;
-  globalThis[cell] = table.some((one) => one !== undefined) ? table : undefined;
+  const variants = cells[cell];
+  while (variants.length <= index) own(variants, variants.length, undefined, true);
+  variants[index] = variant;
+  let isUsed = false;
+  for (let at = 0; at < variants.length; at += 1) isUsed ||= variants[at] !== undefined;
+  globalThis[cell] = isUsed ? variants : undefined;
 }
 
 function compiled({ code, file, line, hits: wanted }, number) {
   const { makes, probes } = currentSession();
-  const sites = wanted.map(({ slot, word, captures, setup }) => {
-    if (!probes.has(slot)) probes.set(slot, probe(makes, { slot, word, captures }));
-    return makes.site(script(setup, file, 1), probes.get(slot));
-  });
-  const variant = script(code, file, line)(freeze({ ...makes.argument(sites), apply, global: globalThis, TypeError: Failure }));
+  const sites = [];
+  for (let at = 0; at < wanted.length; at += 1) {
+    const { slot, word, captures, setup } = wanted[at];
+    probes[slot] ??= probe(makes, { __proto__: null, slot, word, captures });
+    own(sites, at, makes.site(script(setup, file, 1), probes[slot]), true);
+  }
+  const given = { __proto__: null, ...makes.argument(sites), apply, global: globalThis, TypeError: Failure };
+  const variant = script(code, file, line)(freeze(given));
   // The guards call it by its own `call`: that of all functions may be another one by then.
-  define(variant, 'call', call, false);
-  kept.set(variant, addon.keep(threadId, number));
+  own(variant, 'call', call, false);
+  weakMapSet(kept, variant, addon.keep(threadId, number));
   return variant;
 }
 
 function probe(makes, facts) {
-  const made = makes.probe(facts);
-  made.onBroken = (error) => addon.hitFailed(facts.slot, message(error));
-  return made;
+  const one = makes.probe(facts);
+  one.onDisarm = askForRest;
+  one.onBroken = (error) => addon.hitFailed(facts.slot, message(error));
+  return one;
+}
+
+/** A probe refuses much: its hooks are to go between two turns of the event loop. Called in its hits. */
+function askForRest(probe) {
+  if (probe.wantsRest) return;
+  probe.wantsRest = true;
+  addon.restHooks(threadId, probe.slot);
+}
+
+/** Takes the hooks of probes away that refuse much, and brings back those that have a token again. */
+function rest() {
+  const wishes = addon.rests(threadId);
+  for (let at = 0; at < wishes.length; at += 1) {
+    const { slot, rests } = wishes[at];
+    const probe = session.probes[slot];
+    if (probe === undefined) continue;
+    probe.wantsRest = false;
+    // There may be a token by now.
+    probe.rests = rests && session.gates[probe.word] <= 0;
+    probe.report();
+    for (const place in placed) if (has(placed[place].slots, slot)) show(placed[place]);
+  }
+}
+
+function has(slots, slot) {
+  for (let at = 0; at < slots.length; at += 1) if (slots[at] === slot) return true;
+  return false;
 }
 
 /** The message of an error, without running any code of its class. */
 function message(error) {
-  const own = error instanceof Failures ? getOwnPropertyDescriptor(error, 'message') : undefined;
-  return typeof own?.value === 'string' ? own.value : 'it has no message';
+  const text = isNativeError(error) ? descriptorOf(error, 'message')?.value : undefined;
+  return typeof text === 'string' ? text : 'it has no message';
 }
 
 function script(code, filename, line) {
-  // A dynamic import in it means what it means in the file.
-  const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
-  return new Script(code, { filename, lineOffset: line - 1, importModuleDynamically }).runInThisContext();
+  const options = { __proto__: null, filename, lineOffset: line - 1, importModuleDynamically };
+  return runInThisContext(new Script(code, options), { __proto__: null });
 }
 
-/** Notes which probes are in a function. One that is in none any more hands over its counts and is forgotten. */
-function note(place, slots) {
-  const before = inUse.get(place) ?? [];
-  if (slots.length > 0) inUse.set(place, slots);
-  else inUse.delete(place);
-  for (const slot of before) {
-    if ([...inUse.values()].some((others) => others.includes(slot))) continue;
-    session.probes.get(slot)?.report();
-    session.probes.delete(slot);
-  }
+/** Probes that are in no function any more hand over their counts and are forgotten. */
+function forget(slots) {
+  for (let at = 0; at < slots.length; at += 1) if (!isPlaced(slots[at])) leave(slots[at]);
+}
+
+function isPlaced(slot) {
+  for (const place in placed) if (has(placed[place].slots, slot)) return true;
+  return false;
+}
+
+function leave(slot) {
+  session.probes[slot]?.report();
+  delete session.probes[slot];
 }
 
 /** Hands over what the probes of this realm have counted. */
 function report() {
-  for (const probe of session.probes.values()) probe.report();
+  for (const slot in session.probes) session.probes[slot].report();
 }
 
 addon.openRealm(threadId, () => {
   try {
     pump();
+    rest();
   } catch (failure) {
     emitWarning(`a probe could not be placed: ${message(failure)}`, 'StroboscopeWarning');
   }

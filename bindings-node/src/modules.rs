@@ -86,6 +86,23 @@ pub fn load(
     })
 }
 
+/// Whether the hooks of a probe rest.
+#[napi(object)]
+pub struct RealmRest {
+    /// Its slot.
+    pub slot: u32,
+    /// They go until they are asked for again.
+    pub rests: bool,
+}
+
+/// The probes whose hooks are to go from this realm for a while, or to come back.
+#[napi]
+pub fn rests(realm: u32) -> napi::Result<Vec<RealmRest>> {
+    guard::guarded(|| {
+        Ok(realms::take_rests(realm).into_iter().map(|(slot, rests)| RealmRest { slot, rests }).collect())
+    })
+}
+
 /// The orders that wait for this realm, in their order.
 #[napi]
 pub fn orders(realm: u32) -> napi::Result<Vec<RealmOrder>> {

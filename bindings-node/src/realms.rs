@@ -58,6 +58,8 @@ struct Realm {
     waiting: Vec<(u32, Order)>,
     /// Orders that it has taken and not answered.
     taken: HashMap<u32, Order>,
+    /// Probes, by their slots, whose hooks are to go until their next token (true), or to come back.
+    rests: BTreeMap<u32, bool>,
 }
 
 static REALMS: Mutex<BTreeMap<u32, Realm>> = Mutex::new(BTreeMap::new());
@@ -71,7 +73,7 @@ fn realms() -> MutexGuard<'static, BTreeMap<u32, Realm>> {
 /// `closed` is told.
 pub fn open(env: Env, realm: u32, wake: &Function<'_, (), ()>, closed: fn(u32)) -> napi::Result<()> {
     let waker = wake.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build()?;
-    realms().insert(realm, Realm { waker, waiting: Vec::new(), taken: HashMap::new() });
+    realms().insert(realm, Realm { waker, waiting: Vec::new(), taken: HashMap::new(), rests: BTreeMap::new() });
     env.add_env_cleanup_hook(realm, move |realm| {
         // Dropped outside of the lock.
         let gone = realms().remove(&realm);
@@ -116,4 +118,35 @@ pub fn probes_of(realm: u32, number: u32) -> Vec<Arc<LiveProbe>> {
     let realms = realms();
     let order = realms.get(&realm).and_then(|realm| realm.taken.get(&number));
     order.map(|order| order.uses.iter().map(|one| Arc::clone(&one.live)).collect()).unwrap_or_default()
+}
+
+/// Asks a realm to take a probe's hooks away in the next turn of its event loop, if no token has come meanwhile. Not before:
+/// they come back in a turn too, and code that runs for long without one would have no hit in all that time.
+pub fn rest(realm: u32, live: &LiveProbe) {
+    let mut realms = realms();
+    let Some(known) = realms.get_mut(&realm) else { return };
+    // Under the lock: the worker gives a token before it asks for the hooks, so this is the newer wish.
+    if live.is_disarmed() && known.rests.insert(live.slot, true) != Some(true) {
+        known.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    }
+}
+
+/// Asks all realms to take the hooks of probes away, or to put them back.
+pub fn rest_everywhere(probes: &[Arc<LiveProbe>], rests: bool) {
+    for known in realms().values_mut() {
+        known.rests.extend(probes.iter().map(|live| (live.slot, rests)));
+        known.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    }
+}
+
+/// What a realm is to do with the hooks of probes that it has.
+pub fn take_rests(realm: u32) -> BTreeMap<u32, bool> {
+    realms().get_mut(&realm).map(|known| std::mem::take(&mut known.rests)).unwrap_or_default()
+}
+
+/// The session has ended: the slots of the next one mean other probes.
+pub fn forget_rests() {
+    for known in realms().values_mut() {
+        known.rests.clear();
+    }
 }

@@ -3,7 +3,7 @@
 //! wait. On the walk of a configuration going in, after the core's worker.
 
 use crate::hands::{Hands, Task};
-use crate::names;
+use crate::{names, realms};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
@@ -12,13 +12,15 @@ use stroboscope_core::registry::LiveProbe;
 /// Words for gates: as many probes can be in force at once, less two.
 pub const WORDS: usize = 4096;
 
+/// Nanoseconds that a realm needs to take a variant away and to put it back, each in a turn of its event loop.
+const REARM_NS: u32 = 50_000;
+
 /// What Node can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::JavaScript,
     methods: true,
     module_lines: false,
-    // A refused hit costs a few nanoseconds, and another variant a tenth of a millisecond.
-    disarm: false,
+    disarm: true,
     capture_timeout_ms: 15,
 };
 
@@ -44,6 +46,7 @@ impl NodeRuntime {
     /// Ends the hands; all hooks are taken away first.
     pub fn stop(&self) {
         self.hands.stop();
+        realms::forget_rests();
     }
 }
 
@@ -53,12 +56,21 @@ impl Runtime for NodeRuntime {
     }
 
     fn install(&self, probe: &Arc<LiveProbe>, ticket: Ticket) -> Install {
+        probe.set_rearm_cost(REARM_NS);
         self.hands.ask(Task::Place(Arc::clone(probe), ticket));
         Install::Pending(ticket)
     }
 
     fn remove(&self, probe: &Arc<LiveProbe>) {
         self.hands.ask(Task::Remove(probe.slot));
+    }
+
+    fn disarm(&self, probes: &[Arc<LiveProbe>]) {
+        realms::rest_everywhere(probes, true);
+    }
+
+    fn rearm(&self, probes: &[Arc<LiveProbe>]) {
+        realms::rest_everywhere(probes, false);
     }
 
     fn describe_frame(&self, frame: StackFrame) -> FrameText {

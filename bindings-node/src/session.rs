@@ -294,6 +294,18 @@ pub fn hit_failed(slot: u32, why: String) {
     });
 }
 
+/// A probe refuses much: its hooks go in this realm until its next token. Never an error: it would reach the program.
+#[napi]
+pub fn rest_hooks(realm: u32, slot: u32) {
+    let _ = guard::caught(|| {
+        let live =
+            running_now().and_then(|running| running.session.probes().into_iter().find(|live| live.slot == slot));
+        if let Some(live) = live {
+            realms::rest(realm, &live);
+        }
+    });
+}
+
 /// Removes a probe. False if there is none with this id.
 #[napi]
 pub fn remove_probe(id: String) -> napi::Result<bool> {

@@ -3,25 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-
-const index = fileURLToPath(new URL('../js/index.cjs', import.meta.url));
-const register = fileURLToPath(new URL('../js/register.cjs', import.meta.url));
-const apps = fileURLToPath(new URL('apps/', import.meta.url));
-
-/** Runs a program that has `strobe` and prints one value as JSON. */
-function answer(body, settings = {}, variables = {}) {
-  const program = `
-    const strobe = require(${JSON.stringify(index)});
-    (async () => {
-      const remarks = strobe.start({ terminal: 'never', ndjson: '/dev/null', ...${JSON.stringify(settings)} });
-      const answer = await (async () => { ${body} })();
-      console.log(JSON.stringify(answer));
-    })();`;
-  const env = { ...process.env, ...variables };
-  const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', program], { cwd: apps, encoding: 'utf8', env });
-  assert.equal(status, 0, stderr);
-  return JSON.parse(stdout.trim().split('\n').at(-1));
-}
+import { answer, apps, register } from './processes.mjs';
 
 test('settings go in by their names in camel case', () => {
   const remarks = answer('return remarks', { uploadIntervalSeconds: 'soon', service: 'till', noSuch: 1 });
