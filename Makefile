@@ -19,6 +19,7 @@ help:
 	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
+	@echo 'make bench-node    the same for Node, beside dd-trace'
 	@echo 'make gen          writes the generated files anew (settings page)'
 	@echo 'make clean        removes what was built, and the environments'
 
@@ -70,6 +71,10 @@ lint: | cargo
 .PHONY: bench-python
 bench-python: | cargo
 	bench/python/all.sh $(BENCH_FLAGS)
+
+.PHONY: bench-node
+bench-node: | cargo node
+	bench/node/all.sh $(BENCH_FLAGS)
 
 .PHONY: cargo node
 cargo:
