@@ -25,7 +25,7 @@ function text(value) {
   return Object.entries(value).map(([key, part]) => `${key}:${part}`).join(',');
 }
 
-function facts(by, first, keep) {
+function facts(by, first, keep, told) {
   const main = process.argv[1] ? path.resolve(process.argv[1]) : '';
   return {
     by,
@@ -39,6 +39,8 @@ function facts(by, first, keep) {
     folder: folder(),
     package: packageName(main),
     utcOffset: -new Date().getTimezoneOffset() * 60,
+    streams: told.streams,
+    tally: told.tally,
     vendor: Object.keys(require.cache).some((file) => /dd-trace[\\/]src[\\/]debugger[\\/]index\.js$/.test(file)),
   };
 }
@@ -71,11 +73,12 @@ let reports = false;
  * Starts.
  * @param {object} settings by option name
  * @param {'program' | 'preload' | 'command'} by
+ * @param {{ streams?: string, tally?: string }} told what processes of a run tell each other, in the addon's words
  * @returns {string[]} remarks
  */
-function start(settings, by, first = true, keep = false) {
+function start(settings, by, first = true, keep = false, told = {}) {
   load.install();
-  const remarks = addon.start(options(settings), facts(by, first, keep));
+  const remarks = addon.start(options(settings), facts(by, first, keep, told));
   if (!reports && isMainThread) {
     reports = true;
     process.on('exit', realm.report);

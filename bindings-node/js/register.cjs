@@ -28,9 +28,11 @@ function begin() {
   // Processes below this one are not the one that was asked for: they report only what they caught.
   const first = process.env.STROBE_RUN_FIRST !== undefined;
   delete process.env.STROBE_RUN_FIRST;
-  const { settings, probes } = JSON.parse(told);
-  start(settings, 'command', first);
-  for (const definition of probes) {
+  const run = JSON.parse(told);
+  start(run.settings, 'command', first, false, run);
+  // Processes below this one add what they count to what it counts.
+  process.env.STROBE_RUN = JSON.stringify({ ...run, tally: addon.tally() ?? undefined });
+  for (const definition of run.probes) {
     try {
       addon.addProbe(JSON.stringify(definition));
     } catch (error) {

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use stroboscope_core::config::ROWS;
 use stroboscope_core::control::command::{self, Manner};
+use stroboscope_process::screen;
 
 const MANNER: Manner = Manner {
     program: "npx stroboscope",
@@ -18,14 +19,15 @@ const MANNER: Manner = Manner {
     methods_by_file: true,
 };
 
-/// What was typed before `--`, as JSON: `settings` by their names in camel case, and `probes`.
+/// What was typed before `--`, as JSON: `settings` by their names in camel case, `probes`, and the `streams` of this process.
 #[napi]
 pub fn read_command(words: Vec<String>, file_is_set: bool) -> napi::Result<String> {
     guard::guarded(|| {
         let run = command::read(&words, &MANNER, file_is_set).map_err(error::said)?;
         let settings: Map<String, Value> =
             run.settings.into_iter().map(|(option, text)| (camel_case(option), text.into())).collect();
-        Ok(json!({ "settings": settings, "probes": run.probes }).to_string())
+        let streams = serde_json::to_string(&screen::own()).map_err(|error| error::said(error.to_string()))?;
+        Ok(json!({ "settings": settings, "probes": run.probes, "streams": streams }).to_string())
     })
 }
 

@@ -36,6 +36,10 @@ pub struct Facts {
     pub utc_offset: i32,
     /// The vendor's own debugger runs in this process.
     pub vendor: bool,
+    /// Of the command: the streams that it was given, …
+    pub streams: Option<String>,
+    /// … and, below the first process, where counts are added up; as the addon has told them.
+    pub tally: Option<String>,
 }
 
 /// Finds out who this process is.

@@ -16,7 +16,6 @@ mod hands;
 mod hit_code;
 mod identity;
 mod intake;
-mod logging;
 mod modules;
 mod names;
 mod place;
@@ -24,9 +23,6 @@ mod program;
 mod realms;
 mod runtime;
 mod session;
-mod signal;
-mod sinks;
-mod streams;
 mod units;
 mod vectors;
 

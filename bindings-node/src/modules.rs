@@ -2,12 +2,13 @@
 //! configuration going in, between [`crate::units`] and `js/realm.cjs`.
 
 use crate::realms::{self, Order};
-use crate::{error, guard, logging, units};
+use crate::{error, guard, units};
 use napi::Env;
 use napi::bindgen_prelude::{External, Function};
 use napi_derive::napi;
 use std::sync::Arc;
 use stroboscope_core::registry::LiveProbe;
+use stroboscope_process::logging;
 use stroboscope_rewriter::SourceKind;
 
 /// A module with guards in it.
@@ -144,5 +145,5 @@ pub fn carried_out(realm: u32, number: u32, error: Option<String>) -> napi::Resu
 /// Our log lines that wait for JavaScript.
 #[napi]
 pub fn log_lines() -> napi::Result<Vec<String>> {
-    guard::guarded(|| Ok(logging::take()))
+    guard::guarded(|| Ok(logging::take().into_iter().map(|(_, text)| text).collect()))
 }

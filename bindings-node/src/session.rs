@@ -4,11 +4,12 @@
 use crate::hands::Hands;
 use crate::identity::{self, Facts};
 use crate::runtime::{self, NodeRuntime};
-use crate::sinks::{self, Wanted};
-use crate::{error, guard, logging, realms, signal};
+use crate::{error, guard, realms};
+use log::LevelFilter;
 use napi::bindgen_prelude::{AsyncTask, Int32Array};
 use napi::{Env, Task};
 use napi_derive::napi;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,38 +18,46 @@ use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
 use stroboscope_core::config::{self, ROWS, Settings};
-use stroboscope_core::control::agent;
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
-use stroboscope_core::control::tally::Counts;
-use stroboscope_core::control::terminal::{self, Look};
-use stroboscope_core::emit::output::Identity;
+use stroboscope_core::control::terminal;
 use stroboscope_core::emit::status::State;
 use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::intake::Intake;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
-use stroboscope_core::sender::{Sender, SenderCounters};
+use stroboscope_core::sender::SenderCounters;
 use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
+use stroboscope_process::ending::{self, Ending};
+use stroboscope_process::logging::remark;
+use stroboscope_process::signal::Watch;
+use stroboscope_process::sinks::{self, Wanted};
+use stroboscope_process::tally::Tally;
+use stroboscope_process::threads::Masked;
+use stroboscope_process::{logging, screen, turns};
 
 /// How long a caller waits until it is known what becomes of its probes.
 const PLACEMENT: Duration = Duration::from_secs(1);
 /// How long `status()` waits for the worker to hear what was just found: it does so within its round.
 const CATCH_UP: Duration = Duration::from_millis(100);
-/// Of the two seconds that an end may take in all.
-const DELIVERY: Duration = Duration::from_millis(1500);
 /// A nap of a thread that waits for another one.
 const STEP: Duration = Duration::from_micros(500);
 
 struct Running {
-    session: Session,
+    ending: Ending,
     runtime: Arc<NodeRuntime>,
     memory: Memory,
-    counters: Arc<SenderCounters>,
-    wanted: Wanted,
+    /// What delivers where a signal ends the process.
+    watch: Mutex<Option<Watch>>,
     /// Tells one session of the process from another.
     number: u64,
+}
+
+impl Running {
+    fn watch(&self) -> MutexGuard<'_, Option<Watch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The life of the session, of which a process has one at a time.
@@ -89,7 +98,7 @@ fn running_now() -> Option<Arc<Running>> {
 /// What came of an installation in a realm.
 pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
     if let Some(running) = running_now() {
-        running.session.installed_in(realm, ticket, outcome);
+        running.ending.session.installed_in(realm, ticket, outcome);
     }
 }
 
@@ -104,7 +113,7 @@ pub fn with_intake<R>(use_it: impl FnOnce(&mut Intake) -> R) -> Option<R> {
         let current = CURRENT.load(Ordering::Acquire);
         if own.as_ref().is_none_or(|(number, _)| *number != current) {
             let running = running_now()?;
-            *own = Some((running.number, running.session.intake()));
+            *own = Some((running.number, running.ending.session.intake()));
         }
         own.as_mut().map(|(_, intake)| use_it(intake))
     })
@@ -130,9 +139,14 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
     if matches!(*now, Now::On(_)) {
         return Err(error::said("stroboscope is started already"));
     }
-    logging::begin();
+    logging::begin(LevelFilter::Warn);
     let (command, preload) = (facts.by == "command", facts.by == "preload");
-    logging::mute(facts.mute);
+    if let Some(streams) = told(facts.streams.as_deref(), "streams")? {
+        screen::are(streams);
+    }
+    // Below the command it is known what people look at, and reached although this process was given none.
+    let mute = screen::has_error().map_or(facts.mute, |has| !has);
+    logging::mute(mute);
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(command || preload);
     let (settings, read) = Settings::from_environment(&snake_case(options));
@@ -140,30 +154,33 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
     let mut lines: Vec<String> = read.into_iter().map(|line| line.replace(config::RUNTIME_DEFAULT, &default)).collect();
     if let Some(reason) = settings.off(!preload, facts.vendor) {
         lines.push(format!("off in this process: {reason}"));
-        log_all(&lines);
+        remark(&lines);
         *now = Now::Off;
         return Ok(lines);
     }
-    let (first, no_color, keep, mute) = (facts.first, facts.no_color, facts.keep, facts.mute);
-    let place = Place { command, preload, first, no_color, keep, mute };
-    let wanted = Wanted::new(settings, place, facts.utc_offset, &facts.folder);
+    let tally: Option<Tally> = told(facts.tally.as_deref(), "tally")?;
+    // A first process that has become another program still is the first.
+    let first = facts.first || tally.as_ref().is_some_and(|tally| tally.pid == std::process::id());
+    let place = Place { command, preload, first, no_color: facts.no_color, keep: facts.keep, mute };
+    let mut wanted = Wanted::new(settings, place, Some(facts.utc_offset), &facts.folder, &mut lines);
+    wanted.share(tally);
     let probes = wanted.settings.probe_file.clone();
     let running = Arc::new(make(wanted, facts, &mut lines)?);
     CURRENT.store(running.number, Ordering::Release);
     *now = Now::On(Arc::clone(&running));
     drop(now);
     at_the_end();
-    signal::watch();
+    watch(&running);
     if let Some(path) = probes {
         match file::read(&path) {
             Ok(file) => {
                 lines.extend(file.log);
-                running.session.apply(file.probes);
+                running.ending.session.apply(file.probes);
             }
             Err(error) => lines.push(error.text),
         }
     }
-    log_all(&lines);
+    remark(&lines);
     logging::speak(command);
     Ok(lines)
 }
@@ -174,9 +191,32 @@ fn snake_case(options: &[(String, String)]) -> Vec<(String, String)> {
     options.iter().map(|(name, text)| (known(name).unwrap_or(name).to_owned(), text.clone())).collect()
 }
 
-fn log_all(lines: &[String]) {
-    for line in lines {
-        log::warn!(target: "stroboscope", "{line}");
+/// What the addon has told another process, or this one before it became another program.
+fn told<T: DeserializeOwned>(text: Option<&str>, what: &str) -> napi::Result<Option<T>> {
+    let read = |text| {
+        serde_json::from_str(text).map_err(|error| error::said(format!("STROBE_RUN: {what} cannot be read: {error}")))
+    };
+    text.map(read).transpose()
+}
+
+/// Where this run adds up its counts, as text for processes that this one starts; `None` without the command.
+#[napi]
+pub fn tally() -> napi::Result<Option<String>> {
+    guard::guarded(|| {
+        let tally = running()?.and_then(|running| running.ending.wanted.tally.clone());
+        let text = tally.map(|tally| serde_json::to_string(&tally)).transpose();
+        text.map_err(|error| error::said(error.to_string()))
+    })
+}
+
+/// Delivers where a signal ends the process.
+fn watch(running: &Running) {
+    let ending = running.ending.clone();
+    match Watch::begin(move || ending.last_words()) {
+        Ok(watch) => *running.watch() = Some(watch),
+        Err(error) => {
+            log::warn!(target: "stroboscope", "what is caught just before a signal ends the process may be lost: {error}");
+        }
     }
 }
 
@@ -192,7 +232,9 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
     let memory = Memory::new();
     let identity = identity::find(&settings, facts);
     let counters = Arc::new(SenderCounters::default());
-    let sender = sender(&wanted, &identity, &counters, lines);
+    let client = concat!("stroboscope-node/", env!("CARGO_PKG_VERSION"));
+    let sender = sinks::upload(&wanted, &identity, client, &counters, lines);
+    let _masked = Masked::all();
     let no_thread = |why: std::io::Error| error::said(format!("the system gives no thread: {why}"));
     let runtime = Arc::new(NodeRuntime::new(Hands::start().map_err(no_thread)?));
     let parts = Parts {
@@ -204,29 +246,9 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
         sender,
         tables,
     };
-    let session = Session::start(parts).map_err(no_thread)?;
+    let session = Arc::new(Session::start(parts).map_err(no_thread)?);
     let number = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
-    Ok(Running { session, runtime, memory, counters, wanted, number })
-}
-
-/// The upload, if events are to leave the machine.
-fn sender(
-    wanted: &Wanted,
-    identity: &Identity,
-    counters: &Arc<SenderCounters>,
-    lines: &mut Vec<String>,
-) -> Option<Sender> {
-    let settings = &wanted.settings;
-    if !wanted.place.uploads(settings, wanted.shows()) {
-        return None;
-    }
-    let who = agent::Identity {
-        user_agent: concat!("stroboscope-node/", env!("CARGO_PKG_VERSION")),
-        debugger_version: env!("CARGO_PKG_VERSION"),
-        host_name: &identity.hostname,
-        runtime_id: &identity.runtime_id,
-    };
-    Sender::open(settings, &who, counters, lines)
+    Ok(Running { ending: Ending { session, wanted, counters }, runtime, memory, watch: Mutex::default(), number })
 }
 
 /// The gates of the running session, as this realm's code sees them; `None` if none runs.
@@ -253,7 +275,7 @@ pub fn add_probe(definition: String) -> napi::Result<String> {
             Err(rejected) => rejected.id.clone().ok_or_else(|| error::said(rejected.text.clone()))?,
         };
         if let Some(running) = running()? {
-            running.session.apply(vec![read]);
+            running.ending.session.apply(vec![read]);
         }
         Ok(id)
     })
@@ -271,7 +293,7 @@ pub fn settled(realm: u32, id: Option<String>) -> napi::Result<bool> {
             }
             let open =
                 |report: &ProbeReport| report.state == State::Received && id.as_ref().is_none_or(|id| *id == report.id);
-            if !running.session.status().iter().any(open) {
+            if !running.ending.session.status().iter().any(open) {
                 return Ok(true);
             }
             std::thread::sleep(STEP);
@@ -287,7 +309,7 @@ pub fn settled(realm: u32, id: Option<String>) -> napi::Result<bool> {
 pub fn hit_failed(slot: u32, why: String) {
     let _ = guard::caught(|| {
         let Some(running) = running_now() else { return };
-        for live in running.session.probes().iter().filter(|live| live.slot == slot && !live.has_panicked()) {
+        for live in running.ending.session.probes().iter().filter(|live| live.slot == slot && !live.has_panicked()) {
             live.panicked_in_hit();
             log::error!(target: "stroboscope", "probe {}: our own code failed in a hit, and it is off: {why}", live.probe.id);
         }
@@ -309,7 +331,7 @@ pub fn rest_hooks(realm: u32, slot: u32) {
 /// Removes a probe. False if there is none with this id.
 #[napi]
 pub fn remove_probe(id: String) -> napi::Result<bool> {
-    guard::guarded(|| Ok(running()?.is_some_and(|running| running.session.remove(&id))))
+    guard::guarded(|| Ok(running()?.is_some_and(|running| running.ending.session.remove(&id))))
 }
 
 /// What the probes are doing, as JSON; after the end, what they did.
@@ -321,8 +343,8 @@ pub fn status() -> napi::Result<String> {
         }
         let Some(running) = running()? else { return Ok("[]".to_owned()) };
         // What was placed a moment ago is told by the worker, which may not have heard of it yet.
-        running.session.catch_up(CATCH_UP);
-        Ok(Value::from(running.session.status().iter().map(describe).collect::<Vec<_>>()).to_string())
+        running.ending.session.catch_up(CATCH_UP);
+        Ok(Value::from(running.ending.session.status().iter().map(describe).collect::<Vec<_>>()).to_string())
     })
 }
 
@@ -367,7 +389,7 @@ pub fn stats() -> napi::Result<String> {
             Now::Idle(Some(sums)) => sums.stats.clone(),
             Now::Idle(None) => return Err(error::not_started()),
             Now::Off => SessionStats::default(),
-            Now::On(running) => running.session.stats(),
+            Now::On(running) => running.ending.session.stats(),
         };
         let uploads = stats.uploads.as_ref().map(|uploads| {
             json!({
@@ -410,7 +432,7 @@ impl Task for Flush {
     type JsValue = bool;
 
     fn compute(&mut self) -> napi::Result<bool> {
-        guard::guarded(|| Ok(self.running.as_ref().is_none_or(|running| running.session.flush(self.limit))))
+        guard::guarded(|| Ok(self.running.as_ref().is_none_or(|running| running.ending.session.flush(self.limit))))
     }
 
     fn resolve(&mut self, _: Env, arrived: bool) -> napi::Result<bool> {
@@ -434,7 +456,7 @@ impl Task for Stop {
     type JsValue = bool;
 
     fn compute(&mut self) -> napi::Result<bool> {
-        guard::guarded(|| Ok(end(self.limit)))
+        guard::guarded(|| Ok(end(|ending| ending.stop(self.limit))))
     }
 
     fn resolve(&mut self, _: Env, delivered: bool) -> napi::Result<bool> {
@@ -455,58 +477,31 @@ fn limit(seconds: f64) -> napi::Result<Duration> {
 
 /// Ends the session, if there is one: its probes go, what it caught is delivered, and the end is told. True if everything
 /// has arrived.
-fn end(limit: Duration) -> bool {
+fn end(deliver: impl FnOnce(&Ending) -> bool) -> bool {
     let running = match &mut *now() {
         Now::On(running) => Arc::clone(running),
         Now::Off | Now::Idle(_) => return true,
     };
     CURRENT.store(0, Ordering::Release);
     running.runtime.stop();
-    let delivered = running.session.stop(limit);
-    let sums = Sums { stats: running.session.stats(), reports: running.session.status() };
+    let delivered = deliver(&running.ending);
+    let sums = Sums { stats: running.ending.session.stats(), reports: running.ending.session.status() };
     // Another thread may have ended it meanwhile, and told so.
     let was_here = matches!(&mut *now(), Now::On(current) if Arc::ptr_eq(current, &running));
     if was_here {
+        if let Some(lost) = ending::losses(&sums.stats, &running.ending.wanted) {
+            remark(&[lost]);
+        }
         *now() = Now::Idle(Some(Box::new(sums)));
-        signal::leave_alone();
-        farewell(&running);
+        if let Some(watch) = running.watch().take() {
+            watch.stop();
+        }
+        running.ending.farewell(0, None);
+        if !running.ending.wanted.place.command {
+            turns::give_up();
+        }
     }
     delivered
-}
-
-/// Says what each probe did, where somebody looks.
-fn farewell(running: &Running) {
-    let wanted = &running.wanted;
-    if !wanted.place.tells_end(wanted.shows()) {
-        return;
-    }
-    let counts = counted(running);
-    if !wanted.place.first && wanted.place.command {
-        if counts.fired() {
-            logging::write(&format!("process {}:\n{}", std::process::id(), say(counts, wanted)));
-        }
-        return;
-    }
-    logging::write(&say(counts, wanted));
-}
-
-fn say(mut counts: Counts, wanted: &Wanted) -> String {
-    counts.shorten(|text| wanted.short(text).into_owned());
-    counts.text(Look::default()).trim_end_matches('\n').to_owned()
-}
-
-/// What this process counted.
-fn counted(running: &Running) -> Counts {
-    let Running { session, counters, wanted, .. } = running;
-    let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
-    let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
-    let unwritten = path.map(|path| format!("not written to {path}"));
-    let mut lost: Vec<(&str, u64)> = counters.causes().into_iter().collect();
-    if let Some(unwritten) = &unwritten {
-        lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
-    }
-    lost.push(("not written to standard error", wanted.unshown.load(Ordering::Relaxed)));
-    Counts::of(&session.status(), &lost)
 }
 
 /// The process that ends, however it does: by its last event, `process.exit`, or an error that nobody caught.
@@ -527,11 +522,6 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 extern "C" fn last_words() {
     if OWNER.load(Ordering::Acquire) == std::process::id() {
         // A panic is counted, and nobody is left to be told.
-        let _ = guard::caught(deliver);
+        let _ = guard::caught(|| end(|ending| ending.at_the_end(|limit| ending.session.stop(limit))));
     }
-}
-
-/// Delivers at the end of the process.
-pub fn deliver() {
-    end(DELIVERY);
 }

@@ -95,6 +95,22 @@ test('a signal ends the program, and what was caught is shown', async () => {
   assert.match(shown, /waits\.cjs:4 +\d+ hits/);
 });
 
+test('processes below the program are counted with it, and what they are read for stays as it is', () => {
+  const words = ['run', '--at', 'family.cjs:5', '--log', 'greets {name}', '--rate', 'all'];
+  const { status, stdout, stderr } = run(...words, '--', 'family.cjs');
+  assert.deepEqual([status, stdout], [0, 'hello Ann\nhello Bob\nhello Cid\nhello Dan\n'], stderr);
+  for (const name of ['Ann', 'Bob', 'Cid', 'Dan']) assert.match(stderr, new RegExp(`greets ${name}`));
+  assert.match(stderr, /^family\.cjs:5 +4 hits +4 events$/m);
+  assert.match(stderr, /^summed over 4 processes$/m);
+  assert.doesNotMatch(stderr, /^process \d+:/m);
+});
+
+test('a session goes on where the program itself takes a signal', () => {
+  const options = { cwd: apps, encoding: 'utf8', timeout: 30_000 };
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['listens.cjs'], options);
+  assert.deepEqual([status, stdout], [0, 'waiting\n'], stderr);
+});
+
 test('a probe that has no place says so', () => {
   const line = run('run', '--at', 'cart.cjs:99', '--', 'cart.cjs');
   assert.match(line.stderr, /no executable code at line 99; the nearest lines with code are/);

@@ -33,7 +33,6 @@ mod runtime;
 mod selftest;
 mod session;
 mod shim;
-mod sinks;
 mod standard;
 mod statements;
 mod testing;

@@ -3,56 +3,45 @@
 
 use crate::guard::{self, Guarded};
 use crate::runtime::{self, PyRuntime};
-use crate::sinks::{self, Place, Wanted};
-use crate::{exit, fork, hooks, identity, logging, names, selftest, ticks};
+use crate::{exit, fork, hooks, identity, names, selftest, ticks};
+use log::LevelFilter;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::clock::{Clock as _, SystemClock};
 use stroboscope_core::config::{self, Settings};
-use stroboscope_core::control::agent;
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
-use stroboscope_core::control::tally::Counts;
-use stroboscope_core::control::terminal::{self, Look};
-use stroboscope_core::emit::output::Identity;
+use stroboscope_core::control::place::Place;
+use stroboscope_core::control::terminal;
 use stroboscope_core::emit::status::State;
 use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
-use stroboscope_core::sender::{Sender, SenderCounters};
+use stroboscope_core::sender::SenderCounters;
 use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
+use stroboscope_process::ending::{self, DELIVERY, Ending};
+use stroboscope_process::logging::remark;
 use stroboscope_process::screen::{self, Streams};
 use stroboscope_process::signal::Watch;
+use stroboscope_process::sinks::{self, Wanted};
 use stroboscope_process::tally::Tally;
 use stroboscope_process::threads::Masked;
-use stroboscope_process::{hangs, outlet, turns};
+use stroboscope_process::{hangs, logging, outlet, turns};
 
 /// How long a caller waits until it is known what becomes of its probes.
 const PLACEMENT: Duration = Duration::from_secs(1);
 /// How long `status()` waits for the worker to hear what was just found: it does so within its round.
 const CATCH_UP: Duration = Duration::from_millis(100);
-/// Of the two seconds that an end may take in all.
-const DELIVERY: Duration = Duration::from_millis(1500);
-/// The same where another end has just waited for the Agent in vain: one that answers does so within.
-const HURRIED: Duration = Duration::from_millis(100);
-/// An end that delivers nothing after that long has waited in vain; an Agent that is not there is no wait.
-const IN_VAIN: u64 = 80_000_000;
-/// For how long that is remembered, in nanoseconds.
-const REMEMBERED: u64 = 60_000_000_000;
 
 struct Running {
-    session: Arc<Session>,
+    ending: Ending,
     runtime: Arc<PyRuntime>,
     memory: Memory,
-    counters: Arc<SenderCounters>,
-    wanted: Wanted,
     watch: Watch,
     runtime_id: String,
     pid: u32,
@@ -127,7 +116,7 @@ impl Drop for Turn {
 
 /// Asks the running session; `None` if it is switched off.
 fn running<R>(py: Python<'_>, ask: impl FnOnce(&Running) -> R) -> PyResult<Option<R>> {
-    logging::drain(py);
+    crate::logging::drain(py);
     follow_fork(py);
     let answer = NOW.with(|now| match now {
         Now::Idle(_) | Now::Starting(_) => Err(not_started()),
@@ -156,7 +145,7 @@ pub fn is_running() -> bool {
 }
 
 fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
-    running(py, |running| Arc::clone(&running.session))
+    running(py, |running| Arc::clone(&running.ending.session))
 }
 
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
@@ -186,7 +175,7 @@ pub fn start(
         Now::Ending(..) => Err("stroboscope is still being stopped: start it again when stop() has returned"),
     });
     let turn = turn.unwrap_or(Err("stroboscope is started already")).map_err(PyRuntimeError::new_err)?;
-    logging::begin();
+    logging::begin(LevelFilter::Info);
     let command = by == "command";
     if let Some(streams) = streams {
         screen::are(streams);
@@ -202,30 +191,19 @@ pub fn start(
     let mut lines: Vec<String> = read.collect();
     if let Some(reason) = settings.off(by != "preload", identity::vendor_debugger_runs(py)) {
         lines.push(format!("off in this process: {reason}"));
-        log_all(&lines);
+        remark(&lines);
         turn.end(Now::Off);
         return Ok(lines);
     }
     lines.extend(selftest::remarks(py));
     let place = Place { command, preload: by == "preload", first, no_color, keep, mute };
-    let mut wanted = Wanted::of(py, settings, place, &mut lines)?;
-    wanted.tally = match tally {
-        _ if !command => None,
-        _ if first => Tally::make(),
-        known => known.map(|(pid, descriptor, name)| Tally { pid, descriptor, name }),
-    };
-    if let Some(tally) = &wanted.tally {
-        screen::share(tally);
-    }
-    // Below the first process it is found in that one.
-    if first {
-        turns::share(wanted.tally.as_ref());
-    }
+    let mut wanted = wanted(py, settings, place, &mut lines)?;
+    wanted.share(tally.map(|(pid, descriptor, name)| Tally { pid, descriptor, name }));
     hangs::share();
     let probes = wanted.settings.probe_file.clone();
     watch(py)?;
     let running = begin(py, wanted, None, PyRuntime::start, &mut lines).inspect_err(|_| exit::leave_alone())?;
-    let session = Arc::clone(&running.session);
+    let session = Arc::clone(&running.ending.session);
     turn.end(Now::On(Box::new(running)));
     if let Some(path) = probes {
         match file::read(&path) {
@@ -239,16 +217,20 @@ pub fn start(
             Err(error) => lines.push(error.text),
         }
     }
-    log_all(&lines);
+    remark(&lines);
     logging::speak(command);
-    logging::drain(py);
+    crate::logging::drain(py);
     Ok(lines)
 }
 
-fn log_all(lines: &[String]) {
-    for line in lines {
-        log::warn!(target: "stroboscope", "{line}");
-    }
+/// Looks around once. What is not as it should be is added to the remarks.
+fn wanted(py: Python<'_>, settings: Settings, place: Place, remarks: &mut Vec<String>) -> PyResult<Wanted> {
+    let now = py.import("time")?.call_method0("localtime")?;
+    let utc_offset = now.getattr("tm_gmtoff")?.extract()?;
+    // A folder that is gone shortens nothing.
+    let folder: String =
+        py.import("os")?.call_method0("getcwd").and_then(|folder| folder.extract()).unwrap_or_default();
+    Ok(Wanted::new(settings, place, utc_offset, &folder, remarks))
 }
 
 /// What is there once in a process, however often it starts: the hooks of fork and of `os._exit`.
@@ -280,7 +262,8 @@ fn begin(
     let identity = identity::find(py, &settings, parent)?;
     let runtime_id = identity.runtime_id.clone();
     let counters = Arc::new(SenderCounters::default());
-    let sender = sender(&wanted, &identity, &counters, lines);
+    let client = concat!("stroboscope-python/", env!("CARGO_PKG_VERSION"));
+    let sender = sinks::upload(&wanted, &identity, client, &counters, lines);
     names::use_tables(Some(Arc::clone(&tables)));
     let masked = Masked::all();
     let runtime = Arc::new(make(py).inspect_err(|_| names::use_tables(None))?);
@@ -305,15 +288,14 @@ fn begin(
     if let Err(error) = PyRuntime::connect(py, Arc::clone(&session)) {
         return Err(undo(py, error, Some(&session), &runtime));
     }
+    let ending = Ending { session, wanted, counters };
     let watch = Watch::begin({
-        let (session, wanted, counters) = (Arc::clone(&session), wanted.clone(), Arc::clone(&counters));
-        move || last_words(&session, &wanted, &counters)
+        let ending = ending.clone();
+        move || ending.last_words()
     });
     match watch {
-        Ok(watch) => {
-            Ok(Running { session, runtime, memory, counters, wanted, watch, runtime_id, pid: std::process::id() })
-        }
-        Err(error) => Err(undo(py, error.into(), Some(&session), &runtime)),
+        Ok(watch) => Ok(Running { ending, runtime, memory, watch, runtime_id, pid: std::process::id() }),
+        Err(error) => Err(undo(py, error.into(), Some(&ending.session), &runtime)),
     }
 }
 
@@ -330,26 +312,6 @@ fn undo(py: Python<'_>, error: PyErr, session: Option<&Session>, runtime: &PyRun
         log::warn!(target: "stroboscope", "a start that failed could not be undone: {back}");
     }
     error
-}
-
-/// The upload, if events are to leave the machine.
-fn sender(
-    wanted: &Wanted,
-    identity: &Identity,
-    counters: &Arc<SenderCounters>,
-    lines: &mut Vec<String>,
-) -> Option<Sender> {
-    let settings = &wanted.settings;
-    if !wanted.place.uploads(settings, wanted.shows()) {
-        return None;
-    }
-    let who = agent::Identity {
-        user_agent: concat!("stroboscope-python/", env!("CARGO_PKG_VERSION")),
-        debugger_version: env!("CARGO_PKG_VERSION"),
-        host_name: &identity.hostname,
-        runtime_id: &identity.runtime_id,
-    };
-    Sender::open(settings, &who, counters, lines)
 }
 
 /// Calls a Python function of ours, in which no probe hits.
@@ -407,17 +369,15 @@ pub fn follow_fork(py: Python<'_>) {
     };
     fork::clear(py);
     logging::renew();
-    let probes = old.session.probes();
-    let (mut wanted, parent) = (old.wanted.clone(), old.runtime_id.clone());
-    wanted.place.first = false;
-    (wanted.unwritten, wanted.unshown, wanted.patience) = Default::default();
+    let probes = old.ending.session.probes();
+    let (wanted, parent) = (old.ending.wanted.below(), old.runtime_id.clone());
     sinks::release();
     // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
     std::mem::forget(old);
     let mut lines = Vec::new();
     match begin(py, wanted, Some(parent), PyRuntime::reborn, &mut lines) {
         Ok(running) => {
-            let session = Arc::clone(&running.session);
+            let session = Arc::clone(&running.ending.session);
             NOW.with(|now| *now = Now::On(Box::new(running)));
             py.detach(|| {
                 session.adopt(&probes);
@@ -426,7 +386,7 @@ pub fn follow_fork(py: Python<'_>) {
         }
         Err(error) => lines.push(format!("no probes in this forked process: {error}")),
     }
-    log_all(&lines);
+    remark(&lines);
 }
 
 /// A child that was forked while another thread started or ended the session: that thread is not here. The child has no
@@ -455,30 +415,8 @@ pub fn stop(py: Python<'_>, timeout: f64, at_exit: bool) -> PyResult<bool> {
         End::Elsewhere(delivered) => return Ok(delivered),
     };
     // Who typed the command wants to know all the same.
-    py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0, None));
+    py.detach(|| ended.ending.farewell(0, None));
     Ok(ended.delivered)
-}
-
-/// What the end lost goes to the log, unless the end is told on standard error.
-fn log_losses(py: Python<'_>, stats: &SessionStats, wanted: &Wanted) {
-    if tells_end(wanted) {
-        return;
-    }
-    let uploads = stats.uploads.iter().flat_map(|uploads| &uploads.lost);
-    // What was too late for an upload is among what that lost.
-    let told = |reason: &str| reason == "notWritten" || (reason == "stopped" && stats.uploads.is_none());
-    let here = stats.dropped.iter().filter(|(reason, _)| told(reason));
-    let lost: Vec<(&str, u64)> = uploads.chain(here).copied().collect();
-    let lost = terminal::losses(&lost);
-    if !lost.is_empty() {
-        log_all(&[format!("stopped; events: {lost}")]);
-        logging::drain(py);
-    }
-}
-
-/// True if people are told at the end what each probe did.
-fn tells_end(wanted: &Wanted) -> bool {
-    wanted.place.tells_end(wanted.shows())
 }
 
 /// What came of an end.
@@ -520,7 +458,7 @@ fn end(py: Python<'_>, limit: Duration, ends: Ends) -> End {
     }
     let taken = NOW.with(|now| match std::mem::replace(now, Now::Idle(None)) {
         Now::On(running) => {
-            *now = Now::Ending(Busy::me(), Arc::clone(&running.session));
+            *now = Now::Ending(Busy::me(), Arc::clone(&running.ending.session));
             Ok((Turn { next: Some(Now::Idle(None)) }, running))
         }
         Now::Off => Err(true),
@@ -545,156 +483,51 @@ fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, ends:
     runtime::review(py, true);
     let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| {
-        let stop = |limit| running.session.stop(limit);
-        if ends.exits {
-            at_the_end(&running.session, &running.wanted, &running.counters, stop)
-        } else {
-            running.wanted.streams_end_in(limit);
-            stop(limit)
-        }
+        let ending = &running.ending;
+        if ends.exits { ending.at_the_end(|limit| ending.session.stop(limit)) } else { ending.stop(limit) }
     });
     exit::leave_alone();
-    let Running { session, runtime, counters, wanted, watch, .. } = running;
+    let Running { ending, runtime, watch, .. } = running;
     py.detach(|| watch.stop());
-    let sums = Sums { stats: session.stats(), reports: session.status(), delivered };
-    log_losses(py, &sums.stats, &wanted);
-    logging::drain(py);
+    let sums = Sums { stats: ending.session.stats(), reports: ending.session.status(), delivered };
+    if let Some(lost) = ending::losses(&sums.stats, &ending.wanted) {
+        remark(&[lost]);
+    }
+    crate::logging::drain(py);
     logging::wake_with(None);
     let stopped = runtime.stop(py, ends.goes_on);
     names::use_tables(None);
-    if ends.goes_on && !wanted.place.command {
+    if ends.goes_on && !ending.wanted.place.command {
         turns::give_up();
     }
     turn.end(Now::Idle(Some(Box::new(sums))));
     // What was caught is told all the same.
     if let Err(error) = silenced.and(stopped) {
         log::error!(target: "stroboscope", "could not end in order: {error}");
-        logging::drain(py);
+        crate::logging::drain(py);
     }
-    End::Here(Box::new(Ended { session, wanted, counters, delivered }))
+    End::Here(Box::new(Ended { ending, delivered }))
 }
 
 /// Ends as the program does, and says what each probe did.
 #[pyfunction]
 pub fn finish(py: Python<'_>) {
     if let End::Here(ended) = end(py, DELIVERY, Ends { exits: true, goes_on: false }) {
-        py.detach(|| farewell(&ended.session, &ended.wanted, &ended.counters, 0, None));
+        py.detach(|| ended.ending.farewell(0, None));
     }
 }
 
 /// Where this run adds up its counts: for processes that this one starts.
 #[pyfunction]
 pub fn tally(py: Python<'_>) -> PyResult<Option<(u32, i32, String)>> {
-    let tally = running(py, |running| running.wanted.tally.clone())?.flatten();
+    let tally = running(py, |running| running.ending.wanted.tally.clone())?.flatten();
     Ok(tally.map(|Tally { pid, descriptor, name }| (pid, descriptor, name)))
 }
 
 /// What is left of a session that has ended.
 struct Ended {
-    session: Arc<Session>,
-    wanted: Wanted,
-    counters: Arc<SenderCounters>,
+    ending: Ending,
     delivered: bool,
-}
-
-/// Delivers as a process ends; false if something did not arrive. An Agent that hangs is waited for once, not by each of the
-/// processes of a run.
-fn at_the_end(
-    session: &Session,
-    wanted: &Wanted,
-    counters: &SenderCounters,
-    deliver: impl FnOnce(Duration) -> bool,
-) -> bool {
-    let lost = || counters.stopped.load(Ordering::Relaxed) + counters.statuses_lost.load(Ordering::Relaxed);
-    let took = || counters.last_success.load(Ordering::Relaxed);
-    let tally = wanted.tally.as_ref();
-    let (before, began) = (lost(), SystemClock.monotonic());
-    let known = hangs::since(tally).is_some_and(|since| took() < since && began.saturating_sub(since) < REMEMBERED);
-    let limit = if known { HURRIED } else { DELIVERY };
-    // What they cannot take in that time is counted in it.
-    wanted.streams_end_in(limit);
-    let arrived = deliver(limit);
-    let now = SystemClock.monotonic();
-    // What was lost before says nothing of this end, and a stream that nobody reads is no Agent.
-    let is_held = !arrived && !wanted.patience.is_over() && session.on_their_way() > 0;
-    if (lost() > before || is_held) && now - began >= IN_VAIN {
-        hangs::note(tally, now);
-    } else if known && took() > began {
-        hangs::note(tally, 0);
-    }
-    arrived
-}
-
-/// What can be done where Python runs no handler any more: delivers, and under the command says what each probe did.
-/// Needs no GIL.
-fn last_words(session: &Session, wanted: &Wanted, counters: &SenderCounters) {
-    if at_the_end(session, wanted, counters, |limit| session.stop(limit)) {
-        // It may be that another thread stops it already, and waits: then its end is waited for. If it is over, this returns
-        // at once.
-        session.flush(DELIVERY);
-    }
-    farewell(session, wanted, counters, 0, None);
-}
-
-/// Says what each probe did: the process that the user started for all of them, another one only if nobody else will.
-/// `waiting` events have not left, and never will; `deaf`: why no probe gets into what this process becomes. Needs no GIL.
-fn farewell(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64, deaf: Option<String>) {
-    let place = wanted.place;
-    if !tells_end(wanted) {
-        return;
-    }
-    let mut counts = counted(session, wanted, counters, waiting);
-    if let Some(why) = deaf {
-        counts.end_here(why);
-    }
-    if place.first {
-        let sum = wanted.tally.as_ref().map(Tally::sum).unwrap_or_default();
-        counts.add(sum.counts);
-        wanted.patience.ends_in(wanted.last_patience());
-        screen::say(&sum.output, &sum.said, &wanted.patience);
-        let mut text = say(counts, wanted);
-        if sum.ended + sum.silent > 0 {
-            let silent = match sum.silent {
-                0 => String::new(),
-                more => format!("; {more} more still ran or were killed, and are not in it"),
-            };
-            let ended = sum.ended + 1;
-            let es = if ended == 1 { "" } else { "es" };
-            let _ = writeln!(text, "summed over {ended} process{es}{silent}"); // into a String, which cannot fail
-        }
-        logging::write(text.trim_end_matches('\n'), wanted.last_patience());
-        return;
-    }
-    let fired = counts.fired();
-    if wanted.tally.as_ref().is_some_and(|tally| tally.hand_over(counts.clone())) || !fired {
-        return;
-    }
-    let text = format!("process {}:\n{}", std::process::id(), say(counts, wanted));
-    logging::write(text.trim_end_matches('\n'), wanted.last_patience());
-}
-
-fn say(mut counts: Counts, wanted: &Wanted) -> String {
-    counts.shorten(|text| wanted.short(text).into_owned());
-    counts.text(Look::default())
-}
-
-/// What this process counted.
-fn counted(session: &Session, wanted: &Wanted, counters: &SenderCounters, waiting: u64) -> Counts {
-    let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
-    let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
-    let unwritten = path.map(|path| format!("not written to {path}"));
-    // A fault of ours is told at its probe.
-    let uploads = counters.causes().into_iter().filter(|(reason, _)| !matches!(*reason, "stopped" | "internal"));
-    let mut lost: Vec<(&str, u64)> = uploads.collect();
-    // Without an upload too, and for probes that are gone.
-    let dropped = session.stats().dropped;
-    let stopped = dropped.iter().find(|(reason, _)| *reason == "stopped").map_or(0, |(_, count)| *count);
-    lost.push(("stopped", stopped + waiting));
-    if let Some(unwritten) = &unwritten {
-        lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
-    }
-    lost.push(("not written to standard error", wanted.unshown.load(Ordering::Relaxed)));
-    Counts::of(&session.status(), &lost)
 }
 
 /// How long something is held back until what was caught before it is shown.
@@ -702,7 +535,7 @@ const SHOW: Duration = Duration::from_millis(200);
 
 /// The session of this process, if it shows events.
 fn that_shows() -> Option<Arc<Session>> {
-    running_here().filter(|(_, wanted, _)| wanted.shows()).map(|(session, ..)| session)
+    running_here().filter(|ending| ending.wanted.shows()).map(|ending| ending.session)
 }
 
 /// Before a traceback: what was caught before it is shown, then it stands in one piece.
@@ -735,12 +568,10 @@ pub fn after_traceback() {
 }
 
 /// The session of this process, not of the one that it was forked from.
-fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
+fn running_here() -> Option<Ending> {
     let pid = std::process::id();
     let running = NOW.with(|now| match now {
-        Now::On(running) if running.pid == pid => {
-            Some((Arc::clone(&running.session), running.wanted.clone(), Arc::clone(&running.counters)))
-        }
+        Now::On(running) if running.pid == pid => Some(running.ending.clone()),
         _ => None,
     });
     running.flatten()
@@ -749,22 +580,22 @@ fn running_here() -> Option<(Arc<Session>, Wanted, Arc<SenderCounters>)> {
 /// Before this process becomes another program, if it can: what was captured leaves it now or never. `deaf`: why no probe
 /// gets into that one, if so.
 pub fn deliver_and_go_on(py: Python<'_>, deaf: Option<String>) {
-    if let Some((session, wanted, counters)) = running_here() {
+    if let Some(ending) = running_here() {
         py.detach(|| {
-            let arrived = at_the_end(&session, &wanted, &counters, |limit| session.flush(limit));
-            let waiting = if arrived { 0 } else { session.on_their_way() };
-            farewell(&session, &wanted, &counters, waiting, deaf);
-            wanted.patience.goes_on();
+            let arrived = ending.at_the_end(|limit| ending.session.flush(limit));
+            let waiting = if arrived { 0 } else { ending.session.on_their_way() };
+            ending.farewell(waiting, deaf);
+            ending.wanted.patience.goes_on();
         });
     }
 }
 
 /// Before `os._exit`: what was captured leaves the process now or never.
 pub fn deliver(py: Python<'_>) {
-    if let Some((session, wanted, counters)) = running_here() {
+    if let Some(ending) = running_here() {
         runtime::review(py, true);
         hooks::end();
-        py.detach(|| last_words(&session, &wanted, &counters));
+        py.detach(|| ending.last_words());
     }
 }
 
@@ -938,7 +769,7 @@ pub fn _test_drain(py: Python<'_>) -> PyResult<usize> {
 #[pyfunction]
 pub fn _test_upload(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
-    let known = running(py, |running| (Arc::clone(&running.counters), running.runtime_id.clone()))?;
+    let known = running(py, |running| (Arc::clone(&running.ending.counters), running.runtime_id.clone()))?;
     if let Some((counters, runtime_id)) = known {
         out.set_item("runtime_id", runtime_id)?;
         out.set_item("sent", counters.events_sent.load(Ordering::Relaxed))?;

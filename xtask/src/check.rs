@@ -104,7 +104,6 @@ const RESERVED: [Reserved; 3] = [
             "bindings-python/src/runtime/hands.rs",
             "core/process/src/signal.rs",
             "bindings-node/src/hands.rs",
-            "bindings-node/src/signal.rs",
             // The rewriter's lasts no longer than the call: it has the stack that a deep text needs.
             "bindings-node/rewriter/src/read.rs",
         ],

@@ -2,13 +2,16 @@
 //! processes of a run, signals that end them. Nothing of a language is here, and no rule about probes: that is the core's.
 //! It stands beside the core since some of it cannot be said without `unsafe`, which the core forbids.
 //!
-//! On the walk of a hit going out, at its end: [`screen`] → [`turns`] → [`outlet`], and behind it [`tally`] and [`hangs`];
-//! [`signal`] stands on neither walk.
+//! On the walk of a hit going out, at its end: [`sinks`] → [`screen`] → [`turns`] → [`outlet`], and behind it [`ending`] with
+//! [`tally`] and [`hangs`]. [`logging`], [`signal`] and [`threads`] stand on neither walk.
 
+pub mod ending;
 pub mod hangs;
+pub mod logging;
 pub mod outlet;
 pub mod screen;
 pub mod signal;
+pub mod sinks;
 pub mod tally;
 pub mod threads;
 pub mod turns;

@@ -4,8 +4,12 @@
 //! filled: the program would wait in a write of its own. On the walk of a hit going out, at its end, below
 //! [`crate::screen`].
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::SendFlags;
+use rustix::net::sockopt::socket_send_buffer_size;
+use rustix::pipe::fcntl_getpipe_size;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::ptr;
@@ -115,7 +119,7 @@ pub fn now(file: &File, bytes: &[u8], share: Share) -> io::Result<usize> {
     if kind.is_socket() {
         return send(file, bytes);
     }
-    let may_wait = kind.is_fifo() || (kind.is_char_device() && is_terminal(file));
+    let may_wait = kind.is_fifo() || (kind.is_char_device() && file.is_terminal());
     if !may_wait {
         return write_to(file, bytes);
     }
@@ -159,22 +163,15 @@ fn our_share<'b>(file: &File, is_pipe: bool, bytes: &'b [u8], share: Share) -> i
 
 /// The bytes that wait in a pipe or a socket, and how many it holds; `None` where that cannot be asked.
 fn filled(file: &File, is_pipe: bool) -> Option<(usize, usize)> {
-    let (mut waiting, mut size): (libc::c_int, libc::c_int) = (0, 0);
-    let ask = if is_pipe { libc::FIONREAD } else { libc::TIOCOUTQ };
-    // SAFETY: room for the number that is answered.
-    let known = unsafe { libc::ioctl(file.as_raw_fd(), ask, &raw mut waiting) } == 0;
-    let known = known
-        && if is_pipe {
-            // SAFETY: asks about a descriptor that is open for the call.
-            size = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPIPE_SZ) };
-            size > 0
-        } else {
-            let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
-            let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
-            // SAFETY: room for the number that is answered, and its length.
-            unsafe { libc::getsockopt(file.as_raw_fd(), level, name, (&raw mut size).cast(), &raw mut length) == 0 }
-        };
-    known.then(|| (usize::try_from(waiting).unwrap_or(0), usize::try_from(size).unwrap_or(0)))
+    let (waiting, size) = if is_pipe {
+        (rustix::io::ioctl_fionread(file).ok()?, fcntl_getpipe_size(file).ok()?)
+    } else {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: asks about a descriptor that is open for the call; there is room for the number that is answered.
+        let known = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) } == 0;
+        (u64::try_from(waiting).ok().filter(|_| known)?, socket_send_buffer_size(file).ok()?)
+    };
+    Some((usize::try_from(waiting).ok()?, size))
 }
 
 /// An end of our own, which does not wait.
@@ -249,29 +246,15 @@ fn leave(ours: &AtomicUsize) {
     let _ = ours.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
 }
 
-fn is_terminal(file: &File) -> bool {
-    // SAFETY: asks about a descriptor that is open for the call.
-    unsafe { libc::isatty(file.as_raw_fd()) == 1 }
-}
-
 /// False: it is full.
 fn has_room(file: &File) -> io::Result<bool> {
-    let mut ask = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one structure, alive for the call.
-    let answer = unsafe { libc::poll(&raw mut ask, 1, 0) };
-    match answer {
-        0 => Ok(false),
-        // What is wrong with it is told by the write.
-        1 => Ok(true),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What is wrong with it is told by the write.
+    Ok(poll(&mut [PollFd::new(file, PollFlags::OUT)], Some(&at_once))? > 0)
 }
 
 fn send(file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the bytes live for the call.
-    let sent = unsafe { libc::send(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    Ok(rustix::net::send(file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 /// Writes, without ending a program for which a broken pipe is deadly: it did not write to it.

@@ -15,7 +15,7 @@ use crate::turns::{Place, Turn};
 use std::fs::{File, Metadata, OpenOptions, read_to_string};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -41,6 +41,15 @@ pub enum Stream {
     Output = 1,
     /// Standard error.
     Error = 2,
+}
+
+/// Those of this process: for a command, which becomes the program.
+pub fn own() -> Streams {
+    let identity = |stream: Stream| {
+        let found = PathBuf::from(format!("/proc/self/fd/{}", stream as i32)).metadata();
+        found.ok().map(|found| (found.dev(), found.ino()))
+    };
+    (std::process::id(), [identity(Stream::Output), identity(Stream::Error)])
 }
 
 /// Says which streams are meant from now on. Without it, they are this process's own.
@@ -148,11 +157,7 @@ pub fn look(no_color: bool, utc_offset: Option<i32>) -> Look {
 
 /// Whether it is a terminal, and its columns.
 fn measure(file: &File) -> (bool, usize) {
-    // SAFETY: four numbers, for which zero is a value.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor, and room for what is answered.
-    let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-    if answer == 0 { (true, usize::from(size.ws_col)) } else { (false, 0) }
+    rustix::termios::tcgetwinsize(file).map_or((false, 0), |size| (true, usize::from(size.ws_col)))
 }
 
 /// A sink's way to it, with how long it waits for room, and for how much.
@@ -250,8 +255,8 @@ fn open_at(path: &Path, to_its_end: bool, identity: Identity) -> Option<File> {
     // A pipe that nobody reads any more is not waited for.
     let flags = libc::O_NOCTTY | if is_stream { libc::O_NONBLOCK } else { 0 };
     let own = options.append(true).custom_flags(flags).open(path).ok()?;
-    // SAFETY: a descriptor of ours: how it waits concerns nobody else. Where that fails, a full pipe is an error.
-    unsafe { libc::fcntl(own.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
+    // How a descriptor of ours waits concerns nobody else. Where that fails, a full pipe is an error.
+    let _ = rustix::fs::fcntl_setfl(&own, rustix::fs::OFlags::APPEND);
     own.metadata().is_ok_and(|found| is(&found, identity)).then_some(own)
 }
 

@@ -2,22 +2,24 @@
 //! process that the user started and reached by the others through `/proc`. It goes with the last process. What is
 //! written there is the core's ([`stroboscope_core::control::tally`]). At the end of both walks.
 
-use std::ffi::CString;
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use stroboscope_core::control::tally::{self, Audience, Counts, Sum};
 
 /// Bytes that one process leaves to the end.
 const MAX_SAID: usize = 4 << 20;
-/// The lowest number of its descriptor.
-pub const HIGH: RawFd = 240;
+/// The lowest number of a descriptor that we keep: the low ones are the program's, whose first file gets the number that it
+/// gets without us.
+const HIGH: RawFd = 240;
 
 /// Where the file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// The process that made it, …
     pub pid: u32,
@@ -33,18 +35,9 @@ impl Tally {
         let pid = std::process::id();
         // The standard library seeds its hashers from the system's generator.
         let name = format!("stroboscope-{:016x}", RandomState::new().build_hasher().finish());
-        let text = CString::new(name.as_str()).ok()?;
-        // SAFETY: a C string that lives for the call; the descriptor is ours, and is kept open until the process ends.
-        let low = unsafe { libc::memfd_create(text.as_ptr(), libc::MFD_CLOEXEC) };
-        if low < 0 {
-            return None;
-        }
-        // The low numbers are the program's: its first file gets the number that it gets without us.
-        // SAFETY: a descriptor of ours; the new one is ours as well.
-        let descriptor = unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, HIGH) };
-        // SAFETY: ours, and used by nobody else.
-        unsafe { libc::close(low) };
-        (descriptor >= 0).then_some(Tally { pid, descriptor, name })
+        // It stays open until the process ends.
+        let descriptor = nameless(&name)?.into_raw_fd();
+        Some(Tally { pid, descriptor, name })
     }
 
     /// Forked children have it open themselves, others see it in the process that made it.
@@ -112,6 +105,16 @@ impl Tally {
         let text = self.append(&tally::summed()).and_then(|file| read(file).ok());
         text.map(|text| tally::sum(&text)).unwrap_or_default()
     }
+}
+
+/// A new file without a name in any folder, which `/proc` calls so. `None` where the system makes none.
+pub fn nameless(name: &str) -> Option<OwnedFd> {
+    memfd_create(name, MemfdFlags::CLOEXEC).ok().and_then(high)
+}
+
+/// The same file by a high number.
+pub fn high(low: OwnedFd) -> Option<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(low, HIGH).ok()
 }
 
 fn read(mut file: File) -> std::io::Result<String> {

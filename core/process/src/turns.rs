@@ -7,10 +7,10 @@
 //! not have it. The byte says that a piece was begun and not finished, as by a process that was killed: who writes next
 //! begins on a line of its own.
 
-use crate::tally::{HIGH, Tally};
-use std::ffi::CString;
+use crate::tally::{Tally, high, nameless};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -46,11 +46,8 @@ pub fn share(tally: Option<&Tally>) {
     if file().is_some() {
         return;
     }
-    let Ok(name) = CString::new(tally.map_or_else(|| "stroboscope-turn".to_owned(), name_of)) else { return };
-    // SAFETY: a C string that lives for the call.
-    let low = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if low >= 0 {
-        keep(low);
+    if let Some(made) = nameless(&tally.map_or_else(|| "stroboscope-turn".to_owned(), name_of)) {
+        keep(made);
     }
 }
 
@@ -67,16 +64,13 @@ fn name_of(tally: &Tally) -> String {
     format!("{}-turn", tally.name)
 }
 
-/// Keeps a descriptor of the file, by a high number: the low ones are the program's.
-fn keep(low: RawFd) {
-    // SAFETY: a descriptor of ours; the new one is ours as well.
-    let high = unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, HIGH) };
-    // SAFETY: ours, and used by nobody else.
-    unsafe { libc::close(low) };
-    if let Some((device, number)) = which(high) {
+/// Keeps the file open.
+fn keep(file: OwnedFd) {
+    let file = file.into_raw_fd();
+    if let Some((device, number)) = which(file) {
         DEVICE.store(device, Ordering::Relaxed);
         NUMBER.store(number, Ordering::Relaxed);
-        FILE.store(high, Ordering::Release);
+        FILE.store(file, Ordering::Release);
     }
 }
 
@@ -100,13 +94,10 @@ fn file_of(tally: Option<&Tally>) -> Option<RawFd> {
         && FILE.load(Ordering::Acquire) < 0
         && !SOUGHT.swap(true, Ordering::Relaxed)
         && let Some(path) = find(tally)
-        && let Ok(path) = CString::new(path.into_os_string().into_encoded_bytes())
+        && let Ok(found) = OpenOptions::new().read(true).write(true).open(path)
+        && let Some(found) = high(found.into())
     {
-        // SAFETY: a C string that lives for the call.
-        let low = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOCTTY) };
-        if low >= 0 {
-            keep(low);
-        }
+        keep(found);
     }
     file()
 }

@@ -1,7 +1,10 @@
-//! Where events go inside this machine, as the settings say. Before both walks: [`crate::session`] opens them, also in a
-//! forked child, which inherits none.
+//! Where events go, as the settings say: inside this machine, or to an Agent. Before both walks: a binding's session opens
+//! them, also in a forked child, which inherits none.
 
-use pyo3::prelude::*;
+use crate::outlet::{self, Patience, Share};
+use crate::screen::{self, Lines, Stream};
+use crate::tally::Tally;
+use crate::turns::{self, Place as Way, Turn};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::FileTypeExt as _;
@@ -10,16 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use stroboscope_core::config::Settings;
+use stroboscope_core::control::agent;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
-pub use stroboscope_core::control::place::Place;
-use stroboscope_core::control::place::{Folder, is_stdout};
+use stroboscope_core::control::place::{Folder, Place, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
 use stroboscope_core::control::{EventView, Sink, StatusView};
-use stroboscope_process::outlet::{self, Patience, Share};
-use stroboscope_process::screen::{self, Lines, Stream};
-use stroboscope_process::tally::Tally;
-use stroboscope_process::turns::{Place as Way, Turn};
+use stroboscope_core::emit::output::Identity;
+use stroboscope_core::sender::{Sender, SenderCounters};
 
 /// How often room for the rest of a line is waited for, a millisecond each.
 const NAPS: u32 = 500;
@@ -45,14 +46,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Looks around once. What is not as it should be is added to the remarks.
-    pub fn of(py: Python<'_>, mut settings: Settings, place: Place, remarks: &mut Vec<String>) -> PyResult<Wanted> {
-        let now = py.import("time")?.call_method0("localtime")?;
-        let utc_offset = now.getattr("tm_gmtoff")?.extract()?;
-        // A folder that is gone shortens nothing.
-        let folder: String =
-            py.import("os")?.call_method0("getcwd").and_then(|folder| folder.extract()).unwrap_or_default();
-        let folder = Folder::new(&folder);
+    /// What was asked for in a process that was started in `folder`, with its clock `utc_offset` seconds ahead of UTC. What is
+    /// not as it should be is added to the remarks.
+    pub fn new(
+        mut settings: Settings,
+        place: Place,
+        utc_offset: Option<i32>,
+        folder: &str,
+        remarks: &mut Vec<String>,
+    ) -> Wanted {
         if let Some(path) = &settings.ndjson
             && !is_stdout(path)
         {
@@ -63,12 +65,43 @@ impl Wanted {
             }
         }
         let (unwritten, unshown, patience) = Default::default();
-        Ok(Wanted { settings, place, tally: None, unwritten, unshown, patience, utc_offset, folder })
+        let folder = Folder::new(folder);
+        Wanted { settings, place, tally: None, unwritten, unshown, patience, utc_offset, folder }
+    }
+
+    /// The processes of a run share what they count and take turns: the first one makes what that takes, the others are told
+    /// where it is.
+    pub fn share(&mut self, known: Option<Tally>) {
+        self.tally = match known {
+            _ if !self.place.command => None,
+            _ if self.place.first => Tally::make(),
+            known => known,
+        };
+        if let Some(tally) = &self.tally {
+            screen::share(tally);
+        }
+        // Below the first process it is found in that one.
+        if self.place.first {
+            turns::share(self.tally.as_ref());
+        }
+    }
+
+    /// The same in a process below this one, with nothing counted yet.
+    #[must_use]
+    pub fn below(&self) -> Wanted {
+        let (unwritten, unshown, patience) = Default::default();
+        let place = Place { first: false, ..self.place };
+        Wanted { place, unwritten, unshown, patience, ..self.clone() }
     }
 
     /// True if events are shown to people.
     pub fn shows(&self) -> bool {
         self.place.shows(&self.settings, || io::stderr().is_terminal())
+    }
+
+    /// True if people are told at the end what each probe did.
+    pub fn tells_end(&self) -> bool {
+        self.place.tells_end(self.shows())
     }
 
     /// The session ends within a time: its streams are waited for so that some of it is left for what comes after.
@@ -117,6 +150,26 @@ pub fn open(wanted: &Wanted, memory: &Memory, remarks: &mut Vec<String>) -> Vec<
         sinks.push(Box::new(Terminal { sink, wanted: wanted.clone() }));
     }
     sinks
+}
+
+/// The upload, if events are to leave the machine. `client` is how the binding calls itself to an Agent.
+pub fn upload(
+    wanted: &Wanted,
+    identity: &Identity,
+    client: &str,
+    counters: &Arc<SenderCounters>,
+    remarks: &mut Vec<String>,
+) -> Option<Sender> {
+    if !wanted.place.uploads(&wanted.settings, wanted.shows()) {
+        return None;
+    }
+    let who = agent::Identity {
+        user_agent: client,
+        debugger_version: env!("CARGO_PKG_VERSION"),
+        host_name: &identity.hostname,
+        runtime_id: &identity.runtime_id,
+    };
+    Sender::open(&wanted.settings, &who, counters, remarks)
 }
 
 /// A pipe or a device is written to by one process after the other; a file takes each write whole.
