@@ -6,8 +6,8 @@ use crate::hit_code::{Hit, Names, Scope, Variable};
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
 use std::sync::Arc;
-use stroboscope_core::host::{Section, Site, Ticket};
-use stroboscope_core::probe::location::{self, Function, FunctionKind};
+use stroboscope_core::host::{Outcome, Section, Site, Ticket};
+use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath};
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_rewriter as rewriter;
@@ -51,6 +51,12 @@ impl Missing {
     }
 }
 
+impl From<Missing> for Outcome {
+    fn from(missing: Missing) -> Outcome {
+        Outcome::Refused { kind: missing.kind, reason: missing.reason }
+    }
+}
+
 /// Where a probe goes in a module.
 #[derive(Debug)]
 pub struct Placement {
@@ -86,7 +92,8 @@ fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Mis
         used.push(choice.line);
         notes.extend(choice.note);
     }
-    let site = Site { file: path.to_owned(), lines: used, function: name, ..Site::default() };
+    let mut site = Site { file: path.to_owned(), lines: used, function: name, ..Site::default() };
+    name_code(module, found.iter().map(|(function, _)| *function as usize), &mut site);
     Ok(Placement { functions: found, site, note: (!notes.is_empty()).then(|| notes.join("; ")) })
 }
 
@@ -131,7 +138,7 @@ fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Mis
     match found[..] {
         [at] => {
             let function = &known[at];
-            let site = Site {
+            let mut site = Site {
                 file: path.to_owned(),
                 lines: Vec::new(),
                 type_name: path.to_owned(),
@@ -140,6 +147,7 @@ fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Mis
                 first: function.first,
                 ..Site::default()
             };
+            name_code(module, [at], &mut site);
             Ok(Placement { functions: vec![(at as u32, Vec::new())], site, note: None })
         }
         [] => {
@@ -159,6 +167,35 @@ fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Mis
         }
     }
 }
+
+/// Notes the names by which lists of the service may know the code: those of its module, and the classes around it.
+fn name_code(module: &Module, functions: impl IntoIterator<Item = usize>, site: &mut Site) {
+    site.modules = module_names(&site.file);
+    let known = module.functions();
+    for function in functions {
+        let around = std::iter::successors(Some(function), |&at| known[at].parent);
+        let classes = around.filter_map(|at| known[at].qualified.rsplit_once('.'));
+        for (class, _) in classes {
+            if !site.classes.iter().any(|known| known == class) {
+                site.classes.push(class.to_owned());
+            }
+        }
+    }
+}
+
+/// A module is known by its path and by the ends of it (`shop/cart.js`, `shop/cart`), and with dots for a class in it
+/// (`shop.cart.Card`).
+fn module_names(path: &str) -> Vec<String> {
+    let path = SourcePath::new(path);
+    let ends = path.suffixes().flat_map(|whole| {
+        let bare = SOURCES.iter().find_map(|ending| whole.strip_suffix(ending)).unwrap_or(&whole).to_owned();
+        [bare.replace('/', "."), bare, whole]
+    });
+    ends.collect()
+}
+
+/// How files of source end.
+const SOURCES: [&str; 8] = [".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".jsx", ".tsx"];
 
 /// Writes a function with its probes in it.
 pub fn variant(module: &Module, function: u32, cell: &str, uses: &[Use], path: &Arc<str>) -> Result<Variant, String> {
@@ -258,6 +295,18 @@ mod tests {
         let refused = found(&lines(&[12])).unwrap_err();
         assert_eq!(refused.kind, "NoSuchLine");
         assert!(refused.reason.contains("outside of every function"), "{}", refused.reason);
+    }
+
+    #[test]
+    fn lists_of_the_service_know_code_by_all_its_names() {
+        let module = Module::read(TEXT, SourceKind::CommonJs).unwrap();
+        for location in [lines(&[3]), method("Cart.add")] {
+            let site = find(&module, &location, "/srv/shop/cart.js").unwrap().site;
+            assert_eq!(site.classes, ["Cart"]);
+            for name in ["srv/shop/cart.js", "shop/cart", "shop.cart", "cart"] {
+                assert!(site.modules.iter().any(|known| known == name), "{name}: {:?}", site.modules);
+            }
+        }
     }
 
     #[test]

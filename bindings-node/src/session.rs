@@ -23,10 +23,11 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
 use stroboscope_core::emit::status::State;
-use stroboscope_core::host::{Outcome, Ticket};
+use stroboscope_core::host::{Outcome, Site, Ticket};
 use stroboscope_core::intake::Intake;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
+use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::sender::SenderCounters;
 use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
 use stroboscope_process::ending::{self, Ending};
@@ -100,6 +101,11 @@ pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
     if let Some(running) = running_now() {
         running.ending.session.installed_in(realm, ticket, outcome);
     }
+}
+
+/// True if the service denies the code that was found for a probe.
+pub fn refuses(live: &LiveProbe, site: &Site) -> bool {
+    running_now().is_some_and(|running| running.session.refuses(live, site))
 }
 
 thread_local! {

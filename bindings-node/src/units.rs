@@ -185,10 +185,13 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
         let module = fresh.filter(|(fresh, _)| fresh == number).map(|(_, module)| module);
         let refused = match module {
             Some(module) => put_in(unit, module, live, ticket),
-            None => unit.read().map_err(Missing::internal).and_then(|module| put_in(unit, &module, live, ticket)),
+            None => match unit.read() {
+                Ok(module) => put_in(unit, &module, live, ticket),
+                Err(reason) => Err(Missing::internal(reason).into()),
+            },
         };
-        if let Err(Missing { kind, reason }) = refused {
-            outcome = Some(Outcome::Refused { kind, reason });
+        if let Err(refused) = refused {
+            outcome = Some(refused);
         }
     }
     with(|state| {
@@ -220,9 +223,12 @@ fn not_loaded(file: &str, candidates: &[Candidate]) -> Outcome {
     Outcome::NotFound(format!("source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting"))
 }
 
-/// Puts a probe into a unit.
-fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket) -> Result<(), Missing> {
+/// Puts a probe into a unit. An error says why it is not there.
+fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket) -> Result<(), Outcome> {
     let Placement { functions, site, note } = place::find(module, &live.probe.location, &unit.path)?;
+    if session::refuses(live, &site) {
+        return Err(Outcome::Denied { site });
+    }
     let mut uses = unit.uses();
     for (function, lines) in functions {
         let of_function = uses.entry(function).or_default();
@@ -231,7 +237,7 @@ fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket) -
         of_function.push(Use { live: Arc::clone(live), ticket, lines, site, note });
         if let Err(reason) = write(unit, module, function, of_function) {
             of_function.retain(|other| other.live.slot != live.slot);
-            return Err(Missing { kind: place::NOT_ELIGIBLE, reason });
+            return Err(Outcome::Refused { kind: place::NOT_ELIGIBLE, reason });
         }
     }
     Ok(())

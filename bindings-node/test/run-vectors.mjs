@@ -115,7 +115,7 @@ class Reader {
 const isObject = value => value instanceof Map;
 
 /** The vectors of a file's text. */
-function read(text) {
+export function read(text) {
     const reader = new Reader(text.replace(/^\uFEFF/, ''));
     const head = reader.value();
     if (!isObject(head)) throw new Error('it is no JSON object');
