@@ -4,8 +4,8 @@
 //
 // # What the rest of the realm has to know
 //
-// `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function)` numbers
-// code for stacks. It answers `{ probe, site, argument }`:
+// `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
+// line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument }`:
 // * `probe({ slot, word, captures })` is one probe in this realm; its `report()` hands over what was counted, `onDisarm(probe)` is
 //   called when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
 // * `site(setup, probe)` makes a hit's site of the function that the text `Hit.setup` is;

@@ -5,10 +5,12 @@
 
 const { threadId } = require('node:worker_threads');
 const { randomBytes } = require('node:crypto');
+const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
 const { hits } = require('./hit.cjs');
 const { WeakMap, define, descriptorOf, freeze, hasOwn, types, uncurried, weakMapSet } = require('./primordials.cjs');
+const stack = require('./stack.cjs');
 
 const { isNativeError } = types;
 const { apply } = Reflect;
@@ -80,16 +82,19 @@ function pump() {
 }
 
 function carryOut(order) {
-  const { number, cell, function: index } = order;
+  const { number, cell, function: index, isModule } = order;
   let error = null;
   try {
+    const file = nameOf(order.file, isModule);
     const place = `${cell}:${index}`;
     const before = placed[place];
     if (hasOwn(order, 'variant') && order.variant !== null) {
-      placed[place] = made(cell, index, order.variant, number);
+      placed[place] = made(cell, index, file, order.variant, number);
+      stack.runs(place, file, order.variant);
       show(placed[place]);
     } else {
       delete placed[place];
+      stack.runs(place, file, null);
       put(cell, index, undefined);
     }
     if (before !== undefined) forget(before.slots);
@@ -100,10 +105,10 @@ function carryOut(order) {
 }
 
 /** A variant, compiled, with the slots of the probes in it. */
-function made(cell, index, wanted, number) {
+function made(cell, index, file, wanted, number) {
   const slots = [];
   for (let at = 0; at < wanted.hits.length; at += 1) own(slots, at, wanted.hits[at].slot, true);
-  return { __proto__: null, cell, index, variant: compiled(wanted, number), slots };
+  return { __proto__: null, cell, index, variant: compiled(wanted, file, number), slots };
 }
 
 /** Puts a variant where it belongs, unless all its probes rest: then the function runs as it is. */
@@ -124,7 +129,10 @@ function put(cell, index, variant) {
   globalThis[cell] = isUsed ? variants : undefined;
 }
 
-function compiled({ code, file, line, hits: wanted }, number) {
+/** A file as the engine names it. */
+const nameOf = (file, isModule) => (isModule ? pathToFileURL(file).href : file);
+
+function compiled({ code, line, rethrow, hits: wanted }, file, number) {
   const { makes, probes } = currentSession();
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
@@ -132,8 +140,8 @@ function compiled({ code, file, line, hits: wanted }, number) {
     probes[slot] ??= probe(makes, { __proto__: null, slot, word, captures });
     own(sites, at, makes.site(script(setup, file, 1), probes[slot]), true);
   }
-  const given = { __proto__: null, ...makes.argument(sites), apply, global: globalThis, TypeError: Failure };
-  const variant = script(code, file, line)(freeze(given));
+  const common = { __proto__: null, apply, global: globalThis, rethrow: rethrow && script(rethrow, file, line), TypeError: Failure };
+  const variant = script(code, file, line)(freeze({ __proto__: null, ...makes.argument(sites), ...common }));
   // The guards call it by its own `call`: that of all functions may be another one by then.
   own(variant, 'call', call, false);
   weakMapSet(kept, variant, addon.keep(threadId, number));

@@ -12,15 +12,22 @@ const {
     define,
     deleteProperty,
     descriptorOf,
+    mapDelete,
+    mapEntries,
     mapGet,
     mapSet,
     mapSize,
+    nextOfMap,
     setPrototypeOf,
+    startsWith,
     uncurried,
 } = require('./primordials.cjs');
 
 /** Files and functions whose numbers are kept here. */
 const CODES = 4096;
+/** What a frame has room for. */
+const MAX_LINE = 0xfffff;
+const MAX_COLUMN = 0xffe;
 
 /** Pairs of a code and a position, innermost first. */
 const frames = new Uint32Array(layout.STACK_FRAMES * 2);
@@ -31,6 +38,7 @@ const fileOf = sample && uncurried(sample.getFileName);
 const functionOf = sample && uncurried(sample.getFunctionName);
 const lineOf = sample && uncurried(sample.getLineNumber);
 const columnOf = sample && uncurried(sample.getColumnNumber);
+const isAsync = sample && uncurried(sample.isAsync);
 
 function sampleFrame() {
     const before = descriptorOf(Error, 'prepareStackTrace');
@@ -52,9 +60,10 @@ function putBack(name, before) {
     define(Error, name, before);
 }
 
-/** Numbers a file and a function ({@link use}). */
+/** Numbers a function in a text of a file ({@link use}): text 0 is the file as it was loaded, others are variants. Of a place that
+ *  the frame has no room for, line and column are numbered with it. */
 let code = () => 0;
-/** By file, and there by function. */
+/** By file, text, and function. */
 let codes = new Map();
 
 /** From now on code is numbered by this function. */
@@ -63,33 +72,101 @@ function use(number) {
     codes = new Map();
 }
 
-function numberOf(file, name) {
-    let inFile = mapGet(codes, file);
-    if (inFile === undefined) {
-        if (mapSize(codes) >= CODES) return code(file, name);
-        inFile = new Map();
-        mapSet(codes, file, inFile);
+/** What a map has for a key; else what `make` gives, which it has from then on if there is room. */
+function known(map, key, make) {
+    const found = mapGet(map, key);
+    if (found !== undefined) return found;
+    const made = make();
+    if (mapSize(map) < CODES) mapSet(map, key, made);
+    return made;
+}
+
+const newMap = () => new Map();
+
+function numberOf(file, text, name) {
+    const inText = known(known(codes, file, newMap), text, newMap);
+    return known(inText, name, () => code(file, name, text, 0, 0));
+}
+
+function farNumberOf(file, text, name, line, column) {
+    const inText = known(known(codes, file, newMap), text, newMap);
+    return known(inText, `${name}\n${line}:${column}`, () => code(file, name, text, line, column));
+}
+
+/** The functions that run variants now, by file: their guards by lines, and the variants by the names of their functions. */
+const guarded = new Map();
+
+/**
+ * A function runs a variant from now on, or itself again. Its guard then is a frame that the program does not know.
+ * @param {string} key of the function
+ * @param {string} file as the engine names it
+ * @param {{ name: string, text: number, guard: { line: number, from: number, to: number } } | null} variant columns from 0
+ */
+function runs(key, file, variant) {
+    const functions = known(guarded, file, newMap);
+    if (variant === null) mapDelete(functions, key);
+    else mapSet(functions, key, variant);
+    if (mapSize(functions) === 0) mapDelete(guarded, file);
+    else mapSet(guarded, file, functions);
+}
+
+/** The variant whose guard is at a place; `name` is that of the frame above, if a variant may be there. */
+function variantAt(functions, name, line, column) {
+    const all = mapEntries(functions);
+    for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
+        const variant = next.value[1];
+        const { guard } = variant;
+        if (guard.line === line && guard.from < column && column <= guard.to && variant.name === name) return variant;
     }
-    const known = mapGet(inFile, name);
-    if (known !== undefined) return known;
-    const number = code(file, name);
-    if (mapSize(inFile) < CODES) mapSet(inFile, name, number);
-    return number;
+    return null;
+}
+
+/** The variant that a function of this name runs, of a frame that is known to be one: a function that goes on after an `await` has
+ *  no guard below it. */
+function variantOf(file, name) {
+    const functions = mapGet(guarded, file);
+    if (functions === undefined) return 0;
+    const all = mapEntries(functions);
+    for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
+        if (next.value[1].name === name) return next.value[1].text;
+    }
+    return 0;
 }
 
 let count = 0;
 
-/** Takes the frames down while the engine hands them over. */
+function put(index, file, text, name, line, column) {
+    const isFar = line > MAX_LINE || column > MAX_COLUMN;
+    frames[index * 2] = isFar ? farNumberOf(file, text, name, line, column) : numberOf(file, text, name);
+    frames[index * 2 + 1] = isFar ? 0 : (line << 12) | column;
+}
+
+/** Takes the frames down while the engine hands them over, without those of guards. What a guard called is a variant, and so is
+ *  where the hit is. */
 function takeDown(_, sites) {
+    // The last frame that was put down, if it may be in a variant.
+    let above = null;
     for (let index = 0; index < sites.length && count < layout.STACK_FRAMES; index += 1) {
         const site = sites[index];
-        const number = numberOf(fileOf(site) ?? '', functionOf(site) ?? '');
-        // The hit is in a variant; what called that, if not the engine that resumes it, is the guard of the same function.
-        if (index === 1 && number === frames[0]) continue;
+        // From here on these are functions that wait for the one above, not callers.
+        if (isAsync(site)) break;
+        const file = fileOf(site) ?? '';
+        const name = functionOf(site) ?? '';
         const line = lineOf(site) ?? 0;
         const column = columnOf(site) ?? 0;
-        frames[count * 2] = number;
-        frames[count * 2 + 1] = ((line > 0xfffff ? 0xfffff : line) << 12) | (column > 4095 ? 4095 : column);
+        const functions = mapGet(guarded, file);
+        if (functions !== undefined && above !== null) {
+            // What stands around the body of a variant.
+            if (startsWith(name, '$s_')) continue;
+            const variant = above.file === file ? variantAt(functions, above.name, line, column) : null;
+            if (variant !== null) {
+                put(count - 1, file, variant.text, name, above.line, above.column);
+                above = null;
+                continue;
+            }
+        }
+        put(count, file, count === 0 ? variantOf(file, name) : 0, name, line, column);
+        above = { __proto__: null, file, name, line, column };
         count += 1;
     }
     return '';
@@ -122,4 +199,4 @@ function take(below) {
     return count;
 }
 
-module.exports = { frames, take, use };
+module.exports = { frames, runs, take, use };

@@ -30,6 +30,10 @@ pub struct RealmOrder {
     /// The function's number there.
     #[napi(js_name = "function")]
     pub function: u32,
+    /// The file that it is of.
+    pub file: String,
+    /// The file is a module of ES.
+    pub is_module: bool,
     /// What it runs from now on; absent: itself again.
     pub variant: Option<RealmVariant>,
 }
@@ -39,12 +43,29 @@ pub struct RealmOrder {
 pub struct RealmVariant {
     /// Its text.
     pub code: String,
-    /// The file that it is of.
-    pub file: String,
-    /// The line at which it begins there.
+    /// The line at which it begins in its file.
     pub line: u32,
+    /// The function's name in it.
+    pub name: String,
+    /// The number of the text, for stacks.
+    pub text: u32,
+    /// Where the guard stands that calls it.
+    pub guard: GuardPlace,
+    /// Text of a function that throws what it is given, if the code needs one.
+    pub rethrow: Option<String>,
     /// What the hits in it are told, in their order.
     pub hits: Vec<RealmHit>,
+}
+
+/// Where a guard stands in the text that was loaded.
+#[napi(object)]
+pub struct GuardPlace {
+    /// Its line, from 1.
+    pub line: u32,
+    /// The column at which it begins, from 0.
+    pub from: u32,
+    /// The column at which it ends.
+    pub to: u32,
 }
 
 /// What a realm makes one hit's site of.
@@ -113,15 +134,19 @@ pub fn orders(realm: u32) -> napi::Result<Vec<RealmOrder>> {
 fn told(number: u32, order: Order) -> RealmOrder {
     let variant = order.variant.map(|variant| RealmVariant {
         code: variant.code,
-        file: variant.file.to_string(),
         line: variant.line,
+        name: variant.name,
+        text: variant.text,
+        guard: GuardPlace { line: variant.guard.0, from: variant.guard.1, to: variant.guard.2 },
+        rethrow: variant.rethrow,
         hits: variant
             .hits
             .into_iter()
             .map(|hit| RealmHit { slot: hit.slot, word: hit.word, captures: hit.captures, setup: hit.setup })
             .collect(),
     });
-    RealmOrder { number, cell: order.cell.to_string(), function: order.function, variant }
+    let (cell, file) = (order.cell.to_string(), order.file.to_string());
+    RealmOrder { number, cell, function: order.function, file, is_module: order.is_module, variant }
 }
 
 /// Keeps the probes of an order in memory, with their gates, for as long as the answer: code that was taken away may still

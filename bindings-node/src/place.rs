@@ -3,6 +3,7 @@
 //! going in, after [`crate::units`].
 
 use crate::hit_code::{Hit, Names, Scope, Variable};
+use crate::names;
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_rewriter as rewriter;
-use stroboscope_rewriter::{Module, Point, VariableKind};
+use stroboscope_rewriter::{Module, Point, Positions, VariableKind};
 
 /// The wire's word for a function from which a probe is kept out.
 pub const NOT_ELIGIBLE: &str = "NotEligible";
@@ -198,7 +199,13 @@ fn module_names(path: &str) -> Vec<String> {
 const SOURCES: [&str; 8] = [".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".jsx", ".tsx"];
 
 /// Writes a function with its probes in it.
-pub fn variant(module: &Module, function: u32, cell: &str, uses: &[Use], path: &Arc<str>) -> Result<Variant, String> {
+pub fn variant(
+    module: &Module,
+    function: u32,
+    cell: &str,
+    uses: &[Use],
+    guards: &Positions,
+) -> Result<Variant, String> {
     let at = function as usize;
     let mut hits: Vec<realms::Hit> = Vec::new();
     let mut points: Vec<(Point, String)> = Vec::new();
@@ -208,14 +215,13 @@ pub fn variant(module: &Module, function: u32, cell: &str, uses: &[Use], path: &
             // Of several statements of a line the first: the line is executed once.
             let statement = statements.iter().find(|statement| statement.line == line);
             let point = Point::Line(statement.ok_or("there is no such statement")?.site);
-            let names = names(&hits);
-            let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names, line);
+            let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), line);
             points.push((point, code.line()));
             hits.push(told(&one.live, &code));
         }
         if one.lines.is_empty() {
             let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));
-            let code = Hit::of_method(&one.live.probe, &entry, &exit, &names(&hits));
+            let code = Hit::of_method(&one.live.probe, &entry, &exit, &names_of(&hits));
             let ends = [(Point::Return, code.returned("$s_r")), (Point::Throw, code.threw("$s_e"))];
             points.push((Point::Entry, code.enter()));
             // One that is evaluated at its entry may have nothing to do at an end.
@@ -225,11 +231,13 @@ pub fn variant(module: &Module, function: u32, cell: &str, uses: &[Use], path: &
     }
     let points: Vec<(Point, &str)> = points.iter().map(|(point, code)| (*point, code.as_str())).collect();
     let made = module.variant(at, cell, &points).map_err(|error| error.to_string())?;
-    Ok(Variant { code: made.code, file: Arc::clone(path), line: made.first_line, hits })
+    let guard = guards.guard(function).ok_or("the function has no guard")?;
+    let rewriter::Variant { code, first_line: line, positions, name, rethrow } = made;
+    Ok(Variant { code, line, name, text: names::text(positions), guard, rethrow, hits })
 }
 
 /// The names of the next hit in a variant.
-fn names(hits: &[realms::Hit]) -> Names {
+fn names_of(hits: &[realms::Hit]) -> Names {
     let number = hits.len();
     Names { s: "$s".to_owned(), hit: format!("h{number}"), entry: format!("$s_t{number}") }
 }
@@ -259,7 +267,7 @@ fn scope(module: &Module, function: usize, point: Point) -> Scope {
             VariableKind::Module => Section::Statics,
         }),
     });
-    Scope { variables: this.into_iter().chain(variables).collect(), privates: Vec::new() }
+    Scope { variables: this.into_iter().chain(variables).collect(), privates: seen.privates }
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ pub struct Order {
     pub cell: Arc<str>,
     /// The function's number there.
     pub function: u32,
+    /// The file that it is of, …
+    pub file: Arc<str>,
+    /// … which may be a module of ES.
+    pub is_module: bool,
     /// What it runs from now on; `None`: itself again.
     pub variant: Option<Variant>,
     /// The probes that are in it.
@@ -32,10 +36,16 @@ pub struct Order {
 pub struct Variant {
     /// Its text.
     pub code: String,
-    /// The file that it is of, and …
-    pub file: Arc<str>,
-    /// … the line at which it begins there.
+    /// The line at which it begins in its file.
     pub line: u32,
+    /// The function's name in it.
+    pub name: String,
+    /// The number of the text ([`crate::names::text`]).
+    pub text: u32,
+    /// Where the guard stands that calls it: its line, and the columns at which it begins and ends.
+    pub guard: (u32, u32, u32),
+    /// Text of a function that throws what it is given.
+    pub rethrow: Option<String>,
     /// What the hits in it are told, in their order.
     pub hits: Vec<Hit>,
 }

@@ -6,6 +6,7 @@
 //! its code runs. A unit is changed under its own lock, with the order to its realm, so that orders come in the right
 //! sequence.
 
+use crate::names;
 use crate::place::{self, Missing, Placement, Use};
 use crate::realms::{self, Order, Variant};
 use crate::session;
@@ -17,7 +18,7 @@ use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
 use stroboscope_core::probe::model::{Location, Probe};
 use stroboscope_core::registry::LiveProbe;
-use stroboscope_rewriter::{Module, SourceKind};
+use stroboscope_rewriter::{Module, Positions, SourceKind};
 
 /// A module in a realm.
 pub struct Unit {
@@ -26,6 +27,8 @@ pub struct Unit {
     cell: Arc<str>,
     text: Arc<str>,
     kind: SourceKind,
+    /// The way back from the text that runs.
+    positions: Positions,
     /// By the number of the function.
     uses: Mutex<BTreeMap<u32, Vec<Use>>>,
 }
@@ -84,7 +87,8 @@ pub fn load(realm: u32, path: &str, text: &str, kind: SourceKind, prefix: &str) 
         return None;
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let cell = format!("{prefix}{number}");
+    // All names are of one length: columns are the same wherever the file is loaded.
+    let cell = format!("{prefix}{number:08x}");
     let guarded = Module::read(text, kind).and_then(|module| module.guarded(&cell).map(|guarded| (module, guarded)));
     let (module, guarded) = match guarded {
         Ok(guarded) => guarded,
@@ -99,6 +103,7 @@ pub fn load(realm: u32, path: &str, text: &str, kind: SourceKind, prefix: &str) 
         cell: Arc::from(cell.as_str()),
         text: Arc::from(text),
         kind,
+        positions: guarded.positions,
         uses: Mutex::default(),
     });
     let waiting = with(|state| {
@@ -272,13 +277,20 @@ fn take_out(unit: &Unit, slot: u32) {
 /// Writes a function with the probes that are to be in it, and orders it.
 fn write(unit: &Unit, module: &Module, function: u32, uses: &[Use]) -> Result<(), String> {
     let variant =
-        if uses.is_empty() { None } else { Some(place::variant(module, function, &unit.cell, uses, &unit.path)?) };
+        if uses.is_empty() { None } else { Some(place::variant(module, function, &unit.cell, uses, &unit.positions)?) };
     realms::order(unit.realm, order(unit, function, variant, uses));
     Ok(())
 }
 
 fn order(unit: &Unit, function: u32, variant: Option<Variant>, uses: &[Use]) -> Order {
-    Order { cell: Arc::clone(&unit.cell), function, variant, uses: uses.to_vec() }
+    let (cell, file, is_module) = (Arc::clone(&unit.cell), Arc::clone(&unit.path), unit.kind == SourceKind::Esm);
+    Order { cell, function, file, is_module, variant, uses: uses.to_vec() }
+}
+
+/// The column in a file at which a place stands that its loaded text has at this column. Both from 1.
+pub fn original_column(path: &str, line: u32, column: u32) -> u32 {
+    let unit = with(|state| state.units.values().rev().find(|unit| &*unit.path == path).cloned());
+    unit.map_or(column, |unit| names::back(&unit.positions, line, column))
 }
 
 /// Takes a probe away.

@@ -1,6 +1,6 @@
 //! Marks become text: all of a module with guards in it, or the body of one function with the code of probes.
 
-use crate::position::Positions;
+use crate::position::{NAME, NONE, Positions};
 use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart};
 use crate::slot::{Slot, SlotKind};
 use crate::text::{breaks, width};
@@ -61,7 +61,7 @@ impl<'m> Emitter<'m> {
         let new = width(&head);
         let line = module.lines.line(at);
         let mut positions = Positions::default();
-        positions.push(line, (0, new), (old, old), true);
+        positions.push(line, (0, new), (old, old), function as u32);
         let variant = Some((function, places));
         Emitter { module, cell, variant, codes, exits, out: head, positions, at, line, old, new }
     }
@@ -79,17 +79,28 @@ impl<'m> Emitter<'m> {
             }
             if let Some(text) = self.text_of(&mark.act) {
                 self.copy(mark.at);
-                self.put(&text, mark.end.min(end), matches!(mark.act, Act::Guard(_)));
+                let guard = match &mark.act {
+                    Act::Guard(function) => *function as u32,
+                    Act::Outer { parts, .. } if matches!(parts[..], [Part::Value(_)]) => NAME,
+                    _ => NONE,
+                };
+                self.put(&text, mark.end.min(end), guard);
             } else if let Act::Site(number, part) = mark.act
                 && let Some(text) = self.site(number, part)
             {
                 self.copy(mark.at);
                 // Of `while` itself only the word goes.
                 let whole = part == SitePart::Begin && module.sites[number as usize].place == Place::While;
-                self.put(&text, if whole { mark.at + "while".len() as u32 } else { mark.at }, false);
+                self.put(&text, if whole { mark.at + "while".len() as u32 } else { mark.at }, NONE);
             }
         }
         self.copy(end);
+    }
+
+    /// Writes what stands after a body.
+    pub fn finish(mut self, tail: &str) -> (String, Positions) {
+        self.put(tail, self.at, NONE);
+        (self.out, self.positions)
     }
 
     /// True for a mark that is made by what is written: at the end of an expression others may stand, of what it is part of.
@@ -117,7 +128,7 @@ impl<'m> Emitter<'m> {
     }
 
     /// Writes something in place of the text up to `to`; its line breaks stay.
-    fn put(&mut self, text: &str, to: u32, call: bool) {
+    fn put(&mut self, text: &str, to: u32, guard: u32) {
         let left_out = self.module.text.get(self.at as usize..to as usize).unwrap_or("");
         let kept = breaks(left_out);
         self.out.push_str(text);
@@ -127,15 +138,15 @@ impl<'m> Emitter<'m> {
         if kept.is_empty() {
             self.old += width(left_out);
             self.new += width(text);
-            self.positions.push(line, (new, self.new), (old, self.old), call);
+            self.positions.push(line, (new, self.new), (old, self.old), guard);
             return;
         }
         self.out.push_str(&kept);
-        self.positions.push(line, (new, new + width(text)), (old, old), call);
+        self.positions.push(line, (new, new + width(text)), (old, old), guard);
         self.line = self.module.lines.line(self.at);
         self.old = self.module.lines.column(&self.module.text, self.at);
         self.new = 0;
-        self.positions.push(self.line, (0, 0), (0, self.old), false);
+        self.positions.push(self.line, (0, 0), (0, self.old), NONE);
     }
 
     fn text_of(&self, act: &Act) -> Option<String> {
@@ -149,7 +160,7 @@ impl<'m> Emitter<'m> {
                 let own = self.variant.as_ref().is_some_and(|(variant, _)| variant == function);
                 (own && self.exits).then(|| self.exit(*part))
             }
-            Act::Site(..) => None,
+            Act::Site(..) | Act::Reach { .. } => None,
         }
     }
 

@@ -1,6 +1,11 @@
 //! The way back: a place in a text that was written here becomes the place in the text it was made of. Lines are the same in
 //! both; only columns shift, in lines in which something was put.
 
+/// The number of no function.
+pub(crate) const NONE: u32 = u32::MAX;
+/// Not a function's number either: a name, in whose place a call stands that gives its value.
+pub(crate) const NAME: u32 = NONE - 1;
+
 /// Columns that shift.
 #[derive(Clone, Debug, Default)]
 pub struct Positions {
@@ -20,13 +25,20 @@ struct Edit {
     old: u32,
     /// Where what was left out begins.
     old_from: u32,
-    /// A call is made in it that the program does not know: a guard, or what stands around a body.
-    call: bool,
+    /// The function whose guard it is, or around whose body it stands: a call is made in it that the program does not know.
+    /// [`NONE`], [`NAME`]: it is neither.
+    guard: u32,
 }
 
 impl Positions {
-    pub(crate) fn push(&mut self, line: u32, new: (u32, u32), old: (u32, u32), call: bool) {
-        self.edits.push(Edit { line, from: new.0, to: new.1, old_from: old.0, old: old.1, call });
+    pub(crate) fn push(&mut self, line: u32, new: (u32, u32), old: (u32, u32), guard: u32) {
+        self.edits.push(Edit { line, from: new.0, to: new.1, old_from: old.0, old: old.1, guard });
+    }
+
+    /// Where the guard of a function stands: its line, and the columns at which it begins and ends.
+    pub fn guard(&self, function: u32) -> Option<(u32, u32, u32)> {
+        let found = self.edits.iter().find(|edit| edit.guard == function && function < NAME);
+        found.map(|edit| (edit.line, edit.from, edit.to))
     }
 
     /// True for a place in a guard, or in what stands around the body of a variant: a stack frame there is none of the
@@ -34,7 +46,7 @@ impl Positions {
     pub fn is_ours(&self, line: u32, column: u32) -> bool {
         let after = self.edits.partition_point(|edit| (edit.line, edit.from) <= (line, column));
         let found = after.checked_sub(1).and_then(|at| self.edits.get(at));
-        found.is_some_and(|edit| edit.call && edit.line == line && column < edit.to)
+        found.is_some_and(|edit| edit.guard < NAME && edit.line == line && column < edit.to)
     }
 
     /// The original column of a place, lines from 1 and columns from 0, in UTF-16 units. What was put in belongs to the place
@@ -44,7 +56,9 @@ impl Positions {
         let Some(edit) = after.checked_sub(1).and_then(|at| self.edits.get(at)).filter(|edit| edit.line == line) else {
             return column;
         };
-        if column < edit.to { edit.old_from } else { edit.old + (column - edit.to) }
+        // A call of a name is where the name is, a call of any other value where its arguments begin.
+        let is_name = edit.guard == NAME && column == edit.to;
+        if column < edit.to || is_name { edit.old_from } else { edit.old + (column - edit.to) }
     }
 
     /// The column at which a place of the original stands now.

@@ -190,6 +190,8 @@ pub(crate) enum Act {
     Outer { owner: u32, parts: Vec<Part> },
     /// The guard of a function.
     Guard(usize),
+    /// Nothing is put here, but the code of probes may want what the slot reaches.
+    Reach { owner: u32, slot: u32 },
     /// Something of a statement at which a line probe can be.
     Site(u32, SitePart),
     /// A `return` of this function: with a value, without, or the end of the value.
@@ -269,8 +271,12 @@ impl Module {
     /// The sites of a function at which a probe of a line goes: of the statements that begin there, those that can run without
     /// another of them having run just before. `a(); b()` has one, and so has `if (a) b()`.
     pub fn sites(&self, function: usize, line: u32) -> Vec<u32> {
-        let Some(of) = self.functions.get(function) else { return Vec::new() };
-        let here: Vec<u32> = of.statements.iter().filter(|one| one.line == line).map(|one| one.site).collect();
+        self.functions.get(function).map(|of| self.needed(&of.statements, line)).unwrap_or_default()
+    }
+
+    /// As [`Module::sites`], of statements whose lines may be those of another file.
+    pub fn needed(&self, statements: &[Statement], line: u32) -> Vec<u32> {
+        let here: Vec<u32> = statements.iter().filter(|one| one.line == line).map(|one| one.site).collect();
         let follows = |site: &u32| here.iter().any(|other| other != site && self.runs_before(*other, *site));
         here.iter().copied().filter(|site| !follows(site)).collect()
     }
@@ -436,6 +442,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct Class {
     pub start: u32,
     pub privates: Vec<String>,
+    /// Those of them that are fields: to read the others may run code.
+    pub fields: Vec<String>,
     pub derived: bool,
     pub name: Hint,
 }
@@ -563,7 +571,15 @@ impl Module {
     fn find_slots(&mut self) {
         let mut known: FxHashSet<(usize, u32)> = FxHashSet::default();
         for mark in &self.marks {
-            let Act::Outer { owner, parts } = &mark.act else { continue };
+            let reached;
+            let (owner, parts) = match &mark.act {
+                Act::Outer { owner, parts } => (owner, parts.as_slice()),
+                Act::Reach { owner, slot } => {
+                    reached = [Part::Slot(*slot)];
+                    (owner, reached.as_slice())
+                }
+                _ => continue,
+            };
             let mut inner = mark.function;
             while let Some(at) = inner {
                 let function = &mut self.functions[at];

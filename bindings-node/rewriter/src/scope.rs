@@ -38,13 +38,17 @@ pub struct Scope {
     pub this: Option<String>,
     /// The variables, innermost first; each name once.
     pub variables: Vec<Variable>,
+    /// The private fields of the classes around, innermost first: names with `#`, each with an expression for a function that
+    /// reads it from any object, and gives `$s.absent` for one that has none. It runs no code of the program.
+    pub privates: Vec<(String, String)>,
 }
 
 impl Module {
     /// What is visible at a point of a function.
     pub fn scope(&self, function: usize, point: Point) -> Scope {
         let Some(of) = self.functions.get(function) else { return Scope::default() };
-        let mut scope = Scope { this: self.this_text(function), variables: Vec::new() };
+        let privates = self.private_readers(function);
+        let mut scope = Scope { this: self.this_text(function), variables: Vec::new(), privates };
         let mut seen: HashSet<String> = HashSet::new();
         let locals = match point {
             Point::Entry => Vec::new(),
@@ -77,6 +81,23 @@ impl Module {
             }
         }
         scope
+    }
+
+    fn private_readers(&self, function: usize) -> Vec<(String, String)> {
+        let of = &self.functions[function];
+        let mut classes: Vec<(u32, usize, &Vec<String>)> = Vec::new();
+        for (place, &slot) in of.slots.iter().enumerate() {
+            let slot = &self.slots[slot as usize];
+            if let SlotKind::PrivateFields(names) = &slot.kind {
+                classes.push((slot.owner, place, names));
+            }
+        }
+        classes.sort_unstable_by_key(|(owner, ..)| std::cmp::Reverse(*owner));
+        let readers = classes.into_iter().flat_map(|(_, place, names)| {
+            let reader = move |at| format!("$s_o=>$s_c[{place}]({at},$s_o,$s.absent)");
+            names.iter().enumerate().map(move |(at, name)| (format!("#{name}"), reader(at)))
+        });
+        readers.collect()
     }
 
     fn this_text(&self, function: usize) -> Option<String> {

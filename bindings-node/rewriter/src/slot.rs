@@ -41,6 +41,9 @@ pub(crate) enum SlotKind {
     PrivateWrite(String),
     /// `#name in …`.
     PrivateIn(String),
+    /// The private fields of a class, of any object, by their places here; for an object that has none of that name what the
+    /// caller gives.
+    PrivateFields(Vec<String>),
 }
 
 impl Slot {
@@ -67,6 +70,11 @@ impl Slot {
             SlotKind::PrivateRead(name) => format!("$s_o=>$s_o.#{name}"),
             SlotKind::PrivateWrite(name) => format!("($s_o,$s_v)=>$s_o.#{name}=$s_v"),
             SlotKind::PrivateIn(name) => format!("$s_o=>#{name} in $s_o"),
+            SlotKind::PrivateFields(names) => {
+                let one = |(at, name): (usize, &String)| format!("$s_i==={at}?#{name} in $s_o?$s_o.#{name}:$s_v:");
+                let cases: String = names.iter().enumerate().map(one).collect();
+                format!("($s_i,$s_o,$s_v)=>{cases}$s_v")
+            }
         }
     }
 }

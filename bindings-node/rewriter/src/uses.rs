@@ -41,6 +41,9 @@ const DEFAULT: &str = "it assigns to a variable around it by destructuring, with
 const SUPER: &str = "it writes to a computed member of super";
 const ASM: &str = "it is written in asm.js";
 
+/// So many private fields of a class can be read by probes: each guard in the class names them.
+const FIELDS: usize = 64;
+
 /// A variable, as a use means it.
 struct Meaning {
     symbol: Option<SymbolId>,
@@ -362,6 +365,19 @@ impl<'m> Reader<'m> {
         };
         if goes_on {
             self.loops.push((self.function(), it.span().start, it.span().end));
+        }
+    }
+
+    /// The code of a probe in a function can read the private fields of the classes around.
+    fn reach_fields(&mut self, at: u32) {
+        for number in 0..self.classes.len() {
+            let Class { start, fields, .. } = &self.classes[number];
+            if fields.is_empty() {
+                continue;
+            }
+            let (owner, kind) = (*start, SlotKind::PrivateFields(fields.clone()));
+            let slot = self.slots.number(kind, owner);
+            self.mark(at, at, Act::Reach { owner, slot });
         }
     }
 
@@ -705,6 +721,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         }
         self.visit_formal_parameters(&it.params);
         self.mark(guard_at, guard_at, Act::Guard(at));
+        self.reach_fields(guard_at);
         self.visit_function_body(body);
         self.scopes.pop();
         self.leave_function(at);
@@ -735,6 +752,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         self.scopes.push(self.functions[at].scope);
         self.visit_formal_parameters(&it.params);
         self.mark(guard_at, guard_at, Act::Guard(at));
+        self.reach_fields(guard_at);
         if self.functions[at].nature.concise {
             let (start, end) = self.functions[at].body;
             let number = self.site(start, end, Place::Concise);
@@ -762,6 +780,14 @@ impl<'a> Visit<'a> for Reader<'_> {
             if let PropertyKey::PrivateIdentifier(name) = key { Some(name.name.to_string()) } else { None }
         };
         let privates = it.body.body.iter().filter_map(private).collect();
+        let field = |element: &ClassElement<'_>| match element {
+            ClassElement::PropertyDefinition(property) => match &property.key {
+                PropertyKey::PrivateIdentifier(name) => Some(name.name.to_string()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let fields = it.body.body.iter().filter_map(field).take(FIELDS).collect();
         let derived = it.heritage.is_some();
         let name = Hint { of_class: true, ..own.or(hint).unwrap_or_default() };
         self.visit_decorators(&it.decorators);
@@ -769,7 +795,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         if let Some(heritage) = &it.heritage {
             self.visit_class_heritage(heritage);
         }
-        self.classes.push(Class { start: it.span.start, privates, derived, name });
+        self.classes.push(Class { start: it.span.start, privates, fields, derived, name });
         self.visit_class_body(&it.body);
         self.classes.pop();
         self.scopes.pop();

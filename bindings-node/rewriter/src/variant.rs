@@ -31,6 +31,11 @@ pub struct Variant {
     pub first_line: u32,
     /// The way back to columns of the original.
     pub positions: Positions,
+    /// The function's name in the variant.
+    pub name: String,
+    /// A function expression that throws what it is given; the code calls it as `$s.rethrow`. Compiled for itself, in the line of
+    /// the function, since that is the text that Node shows of an exception that nobody catches. Nothing if no point needs it.
+    pub rethrow: Option<String>,
 }
 
 /// What the texts of slots and marks call. Each is there only if it is called.
@@ -79,7 +84,7 @@ impl Module {
             let lines = codes.lines.iter().map(|(site, code)| (*site, code.as_str())).collect();
             let mut emitter = Emitter::variant(self, cell, function, lines, exits, head);
             emitter.write(of.body.1);
-            (emitter.out + &tail, emitter.positions)
+            emitter.finish(&tail)
         };
         let (mut code, mut positions) = write("");
         let helpers = helpers(&code);
@@ -87,7 +92,8 @@ impl Module {
             (code, positions) = write(&helpers);
         }
         check_names(&code, SourceType::script())?;
-        Ok(Variant { code, first_line: self.lines.line(of.body.0), positions })
+        let rethrow = exits.then(|| rethrow(&of.name));
+        Ok(Variant { code, first_line: self.lines.line(of.body.0), positions, name: of.name.clone(), rethrow })
     }
 
     /// What stands before the body.
@@ -165,21 +171,20 @@ impl Module {
             tail.push(')');
         }
         if exits {
-            // A comment may end the body.
-            let fell = if nature.concise { "" } else { "\n$s_r=void 0" };
+            // In the line in which the function ends, where stacks show it.
+            let fell = if nature.concise { "" } else { ";$s_r=void 0" };
             let (returns, throws) = (&codes.returns, &codes.throws);
             let _ = if nature.generator {
                 // What ends a generator from outside runs through `finally` only.
                 write!(
                     tail,
-                    "{fell}}}$s_d=1}}catch($s_e){{$s_d=1;{throws}throw $s_e}}finally{{if(!$s_d){{{returns}}}}}{returns}return $s_r"
+                    "{fell}}}$s_d=1}}catch($s_e){{$s_d=1;{throws}throw $s.rethrow($s_e)}}finally{{if(!$s_d){{{returns}}}}}{returns}return $s_r"
                 )
             } else {
-                write!(tail, "{fell}}}}}catch($s_e){{{throws}throw $s_e}}{returns}return $s_r")
+                write!(tail, "{fell}}}}}catch($s_e){{{throws}throw $s.rethrow($s_e)}}{returns}return $s_r")
             };
         }
         let name = quoted(&of.name);
-        tail.push_str(if exits || nature.concise { "" } else { "\n" });
         if of.mapped() {
             let _ = write!(tail, "}}}}[{name}],this,$s_g)}}}})");
         } else {
@@ -228,6 +233,12 @@ impl Codes {
         }
         codes
     }
+}
+
+fn rethrow(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#')) && !name.is_empty();
+    let shown = if is_plain { format!("{name}()") } else { "a function".to_owned() };
+    format!("(error => {{ throw error }}) // on its way out of {shown}, which has a probe")
 }
 
 fn helpers(code: &str) -> String {

@@ -28,9 +28,13 @@ async function load (text, cell, kind, name) {
 
 function variants (texts, how) {
   // The program may patch what this file uses: nothing here calls through a prototype.
-  const $s = Object.freeze({ __proto__: null, apply: Reflect.apply, TypeError, absent: Symbol('absent'), on: true, hit: how })
+  const absent = Symbol('absent')
+  const of = (object, read) => object !== null && typeof object === 'object' ? read(object) : absent
+  const common = { __proto__: null, apply: Reflect.apply, TypeError, absent, of, on: true, hit: how }
   return texts.map((variant) => {
     if (variant === null) return undefined
+    const rethrow = variant.rethrow === null ? undefined : vm.runInThisContext(variant.rethrow)
+    const $s = Object.freeze({ __proto__: null, ...common, rethrow })
     const script = new vm.Script(variant.code, { filename: job.file, lineOffset: variant.firstLine - 1 })
     const made = script.runInThisContext()($s)
     return Object.defineProperty(made, 'call', { value: call })

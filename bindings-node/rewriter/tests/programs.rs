@@ -20,7 +20,12 @@ fn code(module: &Module, at: usize, point: Point) -> String {
     let scope = module.scope(at, point);
     let mut values: Vec<String> =
         scope.variables.iter().map(|variable| format!("{}:{}", json!(variable.name), variable.text)).collect();
-    values.extend(scope.this.map(|this| format!("\"this\":{this}")));
+    values.extend(scope.this.iter().map(|this| format!("\"this\":{this}")));
+    // Of the private fields those of the object whose method it is.
+    if let Some(this) = &scope.this {
+        let own = |(name, reader): &(String, String)| format!("{}:$s.of({this},{reader})", json!(name));
+        values.extend(scope.privates.iter().map(own));
+    }
     let (kind, line, value) = match point {
         Point::Entry => ("entry", 0, ""),
         Point::Line(site) => {
@@ -55,7 +60,7 @@ fn variants(module: &Module, how: &str) -> Vec<Value> {
         let points = points(module, at, how);
         let points: Vec<(Point, &str)> = points.iter().map(|(point, code)| (*point, code.as_str())).collect();
         match module.variant(at, CELL, &points) {
-            Ok(variant) => json!({ "code": variant.code, "firstLine": variant.first_line }),
+            Ok(variant) => json!({ "code": variant.code, "firstLine": variant.first_line, "rethrow": variant.rethrow }),
             Err(error) => {
                 let function = &module.functions()[at];
                 // A variable and a function of one name cannot be in one block.
