@@ -6,6 +6,7 @@
 const Module = require('node:module');
 const { fileURLToPath, pathToFileURL } = require('node:url');
 const realm = require('./realm.cjs');
+const text = require('./text.cjs');
 
 const { apply } = Reflect;
 const own = __dirname;
@@ -84,6 +85,7 @@ let installed = false;
 function install() {
   if (installed) return;
   installed = true;
+  text.install(realm.prefix);
   if (Module.registerHooks) withHooks();
   else withoutHooks();
 }

@@ -88,3 +88,9 @@ test('what is not bound yet is left out', () => {
   assert.equal(second.locals.late.value, '1');
   assert.equal(module.staticFields?.later, undefined);
 });
+
+test('functions show the text of the program', () => {
+  const bare = spawnSync(process.execPath, ['texts.cjs'], { cwd: apps, encoding: 'utf8' });
+  const { stdout, stderr } = run(['--method', 'texts.cjs:plain', '--log', 'x', '--', 'texts.cjs']);
+  assert.equal(stdout, bare.stdout, stderr);
+});
