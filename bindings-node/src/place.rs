@@ -254,8 +254,8 @@ fn scope(module: &Module, function: usize, point: Point) -> Scope {
     let seen = module.scope(function, point);
     let this = seen.this.map(|text| Variable {
         name: "this".to_owned(),
-        // A function that is called without a receiver has the global object for one, of which nobody wants to know.
-        read: format!("({text}===$s.global?$s.absent:{text})"),
+        // A function that is called without a receiver has none, or the global object, of which nobody wants to know.
+        read: format!("({text}===$s.global||{text}===void 0?$s.absent:{text})"),
         section: Some(Section::Arguments),
     });
     let variables = seen.variables.into_iter().map(|variable| Variable {

@@ -74,6 +74,8 @@ test('without a receiver there is no this', () => {
   const { events: found, stderr } = events('--at', 'sloppy.cjs:3', '--', 'sloppy.cjs');
   const { arguments: given } = captures(found[0]).lines['3'];
   assert.deepEqual(Object.keys(given), ['amount'], stderr);
+  const strict = events('--at', 'throws.cjs:7', '--', 'throws.cjs');
+  assert.deepEqual(Object.keys(captures(strict.events[0]).lines['7'].arguments), ['amount'], strict.stderr);
 });
 
 test('below npm the program is the one that was meant', () => {
