@@ -5,11 +5,13 @@ which ?= ends
 
 .DEFAULT_GOAL := help
 explore ?= attrs $(addprefix stdlib:test_,code collections contextlib pdb sys_settrace)
+explore_node ?= minimist qs fastq
 
-.PHONY: explore help demo test test-rust test-python test-node test-all test-random lint gen clean
+.PHONY: explore explore-node help demo demo-node test test-rust test-python test-node test-all test-random lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
+	@echo 'make demo-node    the same shop in TypeScript, with Fastify, on the Node here (20 or newer)'
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
@@ -17,6 +19,7 @@ help:
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here'
 	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
+	@echo 'make explore-node  the same in Node, with a probe on every function: small ones; explore_node=fastify or explore_node=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
 	@echo 'make bench-node    the same for Node, beside dd-trace'
@@ -26,6 +29,11 @@ help:
 demo:
 	$(environments) newest
 	cd examples && "../$$(cd .. && $(environments) --list newest)/bin/python" -m stroboscope run --probes shop/probes.json -- -m shop
+
+demo-node: | cargo node
+	bindings-node/tools/addon.sh
+	examples/node/shop/build.sh
+	cd examples/node/shop && node ../../../bindings-node/bin/stroboscope.mjs run --probes probes.json -- dist/main.js
 
 test: test-rust test-python test-node
 
@@ -42,6 +50,7 @@ test-python:
 test-node: | cargo node
 	cargo test --quiet --profile ci -p stroboscope-rewriter -p stroboscope-node
 	cd bindings-node && tools/addon.sh && node --test test/*.test.mjs
+	node tests/exploration/node/run.mjs minimist fastq
 
 test-all: test-rust test-random
 	$(MAKE) test-python which=all
@@ -90,6 +99,10 @@ explore:
 	$(environments) newest
 	"$$($(environments) --list newest)/bin/python" tests/exploration/run.py \
 		--environment "$$($(environments) --list newest)" $(explore)
+
+explore-node: | cargo node
+	bindings-node/tools/addon.sh
+	node tests/exploration/node/run.mjs $(explore_node)
 
 gen: | cargo
 	cargo run --quiet -p xtask -- gen

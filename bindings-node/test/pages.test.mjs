@@ -1,0 +1,101 @@
+// The pages and the examples agree: shown files are the files, probes point at code, the shop works; and what Node's part says is
+// explained in docs/troubleshooting.md.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const examples = path.join(root, 'examples/node');
+const shop = path.join(examples, 'shop');
+const command = path.join(root, 'bindings-node/bin/stroboscope.mjs');
+const read = (...parts) => fs.readFileSync(path.join(root, ...parts), 'utf8');
+
+function run(folder, ...words) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, words, { cwd: folder, encoding: 'utf8', timeout: 90_000 });
+  return { status, stdout, stderr };
+}
+
+before(() => {
+  const built = spawnSync(path.join(shop, 'build.sh'), { encoding: 'utf8' });
+  assert.equal(built.status, 0, built.stderr + built.stdout);
+});
+
+test('shown examples are the files', () => {
+  const pages = ['README.md', 'bindings-node/README.md', ...fs.readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)];
+  let shown = 0;
+  for (const page of pages) {
+    for (const [, name, block] of read(page).matchAll(/<!-- (examples\/node\/\S+) -->\n```\w*\n(.*?)```/gs)) {
+      assert.equal(block, read(name), `${name} in ${page}`);
+      shown += 1;
+    }
+  }
+  assert.ok(shown >= 2, 'the pages show nothing of examples/node');
+});
+
+test('links of the package lead somewhere', () => {
+  for (const [, target] of read('bindings-node/README.md').matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
+    assert.ok(fs.existsSync(path.join(root, 'bindings-node', target)), target);
+  }
+});
+
+test('marked lines have their probe', () => {
+  const probes = JSON.parse(read('examples/node/shop/probes.json'));
+  const folder = path.dirname(probes[0].where.sourceFile);
+  let marked = 0;
+  for (const name of fs.readdirSync(path.join(shop, folder)).filter((name) => /\.[jt]s$/.test(name))) {
+    for (const [at, line] of read('examples/node/shop', folder, name).split('\n').entries()) {
+      const [, id] = /\/\/ probe: (\S+)/.exec(line) ?? [];
+      if (id === undefined) continue;
+      const { where } = probes.find((probe) => probe.id === id);
+      assert.deepEqual(where, { sourceFile: `${folder}/${name}`, lines: [String(at + 1)] });
+      marked += 1;
+    }
+  }
+  assert.equal(marked, 2);
+});
+
+test('the shop serves without probes', () => {
+  const { status, stdout, stderr } = run(shop, 'dist/main.js', '1');
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^\d+ visitors have left$/m);
+  assert.equal(stderr, '');
+});
+
+test('the demo shows each probe and ends', () => {
+  const { status, stderr } = run(shop, command, 'run', '--probes', 'probes.json', '--', 'dist/main.js', '6');
+  assert.equal(status, 0, stderr);
+  for (const id of ['line-added', 'slow-price', 'below-zero', 'refused', 'inside-fastify']) assert.ok(stderr.includes(`[${id}]`), stderr);
+  assert.match(stderr, /12 x \w+ cost \d+ after \d+/);
+  assert.match(stderr, /we pay c\d+: -\d+ with \[/);
+  assert.match(stderr, /POST \/carts\/c\d+\/order for object\{id: "c\d+"\}/);
+  assert.doesNotMatch(stderr, /POST \/carts\/c\d+\/lines/);
+});
+
+test('the commands that the pages name work', () => {
+  const lines = read('README.md').split('\n').filter((line) => line.startsWith('npx stroboscope run') && line.endsWith('Ada Grace'));
+  assert.equal(lines.length, 4);
+  for (const line of lines) {
+    const words = line.slice('npx stroboscope '.length).match(/'[^']*'|\S+/g).map((word) => word.replaceAll("'", ''));
+    const { status, stdout, stderr } = run(path.join(examples, 'hello'), command, ...words);
+    assert.deepEqual([status, stdout], [0, 'hello Ada\nhello Grace, hello Grace\n'], stderr);
+    assert.match(stderr, /hello\.mjs:(?:5|greet) .*2 hits +[12] events?/, line);
+  }
+});
+
+test('the embedded example logs', () => {
+  const folder = path.join(examples, 'embed');
+  const name = path.join(folder, 'node_modules/stroboscope');
+  fs.mkdirSync(path.dirname(name), { recursive: true });
+  // As `npm install ../../../bindings-node` does it.
+  fs.rmSync(name, { force: true });
+  fs.symlinkSync(path.join(root, 'bindings-node'), name);
+  const { status, stdout, stderr } = run(folder, 'embed.mjs');
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /5 x 5 is large/);
+  assert.doesNotMatch(stderr, /3 x 3 is large/);
+  const [probe] = JSON.parse(stdout);
+  assert.deepEqual([probe.id, probe.emitted], ['large', 2]);
+});
