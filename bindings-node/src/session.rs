@@ -105,7 +105,7 @@ pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
 
 /// True if the service denies the code that was found for a probe.
 pub fn refuses(live: &LiveProbe, site: &Site) -> bool {
-    running_now().is_some_and(|running| running.session.refuses(live, site))
+    running_now().is_some_and(|running| running.ending.session.refuses(live, site))
 }
 
 thread_local! {
@@ -326,8 +326,8 @@ pub fn hit_failed(slot: u32, why: String) {
 #[napi]
 pub fn rest_hooks(realm: u32, slot: u32) {
     let _ = guard::caught(|| {
-        let live =
-            running_now().and_then(|running| running.session.probes().into_iter().find(|live| live.slot == slot));
+        let live = running_now()
+            .and_then(|running| running.ending.session.probes().into_iter().find(|live| live.slot == slot));
         if let Some(live) = live {
             realms::rest(realm, &live);
         }
