@@ -16,7 +16,7 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Nanoseconds a refused hit costs, roughly: what disarming saves each time.
+/// Nanoseconds a refused hit costs where the host says nothing else, roughly: what disarming saves each time.
 const REFUSED_HIT_NS: u32 = 32;
 
 /// A probe that is in force, with its counters. Shared by the registry, the worker and the host's hooks.
@@ -38,11 +38,14 @@ pub struct LiveProbe {
     pub(crate) reads_duration: bool,
     /// True if the next token may be far enough away for disarming.
     slow: bool,
+    /// True if its hooks can be switched off and on.
+    can_disarm: AtomicBool,
     site: ArcSwapOption<Site>,
     note: ArcSwapOption<String>,
     disarmed: AtomicBool,
     refused_in_a_row: AtomicU32,
     rearm_cost: AtomicU32,
+    refused_cost: AtomicU32,
     suspend_asked: AtomicBool,
     panicked: AtomicBool,
     paused: AtomicBool,
@@ -72,12 +75,14 @@ impl LiveProbe {
             gate,
             stats: ProbeStats::default(),
             throttle: Throttle::default(),
-            slow: can_disarm && period.is_none_or(|period| period >= DISARM_NS),
+            slow: period.is_none_or(|period| period >= DISARM_NS),
+            can_disarm: AtomicBool::new(can_disarm),
             site: ArcSwapOption::empty(),
             note: ArcSwapOption::empty(),
             disarmed: AtomicBool::new(false),
             refused_in_a_row: AtomicU32::new(0),
             rearm_cost: AtomicU32::new(2_000),
+            refused_cost: AtomicU32::new(REFUSED_HIT_NS),
             suspend_asked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             paused: AtomicBool::new(false),
@@ -120,6 +125,13 @@ impl LiveProbe {
         self.rearm_cost.store(nanoseconds, Relaxed);
     }
 
+    /// Its hooks are of a sort that can be switched off and on whatever the host does elsewhere, and a refused hit of them costs
+    /// so many nanoseconds.
+    pub fn set_refused_cost(&self, nanoseconds: u32) {
+        self.refused_cost.store(nanoseconds, Relaxed);
+        self.can_disarm.store(true, Relaxed);
+    }
+
     /// Counts a hit that found the gate empty. True if its hooks should be switched off now: what it has cost since the
     /// gate ran empty has reached what re-arming costs, so at worst both together are twice the best choice.
     #[inline]
@@ -130,12 +142,12 @@ impl LiveProbe {
     /// The same for so many hits at once.
     #[inline]
     pub(crate) fn refuse_times(&self, times: u32) -> bool {
-        if !self.slow {
+        if !self.slow || !self.can_disarm.load(Relaxed) {
             return false;
         }
         let refused = self.refused_in_a_row.load(Relaxed).saturating_add(times);
         self.refused_in_a_row.store(refused, Relaxed);
-        if refused.saturating_mul(REFUSED_HIT_NS) < self.rearm_cost.load(Relaxed) {
+        if refused.saturating_mul(self.refused_cost.load(Relaxed)) < self.rearm_cost.load(Relaxed) {
             return false;
         }
         self.disarmed.store(true, Relaxed);
