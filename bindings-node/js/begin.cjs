@@ -9,6 +9,7 @@ const path = require('node:path');
 const { isMainThread } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 const load = require('./load.cjs');
+const { now } = require('./primordials.cjs');
 const realm = require('./realm.cjs');
 
 /** Settings as the addon takes them: option names and their texts. `undefined` and `null` leave one to the environment. */
@@ -87,10 +88,14 @@ function start(settings, by, first = true, keep = false, told = {}) {
   return remarks;
 }
 
+/** How long that may take if a debugger has to be there first. */
+const SETTLE_MILLISECONDS = 3000;
+
 /** Waits until it is known what becomes of a probe, or of all. */
 function settle(id) {
+  const end = now() + SETTLE_MILLISECONDS;
   do realm.pump();
-  while (!addon.settled(realm.threadId, id));
+  while (!addon.settled(realm.threadId, id) && now() < end);
 }
 
 module.exports = { settle, start };

@@ -6,7 +6,8 @@
 //
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
 // line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument }`:
-// * `probe({ slot, word, captures })` is one probe in this realm; its `report()` hands over what was counted, `onDisarm(probe)` is
+// * `probe({ slot, word, captures, watched })` is one probe in this realm (`watched`: a debugger calls its hits); its `report()`
+//   hands over what was counted, `onDisarm(probe)` is
 //   called when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
 // * `site(setup, probe)` makes a hit's site of the function that the text `Hit.setup` is;
 // * `argument([site, …])` are the members of a variant's `$s` that hits need:
@@ -89,10 +90,11 @@ function hits({ addon, gates: words, code }) {
 
 /** One probe in this realm: its gate and its counts since the last report. */
 class Probe {
-    constructor({ slot, word, captures }) {
+    constructor({ slot, word, captures, watched = false }) {
         this.slot = slot;
         this.word = word;
         this.global = captures ? WORD_CAPTURING : WORD_OTHERS;
+        this.together = watched ? 1 : EMPTY_TOGETHER;
     }
 
     slot;
@@ -118,6 +120,14 @@ class Probe {
     left = 1;
     weight = 1;
     started = 0;
+    /** So many hits that found no token are told together, and what each hit costs before our code begins, in milliseconds. */
+    together;
+    overhead = 0;
+
+    /** Milliseconds that the hit has taken so far; 0 if it is not timed. */
+    spent() {
+        return this.started === 0 ? 0 : now() - this.started + this.overhead;
+    }
 
     /** Hands over what was counted. */
     report(spent = 0) {
@@ -179,8 +189,8 @@ function refuse(probe, tokens) {
 
 /** Ends a hit of which nothing comes. */
 function skip(probe) {
-    if (probe.started !== 0) probe.report(now() - probe.started);
-    else if (probe.empty >= EMPTY_TOGETHER || probe.off >= EMPTY_TOGETHER) probe.report();
+    if (probe.started !== 0) probe.report(probe.spent());
+    else if (probe.empty >= probe.together || probe.off >= probe.together) probe.report();
     return false;
 }
 
@@ -198,7 +208,7 @@ function decide(site, verdict) {
         return probe.started === 0 ? false : skip(probe);
     }
     conditionFailed(site);
-    probe.report(probe.started === 0 ? 0 : now() - probe.started);
+    probe.report(probe.spent());
     return false;
 }
 
@@ -284,7 +294,7 @@ class Site {
             record(this, capture, point, values, returned, exception, spent, privates);
         }
         send(this.fire);
-        probe.report(probe.started === 0 ? 0 : now() - probe.started);
+        probe.report(probe.spent());
     }
 
     /** Records the first half of a hit that captures at entry and exit, and answers what the exit needs. */
@@ -300,7 +310,7 @@ class Site {
         } else {
             send(this.begin);
         }
-        probe.report(probe.started === 0 ? 0 : now() - probe.started);
+        probe.report(probe.spent());
         return entry;
     }
 

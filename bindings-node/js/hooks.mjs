@@ -17,12 +17,7 @@ export async function load(url, context, nextLoad) {
   if (result.format !== 'module' || !url.startsWith('file:') || url.startsWith(told.own)) return result;
   const text = typeof result.source === 'string' ? result.source : decoder.decode(result.source);
   if (!text.isWellFormed()) return result;
-  const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix);
-  return guarded === null ? result : { ...result, source: begun(guarded) };
-}
-
-/** With the call that makes the cell, in the first line that is code. */
-function begun({ code, cell }) {
-  const at = code.startsWith('#!') ? code.search(/[\n\r\u2028\u2029]|$/) + 1 : 0;
-  return `${code.slice(0, at)}typeof ${told.enter}==='function'&&${told.enter}('${cell}');${code.slice(at)}`;
+  // The call that makes the cell stands in the first line that is code.
+  const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix, told.enter);
+  return guarded === null ? result : { ...result, source: guarded.code };
 }

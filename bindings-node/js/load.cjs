@@ -73,6 +73,7 @@ function withoutHooks() {
     value(cell) {
       realm.makeCell(cell);
       realm.pump();
+      realm.settle();
     },
   });
   const data = { realm: realm.threadId, prefix: realm.prefix, enter, own: pathToFileURL(own).href };

@@ -11,6 +11,7 @@ const addon = require('./addon.cjs');
 const { hits } = require('./hit.cjs');
 const { WeakMap, define, descriptorOf, freeze, hasOwn, types, uncurried, weakMapSet } = require('./primordials.cjs');
 const stack = require('./stack.cjs');
+const watch = require('./watch.cjs');
 
 const { isNativeError } = types;
 const { apply } = Reflect;
@@ -69,6 +70,7 @@ function guard(path, text, kind) {
   if (guarded === null) return null;
   makeCell(guarded.cell);
   pump();
+  watch.settle();
   return guarded.code;
 }
 
@@ -77,6 +79,7 @@ function pump() {
   const orders = addon.orders(threadId);
   for (let at = 0; at < orders.length; at += 1) carryOut(orders[at]);
   if (threadId !== 0) return;
+  watch.pump(watched);
   const lines = addon.logLines();
   for (let at = 0; at < lines.length; at += 1) emitWarning(lines[at], 'StroboscopeWarning');
 }
@@ -148,6 +151,17 @@ function compiled({ code, line, rethrow, hits: wanted }, file, number) {
   return variant;
 }
 
+/** What a hook of a debugger is made of. Its probes count for themselves: their hits cost more. */
+function watched(wanted) {
+  const { makes } = currentSession();
+  const { slot, word, captures } = wanted[0];
+  // All of them are of one probe.
+  const one = probe(makes, { slot, word, captures, watched: true });
+  const sites = [];
+  for (let at = 0; at < wanted.length; at += 1) define(sites, at, slotOf(makes.site(script(wanted[at].setup, 'stroboscope', 1), one)));
+  return { argument: { ...makes.argument(sites), global: globalThis }, probe: one };
+}
+
 function probe(makes, facts) {
   const one = makes.probe(facts);
   one.onDisarm = askForRest;
@@ -211,8 +225,10 @@ function leave(slot) {
 /** Hands over what the probes of this realm have counted. */
 function report() {
   for (const slot in session.probes) session.probes[slot].report();
+  watch.report();
 }
 
+if (threadId === 0) addon.watchPrefix(prefix);
 addon.openRealm(threadId, () => {
   try {
     pump();
@@ -222,4 +238,4 @@ addon.openRealm(threadId, () => {
   }
 });
 
-module.exports = { guard, makeCell, prefix, pump, report, threadId };
+module.exports = { guard, makeCell, prefix, pump, report, settle: watch.settle, threadId };

@@ -39,6 +39,7 @@ const functionOf = sample && uncurried(sample.getFunctionName);
 const lineOf = sample && uncurried(sample.getLineNumber);
 const columnOf = sample && uncurried(sample.getColumnNumber);
 const isAsync = sample && uncurried(sample.isAsync);
+const isEvalOf = sample && uncurried(sample.isEval);
 
 function sampleFrame() {
     const before = descriptorOf(Error, 'prepareStackTrace');
@@ -146,8 +147,14 @@ function put(index, file, text, name, line, column) {
 function takeDown(_, sites) {
     // The last frame that was put down, if it may be in a variant.
     let above = null;
+    let isWatched = false;
     for (let index = 0; index < sites.length && count < layout.STACK_FRAMES; index += 1) {
         const site = sites[index];
+        // Where a debugger calls the hit, that is the condition of its breakpoint.
+        if (index === 0 && isEvalOf(site)) {
+            isWatched = true;
+            continue;
+        }
         // From here on these are functions that wait for the one above, not callers.
         if (isAsync(site)) break;
         const file = fileOf(site) ?? '';
@@ -165,7 +172,7 @@ function takeDown(_, sites) {
                 continue;
             }
         }
-        put(count, file, count === 0 ? variantOf(file, name) : 0, name, line, column);
+        put(count, file, count === 0 && !isWatched ? variantOf(file, name) : 0, name, line, column);
         above = { __proto__: null, file, name, line, column };
         count += 1;
     }

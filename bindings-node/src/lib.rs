@@ -3,7 +3,8 @@
 //! The two walks through this crate:
 //!
 //! * a **configuration goes in**: the core's worker → `runtime` → `hands` (a thread of its own) → `units` → `place`, with
-//!   the rewriter → `realms`, whose JavaScript (`js/realm.cjs`) puts the variant into its cell;
+//!   the rewriter → `realms`, whose JavaScript (`js/realm.cjs`) puts the variant into its cell; or, where no variant can be,
+//!   `watch`, whose JavaScript (`js/watch.cjs`, `js/watcher.cjs`) has a debugger stop there, without stopping;
 //! * a **hit goes out**: the variant, in JavaScript → `intake` → the core.
 
 #![allow(clippy::needless_pass_by_value, reason = "Node-API hands arguments over by value")]
@@ -25,6 +26,7 @@ mod runtime;
 mod session;
 mod units;
 mod vectors;
+mod watch;
 
 use napi_derive::{module_init, napi};
 

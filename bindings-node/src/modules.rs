@@ -87,7 +87,8 @@ pub fn open_realm(env: Env, realm: u32, wake: Function<'_, (), ()>) -> napi::Res
     guard::guarded(|| realms::open(env, realm, &wake, units::close))
 }
 
-/// Puts guards into a module that is about to run; `null`: it runs as it is. `kind` is `commonjs`, `module` or `script`.
+/// Puts guards into a module that is about to run; `null`: it runs as it is. `kind` is `commonjs`, `module` or `script`;
+/// `begin`, if it is given, is a function that its first line calls with the name of its cell.
 #[napi]
 pub fn load(
     realm: u32,
@@ -95,6 +96,7 @@ pub fn load(
     text: String,
     kind: String,
     prefix: String,
+    begin: Option<String>,
 ) -> napi::Result<Option<GuardedModule>> {
     guard::guarded(|| {
         let kind = match kind.as_str() {
@@ -103,7 +105,7 @@ pub fn load(
             "script" => SourceKind::Script,
             other => return Err(error::said(format!("no kind of module '{other}'"))),
         };
-        let guarded = units::load(realm, &path, &text, kind, &prefix);
+        let guarded = units::load(realm, &path, &text, kind, &prefix, begin.as_deref());
         Ok(guarded.map(|guarded| GuardedModule { code: guarded.code, cell: guarded.cell }))
     })
 }
@@ -139,14 +141,15 @@ fn told(number: u32, order: Order) -> RealmOrder {
         text: variant.text,
         guard: GuardPlace { line: variant.guard.0, from: variant.guard.1, to: variant.guard.2 },
         rethrow: variant.rethrow,
-        hits: variant
-            .hits
-            .into_iter()
-            .map(|hit| RealmHit { slot: hit.slot, word: hit.word, captures: hit.captures, setup: hit.setup })
-            .collect(),
+        hits: variant.hits.iter().map(told_hit).collect(),
     });
     let (cell, file) = (order.cell.to_string(), order.file.to_string());
     RealmOrder { number, cell, function: order.function, file, is_module: order.is_module, variant }
+}
+
+/// A hit, as a realm is told of it.
+pub fn told_hit(hit: &realms::Hit) -> RealmHit {
+    RealmHit { slot: hit.slot, word: hit.word, captures: hit.captures, setup: hit.setup.clone() }
 }
 
 /// Keeps the probes of an order in memory, with their gates, for as long as the answer: code that was taken away may still

@@ -9,7 +9,7 @@ use crate::runtime::CAPABILITIES;
 use std::sync::Arc;
 use stroboscope_core::host::{Outcome, Section, Site, Ticket};
 use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath};
-use stroboscope_core::probe::model::Location;
+use stroboscope_core::probe::model::{EvaluateAt, Location};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_rewriter as rewriter;
 use stroboscope_rewriter::{Module, Point, Positions, VariableKind};
@@ -61,8 +61,8 @@ impl From<Missing> for Outcome {
 /// Where a probe goes in a module.
 #[derive(Debug)]
 pub struct Placement {
-    /// The functions, by their numbers, with the lines in each; no line for a method.
-    pub functions: Vec<(u32, Vec<u32>)>,
+    /// The functions, by their numbers, with the lines in each; no line for a method. `None`: the top level of the module.
+    pub functions: Vec<(Option<u32>, Vec<u32>)>,
     /// The same for people.
     pub site: Site,
     /// Why it is not where it was asked for.
@@ -79,16 +79,16 @@ pub fn find(module: &Module, location: &Location, path: &str) -> Result<Placemen
 
 fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Missing> {
     let functions = functions(module);
-    let mut found: Vec<(u32, Vec<u32>)> = Vec::new();
+    let mut found: Vec<(Option<u32>, Vec<u32>)> = Vec::new();
     let (mut used, mut notes, mut name) = (Vec::new(), Vec::new(), String::new());
     for &line in lines {
         let choice = location::resolve_line(&functions, line, &CAPABILITIES)
             .map_err(|reason| Missing::new("NoSuchLine", reason))?;
         for at in choice.functions {
             // The first one is the top level, which is none of the rewriter's.
-            let number = at.checked_sub(1).ok_or_else(|| Missing::new("NoSuchLine", "it is outside of functions"))?;
-            name.clone_from(&module.functions()[number].name);
-            add(&mut found, number as u32, choice.line);
+            let number = at.checked_sub(1);
+            name = number.map_or(String::new(), |number| module.functions()[number].name.clone());
+            add(&mut found, number.map(|number| number as u32), choice.line);
         }
         used.push(choice.line);
         notes.extend(choice.note);
@@ -98,7 +98,7 @@ fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Mis
     Ok(Placement { functions: found, site, note: (!notes.is_empty()).then(|| notes.join("; ")) })
 }
 
-fn add(found: &mut Vec<(u32, Vec<u32>)>, function: u32, line: u32) {
+fn add(found: &mut Vec<(Option<u32>, Vec<u32>)>, function: Option<u32>, line: u32) {
     match found.iter_mut().find(|(known, _)| *known == function) {
         Some((_, lines)) if lines.contains(&line) => {}
         Some((_, lines)) => lines.push(line),
@@ -149,7 +149,7 @@ fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Mis
                 ..Site::default()
             };
             name_code(module, [at], &mut site);
-            Ok(Placement { functions: vec![(at as u32, Vec::new())], site, note: None })
+            Ok(Placement { functions: vec![(Some(at as u32), Vec::new())], site, note: None })
         }
         [] => {
             let names = known.iter().map(|function| function.qualified.as_str()).filter(|name| !name.is_empty());
@@ -211,10 +211,7 @@ pub fn variant(
     let mut points: Vec<(Point, String)> = Vec::new();
     for one in uses {
         for &line in &one.lines {
-            let statements = &module.functions().get(at).ok_or("there is no such function")?.statements;
-            // Of several statements of a line the first: the line is executed once.
-            let statement = statements.iter().find(|statement| statement.line == line);
-            let point = Point::Line(statement.ok_or("there is no such statement")?.site);
+            let point = Point::Line(site(module, Some(at), line).ok_or("there is no such statement")?);
             let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), line);
             points.push((point, code.line()));
             hits.push(told(&one.live, &code));
@@ -234,6 +231,107 @@ pub fn variant(
     let guard = guards.guard(function).ok_or("the function has no guard")?;
     let rewriter::Variant { code, first_line: line, positions, name, rethrow } = made;
     Ok(Variant { code, line, name, text: names::text(positions), guard, rethrow, hits })
+}
+
+/// What a debugger is to do for a probe at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Line from 1, column from 0.
+    pub at: (u32, u32),
+    /// What it evaluates there; false, whatever happens.
+    pub condition: String,
+}
+
+/// Writes what a debugger is to do for a probe where no guard reaches. `hook` is the global that holds the sites of the hits.
+pub fn stops(
+    module: &Module,
+    function: Option<u32>,
+    one: &Use,
+    hook: &str,
+) -> Result<(Vec<Stop>, Vec<realms::Hit>), String> {
+    let at = function.map(|function| function as usize);
+    let names = |number: usize| Names { s: hook.to_owned(), hit: format!("h{number}"), entry: String::new() };
+    if let Some(why) = at.and_then(|at| module.why_no_stop(at)) {
+        return Err(why.to_owned());
+    }
+    let (mut stops, mut hits) = (Vec::new(), Vec::new());
+    for &line in &one.lines {
+        let site = site(module, at, line).ok_or("there is no such statement")?;
+        let spot = OnTheSpot::new(module, at, Some(site), hook);
+        let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), line);
+        let place = module.stop(site).ok_or("there is no such statement")?;
+        stops.push(Stop { at: place, condition: spot.condition(&code.line()) });
+        hits.push(told(&one.live, &code));
+    }
+    if one.lines.is_empty() {
+        let at = at.ok_or("the top level of a module is no method")?;
+        let probe = &one.live.probe;
+        if probe.evaluate_at == EvaluateAt::Exit || probe.captures() {
+            return Err("how a call of it ends cannot be seen: use a line probe, or a log probe with evaluateAt ENTRY and without a \
+                        snapshot"
+                .to_owned());
+        }
+        let spot = OnTheSpot::new(module, Some(at), None, hook);
+        let code = Hit::of_method(probe, &spot.scope, &spot.scope, &names(0));
+        let place = module.stop_at_entry(at).ok_or("there is no such function")?;
+        stops.push(Stop { at: place, condition: spot.condition(&code.enter()) });
+        hits.push(told(&one.live, &code));
+    }
+    Ok((stops, hits))
+}
+
+/// Of several statements of a line the first: the line is executed once.
+fn site(module: &Module, function: Option<usize>, line: u32) -> Option<u32> {
+    let statements = match function {
+        Some(at) => &module.functions().get(at)?.statements,
+        None => module.top_level(),
+    };
+    statements.iter().find(|statement| statement.line == line).map(|statement| statement.site)
+}
+
+/// What is visible to code that a debugger evaluates: each name that it uses is read before, alone, since the engine may have
+/// given it up or not have bound it yet.
+struct OnTheSpot {
+    /// Its texts are names of ours.
+    scope: Scope,
+    /// What stands for each of them.
+    names: Vec<String>,
+    hook: String,
+}
+
+impl OnTheSpot {
+    fn new(module: &Module, function: Option<usize>, site: Option<u32>, hook: &str) -> OnTheSpot {
+        let seen = module.bare_scope(function, site);
+        let this =
+            seen.this.map(|text| (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Section::Arguments));
+        let variables = seen.variables.into_iter().map(|one| (one.name, one.text, section(one.kind)));
+        let (mut names, mut scope) = (Vec::new(), Scope::default());
+        for (name, text, section) in this.into_iter().chain(variables) {
+            scope.variables.push(Variable { name, read: own_name(names.len()), section: Some(section) });
+            names.push(text);
+        }
+        OnTheSpot { scope, names, hook: hook.to_owned() }
+    }
+
+    /// The text of a condition that is a hit. `$s` is there in a variant only, which has the hit in it already.
+    fn condition(&self, hit: &str) -> String {
+        let hook = &self.hook;
+        let mut reads = String::new();
+        for (at, text) in self.names.iter().enumerate().filter(|(at, _)| uses(hit, &own_name(*at))) {
+            let name = own_name(at);
+            reads += &["let ", &name, "=", hook, ".absent;try{", &name, "=", text, "}catch{}"].concat();
+        }
+        format!("if(typeof $s==='undefined'){{{hook}.begins();{reads}{hit};{hook}.ends()}}false")
+    }
+}
+
+fn own_name(number: usize) -> String {
+    format!("$s_{number}")
+}
+
+/// True if a text has a name in it, and not only a longer one.
+fn uses(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| !text[at + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
 }
 
 /// The names of the next hit in a variant.
@@ -261,18 +359,22 @@ fn scope(module: &Module, function: usize, point: Point) -> Scope {
     let variables = seen.variables.into_iter().map(|variable| Variable {
         name: variable.name,
         read: variable.text,
-        section: Some(match variable.kind {
-            VariableKind::Argument => Section::Arguments,
-            VariableKind::Local | VariableKind::Closure => Section::Locals,
-            VariableKind::Module => Section::Statics,
-        }),
+        section: Some(section(variable.kind)),
     });
     Scope { variables: this.into_iter().chain(variables).collect(), privates: seen.privates }
 }
 
+fn section(kind: VariableKind) -> Section {
+    match kind {
+        VariableKind::Argument => Section::Arguments,
+        VariableKind::Local | VariableKind::Closure => Section::Locals,
+        VariableKind::Module => Section::Statics,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Missing, find};
+    use super::{Missing, find, uses};
     use stroboscope_core::probe::model::Location;
     use stroboscope_rewriter::{Module, SourceKind};
 
@@ -280,7 +382,7 @@ mod tests {
                         twice() {}\n};\nnew Cart();\n";
 
     /// The functions with their lines, and the name of the last one.
-    type Found = (Vec<(u32, Vec<u32>)>, String);
+    type Found = (Vec<(Option<u32>, Vec<u32>)>, String);
 
     fn found(location: &Location) -> Result<Found, Missing> {
         let module = Module::read(TEXT, SourceKind::CommonJs).unwrap();
@@ -297,12 +399,18 @@ mod tests {
 
     #[test]
     fn lines_belong_to_functions() {
-        assert_eq!(found(&lines(&[3, 5])), Ok((vec![(0, vec![3, 5])], "add".to_owned())));
+        assert_eq!(found(&lines(&[3, 5])), Ok((vec![(Some(0), vec![3, 5])], "add".to_owned())));
         // A line without code is the next one that has some.
-        assert_eq!(found(&lines(&[4])), Ok((vec![(0, vec![5])], "add".to_owned())));
-        let refused = found(&lines(&[12])).unwrap_err();
+        assert_eq!(found(&lines(&[4])), Ok((vec![(Some(0), vec![5])], "add".to_owned())));
+        assert_eq!(found(&lines(&[12])), Ok((vec![(None, vec![12])], String::new())));
+        let refused = found(&lines(&[99])).unwrap_err();
         assert_eq!(refused.kind, "NoSuchLine");
-        assert!(refused.reason.contains("outside of every function"), "{}", refused.reason);
+    }
+
+    #[test]
+    fn a_name_is_used_where_it_stands_alone() {
+        assert!(uses("f([$s_1,$s_12])", "$s_12") && uses("$s_1", "$s_1"));
+        assert!(!uses("f([$s_12])", "$s_1"));
     }
 
     #[test]
@@ -319,7 +427,7 @@ mod tests {
 
     #[test]
     fn methods_are_found_by_their_names() {
-        assert_eq!(found(&method("Cart.add")), Ok((vec![(0, Vec::new())], "add".to_owned())));
+        assert_eq!(found(&method("Cart.add")), Ok((vec![(Some(0), Vec::new())], "add".to_owned())));
         assert_eq!(found(&method("Cart.prototype.add")), found(&method("Cart.add")));
         let missing = found(&method("Cart.ad")).unwrap_err();
         assert_eq!(missing.reason, "no function `Cart.ad` in /srv/cart.js; nearest: Cart.add");

@@ -104,6 +104,13 @@ pub fn order(realm: u32, order: Order) -> bool {
     true
 }
 
+/// Wakes a realm: something waits for it.
+pub fn wake(realm: u32) {
+    if let Some(known) = realms().get(&realm) {
+        known.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    }
+}
+
 /// True if orders wait for a realm.
 pub fn has_orders(realm: u32) -> bool {
     realms().get(&realm).is_some_and(|realm| !realm.waiting.is_empty())

@@ -3,7 +3,7 @@
 //! wait. On the walk of a configuration going in, after the core's worker.
 
 use crate::hands::{Hands, Task};
-use crate::{names, realms};
+use crate::{names, realms, watch};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
@@ -19,7 +19,7 @@ const REARM_NS: u32 = 50_000;
 pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::JavaScript,
     methods: true,
-    module_lines: false,
+    module_lines: true,
     disarm: true,
     capture_timeout_ms: 15,
 };
@@ -67,10 +67,12 @@ impl Runtime for NodeRuntime {
 
     fn disarm(&self, probes: &[Arc<LiveProbe>]) {
         realms::rest_everywhere(probes, true);
+        probes.iter().for_each(|live| watch::rest(live.slot));
     }
 
     fn rearm(&self, probes: &[Arc<LiveProbe>]) {
         realms::rest_everywhere(probes, false);
+        probes.iter().for_each(|live| watch::resume(live.slot));
     }
 
     fn describe_frame(&self, frame: StackFrame) -> FrameText {

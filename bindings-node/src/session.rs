@@ -4,7 +4,7 @@
 use crate::hands::Hands;
 use crate::identity::{self, Facts};
 use crate::runtime::{self, NodeRuntime};
-use crate::{error, guard, realms};
+use crate::{error, guard, realms, units, watch};
 use log::LevelFilter;
 use napi::bindgen_prelude::{AsyncTask, Int32Array};
 use napi::{Env, Task};
@@ -146,6 +146,7 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
         return Err(error::said("stroboscope is started already"));
     }
     logging::begin(LevelFilter::Warn);
+    units::set_late(facts.by == "program");
     let (command, preload) = (facts.by == "command", facts.by == "preload");
     if let Some(streams) = told(facts.streams.as_deref(), "streams")? {
         screen::are(streams);
@@ -295,6 +296,10 @@ pub fn settled(realm: u32, id: Option<String>) -> napi::Result<bool> {
         let mut left = PLACEMENT;
         while !left.is_zero() {
             if realms::has_orders(realm) {
+                return Ok(false);
+            }
+            if watch::is_busy_with(realm) {
+                std::thread::sleep(STEP);
                 return Ok(false);
             }
             let open =

@@ -9,7 +9,7 @@
 use crate::names;
 use crate::place::{self, Missing, Placement, Use};
 use crate::realms::{self, Order, Variant};
-use crate::session;
+use crate::{session, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,13 +29,25 @@ pub struct Unit {
     kind: SourceKind,
     /// The way back from the text that runs.
     positions: Positions,
+    /// The length of that, in UTF-16 units.
+    length: u32,
+    /// Why it has no guards; nothing if it has some.
+    bare: Option<&'static str>,
+    /// Text of ours that stands in its first line of code: the line, and how long it is.
+    begun: (u32, u32),
     /// By the number of the function.
     uses: Mutex<BTreeMap<u32, Vec<Use>>>,
+    /// What a debugger watches for in it, by the slots of the probes.
+    watches: Mutex<BTreeMap<u32, Vec<u32>>>,
 }
 
 impl Unit {
     fn uses(&self) -> MutexGuard<'_, BTreeMap<u32, Vec<Use>>> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watches(&self) -> MutexGuard<'_, BTreeMap<u32, Vec<u32>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> Result<Module, String> {
@@ -52,6 +64,8 @@ struct Asked {
     placed: BTreeSet<u32>,
     /// What was said of it last.
     said: Option<Outcome>,
+    /// Its file was looked for among what runs without guards.
+    listed: bool,
 }
 
 #[derive(Default)]
@@ -60,6 +74,8 @@ struct State {
     /// Files that were loaded without guards, and why.
     left: BTreeMap<String, String>,
     asked: Vec<Asked>,
+    /// The program was there before us: modules may run that came without our hooks.
+    late: bool,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -77,13 +93,29 @@ pub struct Guarded {
     pub cell: String,
 }
 
+/// Says whether modules may run that came before our hooks did.
+pub fn set_late(late: bool) {
+    with(|state| state.late |= late);
+}
+
+/// Why a module of a package has no guards.
+const OF_A_PACKAGE: &str =
+    "it belongs to a package, and those are loaded without guards unless a probe names them before";
+/// Why an older module has none.
+const BEFORE_US: &str = "its module was loaded before stroboscope started";
+
 /// A module is about to run in a realm. `None`: it runs as it is. The orders of the probes that wait for it are there when
-/// this returns.
-pub fn load(realm: u32, path: &str, text: &str, kind: SourceKind, prefix: &str) -> Option<Guarded> {
+/// this returns. `begin` is what its first line of code is to begin with, if that is given.
+pub fn load(
+    realm: u32,
+    path: &str,
+    text: &str,
+    kind: SourceKind,
+    prefix: &str,
+    begin: Option<&str>,
+) -> Option<Guarded> {
     if !is_wanted(path) {
-        let reason = "it belongs to a package, and those are loaded without guards; name the whole path of the file in a \
-                      probe that is there before the program starts";
-        with(|state| state.left.insert(path.to_owned(), reason.to_owned()));
+        with(|state| state.left.insert(path.to_owned(), OF_A_PACKAGE.to_owned()));
         return None;
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -97,26 +129,120 @@ pub fn load(realm: u32, path: &str, text: &str, kind: SourceKind, prefix: &str) 
             return None;
         }
     };
-    let unit = Arc::new(Unit {
+    let (code, begun) = match begin {
+        None => (guarded.code, (0, 0)),
+        Some(begin) => begun(&guarded.code, begin, &cell),
+    };
+    let length = width(&code);
+    let unit = Unit {
         realm,
         path: Arc::from(path),
         cell: Arc::from(cell.as_str()),
         text: Arc::from(text),
         kind,
         positions: guarded.positions,
+        length,
+        bare: None,
+        begun,
         uses: Mutex::default(),
-    });
+        watches: Mutex::default(),
+    };
+    enter(number, unit, &module);
+    Some(Guarded { code, cell })
+}
+
+/// The length of a text as the engine counts it.
+fn width(text: &str) -> u32 {
+    if text.is_ascii() { text.len() as u32 } else { text.encode_utf16().count() as u32 }
+}
+
+/// A text whose first line of code begins with a call of this function for its cell, with that line and the length of the call.
+fn begun(code: &str, enter: &str, cell: &str) -> (String, (u32, u32)) {
+    let is_end = |c: char| matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}');
+    let end = code.find(is_end).filter(|_| code.starts_with("#!"));
+    let at = end.map_or(0, |end| end + if code[end..].starts_with("\r\n") { 2 } else { 1 });
+    let call = format!("typeof {enter}==='function'&&{enter}('{cell}');");
+    let line = if at == 0 { 1 } else { 2 };
+    (format!("{}{call}{}", &code[..at], &code[at..]), (line, call.len() as u32))
+}
+
+/// A new unit is there: probes that wait for it are put into it.
+fn enter(number: u32, unit: Unit, module: &Module) {
+    let key = SourcePath::new(&unit.path).name_key();
     let waiting = with(|state| {
-        state.units.insert(number, unit);
-        let key = SourcePath::new(path).name_key();
+        state.units.insert(number, Arc::new(unit));
         let mean =
             |asked: &&Asked| file_of(&asked.live.probe).is_some_and(|file| SourcePath::new(file).name_key() == key);
         state.asked.iter().filter(mean).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect::<Vec<_>>()
     });
     for (live, ticket) in waiting {
-        place_with(&live, ticket, Some((number, &module)));
+        place_with(&live, ticket, Some((number, module)));
     }
-    Some(Guarded { code: guarded.code, cell })
+}
+
+/// A module that runs without guards. A debugger can watch for probes in it.
+pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
+    let kind = if is_module { SourceKind::Esm } else { SourceKind::CommonJs };
+    let module = match Module::read(text, kind) {
+        Ok(module) => module,
+        Err(error) => {
+            with(|state| state.left.insert(path.to_owned(), format!("it could not be read: {error}")));
+            tell_unplaced();
+            return;
+        }
+    };
+    let is_left = with(|state| state.left.contains_key(path));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let unit = Unit {
+        realm,
+        path: Arc::from(path),
+        cell: Arc::from(""),
+        text: Arc::from(text),
+        kind,
+        positions: Positions::default(),
+        length: width(text),
+        bare: Some(if is_left { OF_A_PACKAGE } else { BEFORE_US }),
+        begun: (0, 0),
+        uses: Mutex::default(),
+        watches: Mutex::default(),
+    };
+    enter(number, unit, &module);
+}
+
+/// The files that run, as a debugger sees them. Answers which of them are wanted: probes mean them, and they have no guards.
+pub fn scripts(paths: &[String]) -> Vec<u32> {
+    let known: BTreeSet<Arc<str>> = with(|state| state.units.values().map(|unit| Arc::clone(&unit.path)).collect());
+    let bare: Vec<u32> =
+        (0..paths.len()).filter(|&at| !known.contains(paths[at].as_str())).map(|at| at as u32).collect();
+    let candidates: Vec<Candidate> = bare.iter().map(|&at| Candidate::new(&paths[at as usize], false)).collect();
+    let mut wanted = BTreeSet::new();
+    for asked in unplaced() {
+        let Some(file) = file_of(&asked.live.probe) else { continue };
+        match chosen(&candidates, file) {
+            Choice::File(found) => wanted.extend(found.into_iter().map(|at| bare[at])),
+            Choice::Ambiguous(_) | Choice::None => tell_missing(&asked),
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// Probes whose files were looked for among what runs without guards, and that are nowhere.
+fn unplaced() -> Vec<Asked> {
+    with(|state| state.asked.iter().filter(|asked| asked.listed && asked.placed.is_empty()).cloned().collect())
+}
+
+fn tell_unplaced() {
+    for asked in unplaced() {
+        tell_missing(&asked);
+    }
+}
+
+fn tell_missing(asked: &Asked) {
+    if let Some(file) = file_of(&asked.live.probe) {
+        let units: Vec<Candidate> =
+            with(|state| state.units.values().map(|unit| Candidate::new(&unit.path, false)).collect());
+        answer(asked.live.slot, 0, asked.ticket, not_loaded(file, &units));
+    }
 }
 
 /// True if a module gets guards: one of the application's own, and one that a probe names.
@@ -160,7 +286,7 @@ fn chosen(candidates: &[Candidate], file: &str) -> Choice {
 pub fn place(live: &Arc<LiveProbe>, ticket: Ticket) {
     with(|state| {
         state.asked.retain(|asked| asked.live.slot != live.slot);
-        state.asked.push(Asked { live: Arc::clone(live), ticket, placed: BTreeSet::new(), said: None });
+        state.asked.push(Asked { live: Arc::clone(live), ticket, placed: BTreeSet::new(), said: None, listed: false });
     });
     place_with(live, ticket, None);
 }
@@ -175,6 +301,8 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
     let (meant, failed) = match chosen(&candidates, file) {
         Choice::File(found) => (found.into_iter().map(|at| units[at].clone()).collect(), None),
         Choice::Ambiguous(reason) => (Vec::new(), Some(Outcome::Refused { kind: "AmbiguousFile", reason })),
+        // What is said of it is known when the list is there.
+        Choice::None if is_listed(live.slot, file) => return,
         Choice::None => (Vec::new(), Some(not_loaded(file, &candidates))),
     };
     let before =
@@ -189,9 +317,9 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
     for (number, unit) in meant.iter().filter(|(number, _)| !before.contains(number)) {
         let module = fresh.filter(|(fresh, _)| fresh == number).map(|(_, module)| module);
         let refused = match module {
-            Some(module) => put_in(unit, module, live, ticket),
+            Some(module) => put_in(unit, module, live, ticket, true),
             None => match unit.read() {
-                Ok(module) => put_in(unit, &module, live, ticket),
+                Ok(module) => put_in(unit, &module, live, ticket, false),
                 Err(reason) => Err(Missing::internal(reason).into()),
             },
         };
@@ -207,6 +335,18 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
     if let Some(outcome) = outcome {
         answer(live.slot, 0, ticket, outcome);
     }
+}
+
+/// True if the file of a probe may run without guards, and a debugger was asked for what does.
+fn is_listed(slot: u32, file: &str) -> bool {
+    let may_run = with(|state| {
+        let left: Vec<Candidate> = state.left.keys().map(|path| Candidate::new(path, false)).collect();
+        let late = state.late && Path::new(file).is_file();
+        let asked = state.asked.iter_mut().find(|asked| asked.live.slot == slot && !asked.listed)?;
+        asked.listed = late || chosen(&left, file) != Choice::None;
+        Some(asked.listed)
+    });
+    may_run == Some(true) && watch::list()
 }
 
 /// What is said of a probe whose file is not loaded, or not with guards.
@@ -228,28 +368,99 @@ fn not_loaded(file: &str, candidates: &[Candidate]) -> Outcome {
     Outcome::NotFound(format!("source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting"))
 }
 
-/// Puts a probe into a unit. An error says why it is not there.
-fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket) -> Result<(), Outcome> {
+/// Puts a probe into a unit. `fresh`: its module is about to run. An error says why it is not there.
+fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket, fresh: bool) -> Result<(), Outcome> {
     let Placement { functions, site, note } = place::find(module, &live.probe.location, &unit.path)?;
     if session::refuses(live, &site) {
         return Err(Outcome::Denied { site });
     }
-    let mut uses = unit.uses();
     for (function, lines) in functions {
-        let of_function = uses.entry(function).or_default();
-        of_function.retain(|other| other.live.slot != live.slot);
-        let (site, note) = (site.clone(), note.clone());
-        of_function.push(Use { live: Arc::clone(live), ticket, lines, site, note });
-        if let Err(reason) = write(unit, module, function, of_function) {
-            of_function.retain(|other| other.live.slot != live.slot);
-            return Err(Outcome::Refused { kind: place::NOT_ELIGIBLE, reason });
+        let mut one = Use { live: Arc::clone(live), ticket, lines, site: site.clone(), note: note.clone() };
+        let Some(number) = function.filter(|&number| why_bare(unit, module, number).is_none()) else {
+            let why = function.and_then(|number| why_bare(unit, module, number)).unwrap_or(TOP_LEVEL);
+            watch_for(unit, module, function, one, why)?;
+            continue;
+        };
+        if !fresh && may_be_running(module, number, &one.lines) && watch::why_not(unit.realm).is_none() {
+            add_note(&mut one, RUNS.to_owned());
+            order_watch(unit, module, function, one.clone(), true).map_err(Missing::internal)?;
+        }
+        if let Err(reason) = insert(unit, module, number, &one) {
+            watch_for(unit, module, function, one, &reason)?;
         }
     }
     Ok(())
 }
 
+/// Why code outside of functions has no guard.
+const TOP_LEVEL: &str = "it is at the top level of its module, where no guard can be";
+/// What is said of a probe that is in a variant and watched for.
+const RUNS: &str = "in a loop of a function that can wait: calls that run since before the probe was set are seen by conditional \
+                    breakpoints (tier B), which slow `await` down in the whole process";
+
+/// Why a function has no guard; nothing if it has one.
+fn why_bare(unit: &Unit, module: &Module, function: u32) -> Option<&'static str> {
+    unit.bare.or_else(|| module.functions().get(function as usize)?.why_not)
+}
+
+fn may_be_running(module: &Module, function: u32, lines: &[u32]) -> bool {
+    let at = function as usize;
+    let Some(of) = module.functions().get(at) else { return false };
+    of.statements.iter().any(|one| lines.contains(&one.line) && module.may_be_running(at, one.site))
+}
+
+/// Puts a probe into the variant of a function.
+fn insert(unit: &Unit, module: &Module, function: u32, one: &Use) -> Result<(), String> {
+    let mut uses = unit.uses();
+    let of_function = uses.entry(function).or_default();
+    of_function.retain(|other| other.live.slot != one.live.slot);
+    of_function.push(one.clone());
+    write(unit, module, function, of_function).inspect_err(|_| {
+        of_function.retain(|other| other.live.slot != one.live.slot);
+    })
+}
+
+/// Has a debugger watch for a probe, and says why.
+fn watch_for(unit: &Unit, module: &Module, function: Option<u32>, mut one: Use, why: &str) -> Result<(), Missing> {
+    let refused = |reason: String| Missing { kind: place::NOT_ELIGIBLE, reason };
+    if let Some(not) = watch::why_not(unit.realm) {
+        return Err(refused(format!("{why}, and {not}")));
+    }
+    let text = format!("by a conditional breakpoint (tier B), since {why}; it slows `await` down in the whole process");
+    add_note(&mut one, text);
+    order_watch(unit, module, function, one, false).map_err(|reason| refused(format!("{why}, and {reason}")))
+}
+
+fn order_watch(unit: &Unit, module: &Module, function: Option<u32>, one: Use, beside: bool) -> Result<(), String> {
+    let (number, hook) = watch::next();
+    let (mut stops, hits) = place::stops(module, function, &one, &hook)?;
+    unit.moved(&mut stops);
+    unit.watches().entry(one.live.slot).or_default().push(number);
+    watch::add(number, watch::Order { path: Arc::clone(&unit.path), length: unit.length, stops, hits, one, beside });
+    Ok(())
+}
+
+fn add_note(to: &mut Use, more: String) {
+    to.note = Some(match to.note.take() {
+        Some(note) => format!("{note}; {more}"),
+        None => more,
+    });
+}
+
+impl Unit {
+    /// Makes places in the original those in the text that runs.
+    fn moved(&self, stops: &mut [place::Stop]) {
+        let (line, width) = self.begun;
+        for stop in stops {
+            stop.at.1 = self.positions.now(stop.at.0, stop.at.1) + if stop.at.0 == line { width } else { 0 };
+        }
+    }
+}
+
 /// Takes a probe out of a unit.
 fn take_out(unit: &Unit, slot: u32) {
+    let watches = unit.watches().remove(&slot);
+    watch::drop(&watches.unwrap_or_default());
     let mut uses = unit.uses();
     let functions: Vec<u32> = uses
         .iter()
@@ -311,6 +522,8 @@ pub fn remove_all() {
         state.units.values().cloned().collect()
     });
     for unit in units {
+        let watches = std::mem::take(&mut *unit.watches());
+        watch::drop(&watches.into_values().flatten().collect::<Vec<u32>>());
         let functions = std::mem::take(&mut *unit.uses());
         for function in functions.into_keys() {
             realms::order(unit.realm, order(&unit, function, None, &[]));
@@ -330,6 +543,23 @@ pub fn carried_out(realm: u32, order: &Order, error: Option<&str>) {
         };
         answer(one.live.slot, realm, one.ticket, outcome);
     }
+}
+
+/// A debugger watches for a probe, or cannot (the reason, and whether it is in a variant all the same).
+pub fn watched(one: &Use, problem: Option<(&str, bool)>) {
+    let note = one.note.clone();
+    let outcome = match problem {
+        None => Outcome::Done { note, site: one.site.clone() },
+        Some((why, true)) => {
+            let note = format!("calls that run since before the probe was set are not seen: {why}");
+            Outcome::Done { note: Some(note), site: one.site.clone() }
+        }
+        Some((why, false)) => Outcome::Refused {
+            kind: place::NOT_ELIGIBLE,
+            reason: format!("{}: {why}", note.unwrap_or_else(|| "it needs a debugger".to_owned())),
+        },
+    };
+    answer(one.live.slot, 0, one.ticket, outcome);
 }
 
 /// Tells the session, once for each news.

@@ -17,6 +17,14 @@ impl Module {
         Some(self.place(self.functions.get(function)?.body.0))
     }
 
+    /// Why no debugger may stop in a function; nothing if one may. V8 binds `this` as it looks at a constructor in which
+    /// `super` was not called yet, and the call fails then.
+    pub fn why_no_stop(&self, function: usize) -> Option<&'static str> {
+        let nature = self.functions.get(function)?.nature;
+        let derived = nature.derived || nature.in_derived;
+        derived.then_some("a debugger that looks at the constructor of a derived class can make its super() fail")
+    }
+
     fn place(&self, at: u32) -> (u32, u32) {
         (self.lines.line(at), self.lines.column(&self.text, at))
     }

@@ -104,4 +104,6 @@ fn a_debugger_is_told_where_to_stop_and_what_it_can_read() {
     assert_eq!(names(Some(1), line(1, 14)), ["code", "own"]);
     assert_eq!(names(Some(1), None), ["code"]);
     assert_eq!(module.bare_scope(Some(1), None).this.as_deref(), Some("this"));
+    assert_eq!(module.why_no_stop(1), None);
+    assert!(read("class A extends B { constructor() { super() } }").why_no_stop(0).is_some());
 }

@@ -1,0 +1,198 @@
+// The thread that watches: a debugger of the main thread, which sets the breakpoints that `src/watch.rs` wants and never stops
+// anything. The debugger is on only while there are some. It knows nothing of probes.
+'use strict';
+
+const { fileURLToPath, pathToFileURL } = require('node:url');
+const { workerData } = require('node:worker_threads');
+const addon = require('./addon.cjs');
+
+const { door } = workerData;
+const [LEAVES, IS_APART] = [0, 1];
+/** How long a debugger that has nothing to do stays: to switch it on stops the program for some time. */
+const IDLE_MILLISECONDS = 5000;
+/** Scripts that are known at most; the oldest are forgotten. */
+const SCRIPTS = 20_000;
+
+let session = null;
+let idle = null;
+/** Scripts by their addresses: number, length, hash, and whether it is a module. */
+const scripts = new Map();
+let known = 0;
+/** The breakpoints of each watch, and the one that only measures, by its number. */
+const set = new Map();
+const meters = new Map();
+
+const post = (method, parameters) =>
+  new Promise((resolve, reject) => {
+    session.post(method, parameters, (error, result) => (error ? reject(new Error(error.message)) : resolve(result)));
+  });
+
+/** Switches the debugger on. It would never stop for anything: not for a `debugger` of the program's. */
+async function connect() {
+  // Where it is not allowed, this is what says so.
+  const { Session } = require('node:inspector');
+  const made = new Session();
+  made.connectToMainThread();
+  session = made;
+  Atomics.store(door, IS_APART, 0);
+  session.on('Debugger.scriptParsed', ({ params }) => note(params));
+  session.on('Debugger.paused', ({ params }) => paused(params));
+  const skip = { skip: true };
+  const asked = [
+    post('Debugger.setSkipAllPauses', skip),
+    // What conditions were compiled to may go.
+    post('Debugger.enable', { maxScriptsCacheSize: 1_000_000 }),
+    post('Debugger.setSkipAllPauses', skip),
+  ];
+  await Promise.all(asked);
+}
+
+/** Others' pauses are theirs. Short of memory the engine stops for whoever is there: if that is us alone, it goes on as we go. */
+function paused({ reason }) {
+  if (reason !== 'OOM') return;
+  addon.watcherBroken('the program has run out of memory');
+  disconnect();
+}
+
+function disconnect() {
+  if (session === null) return;
+  session.disconnect();
+  session = null;
+  scripts.clear();
+  known = 0;
+  set.clear();
+  meters.clear();
+  Atomics.store(door, IS_APART, 1);
+  Atomics.notify(door, IS_APART);
+}
+
+function note({ scriptId, url, length, hash, isModule, startLine, startColumn }) {
+  if (!url.startsWith('file:') || startLine !== 0 || startColumn !== 0) return;
+  const address = url.replace(/[?#].*$/, '');
+  if (!scripts.has(address)) scripts.set(address, []);
+  scripts.get(address).push({ scriptId, length, hash, isModule });
+  known += 1;
+  if (known <= SCRIPTS) return;
+  const [oldest, its] = scripts.entries().next().value;
+  scripts.delete(oldest);
+  known -= its.length;
+}
+
+/** Does what is to be done, one thing at a time. */
+let working = null;
+let again = false;
+async function wake() {
+  again = true;
+  if (working !== null) return;
+  working = rounds();
+  try {
+    await working;
+  } finally {
+    working = null;
+  }
+}
+
+async function rounds() {
+  while (again) {
+    again = false;
+    try {
+      await round();
+    } catch (error) {
+      disconnect();
+      addon.watcherBroken(`no debugger can be had: ${error?.message}`);
+    }
+  }
+}
+
+async function round() {
+  if (Atomics.load(door, LEAVES) === 1) return disconnect();
+  const work = addon.watcherWork();
+  if (work.needed && session === null) await connect();
+  clearTimeout(idle);
+  for (const number of work.measured) await removeMeter(number);
+  for (const number of work.unset) await unset(number);
+  for (const one of work.set) await setOne(one);
+  if (work.lists) await list();
+  if (session === null || work.needed) return;
+  if (work.done) disconnect();
+  else idle = setTimeout(() => again || disconnect(), IDLE_MILLISECONDS);
+}
+
+async function unset(number) {
+  const breakpoints = set.get(number) ?? [];
+  set.delete(number);
+  await Promise.all([removeMeter(number), ...breakpoints.map(remove)]);
+  addon.watcherUnset(number);
+}
+
+async function removeMeter(number) {
+  const meter = meters.get(number);
+  if (meter === undefined) return;
+  meters.delete(number);
+  await remove(meter);
+}
+
+const remove = (breakpointId) => post('Debugger.removeBreakpoint', { breakpointId });
+
+async function setOne({ number, hook, path, length, stops, measures }) {
+  const began = performance.now();
+  const url = pathToFileURL(path).href;
+  const loaded = (scripts.get(url) ?? []).filter((script) => script.length === length);
+  try {
+    const places = stops.flatMap((stop) => (loaded.length > 0 ? loaded.map((script) => inScript(script, stop)) : [toCome(url, stop)]));
+    const made = await Promise.all(places.map(([method, parameters]) => post(method, parameters)));
+    set.set(number, made.map(({ breakpointId }) => breakpointId));
+    addon.watcherSet(number, performance.now() - began, null);
+  } catch (error) {
+    addon.watcherSet(number, 0, `the engine has refused it: ${error.message}`);
+    return;
+  }
+  if (measures) await measure(number, hook, url, loaded, stops[0]);
+}
+
+const inScript = ({ scriptId }, { line, column, condition }) => [
+  'Debugger.setBreakpoint',
+  { location: { scriptId, lineNumber: line, columnNumber: column }, condition },
+];
+
+/** In a script that is not there yet. */
+const toCome = (url, { line, column, condition }) => [
+  'Debugger.setBreakpointByUrl',
+  { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$`, lineNumber: line, columnNumber: column, condition },
+];
+
+/** A second breakpoint at the place, which tells what a condition costs, until that is known. */
+async function measure(number, hook, url, loaded, { line, column }) {
+  const place = loaded.length > 0 ? { scriptHash: loaded[0].hash } : { url };
+  const condition = `${hook}.marks();false`;
+  try {
+    const { breakpointId } = await post('Debugger.setBreakpointByUrl', { ...place, lineNumber: line, columnNumber: column, condition });
+    meters.set(number, breakpointId);
+  } catch {
+    // What was assumed goes on counting.
+  }
+}
+
+/** Tells which files run, and the texts of those that are wanted. */
+async function list() {
+  const found = [...scripts].filter(([url]) => isPath(url));
+  const wanted = addon.watcherScripts(found.map(([url]) => fileURLToPath(url)));
+  for (const at of wanted) {
+    const [url, [{ scriptId, isModule }]] = found[at];
+    const { scriptSource } = await post('Debugger.getScriptSource', { scriptId });
+    addon.watcherScript(fileURLToPath(url), scriptSource, isModule === true);
+  }
+  addon.watcherListed();
+}
+
+function isPath(url) {
+  try {
+    return fileURLToPath(url) !== '';
+  } catch {
+    return false;
+  }
+}
+
+addon.watcherOpens(wake);
+Atomics.waitAsync(door, LEAVES, 0).value?.then?.(wake);
+wake();

@@ -1,0 +1,189 @@
+// Probes where no guard reaches: a debugger watches for them, in programs of their own.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import Module from 'node:module';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const index = fileURLToPath(new URL('../js/index.cjs', import.meta.url));
+const apps = fileURLToPath(new URL('apps/', import.meta.url));
+const bin = fileURLToPath(new URL('../bin/stroboscope.mjs', import.meta.url));
+
+/** The events that a command wrote to standard output, what else it wrote there, and its end. */
+function events(...words) {
+  const options = { cwd: apps, encoding: 'utf8', timeout: 60_000 };
+  const all = ['run', '--json', '-', '--rate', 'all', ...words];
+  const { stdout, stderr, status } = spawnSync(process.execPath, [bin, ...all], options);
+  const lines = stdout.split('\n');
+  return {
+    events: lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line)),
+    printed: lines.filter((line) => !line.startsWith('{')).join('\n').trim(),
+    status,
+    stderr,
+  };
+}
+
+/** Runs a program that has `strobe` and prints one value as JSON; what is on standard error, too. */
+function answer(body, { options = [], settings = {} } = {}) {
+  const program = `
+    const strobe = require(${JSON.stringify(index)});
+    const start = () => strobe.start({ terminal: 'never', ...${JSON.stringify(settings)} });
+    const sleep = (time) => new Promise((done) => setTimeout(done, time));
+    const until = async (holds) => { for (let round = 0; !holds() && round < 500; round += 1) await sleep(10); };
+    const line = (id, sourceFile, number, more) =>
+      strobe.addProbe({ id, type: 'LOG_PROBE', where: { sourceFile, lines: [String(number)] }, sampling: { snapshotsPerSecond: 5000 }, ...more });
+    (async () => {
+      const answer = await (async () => { ${body} })();
+      console.log(JSON.stringify(answer));
+    })();`;
+  const run = spawnSync(process.execPath, [...options, '-e', program], { cwd: apps, encoding: 'utf8', timeout: 60_000 });
+  assert.equal(run.status, 0, run.stderr);
+  return { ...JSON.parse(run.stdout.trim().split('\n').at(-1)), stderr: run.stderr };
+}
+
+const captures = (event, line) => event.debugger.snapshot.captures.lines[String(line)];
+
+test('the top level of a module is seen as it runs, and nothing stops', () => {
+  const { events: found, printed, status, stderr } = events('--at', 'top.cjs:7', '--', 'top.cjs');
+  assert.deepEqual([printed, status], ['6', 0], stderr);
+  assert.deepEqual(found.map((event) => captures(event, 7).locals.total.value), ['0', '1', '3'], stderr);
+  assert.equal(captures(found[0], 7).locals.price.value, '1');
+  assert.deepEqual(captures(found[0], 7).arguments, {});
+  const [frame] = found[0].debugger.snapshot.stack;
+  assert.deepEqual([frame.fileName.endsWith('top.cjs'), frame.lineNumber], [true, 7], JSON.stringify(frame));
+  assert.doesNotMatch(stderr, /Waiting for the debugger/);
+});
+
+test('and of a module of ES; what is not bound yet is absent', () => {
+  const { events: found, printed, stderr } = events('--at', 'top.mjs:5', '--log', '{sum} {later}', '--capture', '--', 'top.mjs');
+  assert.equal(printed, '9 undefined', stderr);
+  assert.deepEqual(found.map((event) => event.message), ['9 undefined'], stderr);
+  const first = events('--at', 'top.mjs:3', '--', 'top.mjs');
+  assert.equal(captures(first.events[0], 3).locals.sum, undefined, first.stderr);
+});
+
+test('a function that cannot be rewritten is seen all the same, and the status says how and why', () => {
+  const { events: found, printed, stderr } = events(
+    '--at', 'refused.cjs:6', '--when', "result == 2 && code == '2'", '--', 'refused.cjs',
+  );
+  assert.equal(printed, '22 22 tea', stderr);
+  assert.equal(found.length, 1, stderr);
+  const { arguments: given, locals } = captures(found[0], 6);
+  assert.deepEqual([given.code.value, locals.own.value, locals.result.value], ['2', '20', '2']);
+  const stack = found[0].debugger.snapshot.stack.map((frame) => `${frame.function}:${frame.lineNumber}`);
+  assert.equal(stack[0], 'evaluated:6', stack.join(' '));
+  assert.match(stack[1], /:18$/, stack.join(' '));
+});
+
+// V8 would bind `this` as it looks, and `super()` would fail.
+test('nobody looks at the constructor of a derived class', () => {
+  const { events: found, printed, stderr } = events('--at', 'refused.cjs:13', '--', 'refused.cjs');
+  assert.deepEqual([found.length, printed], [0, '22 22 tea'], stderr);
+  assert.match(stderr, /it calls eval.*and a debugger that looks at the constructor of a derived class can make its super\(\) fail/);
+});
+
+test('the status says which tier and why', () => {
+  const { placed } = answer(`
+    start();
+    line('a', 'refused.cjs', 6);
+    require(process.cwd() + '/refused.cjs');
+    await until(() => strobe.status()[0].hits === 2);
+    return { placed: strobe.status()[0] };`);
+  assert.deepEqual([placed.state, placed.hits], ['emitting', 2], JSON.stringify(placed));
+  assert.match(placed.note, /conditional breakpoint \(tier B\), since it calls eval/);
+});
+
+test('calls that run already are seen, and later ones once', () => {
+  const { placed, messages } = answer(`
+    start();
+    const queue = require(process.cwd() + '/queue.cjs');
+    await sleep(50);
+    line('a', 'queue.cjs', 10, { template: '{seen} {item}' });
+    for (const item of ['x', 'y']) { queue.put(item); await sleep(20); }
+    await until(() => strobe.status()[0].emitted === 2);
+    await strobe.flush();
+    return { placed: strobe.status()[0] };`, { settings: { ndjson: '/dev/null' } });
+  assert.equal(placed.hits, 2, JSON.stringify(placed));
+  assert.match(placed.note, /calls that run since before/);
+});
+
+test('a module that was loaded before is seen', () => {
+  const { placed, found } = answer(`
+    const cart = require(process.cwd() + '/total.cjs');
+    start();
+    line('a', 'total.cjs', 6, { template: '{sum}' });
+    const placed = strobe.status()[0];
+    cart.total([1, 2]);
+    await until(() => strobe.status()[0].hits === 2);
+    return { placed, found: strobe.status()[0].hits };`);
+  assert.match(placed.note ?? placed.reason, /loaded before stroboscope started/);
+  assert.equal(found, 2);
+});
+
+test('a probe that goes takes its breakpoints and the debugger with it', () => {
+  const { seen, after } = answer(`
+    const cart = require(process.cwd() + '/total.cjs');
+    start();
+    line('a', 'total.cjs', 6, { template: '{sum}' });
+    cart.total([1]);
+    await until(() => strobe.status()[0].hits === 1);
+    const names = () => Object.getOwnPropertyNames(globalThis).filter((name) => /^\\$strobe_.*w\\d+$/.test(name)).length;
+    const seen = names();
+    strobe.removeProbe('a');
+    await until(() => names() === 0);
+    return { seen, after: names() };`);
+  assert.deepEqual([seen, after], [1, 0]);
+});
+
+test('a method is seen at its entry, and its end is refused with what to do', () => {
+  const { entry, exit } = answer(`
+    start();
+    const method = (id, more) => strobe.addProbe({ id, type: 'LOG_PROBE', where: { sourceFile: 'refused.cjs', methodName: 'evaluated' }, template: '{code}', ...more });
+    method('a', { evaluateAt: 'ENTRY' });
+    method('b', { evaluateAt: 'EXIT' });
+    require(process.cwd() + '/refused.cjs');
+    await until(() => strobe.status()[0].hits === 2);
+    const [entry, exit] = strobe.status();
+    return { entry, exit };`);
+  assert.equal(entry.hits, 2, JSON.stringify(entry));
+  assert.equal(exit.state, 'error');
+  assert.match(exit.reason, /calls eval.*how a call of it ends cannot be seen: use a line probe/);
+});
+
+test('a probe without a token costs nothing until it has one', () => {
+  const { placed, runs } = answer(`
+    const { total } = require(process.cwd() + '/total.cjs');
+    start();
+    line('a', 'total.cjs', 6, { template: '{sum}', captureSnapshot: true, sampling: { snapshotsPerSecond: 1 } });
+    const many = Array.from({ length: 20_000 }, () => 1);
+    let runs = 0;
+    await until(() => { total(many); runs += many.length; return strobe.status()[0].emitted >= 3; });
+    return { placed: strobe.status()[0], runs };`);
+  assert.ok(placed.emitted >= 3, JSON.stringify(placed));
+  assert.ok(placed.hits < runs / 10, `${placed.hits} of ${runs}`);
+});
+
+test('a worker thread says what does not work there', () => {
+  const { reason } = answer(`
+    start();
+    const { Worker } = require('node:worker_threads');
+    line('a', 'refused.cjs', 6);
+    new Worker(process.cwd() + '/refused.cjs', { stdout: true });
+    await until(() => strobe.status()[0].state === 'error');
+    return { reason: strobe.status()[0].reason };`, { options: ['--require', fileURLToPath(new URL('../js/register.cjs', import.meta.url))] });
+  assert.match(reason, /a debugger reaches the main thread only/);
+});
+
+test('the permission model says what is not allowed', () => {
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
+  const options = [permission, '--allow-fs-read=*', '--allow-fs-write=*', '--allow-addons'];
+  // Hooks of modules need a thread on an older Node.
+  if (!Module.registerHooks) options.push('--allow-worker');
+  const { placed } = answer(`
+    start();
+    line('a', 'refused.cjs', 6);
+    require(process.cwd() + '/refused.cjs');
+    return { placed: strobe.status()[0] };`, { options });
+  assert.equal(placed.state, 'error', JSON.stringify(placed));
+  assert.match(placed.reason, /the permission model forbids a debugger/);
+});
