@@ -6,7 +6,6 @@ const { randomUUID } = require('node:crypto');
 const { existsSync, readFileSync } = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { isMainThread } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 const load = require('./load.cjs');
 const { now } = require('./primordials.cjs');
@@ -68,8 +67,6 @@ function packageName(main) {
   return '';
 }
 
-let reports = false;
-
 /**
  * Starts.
  * @param {object} settings by option name
@@ -80,10 +77,6 @@ let reports = false;
 function start(settings, by, first = true, keep = false, told = {}) {
   load.install();
   const remarks = addon.start(options(settings), facts(by, first, keep, told));
-  if (!reports && isMainThread) {
-    reports = true;
-    process.on('exit', realm.report);
-  }
   settle(null);
   return remarks;
 }

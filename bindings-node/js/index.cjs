@@ -4,6 +4,7 @@
 const addon = require('./addon.cjs');
 const begin = require('./begin.cjs');
 const realm = require('./realm.cjs');
+const { shortcomings } = require('./words.cjs');
 
 /**
  * Starts. Settings are those of the documentation, in camel case; they go before the environment.
@@ -11,7 +12,7 @@ const realm = require('./realm.cjs');
  * @returns {string[]} settings and probe files that could not be used, or why it is off
  */
 function start(settings = {}) {
-  return begin.start(settings, 'program');
+  return [...begin.start(settings, 'program'), ...shortcomings()];
 }
 
 /**

@@ -1,14 +1,19 @@
 // The hooks through which every module of the program comes before it runs. Newer Nodes have one for all sorts of modules,
 // in the thread that runs them; on older ones CommonJS modules come through `Module.prototype._compile`, and ES modules
-// through a thread of hooks (`hooks.mjs`).
+// through a thread of hooks (`hooks.mjs`). Node loads modules whatever a program has replaced, and so do the hooks.
 'use strict';
 
 const Module = require('node:module');
 const { fileURLToPath, pathToFileURL } = require('node:url');
+const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const realm = require('./realm.cjs');
 const text = require('./text.cjs');
+const { inWords } = require('./words.cjs');
 
 const { apply } = Reflect;
+const emitWarning = process.emitWarning.bind(process);
+const decode = uncurried(TextDecoder.prototype.decode);
+const decoder = new TextDecoder();
 const own = __dirname;
 
 /** How each format of Node's is read, in the order of what is tried; TypeScript is stripped of its types before. */
@@ -21,11 +26,16 @@ const kinds = {
   typescript: ['commonjs', 'module'],
 };
 
+/** The text of a module with guards; null: it runs as it is. What fails in here is no business of the program. */
 function guard(path, text, wanted) {
-  if (path.startsWith(own)) return null;
-  for (const kind of wanted) {
-    const code = realm.guard(path, text, kind);
-    if (code !== null) return code;
+  if (startsWith(path, own)) return null;
+  try {
+    for (let at = 0; at < wanted.length; at += 1) {
+      const code = realm.guard(path, text, wanted[at]);
+      if (code !== null) return code;
+    }
+  } catch (error) {
+    emitWarning(`${path} has no guards, and takes no probes: ${realm.message(error)}`, 'StroboscopeWarning');
   }
   return null;
 }
@@ -45,15 +55,14 @@ function stripTypeScriptTypes(text) {
 }
 
 function withHooks() {
-  const decoder = new TextDecoder();
   Module.registerHooks({
     load(url, context, nextLoad) {
       const result = nextLoad(url, context);
       const wanted = kinds[result.format ?? 'commonjs'];
-      if (wanted === undefined || result.source == null || !url.startsWith('file:')) return result;
-      const text = typeof result.source === 'string' ? result.source : decoder.decode(result.source);
+      if (wanted === undefined || result.source == null || !startsWith(url, 'file:')) return result;
+      const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
       // Lines and columns stay. Node strips what we return once more, and finds no types.
-      const isTyped = result.format?.endsWith('typescript');
+      const isTyped = typeof result.format === 'string' && endsWith(result.format, 'typescript');
       const source = guard(fileURLToPath(url), isTyped ? stripTypeScriptTypes(text) : text, wanted);
       return source === null ? result : { ...result, source };
     },
@@ -63,9 +72,11 @@ function withHooks() {
 function withoutHooks() {
   const { prototype } = Module;
   const compile = prototype._compile;
-  prototype._compile = function _compile(content, filename, ...rest) {
+  prototype._compile = function _compile(content, filename) {
     const guarded = guard(filename, content, kinds.commonjs);
-    return apply(compile, this, [guarded ?? content, filename, ...rest]);
+    // Other hooks of the kind may hand more on.
+    if (guarded !== null) arguments[0] = guarded;
+    return apply(compile, this, arguments);
   };
   // What a module of ES calls as it begins, by a name that nothing else has.
   const enter = `${realm.prefix}enter`;
@@ -77,7 +88,11 @@ function withoutHooks() {
     },
   });
   const data = { realm: realm.threadId, prefix: realm.prefix, enter, own: pathToFileURL(own).href };
-  Module.register('./hooks.mjs', { parentURL: pathToFileURL(__filename), data });
+  try {
+    Module.register('./hooks.mjs', { parentURL: pathToFileURL(__filename), data });
+  } catch (error) {
+    emitWarning(`modules of ES take no probes in this process: ${inWords(error)}`, 'StroboscopeWarning');
+  }
 }
 
 let installed = false;

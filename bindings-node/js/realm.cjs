@@ -238,4 +238,7 @@ addon.openRealm(threadId, () => {
   }
 });
 
-module.exports = { guard, makeCell, prefix, pump, report, settle: watch.settle, threadId };
+// A thread that ends has counted since it told last.
+process.on('exit', report);
+
+module.exports = { guard, makeCell, message, prefix, pump, report, settle: watch.settle, threadId };

@@ -19,6 +19,7 @@ function isManager(script) {
 
 function begin() {
   const { start, settle } = require('./begin.cjs');
+  const { shortcomings } = require('./words.cjs');
   const addon = require('./addon.cjs');
   const told = process.env.STROBE_RUN;
   if (!told) {
@@ -30,6 +31,7 @@ function begin() {
   delete process.env.STROBE_RUN_FIRST;
   const run = JSON.parse(told);
   start(run.settings, 'command', first, false, run);
+  for (const line of shortcomings()) process.stderr.write(`stroboscope: ${line}\n`);
   // Processes below this one add what they count to what it counts.
   process.env.STROBE_RUN = JSON.stringify({ ...run, tally: addon.tally() ?? undefined });
   for (const definition of run.probes) {
@@ -49,5 +51,5 @@ try {
   if (isMainThread && !isManager(process.argv[1])) begin();
 } catch (error) {
   // The program goes on without us.
-  process.stderr.write(`stroboscope: no probes in this process: ${error.message}\n`);
+  process.stderr.write(`stroboscope: no probes in this process: ${require('./words.cjs').inWords(error)}\n`);
 }

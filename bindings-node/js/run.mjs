@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
+const { inWords } = require('./words.cjs');
 const register = fileURLToPath(new URL('register.cjs', import.meta.url));
 
 const [badArguments, notExecutable, notFound] = [2, 126, 127];
@@ -55,7 +56,7 @@ export function main(words) {
     addon = require('./addon.cjs');
     told = addon.readCommand(own.slice(1), Boolean(process.env.DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE));
   } catch (error) {
-    return fail(error.message);
+    return fail(inWords(error));
   }
   if (command.length === 0) {
     return fail('no command: write it after --, as in: npx stroboscope run --at app.js:12 -- app.js');

@@ -1,0 +1,73 @@
+// Programs that change the engine under us, and Nodes that allow less: the probe works, or it is said what does not.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { answer, bin, events, node, register } from './processes.mjs';
+
+/** The messages of a command's probe in cart.cjs. */
+const cart = (options, words = ['--log', '{item.name}']) =>
+  node([...options, bin, 'run', '--json', '-', '--at', 'cart.cjs:10', ...words, '--', 'cart.cjs']);
+const messages = ({ stdout }) => events(stdout).map((event) => event.message);
+
+test('a program that replaces, deletes and pollutes what there is has its snapshot, and nobody calls what it put there', () => {
+  const bare = node(['hostile.cjs']);
+  assert.deepEqual([bare.stdout, bare.status], ['[3]\n', 0], bare.stderr);
+  const { stdout, stderr, status } = node([bin, 'run', '--json', '-', '--at', 'late.cjs:5', '--', 'hostile.cjs']);
+  assert.equal(status, 0, stderr);
+  assert.ok(stdout.split('\n').includes('[3]'), stdout + stderr);
+  const [{ debugger: { snapshot } }] = events(stdout);
+  const { arguments: given, locals } = snapshot.captures.lines['5'];
+  assert.equal(given.given.size, 3);
+  assert.equal(given.given.entries[0][1].elements[2].fields.three.value, '3');
+  assert.equal(locals.n.value, '2');
+});
+
+test('Node with frozen intrinsics', () => {
+  const found = cart(['--frozen-intrinsics'], ['--rate', 'all']);
+  assert.equal(found.status, 3, found.stderr);
+  assert.deepEqual(events(found.stdout).map((event) => event.debugger.snapshot.captures.lines['10'].locals.count.value), ['0', '1', '2']);
+});
+
+test('Node without code from strings', () => {
+  const found = cart(['--disallow-code-generation-from-strings']);
+  assert.deepEqual(messages(found), ['tea', 'milk', 'bread'], found.stderr);
+});
+
+const permission = Number.parseInt(process.versions.node, 10) < 22 ? '--experimental-permission' : '--permission';
+
+test('the permission model: what is missing is said, and the program runs', () => {
+  const closed = [permission, '--allow-fs-read=*'];
+  const preloaded = node([...closed, '--require', register, 'cart.cjs']);
+  assert.deepEqual([preloaded.stdout, preloaded.status], ['3 items\n', 3]);
+  if (permission === '--permission') {
+    const refused = "Node's permission model lets no addon be loaded; start Node with --allow-addons\n";
+    assert.ok(preloaded.stderr.includes(`stroboscope: no probes in this process: ${refused}`), preloaded.stderr);
+    const command = cart(closed);
+    assert.ok(command.stderr.endsWith(`stroboscope: ${refused}`), command.stderr);
+    assert.equal(command.status, 2);
+  }
+  const open = cart([...closed, '--allow-addons']);
+  assert.deepEqual(messages(open), ['tea', 'milk', 'bread'], open.stderr);
+  if (permission === '--permission') return;
+  assert.match(open.stderr, /modules of ES take no probes in this process: Node's permission model denies WorkerThreads; start Node with --allow-worker/);
+});
+
+test('under Jest it is said that tests carry no probes', () => {
+  const remarks = answer('return remarks', {}, { JEST_WORKER_ID: '1' });
+  assert.deepEqual(remarks, ['Jest runs tests and what they load in contexts of vm, where no probe can be; run the test without Jest']);
+});
+
+test('a context of vm runs the code of a probed file as it is', () => {
+  const [answers, status] = answer(`
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, template: 'x' });
+    const vm = require('vm');
+    const filename = process.cwd() + '/work.cjs';
+    const outer = require(filename);
+    const context = vm.createContext({ module: {} });
+    vm.runInContext(require('fs').readFileSync(filename, 'utf8'), context, { filename });
+    // A guarded function that is called with the globals of another context has its probe: they are those of its own.
+    context.work = outer.work;
+    const answers = [context.module.exports.work(1), vm.runInContext('work(2)', context)];
+    return [answers, strobe.status()[0]];`);
+  assert.deepEqual(answers, [2, 3]);
+  assert.equal(status.hits, 1);
+});
