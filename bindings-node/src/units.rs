@@ -368,9 +368,39 @@ fn not_loaded(file: &str, candidates: &[Candidate]) -> Outcome {
     Outcome::NotFound(format!("source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting"))
 }
 
+/// That lines of the file mean little in the text that runs: another loader has made other lines of them, as compilers and
+/// coverage tools do.
+fn of_other_lines(unit: &Unit, location: &Location) -> Option<String> {
+    if !matches!(location, Location::Lines { .. }) {
+        return None;
+    }
+    let lines = |text: &str| text.trim_end().lines().count();
+    // What cannot be read is made in memory, and its lines are its own.
+    let (file, runs) = (lines(&std::fs::read_to_string(&*unit.path).ok()?), lines(&unit.text));
+    (file != runs).then(|| {
+        format!(
+            "the text that runs has {runs} lines and the file has {file}: another loader has changed it, or it was edited \
+             since; name the function with --method"
+        )
+    })
+}
+
+/// Where a probe goes in a unit, with what is to be said of its lines.
+fn find_in(unit: &Unit, module: &Module, location: &Location) -> Result<Placement, Missing> {
+    let others = of_other_lines(unit, location);
+    let with_others = |text: Option<String>| {
+        let all: Vec<String> = text.into_iter().chain(others.clone()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    };
+    match place::find(module, location, &unit.path) {
+        Ok(found) => Ok(Placement { note: with_others(found.note), ..found }),
+        Err(Missing { kind, reason }) => Err(Missing { kind, reason: with_others(Some(reason)).unwrap_or_default() }),
+    }
+}
+
 /// Puts a probe into a unit. `fresh`: its module is about to run. An error says why it is not there.
 fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket, fresh: bool) -> Result<(), Outcome> {
-    let Placement { functions, site, note } = place::find(module, &live.probe.location, &unit.path)?;
+    let Placement { functions, site, note } = find_in(unit, module, &live.probe.location)?;
     if session::refuses(live, &site) {
         return Err(Outcome::Denied { site });
     }

@@ -1,0 +1,3 @@
+import { register } from 'node:module';
+
+register('./counts-modules.mjs', import.meta.url);
