@@ -54,6 +54,7 @@ const {
     sizeOf,
     unboxed,
 } = require('./values.cjs');
+const trace = require('./trace.cjs');
 
 const {
     BIG,
@@ -808,8 +809,18 @@ function begin(probe, wall, duration, thread, threadName) {
     view.setUint32(layout.AT_THREAD_NAME, threadName, true);
     flags = 0;
     if (duration >= 0) setDuration(duration);
+    if (trace.find()) writeTrace(trace.words);
     at = layout.HEADER;
     resetPoint();
+}
+
+function writeTrace(words) {
+    view.setUint32(layout.AT_TRACE_HIGH, words[1], true);
+    view.setUint32(layout.AT_TRACE_HIGH + 4, words[0], true);
+    view.setUint32(layout.AT_TRACE_LOW, words[3], true);
+    view.setUint32(layout.AT_TRACE_LOW + 4, words[2], true);
+    view.setUint32(layout.AT_SPAN, words[5], true);
+    view.setUint32(layout.AT_SPAN + 4, words[4], true);
 }
 
 /** Whole milliseconds since the epoch as nanoseconds: more than a double holds, so in two parts of which none is rounded. */
