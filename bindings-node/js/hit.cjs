@@ -20,6 +20,7 @@
 const { isMainThread, threadId } = require('node:worker_threads');
 const helpers = require('./helpers.cjs');
 const layout = require('./layout.cjs');
+const memory = require('./memory.cjs');
 const names = require('./names.cjs');
 const { RangeErrorPrototype, Set, compareExchange, freeze, now, prototypeOf, setAdd, setDelete, setSize, setValues, nextOfSet, wallMilliseconds } =
     require('./primordials.cjs');
@@ -68,6 +69,7 @@ const intakeOf = addon => ({
     lost: addon.intakeLost,
     matches: addon.intakeMatches,
     name: addon.intakeName,
+    noMemory: addon.intakeNoMemory,
     record: addon.intakeRecord,
     report: addon.intakeReport,
     templateFailed: addon.intakeTemplateFailed,
@@ -217,6 +219,10 @@ function take(probe) {
     if (!takeToken(probe.word)) return refuse(probe, gates[probe.word] < 0 ? -1 : 0);
     if (!intake.hasRoom()) {
         probe.noRoom += 1;
+        return skip(probe);
+    }
+    if (memory.isShort()) {
+        intake.noMemory(probe.slot);
         return skip(probe);
     }
     if (takeToken(probe.global)) return true;

@@ -249,6 +249,13 @@ pub fn intake_lost(slot: u32) {
     let _ = caught(|| crate::session::with_intake(|intake| intake.lost(slot)));
 }
 
+/// A hit was not captured, since the realm's heap is nearly full.
+#[napi]
+pub fn intake_no_memory(slot: u32) {
+    // What comes of a probe that is gone, or of no session, is no hit.
+    let _ = caught(|| crate::session::with_intake(|intake| intake.no_memory(slot)));
+}
+
 /// Adds what has become of hits. Of the answer bit 0 says that the hooks may be switched off, bit 1 that the next hit is to be
 /// timed.
 #[napi]

@@ -380,6 +380,15 @@ impl Intake {
         Ok(())
     }
 
+    /// A hit was not captured, since the host is short of memory.
+    ///
+    /// # Errors
+    /// If the probe is not in force.
+    pub fn no_memory(&self, slot: u32) -> std::result::Result<(), Refusal> {
+        self.probe(slot)?.stats.dropped(Drop::NoMemory).add(1);
+        Ok(())
+    }
+
     /// Adds what has become of hits. [`Verdict::Disarm`]: the hooks may be switched off until
     /// [`crate::host::Runtime::rearm`].
     ///
