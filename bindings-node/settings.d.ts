@@ -49,6 +49,7 @@ export interface Settings {
   capture?: Setting;
   captureKey?: Setting;
   rateLimits?: Setting;
+  logStack?: Setting;
   ndjson?: Setting;
   terminal?: Setting;
 }

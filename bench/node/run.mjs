@@ -204,6 +204,8 @@ async function hitRow(rig, row, sides) {
     answer.ratio = over(peer, ours, resolution);
   }
   for (const [side, worker] of sides) {
+    // One that has failed meanwhile costs nothing.
+    await worker.installed();
     answer.events[side] = ((await worker.events(row.name)) - before[side]) / made[side];
     if (row.nodes) answer.nodes[side] = await nodes(rig, row.name, side, worker);
   }
@@ -245,13 +247,15 @@ async function ourEvent(rig, id) {
 
 // ---- programs without a hit ----
 
-/** Fresh processes several times: where things lie in memory also moves these figures. */
-async function inProcesses(rig, sides, make, ask) {
+/** Fresh processes several times: where things lie in memory also moves these figures. What is measured is the program as it runs
+ *  on, when the engine has compiled it. */
+async function inProcesses(rig, sides, warm, make, ask) {
   const times = Object.fromEntries(sides.map((side) => [side, []]));
   for (let turn = 0; turn < (rig.quick ? 2 : 5); turn += 1) {
     const living = new Map();
     for (const side of sides) living.set(side, await make(side));
-    for (let round = -3; round < Math.ceil(rig.rounds / 3); round += 1) {
+    for (const side of sides) await ask(living.get(side), warm);
+    for (let round = -3; round < rig.rounds; round += 1) {
       for (const side of inTurn(sides, round)) {
         const time = await ask(living.get(side));
         if (round >= 0) times[side].push(time);
@@ -274,8 +278,7 @@ async function idle(rig) {
   for (const { name } of rows.idle) {
     const given = { n: 3, folder: name === 'everything' ? folder : '' };
     const make = (side) => new Worker(rig, side).installed();
-    // A second process without us says how far two such processes are apart.
-    answer[name] = await inProcesses(rig, ['none', 'ours'], make, (worker) => worker.ask('parses', given));
+    answer[name] = await inProcesses(rig, ['none', 'ours'], 40, make, (worker, times = 1) => worker.ask('parses', { ...given, n: given.n * times }));
     tell(name, answer[name]);
   }
   return answer;
@@ -288,7 +291,7 @@ async function beside(rig) {
   const sizes = { awaits: 50_000, requests: 100 };
   for (const { name } of rows.beside) {
     const make = (side) => started(rig, side, './web.cjs', { probes: side === 'none' ? [] : [definitions.atLine('web', 'web.cjs')] });
-    answer[name] = await inProcesses(rig, sides, make, (worker) => worker.ask(name, { n: sizes[name] }));
+    answer[name] = await inProcesses(rig, sides, 10, make, (worker, times = 1) => worker.ask(name, { n: sizes[name] * times }));
     tell(name, answer[name]);
   }
   return answer;

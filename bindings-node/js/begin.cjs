@@ -2,7 +2,6 @@
 // is said here.
 'use strict';
 
-const { randomUUID } = require('node:crypto');
 const { existsSync, readFileSync } = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -34,7 +33,7 @@ function facts(by, first, keep, told) {
     keep,
     mute: false,
     hostname: os.hostname(),
-    runtimeId: randomUUID(),
+    runtimeId: addon.uuid(),
     main,
     folder: folder(),
     package: packageName(main),
@@ -77,6 +76,7 @@ function packageName(main) {
 function start(settings, by, first = true, keep = false, told = {}) {
   load.install();
   const remarks = addon.start(options(settings), facts(by, first, keep, told));
+  realm.prepare();
   settle(null);
   return remarks;
 }

@@ -93,7 +93,6 @@ const FAILED = Object.freeze({ __proto__: null, failed: true });
 
 /** Why the last operation failed: the fields of the core's `Raised`. */
 const fault = {
-    __proto__: null,
     op: 0,
     category: 0,
     of: KIND_OPAQUE_VALUE,
@@ -182,7 +181,7 @@ function admitted(value) {
 
 // ---- what an evaluation may cost -----------------------------------------------------------------------------------------
 
-const budget = { __proto__: null, milliseconds: 50, deadline: 0, steps: 0, predicates: 0, comparisons: 0 };
+const budget = { milliseconds: 50, deadline: 0, steps: 0, predicates: 0, comparisons: 0 };
 
 /** The time of the evaluations that follow is counted from here on. */
 function startTime() {
@@ -462,7 +461,6 @@ const WITHIN = 1;
 const FIND = 2;
 
 const lists = (a, b, below) => ({
-    __proto__: null,
     what: LISTS,
     a,
     b,
@@ -473,7 +471,6 @@ const lists = (a, b, below) => ({
     below,
 });
 const within = (a, b, below) => ({
-    __proto__: null,
     what: WITHIN,
     children: new Children(a, shapeOf(a)),
     other: b,
@@ -481,7 +478,6 @@ const within = (a, b, below) => ({
     below,
 });
 const find = (children, other, shape, below) => ({
-    __proto__: null,
     what: FIND,
     key: children.key,
     value: children.value,

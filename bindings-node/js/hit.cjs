@@ -5,11 +5,13 @@
 // # What the rest of the realm has to know
 //
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
-// line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument }`:
+// line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise }`:
 // * `probe({ slot, word, captures, watched })` is one probe in this realm (`watched`: a debugger calls its hits); its `report()`
 //   hands over what was counted, `onDisarm(probe)` is
 //   called when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
-// * `site(setup, probe)` makes a hit's site of the function that the text `Hit.setup` is;
+// * `site(setup, probe, frame)` makes a hit's site of the function that the text `Hit.setup` is; `frame` is its place as a stack
+//   would show it, a code and a position;
+// * `practise()` does a hit for nothing, so that the first one does not wait for the engine to compile our code;
 // * `argument([site, …])` are the members of a variant's `$s` that hits need:
 //
 //       { absent, h0, h1, … }    `h0` is the site of the variant's first hit
@@ -22,7 +24,7 @@ const helpers = require('./helpers.cjs');
 const layout = require('./layout.cjs');
 const memory = require('./memory.cjs');
 const names = require('./names.cjs');
-const { RangeErrorPrototype, Set, compareExchange, freeze, now, prototypeOf, setAdd, setDelete, setSize, setValues, nextOfSet, wallMilliseconds } =
+const { RangeErrorPrototype, Set, compareExchange, floor, freeze, now, prototypeOf, setAdd, setDelete, setSize, setValues, nextOfSet, wallMilliseconds } =
     require('./primordials.cjs');
 const stack = require('./stack.cjs');
 const { ABSENT } = require('./values.cjs');
@@ -47,8 +49,6 @@ const WORD_CAPTURING = 0;
 const WORD_OTHERS = 1;
 /** A word that stays as it is. */
 const UNLIMITED = 0x7fffffff;
-/** So many hits that found no token are told together. */
-const EMPTY_TOGETHER = 64;
 /** Entries that wait for their exit, of all probes. */
 const OPEN_ENTRIES = 10_000;
 
@@ -58,7 +58,6 @@ let threadName = 0xffffffff;
 
 /** The addon's functions for hits, by short names. */
 const intakeOf = addon => ({
-    __proto__: null,
     bigDigits: addon.intakeBigDigits,
     classify: addon.intakeClassify,
     classifyBytes: addon.intakeClassifyBytes,
@@ -72,6 +71,7 @@ const intakeOf = addon => ({
     noMemory: addon.intakeNoMemory,
     record: addon.intakeRecord,
     report: addon.intakeReport,
+    showsStack: addon.intakeShowsStack,
     templateFailed: addon.intakeTemplateFailed,
     typeNumber: addon.intakeType,
 });
@@ -83,11 +83,11 @@ function hits({ addon, gates: words, code }) {
     const { captureMilliseconds, evaluationMilliseconds } = addon.intakeLimits();
     names.use(intake);
     helpers.use(intake, evaluationMilliseconds);
-    writer.use(captureMilliseconds, intake.bigDigits);
+    writer.use(captureMilliseconds, intake.bigDigits, addon.random());
     stack.use(code);
     const number = names.nameNumber(isMainThread ? 'main' : `worker ${threadId}`);
     threadName = number >= 0 ? number >>> 1 : 0xffffffff;
-    return { __proto__: null, argument, probe: facts => new Probe(facts), site };
+    return { __proto__: null, argument, practise, probe: facts => new Probe(facts), site };
 }
 
 /** One probe in this realm: its gate and its counts since the last report. */
@@ -96,12 +96,15 @@ class Probe {
         this.slot = slot;
         this.word = word;
         this.global = captures ? WORD_CAPTURING : WORD_OTHERS;
-        this.together = watched ? 1 : EMPTY_TOGETHER;
+        this.watched = watched;
+        this.showsStack = intake.showsStack(captures);
     }
 
     slot;
     word;
     global;
+    /** False if hits tell no more of the stack than their own place. */
+    showsStack;
     /** What our own code failed with in a hit: nothing is called there, since the stack may be at its end. */
     error = null;
     /** Called when hooks may be switched off, and when our own code failed in a hit: it would do so again. */
@@ -122,8 +125,9 @@ class Probe {
     left = 1;
     weight = 1;
     started = 0;
-    /** So many hits that found no token are told together, and what each hit costs before our code begins, in milliseconds. */
-    together;
+    /** A debugger calls its hits, which are dear: each one refused is told at once. What one costs before our code begins, in
+     *  milliseconds. */
+    watched;
     overhead = 0;
 
     /** Milliseconds that the hit has taken so far; 0 if it is not timed. */
@@ -163,6 +167,9 @@ class Probe {
     }
 }
 
+/** Milliseconds since then, of which no part is smaller than a nanosecond. */
+const since = start => floor((now() - start) * 1e6) / 1e6;
+
 /** Counts a hit, and starts its clock if it is one of those that are timed. True if there is a token. */
 function look(probe) {
     if (probe.error !== null) tellError(probe);
@@ -191,8 +198,7 @@ function refuse(probe, tokens) {
 
 /** Ends a hit of which nothing comes. */
 function skip(probe) {
-    if (probe.started !== 0) probe.report(probe.spent());
-    else if (probe.empty >= probe.together || probe.off >= probe.together) probe.report();
+    if (probe.started !== 0 || probe.watched) probe.report(probe.spent());
     return false;
 }
 
@@ -207,11 +213,10 @@ function decide(site, verdict) {
     if (verdict === true) return take(probe);
     if (verdict === false) {
         probe.rejected += 1;
-        return probe.started === 0 ? false : skip(probe);
+        return skip(probe);
     }
     conditionFailed(site);
-    probe.report(probe.spent());
-    return false;
+    return skip(probe);
 }
 
 /** Takes a token of the probe, asks for room, takes a token of all probes. */
@@ -252,28 +257,30 @@ const encoded = (probe, place, index) => intake.failure(probe.slot, place, index
 /** A condition failed: the core says whether an event about it is due. */
 function conditionFailed(site) {
     const { probe } = site;
-    const failure = encoded(probe, PLACE_CONDITION, 0);
-    if (!intake.conditionFailed(probe.slot)) return;
+    const failure = intake.conditionFailed(probe.slot, fault);
+    if (failure === null) return;
     writer.begin(probe.slot, wallMilliseconds(), -1, threadId, threadName);
     writer.markError();
     writer.failure(PLACE_CONDITION, 0, failure);
-    send(conditionFailed);
+    send(site, site.test);
 }
 
-/** Writes the stack and hands the record over. `below` is the innermost function of ours that the stack leaves out. */
-function send(below) {
-    writer.stack(stack.frames, stack.take(below));
+/** Writes the stack and hands the record over. `below` is what the variant has called: the stack begins there. */
+function send(site, below) {
+    if (site.probe.showsStack) writer.stack(stack.frames, stack.take(below));
+    else writer.stack(site.frame, 1);
     intake.record(writer.buffer, writer.finish());
 }
 
 /** A hit's place in the program. */
 class Site {
-    constructor({ probe, line, limits, test, captures }) {
+    constructor({ probe, line, limits, test, captures }, frame) {
         this.probe = probe;
         this.line = line;
         this.limits = limits;
         this.test = test;
         this.captures = captures;
+        this.frame = frame;
     }
 
     probe;
@@ -281,6 +288,7 @@ class Site {
     limits;
     test;
     captures;
+    frame;
 
     /** The entry of a method that is evaluated at its exit: when it was, or 0 if nobody will ask. */
     enter() {
@@ -290,7 +298,7 @@ class Site {
     /** Records a hit of a line, of an entry without captures, or of an exit that began at `start`. */
     fire(start, returned, exception, values, privates) {
         const { probe } = this;
-        const duration = start === 0 ? -1 : now() - start;
+        const duration = start === 0 ? -1 : since(start);
         writer.begin(probe.slot, wallMilliseconds(), duration, threadId, threadName);
         const capture = this.captures[0];
         const spent = duration < 0 ? ABSENT : duration;
@@ -299,7 +307,7 @@ class Site {
             const point = isExit ? POINT_RETURN : this.line === 0 ? POINT_ENTRY : POINT_LINE;
             record(this, capture, point, values, returned, exception, spent, privates);
         }
-        send(this.fire);
+        send(this, this.fire);
         probe.report(probe.spent());
     }
 
@@ -312,9 +320,9 @@ class Site {
         let entry = null;
         if (message(probe, capture, values, ABSENT, ABSENT, ABSENT)) {
             record(this, capture, POINT_ENTRY, values, ABSENT, ABSENT, ABSENT, privates);
-            entry = keepEntry({ __proto__: null, start, probe, half: writer.suspend() });
+            entry = keepEntry({ start, probe, half: writer.suspend() });
         } else {
-            send(this.begin);
+            send(this, this.begin);
         }
         probe.report(probe.spent());
         return entry;
@@ -324,11 +332,11 @@ class Site {
     end(entry, returned, exception, values, privates) {
         if (entry.half === null) return;
         setDelete(entries, entry);
-        const duration = now() - entry.start;
+        const duration = since(entry.start);
         writer.resume(entry.half);
         writer.setDuration(duration);
         record(this, this.captures[1], POINT_RETURN, values, returned, exception, duration, privates);
-        send(this.end);
+        send(this, this.end);
     }
 }
 
@@ -425,7 +433,7 @@ function evaluated(site, expressions, what, values, returned, exception, duratio
             continue;
         }
         isLate = fault.category === FAILED_TIMEOUT;
-        failures[failed] = { __proto__: null, at, encoded: encoded(site.probe, PLACE_EXPRESSION, at) };
+        failures[failed] = { at, encoded: encoded(site.probe, PLACE_EXPRESSION, at) };
         failed += 1;
     }
     writer.endPoint();
@@ -434,11 +442,27 @@ function evaluated(site, expressions, what, values, returned, exception, duratio
     }
 }
 
+/** Values of the kinds that programs have most. */
+const PRACTICE = [1, 1.5, 'text', true, null, undefined, { a: 1, b: 'text' }, [1, 'text'], new Map([[1, 2]]), new Set([1]), new Error('text'), now];
+
+/** Does what a hit does, and keeps nothing of it: so the engine has read and compiled our code before a hit waits for that. */
+function practise() {
+    writer.begin(0, wallMilliseconds(), 1, threadId, threadName);
+    writer.template(0, PRACTICE[6]);
+    writer.point(POINT_LINE, 1);
+    writer.useLimits({ depth: 3, elements: 100, length: 255, fields: 20 });
+    writer.section(SECTION_STATICS);
+    for (let at = 0; at < PRACTICE.length; at += 1) writer.variable('a', PRACTICE[at]);
+    writer.endPoint();
+    writer.stack(stack.frames, stack.take(practise));
+    writer.finish();
+}
+
 /** What the functions of a site know by name. */
-const known = freeze({ __proto__: null, ...helpers, ABSENT, decide, entryNotSeen, look, now, take });
+const known = freeze({ __proto__: null, ...helpers, ABSENT, decide, entryNotSeen, look, since, take });
 
 /** The site of a hit, from the function that `Hit.setup` is. */
-const site = (setup, probe) => new Site(setup(known, probe));
+const site = (setup, probe, frame) => new Site(setup(known, probe), frame);
 
 /** What a variant whose hits have these sites is given. */
 function argument(sites) {

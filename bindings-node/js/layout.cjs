@@ -2,7 +2,6 @@
 'use strict';
 
 module.exports = Object.freeze({
-    __proto__: null,
     VERSION: '0.1.0',
     LAYOUT: 1050543628,
     MAGIC: 1380078675,

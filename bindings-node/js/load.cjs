@@ -3,8 +3,11 @@
 // through a thread of hooks (`hooks.mjs`). Node loads modules whatever a program has replaced, and so do the hooks.
 'use strict';
 
+const { existsSync, readFileSync } = require('node:fs');
 const Module = require('node:module');
+const path = require('node:path');
 const { fileURLToPath, pathToFileURL } = require('node:url');
+const { isMainThread } = require('node:worker_threads');
 const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const realm = require('./realm.cjs');
 const text = require('./text.cjs');
@@ -13,6 +16,7 @@ const { inWords } = require('./words.cjs');
 const { apply } = Reflect;
 const emitWarning = process.emitWarning.bind(process);
 const decode = uncurried(TextDecoder.prototype.decode);
+const matched = uncurried(RegExp.prototype.exec);
 const decoder = new TextDecoder();
 const own = __dirname;
 
@@ -73,11 +77,47 @@ function withoutHooks() {
   const { prototype } = Module;
   const compile = prototype._compile;
   prototype._compile = function _compile(content, filename) {
+    if (!registered && !startsWith(filename, own) && matched(mayImport, content) !== null) registerThread();
     const guarded = guard(filename, content, kinds.commonjs);
     // Other hooks of the kind may hand more on.
     if (guarded !== null) arguments[0] = guarded;
     return apply(compile, this, arguments);
   };
+  if (!beginsWithCommonJs()) registerThread();
+}
+
+/** What a script imports a module of ES by, and by what Node finds that a text is itself one. */
+const mayImport = /\bimport\s*(?:\(|\/[*/])|(?:^|[\n;}])\s*(?:import|export)\b/;
+/** Options by which modules of ES may come in another way, or there is no main script. */
+const others = /(?:^|\s)-(?:[epi]|-(?:eval|print|interactive|import|loader|experimental))/;
+
+/** True if the program begins with a script: then there are modules of ES only if a script imports one. */
+function beginsWithCommonJs() {
+  const main = process.argv[1];
+  const options = [...process.execArgv, process.env.NODE_OPTIONS ?? ''];
+  if (main === undefined || !isMainThread || options.some((words) => others.test(words))) return false;
+  try {
+    const file = Module.createRequire(`${process.cwd()}/`).resolve(main);
+    return file.endsWith('.cjs') || (!file.endsWith('.mjs') && !isModulePackage(file));
+  } catch {
+    return false; // Node says what is wrong with it
+  }
+}
+
+function isModulePackage(file) {
+  for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
+    const description = path.join(folder, 'package.json');
+    if (existsSync(description)) return JSON.parse(readFileSync(description, 'utf8')).type === 'module';
+    if (folder === path.dirname(folder)) return false;
+  }
+}
+
+let registered = false;
+
+/** The thread of hooks through which modules of ES come. It takes as much memory as a program: it begins when one may come. */
+function registerThread() {
+  if (registered) return;
+  registered = true;
   // What a module of ES calls as it begins, by a name that nothing else has.
   const enter = `${realm.prefix}enter`;
   Object.defineProperty(globalThis, enter, {

@@ -19,7 +19,7 @@ const verdicts = new Map();
 /** From now on names are those of this intake's session. */
 function use(of) {
     intake = of;
-    session = { __proto__: null };
+    session = {};
     numbers = new Map();
     mapClear(verdicts);
 }

@@ -4,7 +4,6 @@
 'use strict';
 
 const { threadId } = require('node:worker_threads');
-const { randomBytes } = require('node:crypto');
 const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
@@ -25,7 +24,7 @@ const emitWarning = process.emitWarning.bind(process);
 const Failure = TypeError;
 
 /** What the names of this realm's cells begin with: no text of the program contains it. */
-const prefix = `$strobe_${randomBytes(8).toString('hex')}_`;
+const prefix = `$strobe_${addon.random().map((part) => part.toString(16)).join('')}_`;
 
 const table = () => ({ __proto__: null });
 
@@ -48,6 +47,11 @@ function currentSession() {
   return session;
 }
 
+/** Gets ready for hits before the program runs; else the first probe and the first hit have to wait for that. */
+function prepare() {
+  if (addon.session() !== 0) currentSession().makes.practise();
+}
+
 /** Makes the global that a module's guards read, before the module runs. */
 function makeCell(name) {
   if (cells[name] !== undefined) return;
@@ -58,6 +62,11 @@ function makeCell(name) {
 function own(object, name, value, enumerable) {
   const made = define(object, name, { __proto__: null, value, writable: true, enumerable, configurable: false });
   if (!made) throw new Failure(`the program lets nobody define '${name}'`);
+}
+
+/** One more place for a variant: an element like any other, since one that cannot be configured makes reading all of them slow. */
+function addPlace(variants) {
+  define(variants, variants.length, { __proto__: null, value: undefined, writable: true, enumerable: true, configurable: true });
 }
 
 /**
@@ -125,7 +134,7 @@ function show({ cell, index, variant, slots }) {
 function put(cell, index, variant) {
   makeCell(cell);
   const variants = cells[cell];
-  while (variants.length <= index) own(variants, variants.length, undefined, true);
+  while (variants.length <= index) addPlace(variants);
   variants[index] = variant;
   let isUsed = false;
   for (let at = 0; at < variants.length; at += 1) isUsed ||= variants[at] !== undefined;
@@ -139,12 +148,13 @@ function compiled({ code, line, rethrow, hits: wanted }, file, number) {
   const { makes, probes } = currentSession();
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
-    const { slot, word, captures, setup } = wanted[at];
+    const { slot, word, captures, setup, code: ownCode, position } = wanted[at];
     probes[slot] ??= probe(makes, { __proto__: null, slot, word, captures });
-    own(sites, at, makes.site(script(setup, file, 1), probes[slot]), true);
+    own(sites, at, makes.site(script(setup, file, 1), probes[slot], [ownCode, position]), true);
   }
-  const common = { __proto__: null, apply, global: globalThis, rethrow: rethrow && script(rethrow, file, line), TypeError: Failure };
-  const variant = script(code, file, line)(freeze({ __proto__: null, ...makes.argument(sites), ...common }));
+  // Hits read it: of one without a prototype the engine makes a table, which is slow to read.
+  const common = { apply, global: globalThis, rethrow: rethrow && script(rethrow, file, line), TypeError: Failure };
+  const variant = script(code, file, line)(freeze({ ...makes.argument(sites), ...common }));
   // The guards call it by its own `call`: that of all functions may be another one by then.
   own(variant, 'call', call, false);
   weakMapSet(kept, variant, addon.keep(threadId, number));
@@ -158,7 +168,10 @@ function watched(wanted) {
   // All of them are of one probe.
   const one = probe(makes, { slot, word, captures, watched: true });
   const sites = [];
-  for (let at = 0; at < wanted.length; at += 1) define(sites, at, slotOf(makes.site(script(wanted[at].setup, 'stroboscope', 1), one)));
+  for (let at = 0; at < wanted.length; at += 1) {
+    const { setup, code, position } = wanted[at];
+    define(sites, at, slotOf(makes.site(script(setup, 'stroboscope', 1), one, [code, position])));
+  }
   return { argument: { ...makes.argument(sites), global: globalThis }, probe: one };
 }
 
@@ -241,4 +254,4 @@ addon.openRealm(threadId, () => {
 // A thread that ends has counted since it told last.
 process.on('exit', report);
 
-module.exports = { guard, makeCell, message, prefix, pump, report, settle: watch.settle, threadId };
+module.exports = { guard, makeCell, message, prefix, prepare, pump, report, settle: watch.settle, threadId };

@@ -173,7 +173,7 @@ function takeDown(_, sites) {
             }
         }
         put(count, file, count === 0 && !isWatched ? variantOf(file, name) : 0, name, line, column);
-        above = { __proto__: null, file, name, line, column };
+        above = { file, name, line, column };
         count += 1;
     }
     return '';

@@ -4,7 +4,6 @@
 // It runs no code of the program and never grows its buffer. The walk recurses, no deeper than `MAX_LEVELS`.
 'use strict';
 
-const { randomFillSync } = require('node:crypto');
 const layout = require('./layout.cjs');
 const { isSecret, isSecretBytes, nameNumber, typeNumber } = require('./names.cjs');
 const {
@@ -971,7 +970,7 @@ function stack(frames, count) {
 }
 
 /** Sets a record aside that is half written: other hits come before the rest of it. */
-const suspend = () => ({ __proto__: null, bytes: sliceOfTyped(bytes, 0, at), flags });
+const suspend = () => ({ bytes: sliceOfTyped(bytes, 0, at), flags });
 
 /** Goes on with a record that was set aside. */
 function resume(suspended) {
@@ -989,11 +988,11 @@ function finish() {
     return at;
 }
 
-/** From now on points may take so long; `digits` gives those of a huge integer as they stand in a record. */
-function use(milliseconds, digits) {
+/** From now on points may take so long; `digits` gives those of a huge integer as they stand in a record, `seed` is random. */
+function use(milliseconds, digits, seed) {
     captureTime = milliseconds;
     hugeDigits = digits;
-    randomFillSync(random);
+    setTyped(random, seed);
 }
 
 module.exports = {

@@ -311,7 +311,7 @@ impl Maker<'_> {
         let given: Vec<&str> = variables.iter().map(String::as_str).collect();
         let known = match specials {
             "" => "ABSENT,ABSENT,ABSENT",
-            _ if reads_duration => "$return,$exception,now()-$start",
+            _ if reads_duration => "$return,$exception,since($start)",
             _ => "$return,$exception,ABSENT",
         };
         let arguments = given.iter().copied().chain([known]).collect::<Vec<_>>().join(",");
@@ -326,8 +326,8 @@ impl Maker<'_> {
 
 /// What the functions of a site know by name: a pattern that takes the helpers apart.
 const HELPERS: &str = "{ABSENT,FAILED,at,begin,contains,decide,each,eachKept,endsWith,entry,entryMember,entryNotSeen,eq,ge,\
-                       goesThrough,gt,index,instanceOf,isEmpty,keep,le,len,look,lt,matches,member,ne,not,now,refusedName,\
-                       round,startTime,startsWith,substring,take,truth,variable}";
+                       goesThrough,gt,index,instanceOf,isEmpty,keep,le,len,look,lt,matches,member,ne,not,refusedName,\
+                       round,since,startTime,startsWith,substring,take,truth,variable}";
 
 /// JavaScript of a function that, called with the helpers, gives the function of an expression alone: of the variables that
 /// [`program::variables`] names, and the specials.

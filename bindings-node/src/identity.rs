@@ -2,10 +2,12 @@
 //! [`Facts`]. Before both walks; [`crate::session`] asks.
 
 use napi_derive::napi;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::path::Path;
 use stroboscope_core::config::Settings;
 use stroboscope_core::emit::output::Identity;
-use stroboscope_core::emit::process;
+use stroboscope_core::emit::{process, render};
 
 /// What JavaScript says of its process and of who asks for the session.
 #[napi(object)]
@@ -40,6 +42,23 @@ pub struct Facts {
     pub streams: Option<String>,
     /// … and, below the first process, where counts are added up; as the addon has told them.
     pub tally: Option<String>,
+}
+
+/// 128 random bits, from a seed of the system's. Node's own module for them takes one to two MB of memory.
+#[napi]
+pub fn random() -> Vec<u32> {
+    let seeded = RandomState::new();
+    (0..4_u32).map(|part| seeded.hash_one(part) as u32).collect()
+}
+
+/// A fresh UUID.
+#[napi]
+pub fn uuid() -> String {
+    let mut bits = [0; 16];
+    for (part, word) in bits.chunks_exact_mut(4).zip(random()) {
+        part.copy_from_slice(&word.to_le_bytes());
+    }
+    render::uuid(bits).iter().copied().map(char::from).collect()
 }
 
 /// Finds out who this process is.
@@ -92,6 +111,12 @@ fn last_part(path: &str) -> &str {
 mod tests {
     use super::{Facts, find};
     use stroboscope_core::config::Settings;
+
+    #[test]
+    fn a_uuid_is_a_fresh_one() {
+        let [one, other] = [super::uuid(), super::uuid()];
+        assert!(one != other && one.len() == 36 && one.as_bytes()[14] == b'4', "{one} {other}");
+    }
 
     #[test]
     fn the_service_is_named_by_the_user_or_the_package_or_the_script() {

@@ -104,6 +104,13 @@ pub fn intake_limits() -> TimeLimits {
     TimeLimits { capture_milliseconds: capture as f64 / 1e6, evaluation_milliseconds: evaluation as f64 / 1e6 }
 }
 
+/// True if the hits of a probe show the whole stack, and not only the frame of their own place.
+#[napi]
+pub fn intake_shows_stack(captures: bool) -> bool {
+    let ask = || crate::session::with_intake(|intake| intake.shows_stack(captures));
+    vectors::with(|_| ()).is_some() || caught(ask).flatten().unwrap_or(false)
+}
+
 /// `matches`: 1 or 0; what fails is below zero, `−1 − category`, and kept for [`intake_failure`].
 #[napi]
 pub fn intake_matches(text: String, pattern: String) -> i32 {
@@ -171,12 +178,21 @@ impl Fault {
 /// A failure of the expression at a place of a probe, as it stands in records. What is asked next is about it.
 #[napi]
 pub fn intake_failure(slot: u32, place: u32, index: u32, fault: Fault) -> Uint8Array {
+    encoded(&made(slot, Place::from_argument(place | index << 8), &fault))
+}
+
+/// The failure that the code of a hit tells. What is asked next is about it.
+fn made(slot: u32, place: Option<Place>, fault: &Fault) -> Failure {
     let made = caught(|| {
         let given = GIVEN.take().filter(|_| fault.given);
-        given.unwrap_or_else(|| failure_at(slot, Place::from_argument(place | index << 8), &fault.raised()))
+        given.unwrap_or_else(|| failure_at(slot, place, &fault.raised()))
     });
     let failure = made.unwrap_or_else(|| Failure::host("our own code failed"));
     LAST.set(Some(failure));
+    failure
+}
+
+fn encoded(failure: &Failure) -> Uint8Array {
     let mut bytes = Vec::new();
     failure.encode(&mut bytes);
     bytes.into()
@@ -196,15 +212,15 @@ pub fn last() -> Failure {
     LAST.get().unwrap_or_else(|| Failure::host("nothing has failed"))
 }
 
-/// The condition has failed: true if an event about it is due.
+/// The condition has failed: the failure as it stands in records, if an event about it is due.
 #[napi]
-pub fn intake_condition_failed(slot: u32) -> bool {
-    let failure = last();
+pub fn intake_condition_failed(slot: u32, fault: Fault) -> Option<Uint8Array> {
+    let failure = made(slot, Some(Place::Condition), &fault);
     if vectors::with(|_| ()).is_some() {
-        return true;
+        return Some(encoded(&failure));
     }
     let answer = caught(|| crate::session::with_intake(|intake| intake.condition_failed(slot, &failure)));
-    matches!(answer, Some(Some(Ok(true))))
+    matches!(answer, Some(Some(Ok(true)))).then(|| encoded(&failure))
 }
 
 /// An expression of the template has failed: true if nothing more is evaluated or captured.

@@ -79,6 +79,10 @@ pub struct RealmHit {
     pub captures: bool,
     /// A function expression, evaluated once.
     pub setup: String,
+    /// Its place, as a stack would show it: the number of the code …
+    pub code: u32,
+    /// … and the position in it.
+    pub position: u32,
 }
 
 /// Opens the realm of this thread. `wake` is called in it when there is something to be done.
@@ -149,7 +153,14 @@ fn told(number: u32, order: Order) -> RealmOrder {
 
 /// A hit, as a realm is told of it.
 pub fn told_hit(hit: &realms::Hit) -> RealmHit {
-    RealmHit { slot: hit.slot, word: hit.word, captures: hit.captures, setup: hit.setup.clone() }
+    RealmHit {
+        slot: hit.slot,
+        word: hit.word,
+        captures: hit.captures,
+        setup: hit.setup.clone(),
+        code: hit.frame.code,
+        position: hit.frame.position,
+    }
 }
 
 /// Keeps the probes of an order in memory, with their gates, for as long as the answer: code that was taken away may still

@@ -82,6 +82,12 @@ fn number(code: Code) -> u32 {
     next
 }
 
+/// The frame of a place that is known without a stack.
+pub fn own(file: &str, function: &str, line: u32) -> StackFrame {
+    let code = Code { file: Box::from(file), function: Box::from(function), text: 0, place: None };
+    StackFrame { code: number(code), position: line.min(u32::MAX >> COLUMN_BITS) << COLUMN_BITS }
+}
+
 /// The text of a frame, in places of the original.
 pub fn describe(frame: StackFrame) -> FrameText {
     let known = codes().as_ref().and_then(|codes| codes.codes.get(frame.code as usize).cloned());
@@ -124,6 +130,8 @@ mod tests {
         let minified = describe(StackFrame { code: minified, position: 0 });
         assert_eq!((minified.line, minified.column), (1, 100_000));
         assert_eq!(describe(StackFrame { code: u32::MAX, position: 0 }).file, "?");
+        let own = describe(super::own("/srv/cart.js", "total", 83));
+        assert_eq!((own.function.as_str(), own.line, own.column), ("total", 83, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::names;
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
 use std::sync::Arc;
-use stroboscope_core::host::{Outcome, Section, Site, Ticket};
+use stroboscope_core::host::{Outcome, Section, Site, StackFrame, Ticket};
 use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath};
 use stroboscope_core::probe::model::{EvaluateAt, Location};
 use stroboscope_core::registry::LiveProbe;
@@ -94,7 +94,7 @@ fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Mis
         notes.extend(choice.note);
     }
     let mut site = Site { file: path.to_owned(), lines: used, function: name, ..Site::default() };
-    name_code(module, found.iter().map(|(function, _)| *function as usize), &mut site);
+    name_code(module, found.iter().filter_map(|(function, _)| function.map(|number| number as usize)), &mut site);
     Ok(Placement { functions: found, site, note: (!notes.is_empty()).then(|| notes.join("; ")) })
 }
 
@@ -207,6 +207,7 @@ pub fn variant(
     guards: &Positions,
 ) -> Result<Variant, String> {
     let at = function as usize;
+    let own = module.functions().get(at).ok_or("there is no such function")?;
     let mut hits: Vec<realms::Hit> = Vec::new();
     let mut points: Vec<(Point, String)> = Vec::new();
     for one in uses {
@@ -214,7 +215,7 @@ pub fn variant(
             let point = Point::Line(site(module, Some(at), line).ok_or("there is no such statement")?);
             let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), line);
             points.push((point, code.line()));
-            hits.push(told(&one.live, &code));
+            hits.push(told(one, &code, names::own(&one.site.file, &own.name, line)));
         }
         if one.lines.is_empty() {
             let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));
@@ -223,7 +224,7 @@ pub fn variant(
             points.push((Point::Entry, code.enter()));
             // One that is evaluated at its entry may have nothing to do at an end.
             points.extend(ends.into_iter().filter(|(_, code)| !code.is_empty()));
-            hits.push(told(&one.live, &code));
+            hits.push(told(one, &code, names::own(&one.site.file, &own.name, own.first)));
         }
     }
     let points: Vec<(Point, &str)> = points.iter().map(|(point, code)| (*point, code.as_str())).collect();
@@ -250,6 +251,7 @@ pub fn stops(
     hook: &str,
 ) -> Result<(Vec<Stop>, Vec<realms::Hit>), String> {
     let at = function.map(|function| function as usize);
+    let name = at.and_then(|at| module.functions().get(at)).map_or("", |of| of.name.as_str());
     let names = |number: usize| Names { s: hook.to_owned(), hit: format!("h{number}"), entry: String::new() };
     if let Some(why) = at.and_then(|at| module.why_no_stop(at)) {
         return Err(why.to_owned());
@@ -261,7 +263,7 @@ pub fn stops(
         let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), line);
         let place = module.stop(site).ok_or("there is no such statement")?;
         stops.push(Stop { at: place, condition: spot.condition(&code.line()) });
-        hits.push(told(&one.live, &code));
+        hits.push(told(one, &code, names::own(&one.site.file, name, line)));
     }
     if one.lines.is_empty() {
         let at = at.ok_or("the top level of a module is no method")?;
@@ -275,7 +277,7 @@ pub fn stops(
         let code = Hit::of_method(probe, &spot.scope, &spot.scope, &names(0));
         let place = module.stop_at_entry(at).ok_or("there is no such function")?;
         stops.push(Stop { at: place, condition: spot.condition(&code.enter()) });
-        hits.push(told(&one.live, &code));
+        hits.push(told(one, &code, names::own(&one.site.file, name, one.site.first)));
     }
     Ok((stops, hits))
 }
@@ -302,8 +304,9 @@ struct OnTheSpot {
 impl OnTheSpot {
     fn new(module: &Module, function: Option<usize>, site: Option<u32>, hook: &str) -> OnTheSpot {
         let seen = module.bare_scope(function, site);
-        let this =
-            seen.this.map(|text| (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Section::Arguments));
+        let this = seen.this.map(|text| {
+            (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Section::Arguments)
+        });
         let variables = seen.variables.into_iter().map(|one| (one.name, one.text, section(one.kind)));
         let (mut names, mut scope) = (Vec::new(), Scope::default());
         for (name, text, section) in this.into_iter().chain(variables) {
@@ -341,10 +344,11 @@ fn names_of(hits: &[realms::Hit]) -> Names {
 }
 
 /// What a realm makes a hit's site of.
-fn told(live: &LiveProbe, code: &Hit) -> realms::Hit {
+fn told(one: &Use, code: &Hit, frame: StackFrame) -> realms::Hit {
+    let live = &one.live;
     // A gate has an index wherever the host gives the memory, as this one does.
     let word = live.gate.index().unwrap_or(u32::MAX);
-    realms::Hit { slot: live.slot, word, captures: live.captures, setup: code.setup.clone() }
+    realms::Hit { slot: live.slot, word, captures: live.captures, setup: code.setup.clone(), frame }
 }
 
 /// What is visible at a point, as the code of a hit reads it.

@@ -9,6 +9,7 @@ use napi::{Env, Status};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stroboscope_core::host::StackFrame;
 use stroboscope_core::registry::LiveProbe;
 
 /// Wakes a realm's event loop, which it never keeps alive.
@@ -61,6 +62,8 @@ pub struct Hit {
     pub captures: bool,
     /// A function expression, evaluated once.
     pub setup: String,
+    /// Its place, as a stack would show it.
+    pub frame: StackFrame,
 }
 
 struct Realm {

@@ -6,6 +6,7 @@ use crate::hands::{Hands, Task};
 use crate::{names, realms, watch};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
+use stroboscope_core::config::LogStack;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
 use stroboscope_core::registry::LiveProbe;
 
@@ -22,6 +23,8 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 15,
+    // It would be most of such a hit.
+    log_stack: LogStack::Place,
 };
 
 /// Node.

@@ -55,6 +55,12 @@ test('a method shows what it returned', () => {
   assert.ok(found[2].debugger.snapshot.duration >= 0);
 });
 
+test('a duration in a message has no part smaller than a nanosecond', () => {
+  const { events: found, stderr } = events('--method', 'cart.cjs:Cart.add', '--log', '{@duration}', '--', 'cart.cjs');
+  assert.equal(found.length, 3, stderr);
+  for (const { message } of found) assert.match(message, /^\d+(\.\d{1,6})?(e-\d+)?$/);
+});
+
 test('a method that throws shows what it threw, and the program ends as it would', () => {
   const { events: found, status, stderr } = events('--method', 'throws.cjs:pay', '--log', '{amount}', '--capture', '--', 'throws.cjs');
   assert.equal(status, 1);
@@ -68,6 +74,23 @@ test('modules of ES, and arrow functions', () => {
     '--at', 'total.mjs:4', '--log', '{sum} + {price}', '--method', 'shop.mjs:order', '--log', 'is {@return}', '--', 'shop.mjs',
   );
   assert.deepEqual(found.map((event) => event.message), ['0 + 1', '1 + 2', '3 + 3', 'is 6'], stderr);
+});
+
+test('modules of ES come to scripts, by whatever way they are imported', () => {
+  const [eval_, detected] = [['node', '-e', 'import("./total.mjs").then(({ total }) => total([1, 2]))', 'imports.cjs'], 'detected.js'];
+  // Node 20 finds out by itself only in its later versions.
+  const detects = process.features.require_module === true || process.versions.node.split('.')[0] > 20;
+  for (const words of [['imports.cjs'], ['requires.cjs'], eval_, ...(detects ? [[detected]] : [])]) {
+    const { events: found, stderr } = events('--at', 'total.mjs:4', '--log', '{sum}', '--', ...words);
+    assert.deepEqual(found.map((event) => event.message), ['0', '1'], `${words}: ${stderr}`);
+  }
+});
+
+test('a script without modules of ES has no thread for their hooks', () => {
+  const words = ['--at', 'more-threads.cjs:4', '--log', '{threads}', '--', 'more-threads.cjs'];
+  const { events: found, stderr } = events(...words);
+  // Those of Node, and three of ours: the worker, the hands, and one that waits for signals.
+  assert.deepEqual(found.map((event) => Number(event.message) <= 3), [true], `${found[0]?.message} ${stderr}`);
 });
 
 test('without a receiver there is no this', () => {

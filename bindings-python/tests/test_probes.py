@@ -98,6 +98,30 @@ def test_a_line_log(started, shop):
     assert event["logger"]["thread_name"].startswith("MainThread")
 
 
+@pytest.mark.parametrize(
+    ("setting", "captures", "frames"),
+    [("all", False, ["add", "caller"]), ("place", False, ["add"]), ("place", True, ["add", "caller"])],
+)
+def test_a_log_shows_as_much_of_the_stack_as_the_setting_says(shop, setting, captures, frames):
+    _native.start([("log_stack", setting)], True)
+    try:
+        module = importlib.import_module(shop)
+        where = {"sourceFile": f"{shop}.py", "lines": [str(line_of("total"))]}
+        add(where=where, template="here", segments=[{"str": "here"}], captureSnapshot=captures)
+        wait("installed")
+
+        def caller():
+            return module.Cart([]).add("x")
+
+        caller()
+        (event,) = events()
+    finally:
+        assert _native.stop(5.0)
+    stack = event["debugger"]["snapshot"]["stack"]
+    # What is below the caller is pytest's.
+    assert [frame["function"] for frame in stack[:2]] == frames
+
+
 def test_a_snapshot_with_a_condition(started, shop):
     module = importlib.import_module(shop)
     add(

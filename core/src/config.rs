@@ -53,6 +53,15 @@ pub enum Show {
     Never,
 }
 
+/// How much of the stack stands in the events of probes that capture nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStack {
+    /// All of it.
+    All,
+    /// The frame of the probe's own place, which is known without a look at the stack.
+    Place,
+}
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -114,6 +123,8 @@ pub struct Settings {
     pub capture: CaptureMode,
     pub capture_key: Option<Secret>,
     pub rate_limits: bool,
+    /// `None`: the host's own default.
+    pub log_stack: Option<LogStack>,
     pub ndjson: Option<PathBuf>,
     pub terminal: Show,
 }
@@ -165,6 +176,7 @@ impl Default for Settings {
             capture: CaptureMode::Full,
             capture_key: None,
             rate_limits: true,
+            log_stack: None,
             ndjson: None,
             terminal: Show::Auto,
         }
@@ -314,6 +326,9 @@ pub static ROWS: &[Row] = &[
     later(secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret)))),
     row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
         "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, switch)),
+    row("log_stack", &["STROBE_LOG_STACK"], "`all`; Node `place`",
+        "What stands in `stack` of events of probes that capture nothing: `all` of it, or `place`, the frame of the probe's own place. Where captures stop an event loop, taking a stack costs most of such a hit.",
+        set!(log_stack, some(log_stack))),
     row("ndjson", &["STROBE_NDJSON"], "none",
         "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
     row("terminal", &["STROBE_TERMINAL"], "`auto`",
@@ -486,6 +501,14 @@ fn show(text: &str) -> Result<Show, &'static str> {
         "always" => Ok(Show::Always),
         "never" => Ok(Show::Never),
         _ => Err("auto, always or never"),
+    }
+}
+
+fn log_stack(text: &str) -> Result<LogStack, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "all" => Ok(LogStack::All),
+        "place" => Ok(LogStack::Place),
+        _ => Err("all or place"),
     }
 }
 
@@ -718,7 +741,7 @@ pub fn document() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{CaptureMode, ROWS, Secret, Settings, Show};
+    use super::{CaptureMode, LogStack, ROWS, Secret, Settings, Show};
     use std::path::Path;
     use std::time::Duration;
 
@@ -736,6 +759,21 @@ mod tests {
         let name = |option: &str| ROWS.iter().find(|row| row.option == option).map(super::Row::camel_case);
         assert_eq!(name("service").as_deref(), Some("service"));
         assert_eq!(name("capture_timeout_ms").as_deref(), Some("captureTimeoutMs"));
+    }
+
+    #[test]
+    fn the_stack_of_logs_is_the_hosts_choice_until_somebody_says() {
+        let stack = |text: &str| {
+            let (settings, lines) = read(&[("log_stack", text)], &[]);
+            (settings.log_stack, lines)
+        };
+        assert_eq!(read(&[], &[]).0.log_stack, None);
+        assert_eq!(stack("place"), (Some(LogStack::Place), Vec::new()));
+        assert_eq!(stack("ALL"), (Some(LogStack::All), Vec::new()));
+        assert_eq!(
+            stack("top"),
+            (None, vec!["log_stack: 'top' is not all or place; the default is used: all; Node place".to_owned()])
+        );
     }
 
     #[test]
@@ -939,6 +977,7 @@ mod tests {
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,
+            log_stack: super::LogStack::All,
         };
         for (fields, refused) in [
             (r#""template":"here""#, false),

@@ -6,6 +6,7 @@ use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
 use crate::capture::walk::{self, Deadline, WalkContext};
 use crate::clock::{Clock, Moment};
+use crate::config::LogStack;
 use crate::emit::ring::{QueuedBytes, RecordSender};
 use crate::expr::Expression;
 use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
@@ -44,9 +45,17 @@ pub struct Process {
     pub evaluation_ns: u64,
     /// Budget of one capture, nanoseconds.
     pub capture_ns: u64,
+    /// What stands in the stack of hits that capture nothing.
+    pub log_stack: LogStack,
 }
 
 impl Process {
+    /// True if the hits of a probe show the whole stack, and not only the frame of their own place.
+    #[inline]
+    pub(crate) fn shows_stack(&self, captures: bool) -> bool {
+        captures || self.log_stack == LogStack::All
+    }
+
     /// The tokens that a probe shares with all others of its sort, and the line before them.
     #[inline]
     pub(crate) fn global(&self, captures: bool) -> (&Gate, &Line) {
@@ -314,7 +323,7 @@ impl HitContext {
         if self.message(live, log, &scope) {
             self.capture(live, log, &scope, point);
         }
-        self.writer.stack(frame);
+        self.stack(live, frame);
         self.send(live);
         Verdict::Keep
     }
@@ -342,7 +351,7 @@ impl HitContext {
         let Kind::Log(log) = &live.probe.kind else { return (Verdict::Keep, None) };
         self.begin(live, frame, None);
         if !self.message(live, log, &scope) {
-            self.writer.stack(frame);
+            self.stack(live, frame);
             self.send(live);
             return (Verdict::Keep, None);
         }
@@ -373,7 +382,7 @@ impl HitContext {
         let point = Point::Exit(exit);
         let scope = scope(frame, point, Some(duration));
         self.capture(live, log, &scope, point);
-        self.writer.stack(frame);
+        self.stack(live, frame);
         self.send(live);
     }
 
@@ -616,8 +625,15 @@ impl HitContext {
         self.begin(live, scope.frame, duration);
         self.writer.mark_error();
         self.writer.failure(Place::Condition, |out| failure.encode(out));
-        self.writer.stack(scope.frame);
+        self.stack(live, scope.frame);
         self.send(live);
+    }
+
+    /// The stack: all of it, or the frame of the hit's own place.
+    #[inline]
+    fn stack<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F) {
+        let most = if self.process.shows_stack(live.captures) { usize::MAX } else { 1 };
+        self.writer.frames(frame, most);
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! The seam: what a binding implements. [`Runtime`] for every host; [`Frame`] and [`Value`] for hosts whose hits run
 //! inside native code. An adapter reads; it never compares, decides, blocks or runs application code.
 
+use crate::config::LogStack;
 use crate::probe::model::Location;
 use crate::registry::LiveProbe;
 use crate::text::Text;
@@ -422,6 +423,8 @@ pub struct Capabilities {
     pub disarm: bool,
     /// Milliseconds of the default capture budget: 15 where capturing stops an event loop, else 100.
     pub capture_timeout_ms: u32,
+    /// The stack of hits that capture nothing, where no setting says otherwise: the place alone where a stack costs much.
+    pub log_stack: LogStack,
 }
 
 /// The end of an installation.

@@ -294,6 +294,11 @@ impl Intake {
         (self.shared.process.capture_ns, self.shared.process.evaluation_ns)
     }
 
+    /// True if the hits of a probe show the whole stack, and not only the frame of their own place.
+    pub fn shows_stack(&self, captures: bool) -> bool {
+        self.shared.process.shows_stack(captures)
+    }
+
     /// True if the process has room for one more record. Asked before anything is captured.
     pub fn has_room(&self) -> bool {
         !self.records.is_full()

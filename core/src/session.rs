@@ -340,6 +340,7 @@ impl Session {
             queued: Arc::new(QueuedBytes::default()),
             evaluation_ns: nanoseconds(settings.evaluation_timeout),
             capture_ns: nanoseconds(settings.capture_timeout.unwrap_or(default_capture)),
+            log_stack: settings.log_stack.unwrap_or(capabilities.log_stack),
         });
         let board = Mutex::new(Board::new(settings.diagnostics_interval));
         let shared = Arc::new(Shared {

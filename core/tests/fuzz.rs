@@ -8,6 +8,7 @@
 )]
 
 use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::config::LogStack;
 use stroboscope_core::expr::eval::Failure;
 use stroboscope_core::expr::{decode, print, template, text};
 use stroboscope_core::host::{Capabilities, Language};
@@ -236,6 +237,7 @@ fn probe_files() {
         module_lines: true,
         disarm: true,
         capture_timeout_ms: 100,
+        log_stack: LogStack::All,
     };
     let mut dice = Dice::new(5);
     let (mut whole, mut refused, mut compiled) = (0, 0, 0);

@@ -28,7 +28,7 @@ const FILES: [Generated; 5] = [
 fn node_layout() -> String {
     let mut text = format!(
         "// The layout of the record, and the numbers that are the core's. Written by `cargo run -p xtask -- gen`; do not \
-         edit.\n'use strict';\n\nmodule.exports = Object.freeze({{\n    __proto__: null,\n    VERSION: '{}',\n    LAYOUT: \
+         edit.\n'use strict';\n\nmodule.exports = Object.freeze({{\n    VERSION: '{}',\n    LAYOUT: \
          {},\n",
         env!("CARGO_PKG_VERSION"),
         layout::LAYOUT_HASH,

@@ -55,5 +55,6 @@ class Settings(TypedDict, total=False):
     capture: Setting
     capture_key: Setting
     rate_limits: Setting
+    log_stack: Setting
     ndjson: Setting
     terminal: Setting

@@ -46,6 +46,7 @@ use state::{HANDS, Wish};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use stroboscope_core::config::LogStack;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::session::Session;
@@ -58,6 +59,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 100,
+    log_stack: LogStack::All,
 };
 
 /// The core's side.

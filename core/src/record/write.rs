@@ -273,7 +273,14 @@ impl Writer {
     /// Writes the hit's stack.
     #[inline]
     pub fn stack<'f, F: Frame<'f>>(&mut self, frame: &F) {
-        let count = frame.stack(&mut self.frames);
+        self.frames(frame, usize::MAX);
+    }
+
+    /// Writes so many innermost frames of the hit's stack.
+    #[inline]
+    pub fn frames<'f, F: Frame<'f>>(&mut self, frame: &F, most: usize) {
+        let most = most.min(self.frames.len());
+        let count = frame.stack(self.frames.get_mut(..most).unwrap_or_default());
         let frames = self.frames.get(..count).unwrap_or_default();
         self.buf.put(word(lay::ITEM_STACK, frames.len() as u32).to_le_bytes());
         self.buf.numbers(frames.iter().map(|frame| pair(frame.code, frame.position)));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use stroboscope_core::budget::gate::Words;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::Clock;
-use stroboscope_core::config::Settings;
+use stroboscope_core::config::{LogStack, Settings};
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::expr::eval::{Category, Failure};
@@ -249,6 +249,7 @@ impl Runtime for ToyRuntime {
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,
+            log_stack: LogStack::All,
         }
     }
 

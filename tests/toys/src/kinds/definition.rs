@@ -3,6 +3,7 @@
 use crate::runner::{Vector, Verdict};
 use serde_json::{Value, json};
 use stroboscope_core::capture::limits::Limits;
+use stroboscope_core::config::LogStack;
 use stroboscope_core::expr::template::{Segment, Template};
 use stroboscope_core::host::{Capabilities, Language};
 use stroboscope_core::probe::compile::{compile, not_yet};
@@ -39,6 +40,7 @@ pub(super) fn capabilities(vector: &Vector) -> Result<Capabilities, String> {
         module_lines: flag("moduleLines")?,
         disarm: true,
         capture_timeout_ms: 100,
+        log_stack: LogStack::All,
     })
 }
 

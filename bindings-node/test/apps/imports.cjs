@@ -1,0 +1,3 @@
+'use strict';
+
+import('./total.mjs').then(({ total }) => console.log(total([1, 2])));

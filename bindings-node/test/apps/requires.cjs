@@ -1,0 +1,5 @@
+'use strict';
+
+const load = require('./imports.cjs');
+
+module.exports = load;
