@@ -3,10 +3,11 @@
 'use strict';
 
 const { getHeapSpaceStatistics, getHeapStatistics } = require('node:v8');
+const { ArrayPrototype, ObjectPrototype, hasOwn } = require('./primordials.cjs');
 
 /** From this share of what old objects may take on the heap is nearly full: the engine collects with all its might then. */
 const FULL = 0.9;
-/** One in so many events asks the engine, which takes some microseconds; while memory is short, each does. */
+/** One in so many events asks the engine, which takes half a microsecond; while memory is short, each does. */
 const EVERY = 64;
 /** What the engine of this Node adds to its limit for young objects, unless it is told otherwise. */
 const YOUNG = (Number.parseInt(process.versions.node, 10) < 24 ? 48 : 192) * 1024 * 1024;
@@ -18,9 +19,16 @@ let left = 1;
 function isShort() {
     left -= 1;
     if (left > 0) return false;
-    const isFull = limit > 0 && usedByOld() > limit * FULL;
+    const full = limit * FULL;
+    const isFull = full > 0 && getHeapStatistics().used_heap_size > full && (!maySeeSpaces() || usedByOld() > full);
     left = isFull ? 1 : EVERY;
     return isFull;
+}
+
+/** False if the program has set things up so that its code would run as the engine's list of spaces is filled. */
+function maySeeSpaces() {
+    for (let at = 0; at < 16; at += 1) if (hasOwn(ObjectPrototype, at) || hasOwn(ArrayPrototype, at)) return false;
+    return true;
 }
 
 /** Bytes of objects that have outlived a collection or two, and of their garbage. */
