@@ -17,9 +17,6 @@ const options = {
  * @returns {string}
  */
 function inWords(error) {
-  if (error.code === 'ERR_DLOPEN_DISABLED') {
-    return "Node's permission model lets no addon be loaded; start Node with --allow-addons";
-  }
   if (error.code !== 'ERR_ACCESS_DENIED') return error.message;
   const what = error.resource ? `${error.permission} of ${error.resource}` : error.permission;
   return `Node's permission model denies ${what}; start Node with ${options[error.permission] ?? 'what allows it'}`;
