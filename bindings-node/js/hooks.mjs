@@ -17,7 +17,13 @@ export async function load(url, context, nextLoad) {
   if (result.format !== 'module' || !url.startsWith('file:') || url.startsWith(told.own)) return result;
   const text = typeof result.source === 'string' ? result.source : decoder.decode(result.source);
   if (!text.isWellFormed()) return result;
-  // The call that makes the cell stands in the first line that is code.
-  const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix, told.enter);
-  return guarded === null ? result : { ...result, source: guarded.code };
+  try {
+    // The call that makes the cell stands in the first line that is code.
+    const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix, told.enter);
+    return guarded === null ? result : { ...result, source: guarded.code };
+  } catch (error) {
+    // It is no business of the program.
+    process.emitWarning(`${url} has no guards, and takes no probes: ${error.message}`, 'StroboscopeWarning');
+    return result;
+  }
 }

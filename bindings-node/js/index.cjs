@@ -6,6 +6,8 @@ const begin = require('./begin.cjs');
 const realm = require('./realm.cjs');
 const { shortcomings } = require('./words.cjs');
 
+const { parse, stringify } = JSON;
+
 /**
  * Starts. Settings are those of the documentation, in camel case; they go before the environment.
  * @param {import('../index.d.ts').Settings} [settings]
@@ -33,7 +35,7 @@ async function stop(seconds = 2) {
  * @returns {string} its id; `status()` says what became of it
  */
 function addProbe(definition) {
-  const id = addon.addProbe(typeof definition === 'string' ? definition : JSON.stringify(definition));
+  const id = addon.addProbe(typeof definition === 'string' ? definition : stringify(definition));
   begin.settle(id);
   return id;
 }
@@ -62,13 +64,13 @@ function flush(seconds = 2) {
 /** What every probe is doing, with a reason where there is one; after `stop()`, what it did. */
 function status() {
   realm.report();
-  return JSON.parse(addon.status());
+  return parse(addon.status());
 }
 
 /** Hits, events and uploads of all probes together, with what was lost, by reason; after `stop()` too. */
 function stats() {
   realm.report();
-  return JSON.parse(addon.stats());
+  return parse(addon.stats());
 }
 
 const version = addon.version();
