@@ -10,6 +10,7 @@ use napi_derive::napi;
 use std::cell::Cell;
 use stroboscope_core::capture::walk;
 use stroboscope_core::expr::eval::{Category, Failure, Kind};
+use stroboscope_core::fault;
 use stroboscope_core::hit::Verdict;
 use stroboscope_core::host::BigDigits;
 use stroboscope_core::intake::{Counts, Judge, Raised, Refusal};
@@ -250,7 +251,11 @@ pub fn intake_record(buffer: Uint8ArraySlice<'_>, length: u32) -> napi::Result<(
     if vectors::with(|bench| bench.record = record.to_vec()).is_some() {
         return Ok(());
     }
-    match caught(|| crate::session::with_intake(|intake| intake.record(record))) {
+    let taken = caught(|| {
+        fault::at(fault::Place::Send);
+        crate::session::with_intake(|intake| intake.record(record))
+    });
+    match taken {
         // What there was no room for is counted by the core; what comes of a probe that is gone, or of no session, is no hit.
         Some(None | Some(Ok(()) | Err(Refusal::Full | Refusal::Unknown(_)))) => Ok(()),
         Some(Some(Err(Refusal::Bad(bad)))) => Err(error::thrown(bad)),
@@ -302,10 +307,14 @@ pub fn intake_report(
         ..Counts::default()
     };
     let answer = caught(|| {
+        fault::at(fault::Place::Hit);
         crate::session::with_intake(|intake| {
             let disarms = intake.report(slot, &counts) == Ok(Verdict::Disarm);
             u32::from(disarms) | u32::from(weight > 0 && intake.is_next_timed(slot)) << 1
         })
     });
+    if answer.is_none() {
+        crate::session::hit_failed(slot, "it panicked".to_owned());
+    }
     answer.flatten().unwrap_or(0)
 }

@@ -23,6 +23,7 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
 use stroboscope_core::emit::status::State;
+use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Site, Ticket};
 use stroboscope_core::intake::Intake;
 use stroboscope_core::probe::wire;
@@ -430,6 +431,14 @@ pub fn stats() -> napi::Result<String> {
 #[napi(js_name = "_testEvents")]
 pub fn test_events() -> napi::Result<Vec<String>> {
     guard::guarded(|| Ok(running()?.map(|running| running.memory.events()).unwrap_or_default()))
+}
+
+/// Asks for a panic of ours.
+#[napi(js_name = "_testPanic")]
+pub fn test_panic(place: String) -> napi::Result<()> {
+    let place = fault::Place::named(&place).ok_or_else(|| error::said(format!("no place '{place}'")))?;
+    fault::ask(place);
+    Ok(())
 }
 
 /// Waits beside the event loop until what was captured has left the process.

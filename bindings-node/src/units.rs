@@ -6,6 +6,7 @@
 //! its code runs. A unit is changed under its own lock, with the order to its realm, so that orders come in the right
 //! sequence.
 
+use crate::guard;
 use crate::names;
 use crate::place::{self, Missing, Placement, Use};
 use crate::realms::{self, Order, Variant};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
 use stroboscope_core::probe::model::{Location, Probe};
@@ -176,7 +178,7 @@ fn enter(number: u32, unit: Unit, module: &Module) {
         state.asked.iter().filter(mean).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect::<Vec<_>>()
     });
     for (live, ticket) in waiting {
-        place_with(&live, ticket, Some((number, module)));
+        place_or_fail(&live, ticket, Some((number, module)));
     }
 }
 
@@ -288,7 +290,18 @@ pub fn place(live: &Arc<LiveProbe>, ticket: Ticket) {
         state.asked.retain(|asked| asked.live.slot != live.slot);
         state.asked.push(Asked { live: Arc::clone(live), ticket, placed: BTreeSet::new(), said: None, listed: false });
     });
-    place_with(live, ticket, None);
+    place_or_fail(live, ticket, None);
+}
+
+/// A panic of ours costs the probe its place, and nothing else.
+fn place_or_fail(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module)>) {
+    let placed = guard::caught(|| {
+        fault::at(fault::Place::Hook);
+        place_with(live, ticket, fresh);
+    });
+    if placed.is_none() {
+        answer(live.slot, 0, ticket, Outcome::panicked());
+    }
 }
 
 /// Puts a probe into all the units that it means now, and takes it out of those that it means no more. `fresh` is a unit

@@ -2,6 +2,7 @@
 //! inside native code. An adapter reads; it never compares, decides, blocks or runs application code.
 
 use crate::config::LogStack;
+use crate::emit::status::PANIC;
 use crate::probe::model::Location;
 use crate::registry::LiveProbe;
 use crate::text::Text;
@@ -463,6 +464,14 @@ pub enum Outcome {
         /// Where it would be.
         site: Site,
     },
+}
+
+impl Outcome {
+    /// Our own code panicked as it placed the probe.
+    pub fn panicked() -> Outcome {
+        let reason = "stopped: our own code failed as it placed the probe; the program was not affected";
+        Outcome::Refused { kind: PANIC, reason: reason.to_owned() }
+    }
 }
 
 /// Where a probe really is.

@@ -8,12 +8,6 @@ use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location;
 use stroboscope_core::session::Session;
 
-/// Our own code panicked as it placed a hook.
-pub(super) fn failed() -> Outcome {
-    let reason = "stopped: our own code failed as it placed the probe; the program was not affected";
-    Outcome::Refused { kind: "Panic", reason: reason.to_owned() }
-}
-
 pub(super) fn refused(error: &PyErr) -> Outcome {
     Outcome::Refused { kind: "InternalError", reason: format!("CPython refused the hook: {error}") }
 }

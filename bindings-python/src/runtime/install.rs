@@ -2,8 +2,8 @@
 //! [`super::in_file`].
 
 use super::answer::{
-    Answer, MISSING_LINE, MISSING_NAME, NEAREST, answer, better, failed, missing_name, missing_submodule, near,
-    refused, stopping,
+    Answer, MISSING_LINE, MISSING_NAME, NEAREST, answer, better, missing_name, missing_submodule, near, refused,
+    stopping,
 };
 use super::in_file::{in_function, in_lines, in_method};
 use super::state::HANDS;
@@ -60,7 +60,7 @@ pub(super) fn install_all(py: Python<'_>, slots: &[u32], answers: &mut Vec<Answe
             fault::at(fault::Place::Hook);
             install(py, live, target).unwrap_or_else(|error| refused(&error))
         });
-        let mut outcome = placed.unwrap_or_else(failed);
+        let mut outcome = placed.unwrap_or_else(Outcome::panicked);
         if let (Outcome::NotFound(reason), Location::Lines { file, .. }) = (&mut outcome, &live.probe.location) {
             let alike = files_near.entry(file.clone()).or_insert_with(|| near(&discovery::files_near(py, file)));
             reason.push_str(alike);
