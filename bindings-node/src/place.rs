@@ -52,9 +52,9 @@ impl Missing {
     }
 }
 
-impl From<Missing> for Outcome {
-    fn from(missing: Missing) -> Outcome {
-        Outcome::Refused { kind: missing.kind, reason: missing.reason }
+impl From<Missing> for Box<Outcome> {
+    fn from(missing: Missing) -> Box<Outcome> {
+        Box::new(Outcome::Refused { kind: missing.kind, reason: missing.reason })
     }
 }
 

@@ -337,7 +337,7 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
             },
         };
         if let Err(refused) = refused {
-            outcome = Some(refused);
+            outcome = Some(*refused);
         }
     }
     with(|state| {
@@ -412,10 +412,16 @@ fn find_in(unit: &Unit, module: &Module, location: &Location) -> Result<Placemen
 }
 
 /// Puts a probe into a unit. `fresh`: its module is about to run. An error says why it is not there.
-fn put_in(unit: &Unit, module: &Module, live: &Arc<LiveProbe>, ticket: Ticket, fresh: bool) -> Result<(), Outcome> {
+fn put_in(
+    unit: &Unit,
+    module: &Module,
+    live: &Arc<LiveProbe>,
+    ticket: Ticket,
+    fresh: bool,
+) -> Result<(), Box<Outcome>> {
     let Placement { functions, site, note } = find_in(unit, module, &live.probe.location)?;
     if session::refuses(live, &site) {
-        return Err(Outcome::Denied { site });
+        return Err(Box::new(Outcome::Denied { site }));
     }
     for (function, lines) in functions {
         let mut one = Use { live: Arc::clone(live), ticket, lines, site: site.clone(), note: note.clone() };
