@@ -7,7 +7,7 @@ const path = require('node:path');
 const { isMainThread, parentPort } = require('node:worker_threads');
 
 /** They only start others, and those are meant. */
-const managers = ['npm-cli.js', 'npx-cli.js', 'yarn.js', 'yarn.cjs', 'pnpm.cjs', 'corepack.js'];
+const managers = ['npm-cli.js', 'npx-cli.js', 'yarn.js', 'yarn.cjs', 'pnpm.cjs', 'corepack.js', 'stroboscope.mjs'];
 
 function isManager(script) {
   try {
@@ -36,7 +36,7 @@ function begin() {
   process.env.STROBE_RUN = JSON.stringify({ ...run, tally: addon.tally() ?? undefined });
   for (const definition of run.probes) {
     try {
-      addon.addProbe(JSON.stringify(definition));
+      addon.addProbe(definition);
     } catch (error) {
       // It spoils itself only.
       process.stderr.write(`stroboscope: a probe is not used: ${error.message}\n`);

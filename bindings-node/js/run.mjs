@@ -1,7 +1,7 @@
 // `npx stroboscope run … -- COMMAND`: turns arguments into an environment and becomes COMMAND, so that process id, signals,
 // terminal and exit code are its own. In it `register.cjs` starts the session. No rule about probes is decided here: what the
 // user typed becomes probe definitions in the core.
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,67 +13,26 @@ const register = fileURLToPath(new URL('register.cjs', import.meta.url));
 const [badArguments, notExecutable, notFound] = [2, 126, 127];
 const scripts = /\.(?:[cm]?js|[cm]?ts)$/;
 
-const help = `usage: npx stroboscope run [--at FILE:LINE | --method FILE:NAME]
-                           [--log TEMPLATE] [--when EXPR] [--capture] [--rate N|all]
-                           [--probes FILE] [--json PATH|-] -- COMMAND…
-
-Asks a running program a question without stopping it.
-
-  --at FILE:LINE      probe a line, before it runs
-  --method FILE:NAME  probe a function, as it returns or throws
-  --log TEMPLATE      message, with {expressions} in it
-  --when EXPR         fire only when this holds
-  --capture           take a snapshot beside the message of --log
-  --rate N|all        at most N hits per second, fractions allowed; all lifts the limits of all probes
-  --probes FILE       a JSON file of probe definitions (docs/probe-file.md)
-  --json PATH|-       write events as JSON, one a line; - is standard output
-  --version           say which version this is
-
-COMMAND is a script with its arguments, or any program; Node processes that it starts are included.
-A file \`….js\` is run by this Node.
-
-Several --at and --method may be given: --log, --when, --capture and --rate belong to the one before them.
-Without --log and --capture a probe takes a snapshot: arguments, locals, stack, and for a function what it returned.
-Without --rate a probe with a snapshot shows one hit per second, one that only logs up to 5000.
-
-  npx stroboscope run --at src/cart.js:48 -- src/shop.js --port 8000
-  npx stroboscope run --method src/cart.js:Cart.total --log 'total {@return} in {@duration} ms' -- src/shop.js
-  npx stroboscope run --at src/cart.js:48 --when 'len(lines) > 20' --log 'long: {cart.id}' -- npm start
-`;
-
 /** Runs the command line; returns an exit code only if nothing was to be run. */
 export function main(words) {
   const at = words.indexOf('--');
   const [own, command] = at < 0 ? [words, []] : [words.slice(0, at), words.slice(at + 1)];
-  if (own.length === 0) return print(help, badArguments);
-  if (own[0] === '--version') return print(`stroboscope ${version()}\n`, 0);
-  if (own[0] === '--help' || own[0] === '-h' || own.slice(1).some((word) => word === '--help' || word === '-h')) {
-    return print(help, 0);
-  }
-  if (own[0] !== 'run') return fail(`${own[0]} is no command of stroboscope: npx stroboscope run --help says what there is`);
-  let addon, told;
+  const fileIsSet = Boolean(process.env.DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE);
+  let addon, typed;
   try {
     addon = require('./addon.cjs');
-    told = addon.readCommand(own.slice(1), Boolean(process.env.DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE));
+    typed = addon.readCommand(own, fileIsSet, command.length > 0, process.env.STROBE_RUN);
   } catch (error) {
     return fail(inWords(error));
   }
-  if (command.length === 0) {
-    return fail('no command: write it after --, as in: npx stroboscope run --at app.js:12 -- app.js');
+  if (typeof typed.text === 'string') {
+    process.stdout.write(typed.text);
+    return own.length === 0 ? badArguments : 0;
   }
   const found = program(command);
   if (found.problem) return fail(found.problem, found.code);
-  const why = addon.becomeProgram(found.program, found.words, Object.entries(environment(told)));
+  const why = addon.becomeProgram(found.program, found.words, Object.entries(environment(typed.told)));
   return fail(`${found.program}: ${why}`, notExecutable);
-}
-
-function version() {
-  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
-}
-
-function print(text, code) {
-  process.stdout.write(text);
-  return code;
 }
 
 function fail(message, code = badArguments) {

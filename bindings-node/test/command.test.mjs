@@ -143,6 +143,16 @@ test('a probe that has no place says so', () => {
   assert.match(method.stderr, /no function `Cart\.ad` in .*nearest: Cart\.add/);
 });
 
+test('probes of a pipe are read once, and those of a command around this one are for the same program', () => {
+  const definition = JSON.stringify({ id: 'piped', type: 'LOG_PROBE', where: { sourceFile: 'cart.cjs', lines: ['10'] }, template: 'from a pipe' });
+  const command = `'${process.execPath}' '${bin}' run --probes <(printf '%s' '${definition}') --at cart.cjs:10 --log 'typed outside' -- ` +
+    `'${process.execPath}' '${bin}' run --at cart.cjs:10 --log 'typed inside' -- cart.cjs`;
+  const { status, stderr } = spawnSync('bash', ['-c', command], { cwd: apps, encoding: 'utf8', timeout: 30_000 });
+  assert.equal(status, 3, stderr);
+  for (const text of ['from a pipe', 'typed outside', 'typed inside']) assert.match(stderr, new RegExp(text));
+  assert.match(stderr, /^cart\.cjs:10#2 .*3 hits +3 events$/m);
+});
+
 test('what cannot be run says what to type', () => {
   for (const [words, code, text] of [
     [[], 2, ''],

@@ -12,6 +12,7 @@ compile_error!("the layouts in shim.c are those of 64-bit little-endian machines
 
 mod classes;
 mod code;
+mod command;
 mod discovery;
 mod exception;
 mod exit;
@@ -78,6 +79,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::tally, module)?)?;
     module.add_function(wrap_pyfunction!(logging::_say, module)?)?;
+    module.add_function(wrap_pyfunction!(command::read_command, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;
