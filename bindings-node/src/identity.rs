@@ -4,10 +4,10 @@
 use napi_derive::napi;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::path::Path;
 use stroboscope_core::config::Settings;
 use stroboscope_core::emit::output::Identity;
-use stroboscope_core::emit::{process, render};
+use stroboscope_core::emit::process::{self, last_part, stem};
+use stroboscope_core::emit::render;
 
 /// What JavaScript says of its process and of who asks for the session.
 #[napi(object)]
@@ -65,21 +65,14 @@ pub fn uuid() -> String {
 pub fn find(settings: &Settings, facts: &Facts) -> Identity {
     let inferred = inferred_service(facts);
     let service = settings.service.clone().unwrap_or_else(|| inferred.to_owned());
-    let mut process_tags = String::new();
-    if settings.propagate_process_tags {
-        let by_whom = match settings.service {
-            Some(_) => ("svc.user", "true"),
-            None => ("svc.auto", inferred),
-        };
-        process_tags = process::tags([
-            ("entrypoint.basedir", last_part(parent(&facts.main))),
-            ("entrypoint.name", stem(&facts.main)),
-            ("entrypoint.type", "script"),
-            ("entrypoint.workdir", last_part(&facts.folder)),
-            ("package.json.name", &facts.package),
-            by_whom,
-        ]);
-    }
+    let entry = [
+        ("entrypoint.basedir", last_part(process::folder(&facts.main))),
+        ("entrypoint.name", stem(&facts.main)),
+        ("entrypoint.type", "script"),
+        ("entrypoint.workdir", last_part(&facts.folder)),
+        ("package.json.name", &facts.package),
+    ];
+    let process_tags = process::of(settings, inferred, entry);
     Identity {
         service,
         hostname: facts.hostname.clone(),
@@ -93,18 +86,6 @@ pub fn find(settings: &Settings, facts: &Facts) -> Identity {
 fn inferred_service(facts: &Facts) -> &str {
     let known = [facts.package.as_str(), stem(&facts.main)];
     known.into_iter().find(|name| !name.is_empty()).unwrap_or("node")
-}
-
-fn parent(path: &str) -> &str {
-    Path::new(path).parent().and_then(Path::to_str).unwrap_or_default()
-}
-
-fn stem(path: &str) -> &str {
-    Path::new(path).file_stem().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
-fn last_part(path: &str) -> &str {
-    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use stroboscope_core::expr::template::{RawSegment, Template};
 use stroboscope_core::expr::{Expression, Symbols, decode, print, text};
 use stroboscope_core::host::{FrameText, Language, Section, Site};
 use stroboscope_core::intake::Judge;
-use stroboscope_core::probe::model::{EvaluateAt, Kind, Location, Log, Probe};
+use stroboscope_core::probe::model::{Log, Probe};
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::registry::LiveProbe;
 
@@ -81,19 +81,7 @@ fn log(template: Template, limits: Option<Limits>) -> Log {
 }
 
 fn live(log: Log, when: Option<Expression>, symbols: Vec<String>) -> Arc<LiveProbe> {
-    let probe = Probe {
-        id: "probe".to_owned(),
-        version: 1,
-        location: Location::Lines { file: "vectors.js".to_owned(), lines: vec![1] },
-        kind: Kind::Log(log),
-        when,
-        evaluate_at: EvaluateAt::Exit,
-        tags: Vec::new(),
-        rate: 1.0,
-        expires_at: None,
-        symbols,
-        warnings: Vec::new(),
-    };
+    let probe = Probe::alone(log, when, symbols, "vectors.js");
     let live = LiveProbe::new(Arc::new(probe), 0, Gate::new(1), None, false);
     live.set_site(Site { file: "/srv/vectors.js".to_owned(), lines: vec![1], ..Site::default() });
     Arc::new(live)

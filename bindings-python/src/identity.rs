@@ -1,10 +1,9 @@
 //! Who this process is: service, host, runtime id, and what was started in it. Before both walks; [`crate::session`] asks.
 
 use pyo3::prelude::*;
-use std::path::Path;
 use stroboscope_core::config::Settings;
 use stroboscope_core::emit::output::Identity;
-use stroboscope_core::emit::process;
+use stroboscope_core::emit::process::{self, last_part, stem};
 
 /// Finds out who this process is. `parent` is the runtime id of the process that it was forked from.
 pub fn find(py: Python<'_>, settings: &Settings, parent: Option<String>) -> PyResult<Identity> {
@@ -17,22 +16,15 @@ pub fn find(py: Python<'_>, settings: &Settings, parent: Option<String>) -> PyRe
     let entry = Entry::find(py).unwrap_or_default();
     let inferred = if entry.name.is_empty() { "python" } else { &entry.name };
     let service = settings.service.clone().unwrap_or_else(|| inferred.to_owned());
-    let mut process_tags = String::new();
-    if settings.propagate_process_tags {
-        // A folder that is gone has no name, and no tag.
-        let workdir: String = os.call_method0("getcwd").and_then(|folder| folder.extract()).unwrap_or_default();
-        let by_whom = match settings.service {
-            Some(_) => ("svc.user", "true"),
-            None => ("svc.auto", inferred),
-        };
-        process_tags = process::tags([
-            ("entrypoint.basedir", entry.folder.as_str()),
-            ("entrypoint.name", &entry.name),
-            ("entrypoint.type", entry.kind),
-            ("entrypoint.workdir", &last_part(&workdir)),
-            by_whom,
-        ]);
-    }
+    // A folder that is gone has no name, and no tag.
+    let workdir: String = os.call_method0("getcwd").and_then(|folder| folder.extract()).unwrap_or_default();
+    let tags = [
+        ("entrypoint.basedir", entry.folder.as_str()),
+        ("entrypoint.name", &entry.name),
+        ("entrypoint.type", entry.kind),
+        ("entrypoint.workdir", last_part(&workdir)),
+    ];
+    let process_tags = process::of(settings, inferred, tags);
     Ok(Identity { service, hostname, runtime_id, pid: std::process::id(), parent_id: parent, process_tags })
 }
 
@@ -66,22 +58,13 @@ impl Entry {
         }
         if let Some(module) = module {
             let name = module.strip_suffix(".__main__").unwrap_or(&module).to_owned();
-            return Entry { name, folder: last_part(parent(first)), kind: "module" };
+            return Entry { name, folder: last_part(process::folder(first)).to_owned(), kind: "module" };
         }
         if first.is_empty() || first == "-c" || first == "-" {
             return Entry { kind: "script", ..Entry::default() };
         }
-        let name = Path::new(first).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Entry { name, folder: last_part(parent(first)), kind: "script" }
+        Entry { name: stem(first).to_owned(), folder: last_part(process::folder(first)).to_owned(), kind: "script" }
     }
-}
-
-fn parent(path: &str) -> &str {
-    Path::new(path).parent().and_then(Path::to_str).unwrap_or_default()
-}
-
-fn last_part(path: &str) -> String {
-    Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A UUID of version 4.

@@ -27,7 +27,7 @@ use stroboscope_core::expr::{Expression, Symbols, decode, print, text};
 use stroboscope_core::host::{
     Child, Frame, FrameText, Language, Name, Section, Site, StackFrame, Symbol, ThreadInfo, Value, View,
 };
-use stroboscope_core::probe::model::{EvaluateAt, Kind, Location, Log, MetricKind, Probe};
+use stroboscope_core::probe::model::{Log, MetricKind, Probe};
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::record::write::{Header, Place, Point, Writer};
 use stroboscope_core::registry::LiveProbe;
@@ -262,19 +262,7 @@ fn record(
 
 fn live(template: Template, symbols: Vec<String>, limits: Option<Limits>) -> LiveProbe {
     let log = Log { template, snapshot: limits.is_some(), limits: limits.unwrap_or_default(), expressions: Vec::new() };
-    let probe = Probe {
-        id: "probe".to_owned(),
-        version: 1,
-        location: Location::Lines { file: "vectors.py".to_owned(), lines: vec![1] },
-        kind: Kind::Log(log),
-        when: None,
-        evaluate_at: EvaluateAt::Exit,
-        tags: Vec::new(),
-        rate: 1.0,
-        expires_at: None,
-        symbols,
-        warnings: Vec::new(),
-    };
+    let probe = Probe::alone(log, None, symbols, "vectors.py");
     let live = LiveProbe::new(Arc::new(probe), 0, Gate::new(1), None, false);
     live.set_site(Site { file: "/srv/vectors.py".to_owned(), lines: vec![1], ..Site::default() });
     live

@@ -172,6 +172,23 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// A log probe on line 1 of a file, as no definition asks for it: what vectors are run with.
+    pub fn alone(log: Log, when: Option<Expression>, symbols: Vec<String>, file: &str) -> Probe {
+        Probe {
+            id: "probe".to_owned(),
+            version: 1,
+            location: Location::Lines { file: file.to_owned(), lines: vec![1] },
+            kind: Kind::Log(log),
+            when,
+            evaluate_at: EvaluateAt::Exit,
+            tags: Vec::new(),
+            rate: 1.0,
+            expires_at: None,
+            symbols,
+            warnings: Vec::new(),
+        }
+    }
+
     /// True if one of its expressions reads a special.
     pub fn reads(&self, special: Special) -> bool {
         self.expressions().iter().any(|expression| expression.tree.reads(special))
