@@ -848,6 +848,14 @@ def test_bytes_that_are_no_text_spoil_their_own_probe_only(shop: Path) -> None:
     assert result.stderr.count("holds an escape that stands for no character") >= 3
 
 
+def test_what_the_command_of_another_language_has_told_is_not_for_python(shop: Path) -> None:
+    at = f"shop.py:{line_of(shop, '# here')}"
+    told = '{"settings":{},"probes":[]}'
+    result = strobe(shop.parent, "--at", at, "--log", "it is {amount}", "--", "shop.py", "cup", STROBE_RUN=told)
+    assert (result.returncode, result.stdout) == (0, "[6]\n"), result.stderr
+    assert "it is 6" in result.stderr
+
+
 def test_what_is_typed_is_utf_8_also_where_the_locale_is_ascii(tmp_path: Path) -> None:
     write(tmp_path, "plain.py", "x = 41\nx += 1\n")
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -50,7 +50,10 @@ def _outer() -> tuple[list[tuple[str, str]], list[str]] | None:
     told = os.environ.get("STROBE_RUN")
     if not told:
         return None
-    run = marshal.loads(bytes.fromhex(told))
+    try:
+        run = marshal.loads(bytes.fromhex(told))
+    except ValueError:
+        return None  # what the command of another language has told is not for Python
     return list(run["settings"].items()), run["probes"]
 
 
@@ -68,12 +71,9 @@ def _refuse_long(environment: dict[str, str]) -> None:
 
 def _leave_to_program() -> None:
     """The session that is here already has nothing to say of probes: the program will."""
-    native = sys.modules.get("stroboscope._native")
-    if native is None:
-        return
     try:
-        for probe in native.status():
-            native.remove_probe(probe["id"])
+        for probe in _native.status():
+            _native.remove_probe(probe["id"])
     except RuntimeError:
         return  # none was started
 
