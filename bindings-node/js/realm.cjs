@@ -170,7 +170,7 @@ function watched(wanted) {
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
     const { setup, code, position } = wanted[at];
-    define(sites, at, slotOf(makes.site(script(setup, 'stroboscope', 1), one, [code, position])));
+    own(sites, at, makes.site(script(setup, 'stroboscope', 1), one, [code, position]), true);
   }
   return { argument: { ...makes.argument(sites), global: globalThis }, probe: one };
 }

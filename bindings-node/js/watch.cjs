@@ -14,7 +14,7 @@ const { load, notify, store, wait } = Atomics;
 /** How long the program waits at most until what is to be watched for in a module is, before that runs; and, at its end, until
  *  the debugger has left. */
 const [SET_MILLISECONDS, LEAVE_MILLISECONDS] = [2000, 500];
-/** A hit's own cost is the least of so many that were measured. */
+/** Hits of which it is measured what they cost before our code begins. */
 const MEASURED = 16;
 
 /** Words that both threads see: the watcher is asked to leave, and has nothing connected. */
@@ -26,12 +26,13 @@ let watcher = null;
 
 /**
  * Makes the hooks that wait, and deletes those that nothing calls any more.
- * @param {(hits: object[]) => { argument: object, probes: object[] }} sitesOf
+ * @param {(hits: object[]) => { argument: object, probe: object }} sitesOf
  */
 function pump(sitesOf) {
   if (!isMainThread) return;
   const { hooks, watcher: wanted } = addon.watchHooks();
-  for (const { number, name, hits } of hooks) {
+  for (let at = 0; at < hooks.length; at += 1) {
+    const { number, name, hits } = hooks[at];
     if (hits.length === 0) {
       forget(number, name);
       continue;
@@ -47,52 +48,49 @@ function pump(sitesOf) {
   if (wanted && watcher === null) open();
 }
 
-/** The probes of each hook. */
-const hooked = new Map();
+/** The probe of each hook, by its number. */
+const hooked = { __proto__: null };
 
 function forget(number, name) {
-  for (const probe of hooked.get(number) ?? []) probe.report();
-  hooked.delete(number);
+  hooked[number]?.report();
+  delete hooked[number];
   deleteProperty(globalThis, name);
 }
 
 /** Hands over what they have counted. */
 function report() {
-  for (const probes of hooked.values()) for (const probe of probes) probe.report();
+  for (const number in hooked) hooked[number].report();
 }
 
 function define(name, value) {
   defineProperty(globalThis, name, { __proto__: null, value, writable: false, enumerable: false, configurable: true });
 }
 
-/** What conditions know by one name: the sites of the hits, and a clock for what a condition costs before it begins. Of two
- *  conditions at one place the second begins as the first has ended, and nothing else is between them. */
+/** What conditions know by one name: the sites of the hits, and a clock for what a condition costs before it begins. Two
+ *  conditions stand at a place, that of the hit and one that only marks; the engine goes through both without anything between
+ *  them, in an order of its own: the shorter time is that, the longer one what the program does between two hits. */
 function hook(number, { argument, probe }) {
-  let [from, least, left] = [-1, Infinity, MEASURED];
-  const measure = () => {
-    if (from < 0 || left === 0) return;
-    least = Math.min(least, now() - from);
-    left -= 1;
-    if (left > 0) return;
-    for (const probe of probes) probe.overhead = least;
-    addon.watchCost(number, least * 1e6);
+  let [left, from, before, after] = [MEASURED, 0, 0, 0];
+  const measured = () => {
+    probe.overhead = (before < after ? before : after) / MEASURED;
+    addon.watchCost(number, probe.overhead * 1e6);
   };
-  for (const probe of probes) probe.onDisarm = () => addon.watchRest(probe.slot);
-  hooked.set(number, probes);
+  probe.onDisarm = () => addon.watchRest(probe.slot);
+  hooked[number] = probe;
   return freeze({
     ...argument,
     begins() {
-      if (left > 0) measure();
-      from = -1;
+      if (left > 0 && from > 0) before += now() - from;
     },
     ends() {
       if (left > 0) from = now();
     },
     marks() {
-      if (left === 0) return true;
-      measure();
+      if (left === 0) return;
+      if (from > 0) after += now() - from;
       from = now();
-      return false;
+      left -= 1;
+      if (left === 0) measured();
     },
   });
 }

@@ -50,8 +50,8 @@ async function connect() {
 /** Others' pauses are theirs. Short of memory the engine stops for whoever is there: if that is us alone, it goes on as we go. */
 function paused({ reason }) {
   if (reason !== 'OOM') return;
-  addon.watcherBroken('the program has run out of memory');
   disconnect();
+  addon.watcherBroken('the program has run out of memory');
 }
 
 function disconnect() {

@@ -78,6 +78,8 @@ struct State {
     asked: Vec<Asked>,
     /// The program was there before us: modules may run that came without our hooks.
     late: bool,
+    /// Files that ran without guards when a debugger told of them.
+    early: Option<Vec<String>>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -217,6 +219,7 @@ pub fn scripts(paths: &[String]) -> Vec<u32> {
     let bare: Vec<u32> =
         (0..paths.len()).filter(|&at| !known.contains(paths[at].as_str())).map(|at| at as u32).collect();
     let candidates: Vec<Candidate> = bare.iter().map(|&at| Candidate::new(&paths[at as usize], false)).collect();
+    with(|state| state.early = Some(candidates.iter().map(|one| one.name().to_owned()).collect()));
     let mut wanted = BTreeSet::new();
     for asked in unplaced() {
         let Some(file) = file_of(&asked.live.probe) else { continue };
@@ -353,10 +356,10 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
 /// True if the file of a probe may run without guards, and a debugger was asked for what does.
 fn is_listed(slot: u32, file: &str) -> bool {
     let may_run = with(|state| {
-        let left: Vec<Candidate> = state.left.keys().map(|path| Candidate::new(path, false)).collect();
-        let late = state.late && Path::new(file).is_file();
         let asked = state.asked.iter_mut().find(|asked| asked.live.slot == slot && !asked.listed)?;
-        asked.listed = late || chosen(&left, file) != Choice::None;
+        let means = |path: &String| chosen(&[Candidate::new(path, false)], file) != Choice::None;
+        let early = state.late && state.early.as_ref().is_none_or(|early| early.iter().any(means));
+        asked.listed = early || state.left.keys().any(means);
         Some(asked.listed)
     });
     may_run == Some(true) && watch::list()

@@ -285,7 +285,8 @@ pub fn watch_cost(number: u32, nanoseconds: f64) -> napi::Result<()> {
 pub fn watcher_broken(why: String) -> napi::Result<()> {
     guard::guarded(|| {
         let numbers: Vec<u32> = with(|state| {
-            (state.waker, state.lists, state.listing) = (None, false, false);
+            // The waker stays: without it the thread would end while its debugger is still connected.
+            (state.lists, state.listing) = (false, false);
             state.broken = Some(why.clone());
             state.watches.keys().copied().collect()
         });

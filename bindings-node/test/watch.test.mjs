@@ -163,6 +163,19 @@ test('a probe without a token costs nothing until it has one', () => {
   assert.ok(placed.hits < runs / 10, `${placed.hits} of ${runs}`);
 });
 
+test('a debugger of somebody else stops the program as long as it wants', () => {
+  const { events: found, printed, stderr } = events('--at', 'paused.cjs:25', '--log', 'held', '--', 'paused.cjs');
+  assert.equal(printed, '1 held', stderr);
+  assert.deepEqual(found.map((event) => event.message), ['held'], stderr);
+});
+
+test('short of memory the program ends as it would', () => {
+  const words = [bin, 'run', '--at', 'memory.cjs:5', '--log', 'begins', '--', process.execPath, '--max-old-space-size=60', 'memory.cjs'];
+  const { status, signal, stderr } = spawnSync(process.execPath, words, { cwd: apps, encoding: 'utf8', timeout: 60_000 });
+  assert.ok(status === 134 || signal === 'SIGABRT' || signal === 'SIGTRAP', `${status} ${signal} ${stderr}`);
+  assert.match(stderr, /heap out of memory/);
+});
+
 test('a worker thread says what does not work there', () => {
   const { reason } = answer(`
     start();
