@@ -4,6 +4,7 @@
 // the program's own is put back before anything of it could run.
 'use strict';
 
+const path = require('node:path');
 const layout = require('./layout.cjs');
 const {
     Error,
@@ -158,6 +159,7 @@ function takeDown(_, sites) {
         // From here on these are functions that wait for the one above, not callers.
         if (isAsync(site)) break;
         const file = fileOf(site) ?? '';
+        if (startsWith(file, own)) continue;
         const name = functionOf(site) ?? '';
         const line = lineOf(site) ?? 0;
         const column = columnOf(site) ?? 0;
@@ -182,6 +184,9 @@ function takeDown(_, sites) {
 /** What stands in the property; it is put back as it was. */
 const prepare = { __proto__: null, value: takeDown, writable: true, enumerable: true, configurable: true };
 const limit = { __proto__: null, value: layout.STACK_FRAMES, writable: true, enumerable: true, configurable: true };
+
+/** Frames of files below here are none of the program's. */
+const own = __dirname + path.sep;
 
 /** Where the engine puts what `takeDown` answers. */
 const asked = { __proto__: null, stack: '' };

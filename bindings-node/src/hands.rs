@@ -4,7 +4,7 @@
 use crate::guard;
 use crate::units;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use stroboscope_core::host::Ticket;
 use stroboscope_core::registry::LiveProbe;
@@ -13,10 +13,27 @@ use stroboscope_core::registry::LiveProbe;
 pub enum Task {
     /// Puts a probe where it belongs.
     Place(Arc<LiveProbe>, Ticket),
+    /// Reads what a unit was compiled of, and places the probes that mean that.
+    Read(u32),
     /// Takes a probe away, by its slot.
     Remove(u32),
     /// Takes all probes away, and ends.
     Leave,
+}
+
+/// The way to the thread of the session that runs.
+static CURRENT: Mutex<Option<Sender<Task>>> = Mutex::new(None);
+
+fn current() -> MutexGuard<'static, Option<Sender<Task>>> {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks the hands of the session that runs. Where none does, the next one finds what is to be done.
+pub fn ask(task: Task) {
+    if let Some(tasks) = &*current() {
+        // A thread that has ended leaves it to the next one.
+        let _ = tasks.send(task);
+    }
 }
 
 /// The way to the thread.
@@ -32,6 +49,7 @@ impl Hands {
     /// The system's, if it gives no thread.
     pub fn start() -> std::io::Result<Hands> {
         let (tasks, orders) = mpsc::channel();
+        *current() = Some(tasks.clone());
         #[allow(clippy::disallowed_methods, reason = "the core's worker must not wait while a module is read")]
         let thread = std::thread::Builder::new()
             .name("stroboscope-hands".to_owned())
@@ -61,6 +79,7 @@ fn work(tasks: &Receiver<Task>) {
         let leaves = matches!(task, Task::Leave);
         let done = guard::caught(|| match task {
             Task::Place(live, ticket) => units::place(&live, ticket),
+            Task::Read(unit) => units::read_origins(unit),
             Task::Remove(slot) => units::remove(slot),
             Task::Leave => units::remove_all(),
         });

@@ -19,6 +19,7 @@ mod identity;
 mod intake;
 mod modules;
 mod names;
+mod origins;
 mod place;
 mod program;
 mod realms;

@@ -31,7 +31,7 @@ struct Code {
 
 #[derive(Default)]
 struct Codes {
-    codes: Vec<Code>,
+    known: Vec<Code>,
     numbers: HashMap<Code, u32>,
     texts: BTreeMap<u32, Positions>,
     /// The number of the last text.
@@ -73,11 +73,11 @@ fn number(code: Code) -> u32 {
     if let Some(&known) = codes.numbers.get(&code) {
         return known;
     }
-    let next = u32::try_from(codes.codes.len()).unwrap_or(u32::MAX);
-    if codes.codes.len() >= MAX_CODES {
+    let next = u32::try_from(codes.known.len()).unwrap_or(u32::MAX);
+    if codes.known.len() >= MAX_CODES {
         return u32::MAX;
     }
-    codes.codes.push(code.clone());
+    codes.known.push(code.clone());
     codes.numbers.insert(code, next);
     next
 }
@@ -90,7 +90,7 @@ pub fn own(file: &str, function: &str, line: u32) -> StackFrame {
 
 /// The text of a frame, in places of the original.
 pub fn describe(frame: StackFrame) -> FrameText {
-    let known = codes().as_ref().and_then(|codes| codes.codes.get(frame.code as usize).cloned());
+    let known = codes().as_ref().and_then(|codes| codes.known.get(frame.code as usize).cloned());
     let Some(Code { file, function, text, place }) = known else {
         return FrameText { file: "?".to_owned(), ..FrameText::default() };
     };
@@ -98,6 +98,7 @@ pub fn describe(frame: StackFrame) -> FrameText {
     let (line, column) = place.unwrap_or((frame.position >> COLUMN_BITS, frame.position & MAX_COLUMN));
     let in_variant = codes().as_ref().and_then(|codes| Some(back(codes.texts.get(&text)?, line, column)));
     let column = in_variant.unwrap_or_else(|| units::original_column(&file, line, column));
+    let (file, line, column) = units::original(&file, line, column).unwrap_or((file, line, column));
     FrameText { file, function: function.into_string(), line, column }
 }
 

@@ -12,7 +12,7 @@ use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath
 use stroboscope_core::probe::model::{EvaluateAt, Location};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_rewriter as rewriter;
-use stroboscope_rewriter::{Module, Point, Positions, VariableKind};
+use stroboscope_rewriter::{Mapped, Module, Point, Positions, SourceMap, VariableKind};
 
 /// The wire's word for a function from which a probe is kept out.
 pub const NOT_ELIGIBLE: &str = "NotEligible";
@@ -25,11 +25,20 @@ pub struct Use {
     /// What its installation is answered with.
     pub ticket: Ticket,
     /// The lines in this function; empty for a method probe.
-    pub lines: Vec<u32>,
+    pub lines: Vec<Line>,
     /// Where the probe is, in this module.
     pub site: Site,
     /// Why it is there and not where it was asked for.
     pub note: Option<String>,
+}
+
+/// A line of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number in the file that the probe means.
+    pub line: u32,
+    /// Where the rewriter puts the code, so that a hit is one execution of the line.
+    pub sites: Vec<u32>,
 }
 
 /// Why a probe has no place in a module that it means.
@@ -62,43 +71,119 @@ impl From<Missing> for Box<Outcome> {
 #[derive(Debug)]
 pub struct Placement {
     /// The functions, by their numbers, with the lines in each; no line for a method. `None`: the top level of the module.
-    pub functions: Vec<(Option<u32>, Vec<u32>)>,
+    pub functions: Vec<(Option<u32>, Vec<Line>)>,
     /// The same for people.
     pub site: Site,
     /// Why it is not where it was asked for.
     pub note: Option<String>,
 }
 
-/// Finds the place of a probe in a module.
-pub fn find(module: &Module, location: &Location, path: &str) -> Result<Placement, Missing> {
-    match location {
-        Location::Lines { lines, .. } => at_lines(module, lines, path),
-        Location::Method { method, .. } => in_method(module, method, path),
+/// A file as a probe means it: a module that is loaded, or one of those that it was compiled of.
+pub struct File<'m> {
+    module: &'m Module,
+    path: &'m str,
+    top_level: Vec<rewriter::Statement>,
+    functions: Vec<Seen>,
+}
+
+/// A function in lines of the file.
+struct Seen {
+    number: usize,
+    first: u32,
+    last: u32,
+    statements: Vec<rewriter::Statement>,
+}
+
+impl<'m> File<'m> {
+    /// The module itself.
+    pub fn loaded(module: &'m Module, path: &'m str) -> File<'m> {
+        let functions = module.functions().iter().enumerate().map(|(number, function)| Seen {
+            number,
+            first: function.first,
+            last: function.last,
+            statements: function.statements.clone(),
+        });
+        File { module, path, top_level: module.top_level().to_vec(), functions: functions.collect() }
+    }
+
+    /// One of the files that it was compiled of, by its place in the map.
+    pub fn original(module: &'m Module, path: &'m str, map: &SourceMap, source: usize) -> File<'m> {
+        let mapped = module.through(map).into_iter().filter(|mapped| mapped.source == source);
+        let functions = mapped.map(|Mapped { function, first, last, statements, .. }| Seen {
+            number: function,
+            first,
+            last,
+            statements,
+        });
+        File { module, path, top_level: module.top_level_through(map, source), functions: functions.collect() }
+    }
+
+    /// The functions as the core sees them, the top level first.
+    fn functions(&self) -> Vec<Function> {
+        let statements = |of: &[rewriter::Statement]| {
+            of.iter().map(|one| location::Statement { line: one.line, end: one.end }).collect::<Vec<_>>()
+        };
+        let known = self.module.functions();
+        // The nearest function around that is of this file.
+        let parent = |number: usize| {
+            let mut around = std::iter::successors(known[number].parent, |&outer| known[outer].parent);
+            around.find_map(|outer| self.functions.binary_search_by_key(&outer, |seen| seen.number).ok())
+        };
+        let top = Function {
+            name: String::new(),
+            kind: FunctionKind::Module,
+            first: 1,
+            last: u32::MAX,
+            parent: None,
+            statements: statements(&self.top_level),
+        };
+        let inner = self.functions.iter().map(|seen| Function {
+            name: known[seen.number].name.clone(),
+            kind: match known[seen.number].kind {
+                rewriter::FunctionKind::Function => FunctionKind::Function,
+                rewriter::FunctionKind::Expression => FunctionKind::Lambda,
+            },
+            first: seen.first,
+            last: seen.last,
+            parent: Some(parent(seen.number).map_or(0, |at| at + 1)),
+            statements: statements(&seen.statements),
+        });
+        std::iter::once(top).chain(inner).collect()
     }
 }
 
-fn at_lines(module: &Module, lines: &[u32], path: &str) -> Result<Placement, Missing> {
-    let functions = functions(module);
-    let mut found: Vec<(Option<u32>, Vec<u32>)> = Vec::new();
+/// Finds the place of a probe in a file.
+pub fn find(file: &File<'_>, location: &Location) -> Result<Placement, Missing> {
+    match location {
+        Location::Lines { lines, .. } => at_lines(file, lines),
+        Location::Method { method, .. } => in_method(file, method),
+    }
+}
+
+fn at_lines(file: &File<'_>, lines: &[u32]) -> Result<Placement, Missing> {
+    let functions = file.functions();
+    let mut found: Vec<(Option<u32>, Vec<Line>)> = Vec::new();
     let (mut used, mut notes, mut name) = (Vec::new(), Vec::new(), String::new());
     for &line in lines {
         let choice = location::resolve_line(&functions, line, &CAPABILITIES)
             .map_err(|reason| Missing::new("NoSuchLine", reason))?;
         for at in choice.functions {
             // The first one is the top level, which is none of the rewriter's.
-            let number = at.checked_sub(1);
-            name = number.map_or(String::new(), |number| module.functions()[number].name.clone());
-            add(&mut found, number.map(|number| number as u32), choice.line);
+            let seen = at.checked_sub(1).and_then(|at| file.functions.get(at));
+            name = seen.map_or(String::new(), |seen| file.module.functions()[seen.number].name.clone());
+            let statements = seen.map_or(&file.top_level, |seen| &seen.statements);
+            let sites = file.module.needed(statements, choice.line);
+            add(&mut found, seen.map(|seen| seen.number as u32), Line { line: choice.line, sites });
         }
         used.push(choice.line);
         notes.extend(choice.note);
     }
-    let mut site = Site { file: path.to_owned(), lines: used, function: name, ..Site::default() };
-    name_code(module, found.iter().filter_map(|(function, _)| function.map(|number| number as usize)), &mut site);
+    let mut site = Site { file: file.path.to_owned(), lines: used, function: name, ..Site::default() };
+    name_code(file.module, found.iter().filter_map(|(function, _)| function.map(|number| number as usize)), &mut site);
     Ok(Placement { functions: found, site, note: (!notes.is_empty()).then(|| notes.join("; ")) })
 }
 
-fn add(found: &mut Vec<(Option<u32>, Vec<u32>)>, function: Option<u32>, line: u32) {
+fn add(found: &mut Vec<(Option<u32>, Vec<Line>)>, function: Option<u32>, line: Line) {
     match found.iter_mut().find(|(known, _)| *known == function) {
         Some((_, lines)) if lines.contains(&line) => {}
         Some((_, lines)) => lines.push(line),
@@ -106,59 +191,34 @@ fn add(found: &mut Vec<(Option<u32>, Vec<u32>)>, function: Option<u32>, line: u3
     }
 }
 
-/// The functions of a module as the core sees them, the top level first.
-fn functions(module: &Module) -> Vec<Function> {
-    let statements = |of: &[rewriter::Statement]| {
-        of.iter().map(|one| location::Statement { line: one.line, end: one.end }).collect::<Vec<_>>()
-    };
-    let top = Function {
-        name: String::new(),
-        kind: FunctionKind::Module,
-        first: 1,
-        last: u32::MAX,
-        parent: None,
-        statements: statements(module.top_level()),
-    };
-    let inner = module.functions().iter().map(|function| Function {
-        name: function.name.clone(),
-        kind: match function.kind {
-            rewriter::FunctionKind::Function => FunctionKind::Function,
-            rewriter::FunctionKind::Expression => FunctionKind::Lambda,
-        },
-        first: function.first,
-        last: function.last,
-        parent: Some(function.parent.map_or(0, |parent| parent + 1)),
-        statements: statements(&function.statements),
-    });
-    std::iter::once(top).chain(inner).collect()
-}
-
-fn in_method(module: &Module, wanted: &str, path: &str) -> Result<Placement, Missing> {
-    let found = module.named(wanted);
-    let known = module.functions();
+fn in_method(file: &File<'_>, wanted: &str) -> Result<Placement, Missing> {
+    let path = file.path;
+    let known = file.module.functions();
+    let named = file.module.named(wanted);
+    let found: Vec<&Seen> = file.functions.iter().filter(|seen| named.contains(&seen.number)).collect();
     match found[..] {
-        [at] => {
-            let function = &known[at];
+        [seen] => {
+            let function = &known[seen.number];
             let mut site = Site {
                 file: path.to_owned(),
                 lines: Vec::new(),
                 type_name: path.to_owned(),
                 method: function.qualified.clone(),
                 function: function.name.clone(),
-                first: function.first,
+                first: seen.first,
                 ..Site::default()
             };
-            name_code(module, [at], &mut site);
-            Ok(Placement { functions: vec![(Some(at as u32), Vec::new())], site, note: None })
+            name_code(file.module, [seen.number], &mut site);
+            Ok(Placement { functions: vec![(Some(seen.number as u32), Vec::new())], site, note: None })
         }
         [] => {
-            let names = known.iter().map(|function| function.qualified.as_str()).filter(|name| !name.is_empty());
-            let near = location::nearest_names(wanted, names);
+            let names = file.functions.iter().map(|seen| known[seen.number].qualified.as_str());
+            let near = location::nearest_names(wanted, names.filter(|name| !name.is_empty()));
             let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
             Err(Missing::new("NoSuchMethod", format!("no function `{wanted}` in {path}{near}")))
         }
         _ => {
-            let lines: Vec<String> = found.iter().map(|&at| known[at].first.to_string()).collect();
+            let lines: Vec<String> = found.iter().map(|seen| seen.first.to_string()).collect();
             let reason = format!(
                 "{} functions of {path} are called `{wanted}`, at lines {}: use a line probe",
                 lines.len(),
@@ -211,11 +271,13 @@ pub fn variant(
     let mut hits: Vec<realms::Hit> = Vec::new();
     let mut points: Vec<(Point, String)> = Vec::new();
     for one in uses {
-        for &line in &one.lines {
-            let point = Point::Line(site(module, Some(at), line).ok_or("there is no such statement")?);
-            let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), line);
-            points.push((point, code.line()));
-            hits.push(told(one, &code, names::own(&one.site.file, &own.name, line)));
+        for Line { line, sites } in &one.lines {
+            for &site in sites {
+                let point = Point::Line(site);
+                let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), *line);
+                points.push((point, code.line()));
+                hits.push(told(one, &code, names::own(&one.site.file, &own.name, *line)));
+            }
         }
         if one.lines.is_empty() {
             let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));
@@ -257,13 +319,14 @@ pub fn stops(
         return Err(why.to_owned());
     }
     let (mut stops, mut hits) = (Vec::new(), Vec::new());
-    for &line in &one.lines {
-        let site = site(module, at, line).ok_or("there is no such statement")?;
-        let spot = OnTheSpot::new(module, at, Some(site), hook);
-        let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), line);
-        let place = module.stop(site).ok_or("there is no such statement")?;
-        stops.push(Stop { at: place, condition: spot.condition(&code.line()) });
-        hits.push(told(one, &code, names::own(&one.site.file, name, line)));
+    for Line { line, sites } in &one.lines {
+        for &site in sites {
+            let spot = OnTheSpot::new(module, at, Some(site), hook);
+            let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), *line);
+            let place = module.stop(site).ok_or("there is no such statement")?;
+            stops.push(Stop { at: place, condition: spot.condition(&code.line()) });
+            hits.push(told(one, &code, names::own(&one.site.file, name, *line)));
+        }
     }
     if one.lines.is_empty() {
         let at = at.ok_or("the top level of a module is no method")?;
@@ -280,15 +343,6 @@ pub fn stops(
         hits.push(told(one, &code, names::own(&one.site.file, name, one.site.first)));
     }
     Ok((stops, hits))
-}
-
-/// Of several statements of a line the first: the line is executed once.
-fn site(module: &Module, function: Option<usize>, line: u32) -> Option<u32> {
-    let statements = match function {
-        Some(at) => &module.functions().get(at)?.statements,
-        None => module.top_level(),
-    };
-    statements.iter().find(|statement| statement.line == line).map(|statement| statement.site)
 }
 
 /// What is visible to code that a debugger evaluates: each name that it uses is read before, alone, since the engine may have
@@ -378,7 +432,7 @@ fn section(kind: VariableKind) -> Section {
 
 #[cfg(test)]
 mod tests {
-    use super::{Missing, find, uses};
+    use super::{File, Missing, find, uses};
     use stroboscope_core::probe::model::Location;
     use stroboscope_rewriter::{Module, SourceKind};
 
@@ -390,7 +444,10 @@ mod tests {
 
     fn found(location: &Location) -> Result<Found, Missing> {
         let module = Module::read(TEXT, SourceKind::CommonJs).unwrap();
-        find(&module, location, "/srv/cart.js").map(|placement| (placement.functions, placement.site.function))
+        let placement = find(&File::loaded(&module, "/srv/cart.js"), location)?;
+        let lines = |lines: Vec<super::Line>| lines.into_iter().map(|line| line.line).collect();
+        let functions = placement.functions.into_iter().map(|(function, of)| (function, lines(of)));
+        Ok((functions.collect(), placement.site.function))
     }
 
     fn lines(lines: &[u32]) -> Location {

@@ -7,14 +7,16 @@
 //! sequence.
 
 use crate::guard;
+use crate::hands::{self, Task};
 use crate::names;
-use crate::place::{self, Missing, Placement, Use};
+use crate::origins::{self, Origins};
+use crate::place::{self, File, Missing, Placement, Use};
 use crate::realms::{self, Order, Variant};
 use crate::{session, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
@@ -37,6 +39,8 @@ pub struct Unit {
     bare: Option<&'static str>,
     /// Text of ours that stands in its first line of code: the line, and how long it is.
     begun: (u32, u32),
+    /// What it was compiled of, once that was read.
+    origins: OnceLock<Option<Origins>>,
     /// By the number of the function.
     uses: Mutex<BTreeMap<u32, Vec<Use>>>,
     /// What a debugger watches for in it, by the slots of the probes.
@@ -55,6 +59,26 @@ impl Unit {
     fn read(&self) -> Result<Module, String> {
         Module::read(&self.text, self.kind).map_err(|error| error.to_string())
     }
+
+    /// What it was compiled of. The first time this reads a file, and may take a while.
+    fn origins(&self) -> Option<&Origins> {
+        let read = || {
+            origins::read(&self.path, &self.text).unwrap_or_else(|why| {
+                log::warn!(target: "stroboscope", "{}: {why}; what is in it is shown as it was compiled", self.path);
+                None
+            })
+        };
+        self.origins.get_or_init(read).as_ref()
+    }
+
+    /// The files that it is, as probes name them: itself, and those that it was compiled of, if that was read. One that was
+    /// compiled in its place is meant in the lines of the original.
+    fn files(&self) -> Vec<(Option<usize>, &str)> {
+        let sources = self.origins.get().and_then(Option::as_ref).map_or(&[][..], |origins| &origins.sources);
+        let itself = (!sources.iter().any(|source| *source == *self.path)).then_some((None, &*self.path));
+        let originals = sources.iter().enumerate().filter(|(_, name)| !name.is_empty());
+        itself.into_iter().chain(originals.map(|(at, name)| (Some(at), name.as_str()))).collect()
+    }
 }
 
 /// A probe that was asked for.
@@ -62,8 +86,8 @@ impl Unit {
 struct Asked {
     live: Arc<LiveProbe>,
     ticket: Ticket,
-    /// Units that it is in.
-    placed: BTreeSet<u32>,
+    /// Units that it is in, with the file of each that it means.
+    placed: BTreeSet<(u32, Option<usize>)>,
     /// What was said of it last.
     said: Option<Outcome>,
     /// Its file was looked for among what runs without guards.
@@ -148,6 +172,7 @@ pub fn load(
         length,
         bare: None,
         begun,
+        origins: OnceLock::new(),
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
@@ -172,14 +197,17 @@ fn begun(code: &str, enter: &str, cell: &str) -> (String, (u32, u32)) {
 
 /// A new unit is there: probes that wait for it are put into it.
 fn enter(number: u32, unit: Unit, module: &Module) {
-    let key = SourcePath::new(&unit.path).name_key();
-    let waiting = with(|state| {
-        state.units.insert(number, Arc::new(unit));
-        let mean =
-            |asked: &&Asked| file_of(&asked.live.probe).is_some_and(|file| SourcePath::new(file).name_key() == key);
-        state.asked.iter().filter(mean).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect::<Vec<_>>()
+    let unit = Arc::new(unit);
+    let is_probed = with(|state| {
+        state.units.insert(number, Arc::clone(&unit));
+        !state.asked.is_empty()
     });
-    for (live, ticket) in waiting {
+    if is_probed && origins::is_small(&unit.path, &unit.text) {
+        unit.origins();
+    } else if is_probed {
+        hands::ask(Task::Read(number));
+    }
+    for (live, ticket) in meaning(&unit) {
         place_or_fail(&live, ticket, Some((number, module)));
     }
 }
@@ -207,6 +235,7 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
         length: width(text),
         bare: Some(if is_left { OF_A_PACKAGE } else { BEFORE_US }),
         begun: (0, 0),
+        origins: OnceLock::new(),
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
@@ -250,6 +279,26 @@ fn tell_missing(asked: &Asked) {
     }
 }
 
+/// The probes that name a file as a unit does.
+fn meaning(unit: &Unit) -> Vec<(Arc<LiveProbe>, Ticket)> {
+    let keys: BTreeSet<String> = unit.files().iter().map(|(_, name)| SourcePath::new(name).name_key()).collect();
+    let means = |asked: &&Asked| {
+        file_of(&asked.live.probe).is_some_and(|file| keys.contains(&SourcePath::new(file).name_key()))
+    };
+    with(|state| state.asked.iter().filter(means).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
+}
+
+/// Reads what a unit was compiled of, and places the probes that mean that.
+pub fn read_origins(number: u32) {
+    let Some(unit) = with(|state| state.units.get(&number).cloned()) else { return };
+    if unit.origins().is_none() {
+        return;
+    }
+    for (live, ticket) in meaning(&unit) {
+        place_with(&live, ticket, None);
+    }
+}
+
 /// True if a module gets guards: one of the application's own, and one that a probe names.
 fn is_wanted(path: &str) -> bool {
     let candidate = Candidate::new(path, false);
@@ -283,7 +332,12 @@ fn file_of(probe: &Probe) -> Option<&str> {
 /// The files that a probe means. A path that leads to a file of this machine means that file only.
 fn chosen(candidates: &[Candidate], file: &str) -> Choice {
     let Ok(real) = Path::new(file).canonicalize() else { return location::choose(candidates, file) };
-    let is_same = |at: usize| Path::new(candidates[at].name()).canonicalize().is_ok_and(|other| other == real);
+    // Of files that have another name in the end only few are asked about: there may be thousands.
+    let alike = |name: &Path| name.file_name() == real.file_name() || name.is_symlink();
+    let is_same = |at: usize| {
+        let name = Path::new(candidates[at].name());
+        alike(name) && name.canonicalize().is_ok_and(|other| other == real)
+    };
     location::choose_existing(candidates, file, is_same)
 }
 
@@ -293,6 +347,16 @@ pub fn place(live: &Arc<LiveProbe>, ticket: Ticket) {
         state.asked.retain(|asked| asked.live.slot != live.slot);
         state.asked.push(Asked { live: Arc::clone(live), ticket, placed: BTreeSet::new(), said: None, listed: false });
     });
+    let units: Vec<Arc<Unit>> = with(|state| state.units.values().cloned().collect());
+    let unread = |unit: &&Arc<Unit>| unit.origins.get().is_none();
+    if let Some(unit) = units.iter().filter(unread).find(|unit| !origins::is_small(&unit.path, &unit.text)) {
+        // Who waits for the probe does not wait for this.
+        let reason = format!("it is not known yet what {} was compiled of; its source map is being read", unit.path);
+        answer(live.slot, 0, ticket, Outcome::Waiting(reason));
+    }
+    for unit in units {
+        unit.origins();
+    }
     place_or_fail(live, ticket, None);
 }
 
@@ -313,9 +377,14 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
     let Some(file) = file_of(&live.probe) else { return };
     let units: Vec<(u32, Arc<Unit>)> =
         with(|state| state.units.iter().map(|(number, unit)| (*number, Arc::clone(unit))).collect());
-    let candidates: Vec<Candidate> = units.iter().map(|(_, unit)| Candidate::new(&unit.path, false)).collect();
+    // What is not read yet is no candidate: the hands read it, and come back.
+    let files: Vec<(u32, &Unit, Option<usize>, &str)> = units
+        .iter()
+        .flat_map(|(number, unit)| unit.files().into_iter().map(|(source, name)| (*number, &**unit, source, name)))
+        .collect();
+    let candidates: Vec<Candidate> = files.iter().map(|(.., name)| Candidate::new(name, false)).collect();
     let (meant, failed) = match chosen(&candidates, file) {
-        Choice::File(found) => (found.into_iter().map(|at| units[at].clone()).collect(), None),
+        Choice::File(found) => (found.into_iter().map(|at| files[at]).collect(), None),
         Choice::Ambiguous(reason) => (Vec::new(), Some(Outcome::Refused { kind: "AmbiguousFile", reason })),
         // What is said of it is known when the list is there.
         Choice::None if is_listed(live.slot, file) => return,
@@ -325,17 +394,23 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
         with(|state| state.asked.iter().find(|asked| asked.live.slot == live.slot).map(|asked| asked.placed.clone()));
     // It was removed meanwhile.
     let Some(before) = before else { return };
-    let now: BTreeSet<u32> = meant.iter().map(|(number, _)| *number).collect();
-    for (_, unit) in units.iter().filter(|(number, _)| before.contains(number) && !now.contains(number)) {
-        take_out(unit, live.slot);
+    let now: BTreeSet<(u32, Option<usize>)> = meant.iter().map(|(number, _, source, _)| (*number, *source)).collect();
+    for (number, _) in before.difference(&now) {
+        if let Some((_, unit)) = units.iter().find(|(known, _)| known == number) {
+            take_out(unit, live.slot);
+        }
     }
     let mut outcome = failed;
-    for (number, unit) in meant.iter().filter(|(number, _)| !before.contains(number)) {
-        let module = fresh.filter(|(fresh, _)| fresh == number).map(|(_, module)| module);
+    for (number, unit, source, name) in meant {
+        if before.contains(&(number, source)) {
+            continue;
+        }
+        let module = fresh.filter(|(fresh, _)| *fresh == number).map(|(_, module)| module);
+        let put = |module: &Module, fresh: bool| put_in(unit, module, (source, name), live, ticket, fresh);
         let refused = match module {
-            Some(module) => put_in(unit, module, live, ticket, true),
+            Some(module) => put(module, true),
             None => match unit.read() {
-                Ok(module) => put_in(unit, &module, live, ticket, false),
+                Ok(module) => put(&module, false),
                 Err(reason) => Err(Missing::internal(reason).into()),
             },
         };
@@ -401,14 +476,24 @@ fn of_other_lines(unit: &Unit, location: &Location) -> Option<String> {
     })
 }
 
-/// Where a probe goes in a unit, with what is to be said of its lines.
-fn find_in(unit: &Unit, module: &Module, location: &Location) -> Result<Placement, Missing> {
-    let others = of_other_lines(unit, location);
+/// Where a probe goes in a file of a unit, with what is to be said of its lines.
+fn find_in(
+    unit: &Unit,
+    module: &Module,
+    (source, name): (Option<usize>, &str),
+    location: &Location,
+) -> Result<Placement, Missing> {
+    let origins = unit.origins.get().and_then(Option::as_ref);
+    let (file, others) = match (source, origins) {
+        (Some(source), Some(origins)) => (File::original(module, name, &origins.map, source), None),
+        (_, Some(_)) => (File::loaded(module, name), None),
+        _ => (File::loaded(module, name), of_other_lines(unit, location)),
+    };
     let with_others = |text: Option<String>| {
         let all: Vec<String> = text.into_iter().chain(others.clone()).collect();
         (!all.is_empty()).then(|| all.join("; "))
     };
-    match place::find(module, location, &unit.path) {
+    match place::find(&file, location) {
         Ok(found) => Ok(Placement { note: with_others(found.note), ..found }),
         Err(Missing { kind, reason }) => Err(Missing { kind, reason: with_others(Some(reason)).unwrap_or_default() }),
     }
@@ -418,11 +503,12 @@ fn find_in(unit: &Unit, module: &Module, location: &Location) -> Result<Placemen
 fn put_in(
     unit: &Unit,
     module: &Module,
+    file: (Option<usize>, &str),
     live: &Arc<LiveProbe>,
     ticket: Ticket,
     fresh: bool,
 ) -> Result<(), Box<Outcome>> {
-    let Placement { functions, site, note } = find_in(unit, module, &live.probe.location)?;
+    let Placement { functions, site, note } = find_in(unit, module, file, &live.probe.location)?;
     if session::refuses(live, &site) {
         return Err(Box::new(Outcome::Denied { site }));
     }
@@ -455,10 +541,8 @@ fn why_bare(unit: &Unit, module: &Module, function: u32) -> Option<&'static str>
     unit.bare.or_else(|| module.functions().get(function as usize)?.why_not)
 }
 
-fn may_be_running(module: &Module, function: u32, lines: &[u32]) -> bool {
-    let at = function as usize;
-    let Some(of) = module.functions().get(at) else { return false };
-    of.statements.iter().any(|one| lines.contains(&one.line) && module.may_be_running(at, one.site))
+fn may_be_running(module: &Module, function: u32, lines: &[place::Line]) -> bool {
+    lines.iter().flat_map(|line| &line.sites).any(|&site| module.may_be_running(function as usize, site))
 }
 
 /// Puts a probe into the variant of a function.
@@ -550,10 +634,21 @@ fn order(unit: &Unit, function: u32, variant: Option<Variant>, uses: &[Use]) -> 
     Order { cell, function, file, is_module, variant, uses: uses.to_vec() }
 }
 
+/// The place in an original of a place in a file that was compiled of it.
+pub fn original(path: &str, line: u32, column: u32) -> Option<(String, u32, u32)> {
+    let (file, line, column) =
+        unit_of(path)?.origins()?.place(line, column).map(|(file, line, column)| (file.to_owned(), line, column))?;
+    (!file.is_empty()).then_some((file, line, column))
+}
+
+/// The unit of a file; of one that was loaded more than once the last.
+fn unit_of(path: &str) -> Option<Arc<Unit>> {
+    with(|state| state.units.values().rev().find(|unit| &*unit.path == path).cloned())
+}
+
 /// The column in a file at which a place stands that its loaded text has at this column. Both from 1.
 pub fn original_column(path: &str, line: u32, column: u32) -> u32 {
-    let unit = with(|state| state.units.values().rev().find(|unit| &*unit.path == path).cloned());
-    unit.map_or(column, |unit| names::back(&unit.positions, line, column))
+    unit_of(path).map_or(column, |unit| names::back(&unit.positions, line, column))
 }
 
 /// Takes a probe away.

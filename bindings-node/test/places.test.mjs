@@ -1,6 +1,8 @@
 // Places: what is told of where something is, in the files as people wrote them. Programs are run by the command.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -93,4 +95,101 @@ test('functions show the text of the program', () => {
   const bare = spawnSync(process.execPath, ['texts.cjs'], { cwd: apps, encoding: 'utf8' });
   const { stdout, stderr } = run(['--method', 'texts.cjs:plain', '--log', 'x', '--', 'texts.cjs']);
   assert.equal(stdout, bare.stdout, stderr);
+});
+
+const maps = path.join(apps, 'maps/');
+
+/** What probes on original files see of a compiled program: message, place, and where the stack is. */
+function seen(program, probes) {
+  const words = probes.flatMap(([flag, at, log]) => [flag, at, '--log', log, '--capture']);
+  const { events, stderr } = run([...words, '--', program], { cwd: maps });
+  return {
+    stderr,
+    events: events.map(({ message, debugger: { snapshot } }) => {
+      const { file, type, lines, method } = snapshot.probe.location;
+      return `${message} @ ${path.relative(maps, file ?? type)}:${lines ?? method} < ${frames({ debugger: { snapshot } }, maps).join(' < ')}`;
+    }),
+  };
+}
+
+test('probes on TypeScript are placed in what was compiled of it, and told in its lines', () => {
+  for (const [program, format] of [['tsc/shop.js', 'tsc'], ['inline/shop.cjs', 'bundle']]) {
+    const probes = [['--at', 'src/cart.ts:14', 'price {price}'], ['--at', 'src/shop.ts:10', 'adds {item.name}'], ['--method', 'src/cart.ts:Cart.total', 'total {@return}']];
+    const { events, stderr } = seen(program, probes);
+    assert.equal(events.length, 5, `${format}: ${stderr}`);
+    assert.match(events[0], /^adds tea @ src\/shop\.ts:10 < order src\/shop\.ts:10:5 < .*src\/shop\.ts:15:13$/, stderr);
+    assert.match(events[1], /^price 2 @ src\/cart\.ts:14 < add src\/cart\.ts:14:5 < order src\/shop\.ts:10:10 < /, stderr);
+    assert.match(events[4], /^total 3 @ src\/cart\.ts:Cart\.total < total src\/cart\.ts:20:\d+ < order src\/shop\.ts:12:15 < /, stderr);
+    assert.match(stderr, /src\/cart\.ts:14 +2 hits +2 events/);
+  }
+});
+
+test('minified code has its lines', () => {
+  const { events, stderr } = seen('esbuild/shop.cjs', [['--at', 'src/cart.ts:13', 'sale'], ['--at', 'src/shop.ts:10', 'x']]);
+  assert.equal(events.length, 4, stderr);
+  assert.match(events[1], /@ src\/cart\.ts:13 < add src\/cart\.ts:13:\d+ < \w+ src\/shop\.ts:10:10 < /, stderr);
+});
+
+test('bundles of rollup and webpack lead to what they are made of', () => {
+  for (const program of ['rollup/till.cjs', 'webpack/till.cjs']) {
+    const { events, stderr } = seen(program, [['--at', 'src/till.js:5', 'ring'], ['--at', 'src/tax.js:4', 'tax']]);
+    assert.match(events[0], /^ring @ src\/till\.js:[57] < \w+ src\/till\.js:[57]:\d+ < /, `${program}: ${stderr}`);
+    assert.match(events[1], /^tax @ src\/tax\.js:4 < \w+ src\/tax\.js:4:\d+ < \w+ src\/till\.js:7:\d+ < /, `${program}: ${stderr}`);
+  }
+});
+
+test('a probe on the compiled file works as well, in its own lines', () => {
+  const { events, stderr } = seen('rollup/till.cjs', [['--at', 'rollup/till.cjs:6', 'gross']]);
+  assert.match(events[0] ?? '', /^gross @ rollup\/till\.cjs:6 < /, stderr);
+});
+
+test('what a map does not know, and a map that is broken, are said', () => {
+  const outside = run(['--at', 'src/shop.ts:15', '--log', 'x', '--', 'tsc/shop.js'], { cwd: maps });
+  assert.match(outside.stderr, /line 15 is outside of every function/);
+  const wrong = run(['--at', 'src/broken.ts:1', '--log', 'x', '--', 'broken.cjs'], { cwd: maps });
+  assert.match(wrong.stderr, /broken\.cjs: its source map .*no-such\.map cannot be read: .*; what is in it is shown as it was compiled/);
+  assert.equal(wrong.status, 0, wrong.stderr);
+});
+
+test('the program goes on while a large map is read', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'strobe-maps-'));
+  try {
+    const lines = 400_000;
+    const code = `exports.f = (a) => {\n  return a + 1;\n};\n${'//\n'.repeat(lines)}//# sourceMappingURL=big.cjs.map\n`;
+    const mappings = `AAAA;AACA;AACA;${'AACA,CAAC,CAAC,CAAC,CAAC,CAAC,CAAC;'.repeat(lines)}`;
+    const map = { version: 3, sources: ['big.ts'], sourcesContent: ['x'.repeat(20 << 20)], names: [], mappings };
+    writeFileSync(path.join(folder, 'big.cjs'), code);
+    writeFileSync(path.join(folder, 'big.cjs.map'), JSON.stringify(map));
+    writeFileSync(path.join(folder, 'main.cjs'), `
+      const strobe = require(${JSON.stringify(fileURLToPath(new URL('../js/index.cjs', import.meta.url)))});
+      strobe.start({ terminal: 'never', ndjson: '/dev/null' });
+      const { f } = require('./big.cjs');
+      strobe.addProbe({ id: 'big', type: 'LOG_PROBE', where: { sourceFile: 'big.ts', lines: ['2'] }, template: '{a}' });
+      const first = strobe.status()[0];
+      let turns = 0;
+      let longest = 0;
+      let last = performance.now();
+      const turn = () => {
+        const now = performance.now();
+        longest = Math.max(longest, now - last);
+        last = now;
+        turns += 1;
+        f(turns);
+        const [{ state, reason, hits, file, lines }] = turns % 50 === 0 ? strobe.status() : [{}];
+        last = performance.now();
+        if (!(hits > 0) && state !== 'error') return setImmediate(turn);
+        console.log(JSON.stringify({ first, state, reason, file, lines, turns, longest }));
+        process.exit();
+      };
+      setImmediate(turn);`);
+    const { stdout, stderr } = spawnSync(process.execPath, ['main.cjs'], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
+    const { first, file, lines: at, turns } = JSON.parse(stdout || '{}');
+    assert.equal(first?.state, 'waiting', stderr);
+    assert.match(first.reason, /big\.cjs was compiled of; its source map is being read/);
+    assert.deepEqual([path.basename(file), at], ['big.ts', [2]], stdout);
+    assert.ok(turns > 100, stdout);
+    if (process.env.STROBE_TEST_SHOW) console.log(stdout);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

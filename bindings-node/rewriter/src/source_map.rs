@@ -2,7 +2,9 @@
 //! threads; what is kept is flat.
 
 use crate::read::{Module, Statement, Unreadable};
-use serde_json::Value;
+use serde::Deserialize;
+use std::iter::Peekable;
+use std::ops::Range;
 
 /// Where a file says that its source map is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,6 @@ pub struct Mapped {
 
 #[derive(Clone, Copy, Debug)]
 struct Mapping {
-    line: u32,
     column: u32,
     /// [`UNMAPPED`] where the text comes from no file.
     source: u32,
@@ -57,6 +58,34 @@ pub struct SourceMap {
     sources: Vec<String>,
     /// In the order of the compiled file.
     mappings: Vec<Mapping>,
+    /// Where the mappings of each line of the compiled file begin.
+    lines: Vec<u32>,
+}
+
+/// The JSON of a map, or of a section of one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    #[serde(default)]
+    source_root: Option<String>,
+    #[serde(default)]
+    sources: Option<Vec<Option<String>>>,
+    #[serde(default)]
+    mappings: Option<String>,
+    #[serde(default)]
+    sections: Option<Vec<Section>>,
+}
+
+#[derive(Deserialize)]
+struct Section {
+    offset: Offset,
+    map: Json,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct Offset {
+    line: u32,
+    column: u32,
 }
 
 impl SourceMap {
@@ -64,19 +93,18 @@ impl SourceMap {
     pub fn read(json: &str) -> Result<SourceMap, Unreadable> {
         // Some servers put this in front, so that no page can run it.
         let json = json.strip_prefix(")]}'").map_or(json, |rest| rest.trim_start_matches(|c| c != '\n'));
-        let value: Value = serde_json::from_str(json).map_err(|error| wrong(&format!("it is not JSON: {error}")))?;
+        let whole: Json =
+            serde_json::from_str(json).map_err(|error| wrong(&format!("it is not JSON of a map: {error}")))?;
         let mut map = SourceMap::default();
-        match value.get("sections").and_then(Value::as_array) {
-            None => map.add(&value, 0, 0)?,
+        match whole.sections {
+            None => map.add(whole, Offset::default())?,
             Some(sections) => {
-                for section in sections {
-                    let offset = |name: &str| section.get("offset").and_then(|offset| offset.get(name)?.as_u64());
-                    let (line, column) = (offset("line").unwrap_or(0) as u32, offset("column").unwrap_or(0) as u32);
-                    map.add(section.get("map").ok_or_else(|| wrong("a section has no map"))?, line, column)?;
+                for Section { offset, map: section } in sections {
+                    map.add(section, offset)?;
                 }
             }
         }
-        map.mappings.sort_by_key(|mapping| (mapping.line, mapping.column));
+        map.sort();
         Ok(map)
     }
 
@@ -87,60 +115,102 @@ impl SourceMap {
 
     /// The original of a place in the compiled file: lines from 1, columns from 0.
     pub fn original(&self, line: u32, column: u32) -> Option<Original> {
-        let after = self.mappings.partition_point(|mapping| (mapping.line, mapping.column) <= (line, column));
-        let found = self.mappings.get(after.checked_sub(1)?)?;
-        if found.line != line || found.source == UNMAPPED {
-            return None;
+        let line = self.of_line(line as usize - usize::from(line > 0));
+        let after = line.partition_point(|mapping| mapping.column <= column);
+        let found = line.get(after.checked_sub(1)?)?;
+        let Mapping { source, old_line, old_column, .. } = *found;
+        (source != UNMAPPED).then_some(Original { source: source as usize, line: old_line, column: old_column })
+    }
+
+    fn range(&self, line: usize) -> Range<usize> {
+        let start = |line: usize| self.lines.get(line).map_or(self.mappings.len(), |&start| start as usize);
+        start(line)..start(line + 1)
+    }
+
+    /// The mappings of a line, from 0.
+    fn of_line(&self, line: usize) -> &[Mapping] {
+        self.mappings.get(self.range(line)).unwrap_or_default()
+    }
+
+    /// Some tools write the mappings of a line in another order.
+    fn sort(&mut self) {
+        for line in 0..self.lines.len() {
+            let range = self.range(line);
+            let Some(mappings) = self.mappings.get_mut(range) else { continue };
+            if !mappings.is_sorted_by_key(|mapping| mapping.column) {
+                mappings.sort_by_key(|mapping| mapping.column);
+            }
         }
-        Some(Original { source: found.source as usize, line: found.old_line, column: found.old_column })
     }
 
-    /// The places in the compiled file that come from a line of an original one, in their order: line and column.
-    pub fn compiled(&self, source: usize, line: u32) -> Vec<(u32, u32)> {
-        let from_there = |mapping: &&Mapping| mapping.source as usize == source && mapping.old_line == line;
-        self.mappings.iter().filter(from_there).map(|mapping| (mapping.line, mapping.column)).collect()
-    }
-
-    fn add(&mut self, map: &Value, line: u32, column: u32) -> Result<(), Unreadable> {
-        let root = map.get("sourceRoot").and_then(Value::as_str).unwrap_or("");
+    fn add(&mut self, map: Json, offset: Offset) -> Result<(), Unreadable> {
+        let root = map.source_root.unwrap_or_default();
         let slash = if root.is_empty() || root.ends_with('/') { "" } else { "/" };
         let first = self.sources.len() as u32;
-        let sources = map.get("sources").and_then(Value::as_array).ok_or_else(|| wrong("it names no sources"))?;
+        let sources = map.sources.ok_or_else(|| wrong("it names no sources"))?;
+        let count = sources.len() as u32;
         // A source without a name keeps its place.
-        let named = sources.iter().map(|source| source.as_str().unwrap_or(""));
-        self.sources.extend(named.map(|name| {
+        self.sources.extend(sources.into_iter().map(|name| {
+            let name = name.unwrap_or_default();
             let whole = name.contains("://") || name.starts_with('/');
-            if whole { name.to_owned() } else { format!("{root}{slash}{name}") }
+            if whole { name } else { format!("{root}{slash}{name}") }
         }));
-        let text = map.get("mappings").and_then(Value::as_str).ok_or_else(|| wrong("it has no mappings"))?;
-        self.decode(text, (line, column), first, sources.len() as u32)
+        let text = map.mappings.ok_or_else(|| wrong("it has no mappings"))?;
+        self.decode(&text, offset, first, count)
     }
 
-    fn decode(&mut self, text: &str, offset: (u32, u32), first: u32, count: u32) -> Result<(), Unreadable> {
-        let (mut line, mut column) = (offset.0 + 1, offset.1);
+    fn decode(&mut self, text: &str, offset: Offset, first: u32, count: u32) -> Result<(), Unreadable> {
+        let mut line = offset.line as usize;
+        let mut column = offset.column;
         // Source, line and column go on from one segment to the next, also over lines.
         let mut running = [0_i64; 3];
-        for segments in text.split(';') {
-            for segment in segments.split(',').filter(|segment| !segment.is_empty()) {
-                let fields = fields(segment).ok_or_else(|| wrong("its mappings are damaged"))?;
-                column = column.checked_add_signed(fields[0] as i32).ok_or_else(|| wrong("a column is below zero"))?;
-                let mut source = UNMAPPED;
-                if fields.len() >= 4 {
-                    for (total, field) in running.iter_mut().zip(&fields[1..4]) {
-                        *total += field;
-                    }
-                    let known = u32::try_from(running[0]).ok().filter(|source| *source < count);
-                    source = first + known.ok_or_else(|| wrong("it maps to a source that it does not name"))?;
+        let mut bytes = text.as_bytes().iter().copied().peekable();
+        self.begin_line(line)?;
+        while let Some(&byte) = bytes.peek() {
+            match byte {
+                b';' => {
+                    line += 1;
+                    column = 0;
+                    self.begin_line(line)?;
                 }
-                let [_, old_line, old_column] = running.map(|value| u32::try_from(value).unwrap_or(0));
-                self.mappings.push(Mapping { line, column, source, old_line: old_line + 1, old_column });
+                b',' => {}
+                _ => {
+                    let (fields, length) = segment(&mut bytes).ok_or_else(|| wrong("its mappings are damaged"))?;
+                    column =
+                        column.checked_add_signed(fields[0] as i32).ok_or_else(|| wrong("a column is below zero"))?;
+                    let mut source = UNMAPPED;
+                    if length >= 4 {
+                        for (total, field) in running.iter_mut().zip(&fields[1..4]) {
+                            *total += field;
+                        }
+                        let known = u32::try_from(running[0]).ok().filter(|source| *source < count);
+                        source = first + known.ok_or_else(|| wrong("it maps to a source that it does not name"))?;
+                    }
+                    let [_, old_line, old_column] = running.map(|value| u32::try_from(value).unwrap_or(0));
+                    self.mappings.push(Mapping { column, source, old_line: old_line.saturating_add(1), old_column });
+                    continue;
+                }
             }
-            line += 1;
-            column = 0;
+            bytes.next();
         }
         Ok(())
     }
+
+    /// What comes from now on belongs to a line. One that is under way goes on.
+    fn begin_line(&mut self, line: usize) -> Result<(), Unreadable> {
+        if line + 1 < self.lines.len() {
+            return Err(wrong("its sections are out of order"));
+        }
+        if line >= MOST_LINES {
+            return Err(wrong("it has too many lines"));
+        }
+        self.lines.resize(line + 1, self.mappings.len() as u32);
+        Ok(())
+    }
 }
+
+/// A compiled file with more lines is none.
+const MOST_LINES: usize = 1 << 26;
 
 impl MapComment {
     /// Finds what a file says about its source map: the last such comment counts.
@@ -160,6 +230,16 @@ impl MapComment {
 }
 
 impl Module {
+    /// The statements outside of functions of this compiled module, in lines of an original file.
+    pub fn top_level_through(&self, map: &SourceMap, source: usize) -> Vec<Statement> {
+        let one = |statement: &Statement| {
+            let at = self.sites.get(statement.site as usize)?.at;
+            let found = map.original(self.lines.line(at), self.lines.column(&self.text, at))?;
+            (found.source == source).then_some(Statement { line: found.line, end: found.line, site: statement.site })
+        };
+        self.top_level.iter().filter_map(one).collect()
+    }
+
     /// The functions of this compiled module in lines of the original files. Statements that come from no file, or from
     /// another than their function, are left out.
     pub fn through(&self, map: &SourceMap) -> Vec<Mapped> {
@@ -191,11 +271,12 @@ fn wrong(what: &str) -> Unreadable {
     Unreadable::new(format!("the source map cannot be read: {what}"), 0)
 }
 
-/// The numbers of a segment.
-fn fields(segment: &str) -> Option<Vec<i64>> {
-    let mut fields = Vec::with_capacity(5);
+/// The numbers of a segment, and how many there are.
+fn segment(bytes: &mut Peekable<impl Iterator<Item = u8>>) -> Option<([i64; 5], usize)> {
+    let mut fields = [0_i64; 5];
+    let mut length = 0;
     let (mut value, mut shift) = (0_i64, 0_u32);
-    for byte in segment.bytes() {
+    while let Some(byte) = bytes.next_if(|byte| !matches!(byte, b',' | b';')) {
         let digit = i64::from(digit(byte)?);
         if shift > 30 {
             return None;
@@ -205,10 +286,11 @@ fn fields(segment: &str) -> Option<Vec<i64>> {
             shift += 5;
             continue;
         }
-        fields.push(if value & 1 == 1 { -(value >> 1) } else { value >> 1 });
+        *fields.get_mut(length)? = if value & 1 == 1 { -(value >> 1) } else { value >> 1 };
+        length += 1;
         (value, shift) = (0, 0);
     }
-    (shift == 0 && !fields.is_empty()).then_some(fields)
+    (shift == 0 && length > 0).then_some((fields, length))
 }
 
 /// What a character of base 64 stands for.
@@ -272,7 +354,6 @@ mod tests {
         assert_eq!(map.original(2, 2), Some(Original { source: 0, line: 4, column: 2 }));
         assert_eq!(map.original(1, 11), Some(Original { source: 0, line: 3, column: 9 }));
         assert_eq!(map.original(9, 0), None);
-        assert_eq!(map.compiled(0, 4).first(), Some(&(2, 0)));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+'use strict';
+console.log('runs');
+//# sourceMappingURL=no-such.map

@@ -1,0 +1,2 @@
+(()=>{"use strict";const e={d:(t,o)=>{for(var r in o)e.o(o,r)&&!e.o(t,r)&&Object.defineProperty(t,r,{enumerable:!0,get:o[r]})},o:(e,t)=>Object.prototype.hasOwnProperty.call(e,t),r:e=>{Object.defineProperty(e,Symbol.toStringTag,{value:"Module"}),Object.defineProperty(e,"__esModule",{value:!0})}};let t={};e.r(t),e.d(t,{again:()=>l,ring:()=>n});let o=.2;const r=e=>{const t=e+e*o;return o+=.1,t};function n(e){return r(e)}const l=e=>r(e);console.log(n(100),l(1)),module.exports=t})();
+//# sourceMappingURL=till.cjs.map
