@@ -478,7 +478,7 @@ mod tests {
     fn lists_of_the_service_know_code_by_all_its_names() {
         let module = Module::read(TEXT, SourceKind::CommonJs).unwrap();
         for location in [lines(&[3]), method("Cart.add")] {
-            let site = find(&module, &location, "/srv/shop/cart.js").unwrap().site;
+            let site = find(&File::loaded(&module, "/srv/shop/cart.js"), &location).unwrap().site;
             assert_eq!(site.classes, ["Cart"]);
             for name in ["srv/shop/cart.js", "shop/cart", "shop.cart", "cart"] {
                 assert!(site.modules.iter().any(|known| known == name), "{name}: {:?}", site.modules);

@@ -22,7 +22,7 @@ use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
 use stroboscope_core::probe::model::{Location, Probe};
 use stroboscope_core::registry::LiveProbe;
-use stroboscope_rewriter::{Module, Positions, SourceKind};
+use stroboscope_rewriter::{Module, Positions, SourceKind, Unreadable};
 
 /// A module in a realm.
 pub struct Unit {
@@ -97,6 +97,8 @@ struct Asked {
 #[derive(Default)]
 struct State {
     units: BTreeMap<u32, Arc<Unit>>,
+    /// By their files those of the realm that ended last: what was caught there is still to be told.
+    past: BTreeMap<Arc<str>, Arc<Unit>>,
     /// Files that were loaded without guards, and why.
     left: BTreeMap<String, String>,
     asked: Vec<Asked>,
@@ -153,7 +155,7 @@ pub fn load(
     let (module, guarded) = match guarded {
         Ok(guarded) => guarded,
         Err(error) => {
-            with(|state| state.left.insert(path.to_owned(), format!("it could not be read: {error}")));
+            unreadable(path, &error);
             return None;
         }
     };
@@ -218,7 +220,7 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
     let module = match Module::read(text, kind) {
         Ok(module) => module,
         Err(error) => {
-            with(|state| state.left.insert(path.to_owned(), format!("it could not be read: {error}")));
+            unreadable(path, &error);
             tell_unplaced();
             return;
         }
@@ -279,9 +281,22 @@ fn tell_missing(asked: &Asked) {
     }
 }
 
+/// A module runs without guards, since it could not be read. The probes that wait for it hear that.
+fn unreadable(path: &str, error: &Unreadable) {
+    with(|state| state.left.insert(path.to_owned(), format!("it could not be read: {error}")));
+    for (live, ticket) in naming(&[path]) {
+        place_with(&live, ticket, None);
+    }
+}
+
 /// The probes that name a file as a unit does.
 fn meaning(unit: &Unit) -> Vec<(Arc<LiveProbe>, Ticket)> {
-    let keys: BTreeSet<String> = unit.files().iter().map(|(_, name)| SourcePath::new(name).name_key()).collect();
+    naming(&unit.files().into_iter().map(|(_, name)| name).collect::<Vec<_>>())
+}
+
+/// The probes whose file may be one of these.
+fn naming(files: &[&str]) -> Vec<(Arc<LiveProbe>, Ticket)> {
+    let keys: BTreeSet<String> = files.iter().map(|name| SourcePath::new(name).name_key()).collect();
     let means = |asked: &&Asked| {
         file_of(&asked.live.probe).is_some_and(|file| keys.contains(&SourcePath::new(file).name_key()))
     };
@@ -312,13 +327,18 @@ fn is_wanted(path: &str) -> bool {
 
 /// A realm has ended: its modules are gone.
 pub fn close(realm: u32) {
-    let gone = with(|state| {
+    let (gone, before) = with(|state| {
         let units = std::mem::take(&mut state.units).into_iter();
         let (gone, left): (BTreeMap<_, _>, _) = units.partition(|(_, unit)| unit.realm == realm);
         state.units = left;
-        gone
+        let past = gone.values().map(|unit| (Arc::clone(&unit.path), Arc::clone(unit))).collect();
+        (gone, std::mem::replace(&mut state.past, past))
     });
-    drop(gone);
+    // Outside of the lock.
+    drop(before);
+    for unit in gone.into_values() {
+        unit.uses().clear();
+    }
 }
 
 /// The file that a probe names.
@@ -373,6 +393,7 @@ fn place_or_fail(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Mod
 
 /// Puts a probe into all the units that it means now, and takes it out of those that it means no more. `fresh` is a unit
 /// whose module is at hand.
+#[allow(clippy::result_large_err, reason = "it is made once for a probe in a module")]
 fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module)>) {
     let Some(file) = file_of(&live.probe) else { return };
     let units: Vec<(u32, Arc<Unit>)> =
@@ -643,7 +664,7 @@ pub fn original(path: &str, line: u32, column: u32) -> Option<(String, u32, u32)
 
 /// The unit of a file; of one that was loaded more than once the last.
 fn unit_of(path: &str) -> Option<Arc<Unit>> {
-    with(|state| state.units.values().rev().find(|unit| &*unit.path == path).cloned())
+    with(|state| state.units.values().rev().find(|unit| &*unit.path == path).or_else(|| state.past.get(path)).cloned())
 }
 
 /// The column in a file at which a place stands that its loaded text has at this column. Both from 1.

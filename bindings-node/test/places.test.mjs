@@ -193,3 +193,15 @@ test('the program goes on while a large map is read', () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+test('what only the engine can read runs as it is, and the probe says so', () => {
+  const { status, stdout, stderr } = run(['--at', 'odd.cjs:2', '--log', 'x', '--', 'odd.cjs']);
+  assert.deepEqual([stdout, status], ['ReferenceError\n', 0], stderr);
+  assert.match(stderr, /odd\.cjs has no guards: it could not be read: .* \(line 5\)/);
+});
+
+test('a program that forbids code from strings has probes', () => {
+  const words = ['--method', 'private.cjs:Box.make', '--at', 'private.cjs:14', '--', process.execPath, '--disallow-code-generation-from-strings', 'private.cjs'];
+  const { events, status, stderr } = run(words);
+  assert.deepEqual([events.length, status], [2, 0], stderr);
+});
