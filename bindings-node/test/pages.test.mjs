@@ -99,3 +99,42 @@ test('the embedded example logs', () => {
   const [probe] = JSON.parse(stdout);
   assert.deepEqual([probe.id, probe.emitted], ['large', 2]);
 });
+
+const trouble = read('docs/troubleshooting.md').replace(/\s+/g, ' ');
+
+/** A file of ours as far as it speaks: without its tests, each text in one piece. */
+function source(name) {
+  const [text] = read('bindings-node', name).split('#[cfg(test)]');
+  return text.replace(/\\\n\s*|"\n\s*"/g, '');
+}
+
+/** The longest piece of a message that does not vary. */
+function fixed(text) {
+  const pieces = text.split(/[`'\u2018]*\$?\{[^{}]*\}['`]*|\\./).map((piece) => piece.replace(/^[ :;,.()'`\\]+|[ :;,.()'`\\]+$/g, ''));
+  return pieces.reduce((longest, piece) => (piece.length > longest.length ? piece : longest), '');
+}
+
+/** Where messages that people see are written, and how they begin there. */
+const spoken = [
+  ['js/run.mjs', /\bfail\(\s*[`']([^\n]{12,}?)[`'](?:\)|,)/g],
+  ['js/run.mjs', /\bproblem(?: =|:) `([^`]{12,})`/g],
+  ['js/register.cjs', /stderr\.write\(`stroboscope: ([^`]+)`/g],
+  ['js/realm.cjs', /emitWarning\(`([^`]+)`/g],
+  ['src/units.rs', /(?:Outcome::\w+|reason =|reason:|path\.to_owned\(\),|error!\(target: "stroboscope",|Some\()[\s(]*(?:format!\(\s*)?"([^"]{12,})"/g],
+  ['src/place.rs', /Missing::new\("\w+", (?:format!\()?"([^"]{12,})"/g],
+  ['src/place.rs', /reason = format!\(\s*"([^"]{12,})"/g],
+  ['src/error.rs', /said\("([^"]+)"/g],
+  ['src/hands.rs', /error!\(target: "stroboscope", "([^"]+)"/g],
+  ['src/session.rs', /(?:said\((?:format!\()?|(?:warn|error)!\(target: "stroboscope", )"([^"{][^"]{12,})"/g],
+  ['rewriter/src/uses.rs', /^const \w+: &str = "([^"]+)"/gm],
+];
+/** Who reads these knows all that a page could say, or they are explained by others. */
+const saysItAll = ['it is outside of functions', 'it has no message', 'our own code failed; please report it'];
+
+for (const [name, begins] of spoken) {
+  test(`what people are told in ${name} is explained: ${begins.source.slice(0, 24)}`, () => {
+    const messages = [...source(name).matchAll(begins)].map(([, text]) => text).filter((text) => !saysItAll.includes(text));
+    assert.ok(messages.length > 0, 'the pattern finds nothing any more');
+    assert.deepEqual(messages.filter((text) => !trouble.toLowerCase().includes(fixed(text).toLowerCase())), []);
+  });
+}

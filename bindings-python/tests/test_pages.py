@@ -177,6 +177,9 @@ def test_headings_of_troubleshooting_are_messages_that_exist() -> None:
         *root.glob("core/src/**/*.rs"),
         *root.glob("bindings-python/**/*.rs"),
         *root.glob("bindings-python/**/*.py"),
+        *root.glob("bindings-node/src/*.rs"),
+        *root.glob("bindings-node/js/*.*js"),
+        *root.glob("bindings-node/rewriter/src/*.rs"),
     ]
     sources += [*root.glob("bindings-python/tools/*.sh"), root / "Makefile"]
     code = "\n".join(path.read_text() for path in sources if path != Path(__file__))

@@ -13,8 +13,8 @@ pub const USAGE: &str = "check                the rules of the house";
 /// The page that leads through the code.
 const PAGE: &str = "ARCHITECTURE.md";
 
-/// The two walks: the heading of the page, and the files below it in the order in which data meets them.
-const WALKS: [(&str, &[&str]); 2] = [
+/// The walks: the heading of the page, and the files below it in the order in which data meets them.
+const WALKS: [(&str, &[&str]); 4] = [
     (
         "A configuration goes in",
         &[
@@ -72,6 +72,36 @@ const WALKS: [(&str, &[&str]); 2] = [
             "core/src/emit/batch.rs",
             "core/src/sender.rs",
             "core/src/control/agent/input.rs",
+        ],
+    ),
+    (
+        "In Node: a configuration goes in",
+        &[
+            "bindings-node/js/load.cjs",
+            "bindings-node/src/modules.rs",
+            "bindings-node/rewriter/src/read.rs",
+            "bindings-node/rewriter/src/guard.rs",
+            "bindings-node/src/runtime.rs",
+            "bindings-node/src/hands.rs",
+            "bindings-node/src/units.rs",
+            "bindings-node/src/place.rs",
+            "bindings-node/src/hit_code.rs",
+            "bindings-node/src/program.rs",
+            "bindings-node/rewriter/src/variant.rs",
+            "bindings-node/src/realms.rs",
+            "bindings-node/js/realm.cjs",
+        ],
+    ),
+    (
+        "In Node: a hit goes out",
+        &[
+            "bindings-node/js/hit.cjs",
+            "bindings-node/js/helpers.cjs",
+            "bindings-node/js/values.cjs",
+            "bindings-node/js/names.cjs",
+            "bindings-node/js/writer.cjs",
+            "bindings-node/js/stack.cjs",
+            "bindings-node/src/intake.rs",
         ],
     ),
 ];
@@ -137,7 +167,7 @@ fn look(root: &Path) -> io::Result<(usize, Vec<String>)> {
     Ok((files.len(), complaints))
 }
 
-/// The page names exactly the files of the two walks, in their order, and each of them exists.
+/// The page names exactly the files of the walks, in their order, and each of them exists.
 fn walks(root: &Path) -> io::Result<Vec<String>> {
     let page = fs::read_to_string(root.join(PAGE))?;
     let mut complaints = Vec::new();
