@@ -41,6 +41,8 @@ export const suites = [
     npm: 'fastify',
     probed: ['fastify.js', 'lib/*.js'],
     command: nodeTest('test/*.test.js', 'test/*/*.test.js'),
+    // Each of some 200 processes places its probes anew.
+    every: 4,
   },
   {
     name: 'acorn',
