@@ -42,7 +42,7 @@ export const suites = [
     probed: ['fastify.js', 'lib/*.js'],
     command: nodeTest('test/*.test.js', 'test/*/*.test.js'),
     // Each of some 200 processes places its probes anew.
-    every: 4,
+    every: 12,
   },
   {
     name: 'acorn',
