@@ -152,7 +152,7 @@ def _idle(part, problem, judge):
 
 
 def _beside(part, problem, judge):
-    title = "One probe that is never hit: CPU of the thread, over the same without a debugger"
+    title = "One probe that is never hit: CPU of the process, over the same without a debugger"
     return _ratios(_rows["beside"], part, problem, judge, title, "program")
 
 

@@ -258,6 +258,7 @@ async function inProcesses(rig, sides, warm, make, ask) {
     for (let round = -3; round < rig.rounds; round += 1) {
       for (const side of inTurn(sides, round)) {
         const time = await ask(living.get(side));
+        if (!(time > 0)) throw new Error(`${side} took no time`);
         if (round >= 0) times[side].push(time);
       }
     }
@@ -288,7 +289,7 @@ async function idle(rig) {
 async function beside(rig) {
   const answer = {};
   const sides = ['none', ...rig.sides];
-  const sizes = { awaits: 50_000, requests: 100 };
+  const sizes = { awaits: 200_000, requests: 300 };
   for (const { name } of rows.beside) {
     const make = (side) => started(rig, side, './web.cjs', { probes: side === 'none' ? [] : [definitions.atLine('web', 'web.cjs')] });
     answer[name] = await inProcesses(rig, sides, 10, make, (worker, times = 1) => worker.ask(name, { n: sizes[name] * times }));

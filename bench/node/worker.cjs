@@ -10,9 +10,8 @@ const side = process.env.BENCH_SIDE;
 const ours = side === 'ours' ? require('../../bindings-node/js/index.cjs') : null;
 const clock = process.hrtime.bigint;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+/** Nanoseconds that the process has run, its threads included: what others do on the machine is not in it. */
 const cpu = () => Object.values(process.cpuUsage()).reduce((a, b) => a + b) * 1000;
-/** Nanoseconds that this thread has run: what others do on the machine is not in it. */
-const ran = () => Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ')[0]);
 
 /** What the heap holds besides. */
 const ballast = [];
@@ -63,23 +62,22 @@ async function cold({ name, rest }) {
 async function awaits({ n }) {
   const add = async (x) => x + 1;
   let sum = 0;
-  const begin = ran();
+  const begin = cpu();
   for (let i = 0; i < n; i += 1) sum = await add(sum);
-  return (ran() - begin) / n;
+  return (cpu() - begin) / n;
 }
 
 let app = null;
 async function requests({ n }) {
   app ??= need('./web.cjs').service();
-  const begin = ran();
+  const begin = cpu();
   for (let i = 0; i < n; i += 1) {
     const { statusCode } = await app.inject('/cart/abc');
     if (statusCode !== 200) throw new Error(`the service answers ${statusCode}`);
   }
-  return (ran() - begin) / n;
+  return (cpu() - begin) / n;
 }
 
-/** CPU of the whole process, its threads included. */
 let parse = null;
 function parses({ n, folder }) {
   // From a folder that is none of a package's, the parsers count as the application's own.
