@@ -70,12 +70,16 @@ impl Runtime for NodeRuntime {
 
     fn disarm(&self, probes: &[Arc<LiveProbe>]) {
         realms::rest_everywhere(probes, true);
-        probes.iter().for_each(|live| watch::rest(live.slot));
+        for live in probes {
+            watch::rest(live.slot);
+        }
     }
 
     fn rearm(&self, probes: &[Arc<LiveProbe>]) {
         realms::rest_everywhere(probes, false);
-        probes.iter().for_each(|live| watch::resume(live.slot));
+        for live in probes {
+            watch::resume(live.slot);
+        }
     }
 
     fn describe_frame(&self, frame: StackFrame) -> FrameText {

@@ -977,7 +977,7 @@ mod tests {
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,
-            log_stack: super::LogStack::All,
+            log_stack: LogStack::All,
         };
         for (fields, refused) in [
             (r#""template":"here""#, false),
