@@ -393,7 +393,6 @@ fn place_or_fail(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Mod
 
 /// Puts a probe into all the units that it means now, and takes it out of those that it means no more. `fresh` is a unit
 /// whose module is at hand.
-#[allow(clippy::result_large_err, reason = "it is made once for a probe in a module")]
 fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module)>) {
     let Some(file) = file_of(&live.probe) else { return };
     let units: Vec<(u32, Arc<Unit>)> =

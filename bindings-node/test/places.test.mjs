@@ -144,8 +144,9 @@ test('a probe on the compiled file works as well, in its own lines', () => {
 });
 
 test('what a map does not know, and a map that is broken, are said', () => {
-  const outside = run(['--at', 'src/shop.ts:15', '--log', 'x', '--', 'tsc/shop.js'], { cwd: maps });
-  assert.match(outside.stderr, /line 15 is outside of every function/);
+  const outside = run(['--at', 'src/shop.ts:15', '--log', 'x', '--at', 'src/shop.ts:99', '--', 'tsc/shop.js'], { cwd: maps });
+  assert.match(outside.stderr, /shop\.ts:15 +1 hit +1 event/);
+  assert.match(outside.stderr, /no executable code at line 99/);
   const wrong = run(['--at', 'src/broken.ts:1', '--log', 'x', '--', 'broken.cjs'], { cwd: maps });
   assert.match(wrong.stderr, /broken\.cjs: its source map .*no-such\.map cannot be read: .*; what is in it is shown as it was compiled/);
   assert.equal(wrong.status, 0, wrong.stderr);
