@@ -21,6 +21,8 @@ const MEASURED = 16;
 const [LEAVES, IS_APART] = [0, 1];
 const door = new Int32Array(new SharedArrayBuffer(8));
 store(door, IS_APART, 1);
+/** By the number of a watch: it was hit since the watcher looked last. */
+const seen = new Int32Array(new SharedArrayBuffer(4096));
 
 let watcher = null;
 
@@ -80,6 +82,7 @@ function hook(number, { argument, probe }) {
   return freeze({
     ...argument,
     begins() {
+      seen[number % seen.length] = 1;
       if (left > 0 && from > 0) before += now() - from;
     },
     ends() {
@@ -119,7 +122,7 @@ function open() {
   try {
     watcher = new Worker(path.join(__dirname, 'watcher.cjs'), {
       name: 'stroboscope',
-      workerData: { door },
+      workerData: { door, seen },
       argv: [],
       env: {},
       execArgv: [],

@@ -6,10 +6,12 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const { workerData } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 
-const { door } = workerData;
+const { door, seen } = workerData;
 const [LEAVES, IS_APART] = [0, 1];
 /** How long a debugger that has nothing to do stays: to switch it on stops the program for some time. */
 const IDLE_MILLISECONDS = 5000;
+/** So long after the last hit of calls that are older than their probe they count as over. What comes later has a guard. */
+const QUIET_MILLISECONDS = 10_000;
 /** Scripts that are known at most; the oldest are forgotten. */
 const SCRIPTS = 20_000;
 
@@ -134,7 +136,7 @@ async function removeMeter(number) {
 
 const remove = (breakpointId) => post('Debugger.removeBreakpoint', { breakpointId });
 
-async function setOne({ number, hook, path, length, stops, measures }) {
+async function setOne({ number, hook, path, length, stops, measures, beside }) {
   const began = performance.now();
   const url = pathToFileURL(path).href;
   const loaded = (scripts.get(url) ?? []).filter((script) => script.length === length);
@@ -148,6 +150,14 @@ async function setOne({ number, hook, path, length, stops, measures }) {
     return;
   }
   if (measures) await measure(number, hook, url, loaded, stops[0]);
+  if (beside) setTimeout(lookForHits, QUIET_MILLISECONDS, number);
+}
+
+/** Watches for calls that run already as long as there are some. */
+function lookForHits(number) {
+  if (!set.has(number)) return;
+  if (Atomics.exchange(seen, number % seen.length, 0) === 1) setTimeout(lookForHits, QUIET_MILLISECONDS, number);
+  else addon.watcherQuiet(number);
 }
 
 const inScript = ({ scriptId }, { line, column, condition }) => [

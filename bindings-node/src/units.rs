@@ -554,7 +554,7 @@ fn put_in(
 const TOP_LEVEL: &str = "it is at the top level of its module, where no guard can be";
 /// What is said of a probe that is in a variant and watched for.
 const RUNS: &str = "in a loop of a function that can wait: calls that run since before the probe was set are seen by conditional \
-                    breakpoints (tier B), which slow `await` down in the whole process";
+                    breakpoints (tier B), which slow `await` down in the whole process until ten seconds after the last of them";
 
 /// Why a function has no guard; nothing if it has one.
 fn why_bare(unit: &Unit, module: &Module, function: u32) -> Option<&'static str> {

@@ -342,6 +342,8 @@ pub struct WatcherSet {
     pub stops: Vec<WatcherStop>,
     /// What a hit costs is to be measured.
     pub measures: bool,
+    /// It is for calls that run already: it goes when there are none any more.
+    pub beside: bool,
 }
 
 /// A breakpoint.
@@ -378,7 +380,7 @@ fn work(state: &mut State) -> WatcherWork {
             Stage::Ready => {
                 watch.stage = Stage::Set;
                 work.needed = true;
-                let Order { path, length, stops, .. } = &watch.order;
+                let Order { path, length, stops, beside, .. } = &watch.order;
                 work.set.push(WatcherSet {
                     number: *number,
                     hook: format!("{}w{number}", state.prefix),
@@ -386,6 +388,7 @@ fn work(state: &mut State) -> WatcherWork {
                     length: *length,
                     stops: stops.iter().map(stop).collect(),
                     measures: !watch.measured,
+                    beside: *beside,
                 });
             }
         }
@@ -433,6 +436,25 @@ pub fn watcher_unset(number: u32) -> napi::Result<()> {
         });
         if gone {
             realms::wake(MAIN);
+        }
+        Ok(())
+    })
+}
+
+/// Calls that are older than their probe have not come by for a while: its breakpoints go, and with the last ones the debugger,
+/// which costs the whole process.
+#[napi]
+pub fn watcher_quiet(number: u32) -> napi::Result<()> {
+    guard::guarded(|| {
+        let one = with(|state| {
+            let watch = state.watches.get_mut(&number).filter(|watch| watch.stage == Stage::Set)?;
+            watch.stage = Stage::Leaving;
+            let one = watch.order.one.clone();
+            wake(state);
+            Some(one)
+        });
+        if let Some(one) = one {
+            units::watched(&one, Some(("none has come by for ten seconds", true)));
         }
         Ok(())
     })

@@ -107,6 +107,23 @@ test('calls that run already are seen, and later ones once', () => {
   assert.match(placed.note, /calls that run since before/);
 });
 
+test('a debugger looks for calls that run already only as long as there are some', () => {
+  const { placed, inLoop, after } = answer(`
+    start();
+    const queue = require(process.cwd() + '/queue.cjs');
+    await sleep(50);
+    line('a', 'queue.cjs', 10, { template: '{seen} {item}' });
+    await until(() => strobe.status()[0].note);
+    const inLoop = strobe.status()[0].note;
+    for (let round = 0; !/none has come by/.test(strobe.status()[0].note) && round < 200; round += 1) await sleep(100);
+    queue.put('y');
+    await sleep(50);
+    return { placed: strobe.status()[0], inLoop, after: strobe.status()[0].hits };`, { settings: { ndjson: '/dev/null' } });
+  assert.match(inLoop, /until ten seconds after the last of them/);
+  assert.match(placed.note, /calls that run since before the probe was set are not seen: none has come by for ten seconds/);
+  assert.equal(after, 0);
+});
+
 test('a module that was loaded before is seen', () => {
   const { placed, found } = answer(`
     const cart = require(process.cwd() + '/total.cjs');
