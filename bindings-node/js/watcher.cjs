@@ -20,7 +20,9 @@ let idle = null;
 /** Scripts by their addresses: number, length, hash, and whether it is a module. */
 const scripts = new Map();
 let known = 0;
-/** The breakpoints of each watch, and the one that only measures, by its number. */
+/** The breakpoint at each place, of which the engine takes one: how it is made, and by the probes' slots what watches evaluate. */
+const places = new Map();
+/** The places of each watch, and the breakpoint that only measures, by its number. */
 const set = new Map();
 const meters = new Map();
 
@@ -62,6 +64,7 @@ function disconnect() {
   session = null;
   scripts.clear();
   known = 0;
+  places.clear();
   set.clear();
   meters.clear();
   Atomics.store(door, IS_APART, 1);
@@ -121,10 +124,35 @@ async function round() {
 }
 
 async function unset(number) {
-  const breakpoints = set.get(number) ?? [];
-  set.delete(number);
-  await Promise.all([removeMeter(number), ...breakpoints.map(remove)]);
+  await removeMeter(number);
+  await leave(number);
   addon.watcherUnset(number);
+}
+
+/** Takes a watch away from its places. */
+async function leave(number) {
+  const keys = set.get(number) ?? [];
+  set.delete(number);
+  for (const key of keys) {
+    const watches = places.get(key)?.watches ?? new Map();
+    for (const [slot, watch] of watches) if (watch.number === number) watches.delete(slot);
+    if (places.has(key)) await renew(key);
+  }
+}
+
+/** Sets the breakpoint of a place anew. Nothing of the program runs between the old one and the new one. */
+async function renew(key) {
+  const place = places.get(key);
+  const { method, parameters, watches, breakpoint } = place;
+  const posted = breakpoint === null ? [] : [remove(breakpoint)];
+  place.breakpoint = null;
+  if (watches.size === 0) {
+    places.delete(key);
+  } else {
+    const condition = `${[...watches.values()].map(({ code }) => code).join('')}false`;
+    posted.push(post(method, { ...parameters, condition }).then(({ breakpointId }) => (place.breakpoint = breakpointId)));
+  }
+  await Promise.all(posted);
 }
 
 async function removeMeter(number) {
@@ -136,16 +164,17 @@ async function removeMeter(number) {
 
 const remove = (breakpointId) => post('Debugger.removeBreakpoint', { breakpointId });
 
-async function setOne({ number, hook, path, length, stops, measures, beside }) {
+async function setOne({ number, slot, hook, path, length, stops, measures, beside }) {
   const began = performance.now();
   const url = pathToFileURL(path).href;
   const loaded = (scripts.get(url) ?? []).filter((script) => script.length === length);
   try {
-    const places = stops.flatMap((stop) => (loaded.length > 0 ? loaded.map((script) => inScript(script, stop)) : [toCome(url, stop)]));
-    const made = await Promise.all(places.map(([method, parameters]) => post(method, parameters)));
-    set.set(number, made.map(({ breakpointId }) => breakpointId));
+    const wanted = stops.flatMap((stop) => (loaded.length > 0 ? loaded.map((script) => inScript(script, stop)) : [toCome(url, stop)]));
+    set.set(number, wanted.map(([key]) => key));
+    for (const place of wanted) await enter(number, slot, place);
     addon.watcherSet(number, performance.now() - began, null);
   } catch (error) {
+    await leave(number);
     addon.watcherSet(number, 0, `the engine has refused it: ${error.message}`);
     return;
   }
@@ -160,15 +189,26 @@ function lookForHits(number) {
   else addon.watcherQuiet(number);
 }
 
-const inScript = ({ scriptId }, { line, column, condition }) => [
+/** A watch comes to a place. A module that is loaded once more is watched by its newest text only. */
+function enter(number, slot, [key, method, parameters, code]) {
+  if (!places.has(key)) places.set(key, { method, parameters, watches: new Map(), breakpoint: null });
+  places.get(key).watches.set(slot, { number, code });
+  return renew(key);
+}
+
+const inScript = ({ scriptId }, { line, column, code }) => [
+  `${scriptId}:${line}:${column}`,
   'Debugger.setBreakpoint',
-  { location: { scriptId, lineNumber: line, columnNumber: column }, condition },
+  { location: { scriptId, lineNumber: line, columnNumber: column } },
+  code,
 ];
 
 /** In a script that is not there yet. */
-const toCome = (url, { line, column, condition }) => [
+const toCome = (url, { line, column, code }) => [
+  `${url}:${line}:${column}`,
   'Debugger.setBreakpointByUrl',
-  { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$`, lineNumber: line, columnNumber: column, condition },
+  { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$`, lineNumber: line, columnNumber: column },
+  code,
 ];
 
 /** A second breakpoint at the place, which tells what a condition costs, until that is known. */

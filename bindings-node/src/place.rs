@@ -301,8 +301,8 @@ pub fn variant(
 pub struct Stop {
     /// Line from 1, column from 0.
     pub at: (u32, u32),
-    /// What it evaluates there; false, whatever happens.
-    pub condition: String,
+    /// What the condition of its breakpoint evaluates before it is false, a statement.
+    pub code: String,
 }
 
 /// Writes what a debugger is to do for a probe where no guard reaches. `hook` is the global that holds the sites of the hits.
@@ -324,7 +324,7 @@ pub fn stops(
             let spot = OnTheSpot::new(module, at, Some(site), hook);
             let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), *line);
             let place = module.stop(site).ok_or("there is no such statement")?;
-            stops.push(Stop { at: place, condition: spot.condition(&code.line()) });
+            stops.push(Stop { at: place, code: spot.code(&code.line()) });
             hits.push(told(one, &code, names::own(&one.site.file, name, *line)));
         }
     }
@@ -339,7 +339,7 @@ pub fn stops(
         let spot = OnTheSpot::new(module, Some(at), None, hook);
         let code = Hit::of_method(probe, &spot.scope, &spot.scope, &names(0));
         let place = module.stop_at_entry(at).ok_or("there is no such function")?;
-        stops.push(Stop { at: place, condition: spot.condition(&code.enter()) });
+        stops.push(Stop { at: place, code: spot.code(&code.enter()) });
         hits.push(told(one, &code, names::own(&one.site.file, name, one.site.first)));
     }
     Ok((stops, hits))
@@ -370,15 +370,15 @@ impl OnTheSpot {
         OnTheSpot { scope, names, hook: hook.to_owned() }
     }
 
-    /// The text of a condition that is a hit. `$s` is there in a variant only, which has the hit in it already.
-    fn condition(&self, hit: &str) -> String {
+    /// The text of a hit in a condition. `$s` is there in a variant only, which has the hit in it already.
+    fn code(&self, hit: &str) -> String {
         let hook = &self.hook;
         let mut reads = String::new();
         for (at, text) in self.names.iter().enumerate().filter(|(at, _)| uses(hit, &own_name(*at))) {
             let name = own_name(at);
             reads += &["let ", &name, "=", hook, ".absent;try{", &name, "=", text, "}catch{}"].concat();
         }
-        format!("if(typeof $s==='undefined'){{{hook}.begins();{reads}{hit};{hook}.ends()}}false")
+        format!("if(typeof $s==='undefined'){{{hook}.begins();{reads}{hit};{hook}.ends()}}")
     }
 }
 

@@ -332,6 +332,8 @@ pub struct WatcherWork {
 pub struct WatcherSet {
     /// Its number.
     pub number: u32,
+    /// The probe's slot.
+    pub slot: u32,
     /// The name of its hook.
     pub hook: String,
     /// The file.
@@ -353,8 +355,8 @@ pub struct WatcherStop {
     pub line: u32,
     /// Its column, from 0.
     pub column: u32,
-    /// Its condition.
-    pub condition: String,
+    /// What its condition evaluates before it is false.
+    pub code: String,
 }
 
 /// What the watcher is to do now.
@@ -364,11 +366,8 @@ pub fn watcher_work() -> napi::Result<WatcherWork> {
 }
 
 fn work(state: &mut State) -> WatcherWork {
-    let stop = |stop: &Stop| WatcherStop {
-        line: stop.at.0.saturating_sub(1),
-        column: stop.at.1,
-        condition: stop.condition.clone(),
-    };
+    let stop =
+        |stop: &Stop| WatcherStop { line: stop.at.0.saturating_sub(1), column: stop.at.1, code: stop.code.clone() };
     let mut work = WatcherWork { needed: state.lists, lists: state.lists, ..WatcherWork::default() };
     for (number, watch) in &mut state.watches {
         if watch.measured {
@@ -383,6 +382,7 @@ fn work(state: &mut State) -> WatcherWork {
                 let Order { path, length, stops, beside, .. } = &watch.order;
                 work.set.push(WatcherSet {
                     number: *number,
+                    slot: watch.order.one.live.slot,
                     hook: format!("{}w{number}", state.prefix),
                     path: path.to_string(),
                     length: *length,

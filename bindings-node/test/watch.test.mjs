@@ -62,6 +62,25 @@ test('and of a module of ES; what is not bound yet is absent', () => {
   assert.equal(captures(first.events[0], 3).locals.sum, undefined, first.stderr);
 });
 
+test('several probes at a place all see it, also when one of them goes', () => {
+  const words = ['--at', 'top.cjs:7', '--log', 'one {total}', '--at', 'top.cjs:7', '--log', 'two {price}'];
+  const { events: found, stderr } = events(...words, '--', 'top.cjs');
+  const messages = found.map((event) => event.message).sort();
+  assert.deepEqual(messages, ['one 0', 'one 1', 'one 3', 'two 1', 'two 2', 'two 3'], stderr);
+  const { left } = answer(`
+    start();
+    for (const id of ['a', 'b']) line(id, 'refused.cjs', 6);
+    require(process.cwd() + '/refused.cjs');
+    await until(() => strobe.status().every((one) => one.hits === 2));
+    strobe.removeProbe('a');
+    await sleep(300);
+    delete require('node:module')._cache[process.cwd() + '/refused.cjs'];
+    require(process.cwd() + '/refused.cjs');
+    await until(() => strobe.status()[0].hits >= 4);
+    return { left: strobe.status().map((one) => [one.id, one.hits]) };`);
+  assert.deepEqual(left, [['b', 4]]);
+});
+
 test('a function that cannot be rewritten is seen all the same, and the status says how and why', () => {
   const { events: found, printed, stderr } = events(
     '--at', 'refused.cjs:6', '--when', "result == 2 && code == '2'", '--', 'refused.cjs',
