@@ -323,7 +323,8 @@ pub fn stops(
         for &site in sites {
             let spot = OnTheSpot::new(module, at, Some(site), hook);
             let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), *line);
-            let place = module.stop(site).ok_or("there is no such statement")?;
+            let place =
+                module.stop(site).ok_or("a debugger would stop in the constructor of the class: use another line")?;
             stops.push(Stop { at: place, code: spot.code(&code.line()) });
             hits.push(told(one, &code, names::own(&one.site.file, name, *line)));
         }

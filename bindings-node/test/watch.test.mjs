@@ -62,6 +62,12 @@ test('and of a module of ES; what is not bound yet is absent', () => {
   assert.equal(captures(first.events[0], 3).locals.sum, undefined, first.stderr);
 });
 
+test('nobody looks at a class where a debugger would stop in its constructor', () => {
+  const { events: found, printed, status, stderr } = events('--at', 'classes.cjs:5', '--', 'classes.cjs');
+  assert.deepEqual([found.length, printed, status], [0, '1', 0], stderr);
+  assert.match(stderr, /a debugger would stop in the constructor of the class: use another line/);
+});
+
 test('several probes at a place all see it, also when one of them goes', () => {
   const words = ['--at', 'top.cjs:7', '--log', 'one {total}', '--at', 'top.cjs:7', '--log', 'two {price}'];
   const { events: found, stderr } = events(...words, '--', 'top.cjs');

@@ -241,6 +241,8 @@ pub struct Module {
     pub(crate) loops: Vec<(Option<usize>, u32, u32)>,
     /// Where a debugger stops once for a statement whose beginning it would pass, or stop at many times: by site.
     pub(crate) stops: FxHashMap<u32, u32>,
+    /// Classes: to the engine their constructor begins where they do, and a debugger would stop in that.
+    pub(crate) unstoppable: FxHashSet<u32>,
 }
 
 impl fmt::Debug for Module {
@@ -361,11 +363,25 @@ fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
     let scoping = built.semantic.into_scoping();
     let mut reader = Reader::new(text, kind, &lines, &scoping);
     reader.visit_program(&program);
-    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, .. } = reader;
+    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, .. } = reader;
     let text = text.to_owned();
     let slots = slots.list;
-    let mut module =
-        Module { text, kind, lines, functions, top_level, sites, marks, slots, scoping, switches, lists, loops, stops };
+    let mut module = Module {
+        text,
+        kind,
+        lines,
+        functions,
+        top_level,
+        sites,
+        marks,
+        slots,
+        scoping,
+        switches,
+        lists,
+        loops,
+        stops,
+        unstoppable,
+    };
     module.find_slots();
     Ok(module)
 }
@@ -421,6 +437,7 @@ pub(crate) struct Reader<'m> {
     pub lists: Vec<Option<Spot>>,
     pub loops: Vec<(Option<usize>, u32, u32)>,
     pub stops: FxHashMap<u32, u32>,
+    pub unstoppable: FxHashSet<u32>,
     /// The next statement is one of a list.
     pub listed: bool,
     /// The label in front of the next statement, which has its site already.
@@ -469,6 +486,7 @@ impl<'m> Reader<'m> {
             lists: Vec::new(),
             loops: Vec::new(),
             stops: FxHashMap::default(),
+            unstoppable: FxHashSet::default(),
             listed: false,
             labelled: false,
             new_base: None,

@@ -7,7 +7,11 @@ use std::collections::HashSet;
 
 impl Module {
     /// Where a debugger stops before a statement: line from 1, column from 0. It stops at the first place there or behind.
+    /// `None` for a class: it would stop in the constructor.
     pub fn stop(&self, site: u32) -> Option<(u32, u32)> {
+        if self.unstoppable.contains(&site) {
+            return None;
+        }
         let at = self.sites.get(site as usize)?.at;
         Some(self.place(self.stops.get(&site).copied().unwrap_or(at)))
     }

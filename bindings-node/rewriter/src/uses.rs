@@ -633,6 +633,11 @@ impl<'a> Visit<'a> for Reader<'_> {
         {
             self.stops.insert(number, head_start(it));
         }
+        if let Some((number, _)) = begun
+            && let Statement::ClassDeclaration(_) = it
+        {
+            self.unstoppable.insert(number);
+        }
         if !matches!(it, Statement::LabeledStatement(_)) {
             walk::walk_statement(self, it);
         }
