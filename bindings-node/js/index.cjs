@@ -7,6 +7,17 @@ const realm = require('./realm.cjs');
 const { shortcomings } = require('./words.cjs');
 
 const { parse, stringify } = JSON;
+const Failure = TypeError;
+
+/** Refuses what is no argument of this kind. */
+function expect(isRight, what, value) {
+  if (isRight) return;
+  const shown = value === null ? 'null' : typeof value === 'string' ? `'${value}'` : typeof value;
+  throw new Failure(`${what}; got ${shown}`);
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null;
+const isTime = (seconds) => expect(typeof seconds === 'number', 'the time is a number of seconds', seconds);
 
 /**
  * Starts. Settings are those of the documentation, in camel case; they go before the environment.
@@ -14,6 +25,7 @@ const { parse, stringify } = JSON;
  * @returns {string[]} settings and probe files that could not be used, or why it is off
  */
 function start(settings = {}) {
+  expect(isObject(settings), 'settings are an object, by option names', settings);
   return [...begin.start(settings, 'program'), ...shortcomings()];
 }
 
@@ -23,6 +35,7 @@ function start(settings = {}) {
  * @returns {Promise<boolean>} false if something captured did not arrive
  */
 async function stop(seconds = 2) {
+  isTime(seconds);
   realm.report();
   const delivered = await addon.stop(seconds);
   realm.pump();
@@ -35,6 +48,8 @@ async function stop(seconds = 2) {
  * @returns {string} its id; `status()` says what became of it
  */
 function addProbe(definition) {
+  const isRight = typeof definition === 'string' || isObject(definition);
+  expect(isRight, 'a probe is an object, or its JSON text', definition);
   const id = addon.addProbe(typeof definition === 'string' ? definition : stringify(definition));
   begin.settle(id);
   return id;
@@ -46,6 +61,7 @@ function addProbe(definition) {
  * @returns {boolean} false if there is none with this id
  */
 function removeProbe(id) {
+  expect(typeof id === 'string', 'the id of a probe is a string', id);
   const found = addon.removeProbe(id);
   realm.pump();
   return found;
@@ -56,7 +72,8 @@ function removeProbe(id) {
  * @param {number} [seconds] how long that may take
  * @returns {Promise<boolean>} false if it took longer, or something was lost: `stats()` says why
  */
-function flush(seconds = 2) {
+async function flush(seconds = 2) {
+  isTime(seconds);
   realm.report();
   return addon.flush(seconds);
 }

@@ -12,6 +12,23 @@ test('settings go in by their names in camel case', () => {
   assert.match(remarks.join('\n'), /the option 'noSuch' is unknown and ignored/);
 });
 
+test('what is no argument says what is', () => {
+  const said = answer(`
+    const said = [];
+    const tries = [() => strobe.start(5), () => strobe.addProbe(undefined), () => strobe.addProbe(() => 1), () => strobe.removeProbe(null)];
+    for (const one of tries) try { one(); } catch (error) { said.push(error.message); }
+    for (const one of [strobe.flush('1'), strobe.stop({})]) await one.catch((error) => said.push(error.message));
+    return said;`);
+  assert.deepEqual(said, [
+    'settings are an object, by option names; got number',
+    'a probe is an object, or its JSON text; got undefined',
+    'a probe is an object, or its JSON text; got function',
+    'the id of a probe is a string; got null',
+    "the time is a number of seconds; got '1'",
+    'the time is a number of seconds; got object',
+  ]);
+});
+
 test('a probe waits for its file, is placed, and goes', () => {
   const [waiting, placed, found, gone] = answer(`
     const id = strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'waits.cjs', lines: ['4'] }, template: 'x' });
