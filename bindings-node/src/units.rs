@@ -151,8 +151,7 @@ pub fn load(
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // All names are of one length: columns are the same wherever the file is loaded.
     let cell = format!("{prefix}{number:08x}");
-    let guarded = Module::read(text, kind).and_then(|module| module.guarded(&cell).map(|guarded| (module, guarded)));
-    let (module, guarded) = match guarded {
+    let guarded = match stroboscope_rewriter::guarded(text, kind, &cell) {
         Ok(guarded) => guarded,
         Err(error) => {
             unreadable(path, &error);
@@ -178,7 +177,7 @@ pub fn load(
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
-    enter(number, unit, &module);
+    enter(number, unit, None);
     Some(Guarded { code, cell })
 }
 
@@ -197,8 +196,8 @@ fn begun(code: &str, enter: &str, cell: &str) -> (String, (u32, u32)) {
     (format!("{}{call}{}", &code[..at], &code[at..]), (line, call.len() as u32))
 }
 
-/// A new unit is there: probes that wait for it are put into it.
-fn enter(number: u32, unit: Unit, module: &Module) {
+/// A new unit is there: probes that wait for it are put into it. Its module is read if one does, unless that was done.
+fn enter(number: u32, unit: Unit, module: Option<Module>) {
     let unit = Arc::new(unit);
     let is_probed = with(|state| {
         state.units.insert(number, Arc::clone(&unit));
@@ -209,8 +208,14 @@ fn enter(number: u32, unit: Unit, module: &Module) {
     } else if is_probed {
         hands::ask(Task::Read(number));
     }
-    for (live, ticket) in meaning(&unit) {
-        place_or_fail(&live, ticket, Some((number, module)));
+    let waiting = meaning(&unit);
+    if waiting.is_empty() {
+        return;
+    }
+    // One that cannot be read is told of where it is read again.
+    let module = module.or_else(|| unit.read().ok());
+    for (live, ticket) in waiting {
+        place_or_fail(&live, ticket, module.as_ref().map(|module| (number, module)));
     }
 }
 
@@ -241,7 +246,7 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
-    enter(number, unit, &module);
+    enter(number, unit, Some(module));
 }
 
 /// The files that run, as a debugger sees them. Answers which of them are wanted: probes mean them, and they have no guards.

@@ -160,7 +160,7 @@ impl<'m> Emitter<'m> {
                 let own = self.variant.as_ref().is_some_and(|(variant, _)| variant == function);
                 (own && self.exits).then(|| self.exit(*part))
             }
-            Act::Site(..) | Act::Reach { .. } => None,
+            Act::Site(..) => None,
         }
     }
 

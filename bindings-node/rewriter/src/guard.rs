@@ -2,7 +2,7 @@
 
 use crate::emit::Emitter;
 use crate::position::Positions;
-use crate::read::{Module, Unreadable, check};
+use crate::read::{self, Depth, SourceKind, Unreadable, check, deep};
 
 /// A module with guards.
 #[derive(Debug)]
@@ -13,16 +13,22 @@ pub struct Guarded {
     pub positions: Positions,
 }
 
-impl Module {
-    /// Puts a guard into each function that can have a probe. `cell` is the name of a global variable that no code of the
-    /// program knows: `undefined` while nothing is attached, else an array with variants at the numbers of their functions.
-    pub fn guarded(&self, cell: &str) -> Result<Guarded, Unreadable> {
-        if self.text.contains(cell) {
-            return Err(Unreadable::new(format!("it contains the name {cell}, which guards need"), 0));
-        }
-        let mut emitter = Emitter::module(self, cell);
-        emitter.write(self.text.len() as u32);
-        check(&emitter.out, self.kind.source_type())?;
-        Ok(Guarded { code: emitter.out, positions: emitter.positions })
+/// Puts a guard into each function of a text that can have a probe. `cell` is the name of a global variable that no code of the
+/// program knows: `undefined` while nothing is attached, else an array with variants at the numbers of their functions.
+pub fn guarded(text: &str, kind: SourceKind, cell: &str) -> Result<Guarded, Unreadable> {
+    read::fits(text)?;
+    if text.contains(cell) {
+        return Err(Unreadable::new(format!("it contains the name {cell}, which guards need"), 0));
     }
+    deep(text.len(), || {
+        let mut room = read::room(text);
+        let module = read::read(&room, text, kind, Depth::Guards)?;
+        let mut emitter = Emitter::module(&module, cell);
+        emitter.write(text.len() as u32);
+        let guarded = Guarded { code: emitter.out, positions: emitter.positions };
+        // In the same memory: to have the system give it costs about as much as to parse.
+        room.reset();
+        check(&room, &guarded.code, kind.source_type())?;
+        Ok(guarded)
+    })
 }

@@ -24,7 +24,7 @@ mod text;
 mod uses;
 mod variant;
 
-pub use guard::Guarded;
+pub use guard::{Guarded, guarded};
 pub use position::Positions;
 pub use read::{Function, FunctionKind, Module, SourceKind, Statement, Unreadable};
 pub use scope::{Scope, Variable, VariableKind};

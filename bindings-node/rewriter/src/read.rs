@@ -8,9 +8,10 @@ use oxc_allocator::Allocator;
 use oxc_ast::ast::{Program, Statement as Tree};
 use oxc_ast_visit::Visit;
 use oxc_parser::{ParseOptions, Parser};
-use oxc_semantic::{Scoping, SemanticBuilder};
+use oxc_semantic::{Scoping, SemanticBuilder, Stats};
 use oxc_span::{GetSpan, SourceType};
 use oxc_syntax::scope::ScopeId;
+use oxc_syntax::symbol::SymbolId;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 
@@ -190,8 +191,6 @@ pub(crate) enum Act {
     Outer { owner: u32, parts: Vec<Part> },
     /// The guard of a function.
     Guard(usize),
-    /// Nothing is put here, but the code of probes may want what the slot reaches.
-    Reach { owner: u32, slot: u32 },
     /// Something of a statement at which a line probe can be.
     Site(u32, SitePart),
     /// A `return` of this function: with a value, without, or the end of the value.
@@ -254,10 +253,8 @@ impl fmt::Debug for Module {
 impl Module {
     /// Reads a text.
     pub fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
-        if text.len() >= u32::MAX as usize / 4 {
-            return Err(Unreadable::new("the file is too large to be read", 0));
-        }
-        deep(text.len(), || read(text, kind))
+        fits(text)?;
+        deep(text.len(), || read(&room(text), text, kind, Depth::Probes))
     }
 
     /// The functions. The number of one is its place in the cell of the module.
@@ -302,6 +299,14 @@ impl Module {
     }
 }
 
+/// Says of a text whose places could not be counted that it is too large.
+pub(crate) fn fits(text: &str) -> Result<(), Unreadable> {
+    if text.len() < u32::MAX as usize / 4 {
+        return Ok(());
+    }
+    Err(Unreadable::new("the file is too large to be read", 0))
+}
+
 /// Runs what recurses as deep as a text can be nested: on a stack that is large enough for that. Of a stack only what is used
 /// takes memory.
 pub(crate) fn deep<T: Send>(
@@ -325,14 +330,12 @@ pub(crate) fn deep<T: Send>(
 }
 
 /// Parses a text that was written here: what does not parse must not be run.
-pub(crate) fn check(text: &str, source_type: SourceType) -> Result<(), Unreadable> {
-    deep(text.len(), || {
-        let allocator = Allocator::default();
-        parse(&allocator, text, source_type).map(|_| ())
-    })
+pub(crate) fn check(allocator: &Allocator, text: &str, source_type: SourceType) -> Result<(), Unreadable> {
+    let plain = ParseOptions { enable_ident_hashes: false, ..ParseOptions::default() };
+    parse_with(allocator, text, source_type, plain).map(|_| ())
 }
 
-/// As [`check`], with what is wrong though it parses: a name declared twice in a block.
+/// As [`check`], with what is wrong though it parses, on a stack of its own: a name declared twice in a block.
 pub(crate) fn check_names(text: &str, source_type: SourceType) -> Result<(), Unreadable> {
     deep(text.len(), || {
         let allocator = Allocator::default();
@@ -346,7 +349,16 @@ pub(crate) fn check_names(text: &str, source_type: SourceType) -> Result<(), Unr
 }
 
 fn parse<'a>(allocator: &'a Allocator, text: &'a str, source_type: SourceType) -> Result<Program<'a>, Unreadable> {
-    let options = ParseOptions { allow_return_outside_function: source_type.is_commonjs(), ..ParseOptions::default() };
+    parse_with(allocator, text, source_type, ParseOptions::default())
+}
+
+fn parse_with<'a>(
+    allocator: &'a Allocator,
+    text: &'a str,
+    source_type: SourceType,
+    options: ParseOptions,
+) -> Result<Program<'a>, Unreadable> {
+    let options = ParseOptions { allow_return_outside_function: source_type.is_commonjs(), ..options };
     let parsed = Parser::new(allocator, text, source_type).with_options(options).parse();
     let Some(first) = parsed.diagnostics.first().filter(|_| parsed.panicked || !parsed.diagnostics.is_empty()) else {
         return Ok(parsed.program);
@@ -355,18 +367,33 @@ fn parse<'a>(allocator: &'a Allocator, text: &'a str, source_type: SourceType) -
     Err(Unreadable::new(format!("it cannot be parsed: {}", first.message), at))
 }
 
-fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
+/// What of a text is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What the guards need: the functions, without names, lines and statements, and their slots.
+    Guards,
+    /// All.
+    Probes,
+}
+
+/// The memory that the tree of a text is put into: one piece, of which only what is used is taken.
+pub(crate) fn room(text: &str) -> Allocator {
+    /// What the tree of a text takes for each byte of it, and more.
+    const EACH: usize = 16;
+    Allocator::with_capacity(text.len() * EACH)
+}
+
+pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: Depth) -> Result<Module, Unreadable> {
     let lines = Lines::new(text);
-    let allocator = Allocator::default();
-    let program = parse(&allocator, text, kind.source_type())?;
-    let built = SemanticBuilder::new().build(&program);
+    let program = parse(allocator, text, kind.source_type())?;
+    let built = SemanticBuilder::new().with_stats(expected(text)).build(&program);
     let scoping = built.semantic.into_scoping();
-    let mut reader = Reader::new(text, kind, &lines, &scoping);
+    let mut reader = Reader::new(text, kind, depth, &lines, &scoping);
     reader.visit_program(&program);
     let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, .. } = reader;
     let text = text.to_owned();
     let slots = slots.list;
-    let mut module = Module {
+    Ok(Module {
         text,
         kind,
         lines,
@@ -381,9 +408,14 @@ fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
         loops,
         stops,
         unstoppable,
-    };
-    module.find_slots();
-    Ok(module)
+    })
+}
+
+/// What room to take for the scopes, symbols and references of a text: enough for most. Else oxc counts them in a walk of its
+/// own.
+fn expected(text: &str) -> Stats {
+    let each = |bytes: usize| (text.len() / bytes) as u32 + 16;
+    Stats::new(each(8), each(64), each(32), each(12))
 }
 
 /// The slots of a module, each once.
@@ -391,6 +423,8 @@ fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
 pub(crate) struct Slots {
     list: Vec<Slot>,
     known: FxHashMap<Slot, u32>,
+    /// Those that read a variable, by its symbol.
+    readers: FxHashMap<SymbolId, u32>,
 }
 
 impl Slots {
@@ -403,6 +437,20 @@ impl Slots {
         self.list.push(slot.clone());
         self.known.insert(slot, number);
         number
+    }
+
+    /// The one that reads a variable.
+    pub fn reader(&mut self, symbol: SymbolId, name: &str, owner: u32) -> u32 {
+        if let Some(&number) = self.readers.get(&symbol) {
+            return number;
+        }
+        let number = self.number(SlotKind::Read(Some(symbol), name.to_owned()), owner);
+        self.readers.insert(symbol, number);
+        number
+    }
+
+    pub fn get(&self, number: u32) -> &Slot {
+        &self.list[number as usize]
     }
 }
 
@@ -418,6 +466,7 @@ pub(crate) enum Context {
 pub(crate) struct Reader<'m> {
     pub text: &'m str,
     pub kind: SourceKind,
+    pub depth: Depth,
     pub lines: &'m Lines,
     pub scoping: &'m Scoping,
     pub functions: Vec<Function>,
@@ -425,6 +474,8 @@ pub(crate) struct Reader<'m> {
     pub sites: Vec<Site>,
     pub marks: Vec<Mark>,
     pub slots: Slots,
+    /// Functions with slots that they are known to need.
+    pub needs: FxHashSet<(usize, u32)>,
     pub switches: FxHashSet<ScopeId>,
     /// What stands around the node that is visited, outermost first.
     pub contexts: Vec<Context>,
@@ -466,10 +517,11 @@ pub(crate) struct Class {
 }
 
 impl<'m> Reader<'m> {
-    fn new(text: &'m str, kind: SourceKind, lines: &'m Lines, scoping: &'m Scoping) -> Reader<'m> {
+    fn new(text: &'m str, kind: SourceKind, depth: Depth, lines: &'m Lines, scoping: &'m Scoping) -> Reader<'m> {
         Reader {
             text,
             kind,
+            depth,
             lines,
             scoping,
             functions: Vec::new(),
@@ -477,6 +529,7 @@ impl<'m> Reader<'m> {
             sites: Vec::new(),
             marks: Vec::new(),
             slots: Slots::default(),
+            needs: FxHashSet::default(),
             switches: FxHashSet::default(),
             contexts: Vec::new(),
             scopes: Vec::new(),
@@ -498,8 +551,39 @@ impl<'m> Reader<'m> {
         }
     }
 
+    /// True if what only probes need is noted too.
+    pub fn is_for_probes(&self) -> bool {
+        self.depth == Depth::Probes
+    }
+
     pub fn mark(&mut self, at: u32, end: u32, act: Act) {
+        if !self.is_for_probes() && !matches!(act, Act::Guard(_)) {
+            return;
+        }
         self.marks.push(Mark { function: self.innermost(), at, end, act });
+    }
+
+    /// Notes that the functions around a place, as far out as the owner, need a slot if it is in their bodies.
+    pub fn need(&mut self, at: u32, owner: u32, slot: u32) {
+        let mut around = self.innermost();
+        while let Some(number) = around {
+            let function = &mut self.functions[number];
+            around = function.parent;
+            if at >= function.body.1 || at < function.body.0 {
+                continue;
+            }
+            if owner > function.start {
+                return;
+            }
+            if function.takes(self.slots.get(slot)) {
+                continue;
+            }
+            // Functions further out have it as well then.
+            if !self.needs.insert((number, slot)) {
+                return;
+            }
+            function.slots.push(slot);
+        }
     }
 
     /// The innermost function whose code this is.
@@ -546,6 +630,9 @@ impl<'m> Reader<'m> {
 
     /// A statement at which a line probe can be.
     pub fn site(&mut self, at: u32, head_end: u32, place: Place) -> u32 {
+        if !self.is_for_probes() {
+            return 0;
+        }
         let number = self.sites.len() as u32;
         let scope = self.scopes.last().copied().unwrap_or_else(|| ScopeId::new(0));
         let function = self.function();
@@ -581,41 +668,6 @@ pub(crate) fn head_end(statement: &Tree<'_>) -> u32 {
         Tree::ClassDeclaration(it) => it.body.span.start,
         Tree::DoWhileStatement(_) | Tree::TryStatement(_) => start,
         _ => statement.span().end,
-    }
-}
-
-impl Module {
-    /// Finds the slots of each function: what is used in its body, also by functions in it, and means something outside of it.
-    fn find_slots(&mut self) {
-        let mut known: FxHashSet<(usize, u32)> = FxHashSet::default();
-        for mark in &self.marks {
-            let reached;
-            let (owner, parts) = match &mark.act {
-                Act::Outer { owner, parts } => (owner, parts.as_slice()),
-                Act::Reach { owner, slot } => {
-                    reached = [Part::Slot(*slot)];
-                    (owner, reached.as_slice())
-                }
-                _ => continue,
-            };
-            let mut inner = mark.function;
-            while let Some(at) = inner {
-                let function = &mut self.functions[at];
-                inner = function.parent;
-                if mark.at >= function.body.1 || mark.at < function.body.0 {
-                    continue;
-                }
-                if *owner > function.start {
-                    break;
-                }
-                for part in parts {
-                    let (Part::Slot(slot) | Part::Value(slot)) = part else { continue };
-                    if !function.takes(&self.slots[*slot as usize]) && known.insert((at, *slot)) {
-                        function.slots.push(*slot);
-                    }
-                }
-            }
-        }
     }
 }
 

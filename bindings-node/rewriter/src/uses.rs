@@ -45,9 +45,9 @@ const ASM: &str = "it is written in asm.js";
 const FIELDS: usize = 64;
 
 /// A variable, as a use means it.
-struct Meaning {
+struct Meaning<'n> {
     symbol: Option<SymbolId>,
-    name: String,
+    name: &'n str,
     owner: u32,
 }
 
@@ -61,6 +61,11 @@ impl<'m> Reader<'m> {
     }
 
     fn outer(&mut self, at: u32, end: u32, owner: u32, parts: Vec<Part>) {
+        for part in &parts {
+            if let Part::Slot(slot) | Part::Value(slot) = part {
+                self.need(at, owner, *slot);
+            }
+        }
         self.mark(at, end, Act::Outer { owner, parts });
     }
 
@@ -80,7 +85,7 @@ impl<'m> Reader<'m> {
     }
 
     /// What an identifier means, if that is outside of the innermost function around it.
-    fn meaning(&mut self, it: &IdentifierReference<'_>) -> Option<Meaning> {
+    fn meaning<'n>(&mut self, it: &'n IdentifierReference<'_>) -> Option<Meaning<'n>> {
         let innermost = self.innermost()?;
         let symbol = it.reference_id.get().and_then(|id| self.scoping.get_reference(id).symbol_id());
         let name = it.name.as_str();
@@ -89,7 +94,7 @@ impl<'m> Reader<'m> {
         }
         let Some(symbol) = symbol else {
             let wrapped = self.kind == crate::SourceKind::CommonJs && WRAPPER.contains(&name);
-            return wrapped.then(|| Meaning { symbol: None, name: name.to_owned(), owner: 0 });
+            return wrapped.then_some(Meaning { symbol: None, name, owner: 0 });
         };
         let scope = self.scoping.symbol_scope_id(symbol);
         let owner = match self.owner_of_scope(scope) {
@@ -103,7 +108,7 @@ impl<'m> Reader<'m> {
             return None;
         }
         self.parameter_in_default(it.span.start, owner);
-        Some(Meaning { symbol: Some(symbol), name: name.to_owned(), owner })
+        Some(Meaning { symbol: Some(symbol), name, owner })
     }
 
     /// A function in the parameters of another keeps the parameters themselves; a variant has copies.
@@ -117,16 +122,22 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn read(&mut self, meaning: &Meaning) -> u32 {
-        self.slots.number(SlotKind::Read(meaning.symbol, meaning.name.clone()), meaning.owner)
+    fn read(&mut self, meaning: &Meaning<'_>) -> u32 {
+        match meaning.symbol {
+            Some(symbol) => self.slots.reader(symbol, meaning.name, meaning.owner),
+            None => self.slots.number(SlotKind::Read(None, meaning.name.to_owned()), meaning.owner),
+        }
     }
 
-    fn write(&mut self, meaning: &Meaning) -> Part {
-        self.slot(SlotKind::Write(meaning.symbol, meaning.name.clone()), meaning.owner)
+    fn write(&mut self, meaning: &Meaning<'_>) -> Part {
+        self.slot(SlotKind::Write(meaning.symbol, meaning.name.to_owned()), meaning.owner)
     }
 
     /// A use that is a call of its slot.
     fn call_of(&mut self, span: Span, owner: u32, slot: u32) {
+        if !self.is_for_probes() {
+            return self.need(span.start, owner, slot);
+        }
         let parts = if self.new_base == Some(span.start) {
             vec![Part::Text("("), Part::Value(slot), Part::Text(")")]
         } else {
@@ -217,7 +228,7 @@ impl<'m> Reader<'m> {
         let (open, close) = match it.operator {
             AssignmentOperator::Assign if anonymous => {
                 // The name that the assignment gives the function.
-                let key = quoted(&meaning.name);
+                let key = quoted(meaning.name);
                 (vec![write, Part::Owned(format!("({{[{key}]:"))], Part::Owned(format!("}}[{key}])")))
             }
             AssignmentOperator::Assign => (vec![write, Part::Text("(")], Part::Text(")")),
@@ -250,7 +261,7 @@ impl<'m> Reader<'m> {
     }
 
     /// What can be assigned to, in the place of a variable: for destructuring, loops and the rest.
-    fn reference(&mut self, meaning: &Meaning) -> Vec<Part> {
+    fn reference(&mut self, meaning: &Meaning<'_>) -> Vec<Part> {
         let (read, write) = (Part::Slot(self.read(meaning)), self.write(meaning));
         vec![Part::Text("$s_w("), read, Part::Text(","), write, Part::Text(").v")]
     }
@@ -263,17 +274,27 @@ impl<'m> Reader<'m> {
     }
 
     /// Gives what it stands for a hint, unless a function stands deeper.
-    fn with_hint(&mut self, value: &Expression<'_>, hint: Option<Hint>) {
-        let named = matches!(
+    fn with_hint(&mut self, value: &Expression<'_>, hint: impl FnOnce(&Self) -> Option<Hint>) {
+        self.hint = if self.is_named(value) { hint(self) } else { None };
+        self.visit_expression(value);
+        self.hint = None;
+    }
+
+    /// The name that a function or class gives itself.
+    fn own_name(&self, id: Option<&BindingIdentifier<'_>>) -> Option<Hint> {
+        id.filter(|_| self.is_for_probes()).map(|id| Hint::of(&id.name))
+    }
+
+    /// True for a value that its place gives a name, or in which things have names by it.
+    fn is_named(&self, value: &Expression<'_>) -> bool {
+        let takes_a_name = matches!(
             unwrapped(value),
             Expression::FunctionExpression(_)
                 | Expression::ArrowFunctionExpression(_)
                 | Expression::ClassExpression(_)
                 | Expression::ObjectExpression(_)
         );
-        self.hint = if named { hint } else { None };
-        self.visit_expression(value);
-        self.hint = None;
+        takes_a_name && self.is_for_probes()
     }
 
     fn enter_function(&mut self, function: Function) -> usize {
@@ -290,13 +311,14 @@ impl<'m> Reader<'m> {
     fn make_function(&mut self, span: Span, scope: Option<ScopeId>, hint: Option<Hint>) -> Function {
         let hint = hint.unwrap_or_default();
         let scope = scope.unwrap_or_else(|| ScopeId::new(0));
+        let line = |at| if self.is_for_probes() { self.lines.line(at) } else { 0 };
         Function {
             name: hint.name(),
             qualified: hint.qualified(),
             kind: FunctionKind::Function,
             parent: self.innermost(),
-            first: self.lines.line(span.start),
-            last: self.lines.line(span.end),
+            first: line(span.start),
+            last: line(span.end),
             why_not: None,
             statements: Vec::new(),
             of_class: hint.of_class,
@@ -377,12 +399,15 @@ impl<'m> Reader<'m> {
             }
             let (owner, kind) = (*start, SlotKind::PrivateFields(fields.clone()));
             let slot = self.slots.number(kind, owner);
-            self.mark(at, at, Act::Reach { owner, slot });
+            self.need(at, owner, slot);
         }
     }
 
     /// The site of a statement, its marks before and after it.
     fn statement_site(&mut self, it: &Statement<'_>, at: u32, place: Place) -> (u32, Place) {
+        if !self.is_for_probes() {
+            return (0, place);
+        }
         let number = self.site(it.span().start, head_end(it), place);
         self.mark(at, at, Act::Site(number, SitePart::Begin));
         (number, place)
@@ -628,7 +653,7 @@ impl<'a> Visit<'a> for Reader<'_> {
             _ => Some(self.statement_site(it, it.span().start, alone)),
         };
         self.note_loop(it);
-        if let Some((number, _)) = begun
+        if let Some((number, _)) = begun.filter(|_| self.is_for_probes())
             && let Statement::ForOfStatement(_) | Statement::ForInStatement(_) = it
         {
             self.stops.insert(number, head_start(it));
@@ -649,7 +674,7 @@ impl<'a> Visit<'a> for Reader<'_> {
 
     fn visit_while_statement(&mut self, it: &WhileStatement<'a>) {
         // The site was made just before.
-        let number = self.sites.len() as u32 - 1;
+        let number = (self.sites.len() as u32).saturating_sub(1);
         self.visit_expression(&it.test);
         let at = it.body.span().start;
         self.mark(at, at, Act::Site(number, SitePart::Body));
@@ -695,7 +720,7 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_function(&mut self, it: &oxc_ast::ast::Function<'a>, _flags: ScopeFlags) {
         let hint = self.hint.take();
         let constructor = self.constructor.take();
-        let own = it.id.as_ref().map(|id| Hint::of(&id.name));
+        let own = self.own_name(it.id.as_ref());
         // A member is found by the name of its place; elsewhere a function has its own name.
         let hint = match (hint, own) {
             (Some(hint), _) if hint.of_class || hint.path.len() > 1 => Some(hint),
@@ -708,7 +733,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         }
         let Some(body) = &it.body else { return };
         let mut function = self.make_function(it.span, it.scope_id.get(), hint);
-        if let Some(id) = &it.id {
+        if let Some(id) = it.id.as_ref().filter(|_| self.is_for_probes()) {
             function.name = id.name.to_string();
         }
         Self::set_parameters(&mut function, &it.params);
@@ -771,7 +796,7 @@ impl<'a> Visit<'a> for Reader<'_> {
 
     fn visit_class(&mut self, it: &oxc_ast::ast::Class<'a>) {
         let hint = self.hint.take();
-        let own = it.id.as_ref().map(|id| Hint::of(&id.name));
+        let own = self.own_name(it.id.as_ref());
         if let Some(id) = &it.id {
             self.declared(&id.name);
         }
@@ -809,7 +834,7 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_method_definition(&mut self, it: &MethodDefinition<'a>) {
         self.visit_property_key(&it.key);
         let class = self.classes.last();
-        let key = names::of_key(&it.key);
+        let key = names::of_key(&it.key).filter(|_| self.is_for_probes());
         self.hint = class.zip(key).map(|(class, key)| class.name.member(key));
         let constructor = it.kind == MethodDefinitionKind::Constructor;
         self.constructor = constructor.then(|| class.is_some_and(|class| class.derived));
@@ -819,9 +844,10 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_property_definition(&mut self, it: &PropertyDefinition<'a>) {
         self.visit_property_key(&it.key);
         let Some(value) = &it.value else { return };
-        let hint = self.classes.last().zip(names::of_key(&it.key)).map(|(class, key)| class.name.member(key));
         self.contexts.push(Context::Class);
-        self.with_hint(value, hint);
+        self.with_hint(value, |reader| {
+            reader.classes.last().zip(names::of_key(&it.key)).map(|(class, key)| class.name.member(key))
+        });
         self.contexts.pop();
     }
 
@@ -842,7 +868,7 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_variable_declarator(&mut self, it: &VariableDeclarator<'a>) {
         self.visit_binding_pattern(&it.id);
         if let Some(init) = &it.init {
-            self.with_hint(init, names::of_pattern(&it.id));
+            self.with_hint(init, |_| names::of_pattern(&it.id));
         }
     }
 
@@ -854,11 +880,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         let object = self.hint.take().unwrap_or_default();
         for property in &it.properties {
             match property {
-                ObjectPropertyKind::ObjectProperty(property) => {
-                    let key = names::of_key(&property.key);
-                    let hint = key.map(|key| object.member(key));
-                    self.object_property(property, hint);
-                }
+                ObjectPropertyKind::ObjectProperty(property) => self.object_property(property, &object),
                 ObjectPropertyKind::SpreadProperty(spread) => self.visit_spread_element(spread),
             }
         }
@@ -1088,17 +1110,10 @@ impl<'a> Visit<'a> for Reader<'_> {
 
 impl Reader<'_> {
     fn hint_for(&mut self, value: &Expression<'_>, target: &AssignmentTarget<'_>) {
-        let named = matches!(
-            unwrapped(value),
-            Expression::FunctionExpression(_)
-                | Expression::ArrowFunctionExpression(_)
-                | Expression::ClassExpression(_)
-                | Expression::ObjectExpression(_)
-        );
-        self.hint = if named { names::of_target(target) } else { None };
+        self.hint = if self.is_named(value) { names::of_target(target) } else { None };
     }
 
-    fn object_property(&mut self, it: &ObjectProperty<'_>, hint: Option<Hint>) {
+    fn object_property(&mut self, it: &ObjectProperty<'_>, object: &Hint) {
         self.visit_property_key(&it.key);
         if it.shorthand
             && let Expression::Identifier(name) = &it.value
@@ -1121,6 +1136,6 @@ impl Reader<'_> {
             }
             return;
         }
-        self.with_hint(&it.value, hint);
+        self.with_hint(&it.value, |_| names::of_key(&it.key).map(|key| object.member(key)));
     }
 }

@@ -11,7 +11,7 @@
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use stroboscope_rewriter::{Module, Point, SourceKind};
+use stroboscope_rewriter::{Module, Point, SourceKind, guarded};
 
 const CELL: &str = "$strobe_test";
 
@@ -81,7 +81,7 @@ fn nodes() -> Vec<String> {
 fn run(file: &Path, kind: SourceKind, how: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(file).expect("the program can be read");
     let module = Module::read(&text, kind).expect("the program can be parsed");
-    let guarded = module.guarded(CELL).expect("the guards can be parsed");
+    let guarded = guarded(&text, kind, CELL).expect("the guards can be parsed");
     assert_eq!(guarded.code.lines().count(), text.lines().count(), "a line more or less");
     let functions: Vec<Value> =
         module.functions().iter().map(|function| json!({ "qualified": function.qualified })).collect();

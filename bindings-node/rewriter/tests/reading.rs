@@ -1,6 +1,6 @@
 //! What is told of a module: its functions, where lines are, and the way back from what was written.
 
-use stroboscope_rewriter::{Module, Point, SourceKind};
+use stroboscope_rewriter::{Module, Point, SourceKind, guarded};
 
 #[allow(clippy::expect_used, reason = "a test's own text")]
 fn read(text: &str) -> Module {
@@ -38,7 +38,7 @@ fn what_cannot_be_read_says_where() {
     assert!(error.to_string().starts_with("it cannot be parsed"), "{error}");
     let deep = format!("x = {}1", "1+".repeat(100_000));
     assert!(Module::read(&deep, SourceKind::Script).is_ok());
-    assert!(read("const $strobe = 1").guarded("$strobe").is_err());
+    assert!(guarded("const $strobe = 1", SourceKind::CommonJs, "$strobe").is_err());
 }
 
 #[test]
@@ -55,8 +55,7 @@ fn what_cannot_be_probed_says_why() {
 #[test]
 fn places_lead_back() {
     let text = "const größe = 1\nconst f = (a) => { return größe + a }; const g = () => f(1)\n";
-    let module = read(text);
-    let guarded = module.guarded("$cell").expect("guards");
+    let guarded = guarded(text, SourceKind::CommonJs, "$cell").expect("guards");
     let line = guarded.code.lines().nth(1).expect("two lines");
     for word in ["return größe", "const g", "f(1)"] {
         let column = |text: &str| text[..text.rfind(word).expect("it is there")].encode_utf16().count() as u32;
