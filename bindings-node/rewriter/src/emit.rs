@@ -209,32 +209,54 @@ impl<'m> Emitter<'m> {
         }
         let cell = self.cell;
         let nature = function.nature;
-        let mut arguments = vec![if function.passes_this() { "this" } else { "void 0" }.to_owned()];
-        if !function.slots.is_empty() {
-            let slots: Vec<String> = function.slots.iter().map(|&slot| self.slot(slot)).collect();
-            arguments.push(format!("()=>[{}]", slots.join(",")));
-        }
-        if nature.arguments && !nature.arrow {
-            arguments.push("arguments".to_owned());
-        }
-        if nature.new_target && !nature.arrow {
-            arguments.push("new.target".to_owned());
-        }
-        if !function.mapped() {
-            arguments.extend(function.params.iter().cloned());
-        }
-        let call = format!("{cell}[{number}].call({})", arguments.join(","));
-        let test = format!("typeof {cell}!=='undefined'&&{cell}[{number}]!==void 0");
         let wait = match (nature.generator, nature.is_async) {
             (true, _) => "yield* ",
             (false, true) => "await ",
             (false, false) => "",
         };
-        if nature.concise {
-            return Some(format!("{test}?{wait}{call}:"));
+        let (before, between, after) = match (nature.concise, function.guard_at > function.body.0) {
+            (true, _) => ("", "?", ":"),
+            (false, false) => ("if(", ")return ", ";"),
+            // After a directive.
+            (false, true) => (";if(", ")return ", ";"),
+        };
+        let number = number.to_string();
+        let mut guard = String::with_capacity(256);
+        let test = [before, "typeof ", cell, "!=='undefined'&&", cell, "[", &number, "]!==void 0"];
+        let call = [between, wait, cell, "[", &number, "].call("];
+        guard.extend(test);
+        guard.extend(call);
+        guard.push_str(if function.passes_this() { "this" } else { "void 0" });
+        if !function.slots.is_empty() {
+            guard.push_str(",()=>[");
+            for (place, &slot) in function.slots.iter().enumerate() {
+                if place > 0 {
+                    guard.push(',');
+                }
+                self.put_slot(&mut guard, slot);
+            }
+            guard.push(']');
         }
-        let after_directive = if function.guard_at > function.body.0 { ";" } else { "" };
-        Some(format!("{after_directive}if({test})return {wait}{call};"))
+        if nature.arguments && !nature.arrow {
+            guard.push_str(",arguments");
+        }
+        if nature.new_target && !nature.arrow {
+            guard.push_str(",new.target");
+        }
+        if !function.mapped() {
+            guard.extend(function.params.iter().flat_map(|name| [",", name]));
+        }
+        guard.push(')');
+        guard.push_str(after);
+        Some(guard)
+    }
+
+    /// Writes the arrow function of a slot. Those of variables are most.
+    fn put_slot(&self, text: &mut String, number: u32) {
+        match &self.module.slots[number as usize].kind {
+            SlotKind::Read(_, name) if self.variant.is_none() => text.extend(["()=>", name]),
+            _ => text.push_str(&self.slot(number)),
+        }
     }
 
     fn exit(&self, part: ReturnPart) -> String {

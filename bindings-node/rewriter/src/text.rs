@@ -10,22 +10,18 @@ pub(crate) struct Lines {
 impl Lines {
     pub fn new(text: &str) -> Lines {
         let bytes = text.as_bytes();
-        let mut starts = vec![0];
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            at += 1;
-            let ends = match byte {
-                b'\n' => true,
-                b'\r' => bytes.get(at) != Some(&b'\n'),
-                // U+2028 and U+2029 end a line of JavaScript too.
-                0xE2 if bytes.get(at) == Some(&0x80) && matches!(bytes.get(at + 1), Some(0xA8 | 0xA9)) => {
-                    at += 2;
-                    true
+        let mut starts = Vec::with_capacity(bytes.len() / 32 + 1);
+        starts.push(0);
+        // U+2028 and U+2029 end a line of JavaScript too; they begin with E2.
+        for at in memchr::memchr3_iter(b'\n', b'\r', 0xE2, bytes) {
+            let next = bytes.get(at + 1).copied();
+            match bytes[at] {
+                b'\r' if next == Some(b'\n') => {}
+                b'\n' | b'\r' => starts.push(at as u32 + 1),
+                _ if next == Some(0x80) && matches!(bytes.get(at + 2), Some(0xA8 | 0xA9)) => {
+                    starts.push(at as u32 + 3);
                 }
-                _ => false,
-            };
-            if ends {
-                starts.push(at as u32);
+                _ => {}
             }
         }
         Lines { starts, ascii: text.is_ascii() }
