@@ -37,7 +37,12 @@ pub fn read(path: &str, text: &str) -> Result<Option<Origins>, String> {
         MapComment::At(url) => {
             let Some(file) = file_of(&url, folder) else { return Ok(None) };
             let cannot = |why: String| format!("its source map {} cannot be read: {why}", file.display());
-            let size = fs::metadata(&file).map_err(|error| cannot(error.to_string()))?.len();
+            let data = fs::metadata(&file).map_err(|error| cannot(error.to_string()))?;
+            // A pipe may never end, or never begin.
+            if !data.is_file() {
+                return Err(cannot("it is no regular file".to_owned()));
+            }
+            let size = data.len();
             if size > LARGEST {
                 return Err(cannot(format!("it has {size} bytes, and {LARGEST} is the most")));
             }

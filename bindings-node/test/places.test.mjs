@@ -1,6 +1,6 @@
 // Places: what is told of where something is, in the files as people wrote them. Programs are run by the command.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -150,6 +150,19 @@ test('what a map does not know, and a map that is broken, are said', () => {
   const wrong = run(['--at', 'src/broken.ts:1', '--log', 'x', '--', 'broken.cjs'], { cwd: maps });
   assert.match(wrong.stderr, /broken\.cjs: its source map .*no-such\.map cannot be read: .*; what is in it is shown as it was compiled/);
   assert.equal(wrong.status, 0, wrong.stderr);
+});
+
+test('a map that is a pipe is not waited for', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'strobe-maps-'));
+  try {
+    writeFileSync(path.join(folder, 'piped.cjs'), 'console.log(2);\n//# sourceMappingURL=piped.cjs.map\n');
+    execFileSync('mkfifo', [path.join(folder, 'piped.cjs.map')]);
+    const { status, stdout, stderr } = run(['--at', 'other.ts:1', '--log', 'x', '--', 'piped.cjs'], { cwd: folder });
+    assert.deepEqual([status, stdout], [0, '2\n'], stderr);
+    assert.match(stderr, /piped\.cjs\.map cannot be read: it is no regular file/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('the program goes on while a large map is read', () => {
