@@ -7,8 +7,8 @@
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
 // line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise }`:
 // * `probe({ slot, word, captures, watched })` is one probe in this realm (`watched`: a debugger calls its hits); its `report()`
-//   hands over what was counted, `onDisarm(probe)` is
-//   called when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
+//   hands over what was counted, `onDisarm(probe)` is called when its hooks may be switched off, `onBroken(error)` when our own
+//   code failed in one of its hits;
 // * `site(setup, probe, frame)` makes a hit's site of the function that the text `Hit.setup` is; `frame` is its place as a stack
 //   would show it, a code and a position;
 // * `practise()` does a hit for nothing, so that the first one does not wait for the engine to compile our code;

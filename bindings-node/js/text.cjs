@@ -54,4 +54,4 @@ function install(prefix) {
     define(prototype, 'toString', { __proto__: null, ...before, value: toString });
 }
 
-module.exports = { install, withoutGuards };
+module.exports = { install };

@@ -433,7 +433,6 @@ module.exports = {
     bareName,
     beginsInPair,
     bytesOf,
-    classAt,
     classOf,
     elementOf,
     endsInPair,

@@ -22,7 +22,6 @@ use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
-use stroboscope_core::emit::status::State;
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Site, Ticket};
 use stroboscope_core::intake::Intake;
@@ -30,7 +29,7 @@ use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::sender::SenderCounters;
-use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
+use stroboscope_core::session::{PLACEMENT, Parts, ProbeReport, Session, SessionStats};
 use stroboscope_process::ending::{self, Ending};
 use stroboscope_process::logging::remark;
 use stroboscope_process::signal::Watch;
@@ -39,10 +38,6 @@ use stroboscope_process::tally::Tally;
 use stroboscope_process::threads::Masked;
 use stroboscope_process::{logging, screen, turns};
 
-/// How long a caller waits until it is known what becomes of its probes.
-const PLACEMENT: Duration = Duration::from_secs(1);
-/// How long `status()` waits for the worker to hear what was just found: it does so within its round.
-const CATCH_UP: Duration = Duration::from_millis(100);
 /// A nap of a thread that waits for another one.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -303,9 +298,7 @@ pub fn settled(realm: u32, id: Option<String>) -> napi::Result<bool> {
                 std::thread::sleep(STEP);
                 return Ok(false);
             }
-            let open =
-                |report: &ProbeReport| report.state == State::Received && id.as_ref().is_none_or(|id| *id == report.id);
-            if !running.ending.session.status().iter().any(open) {
+            if running.ending.session.is_settled(id.as_deref()) {
                 return Ok(true);
             }
             std::thread::sleep(STEP);
@@ -355,7 +348,7 @@ pub fn status() -> napi::Result<String> {
         }
         let Some(running) = running()? else { return Ok("[]".to_owned()) };
         // What was placed a moment ago is told by the worker, which may not have heard of it yet.
-        running.ending.session.catch_up(CATCH_UP);
+        running.ending.session.catch_up();
         Ok(Value::from(running.ending.session.status().iter().map(describe).collect::<Vec<_>>()).to_string())
     })
 }

@@ -1,6 +1,7 @@
-//! The modules that are loaded with guards in them, and the probes in each: one *unit* for each module and realm. They
-//! belong to the process: a session that ends leaves the guards behind, and the next one finds them. On the walk of a
-//! configuration going in, after [`crate::hands`]; what comes of it goes to [`crate::realms`].
+//! The modules that are loaded, and the probes in each: one *unit* for each module and realm, with guards in it, or without
+//! where a debugger told of it. They belong to the process: a session that ends leaves the guards behind, and the next one
+//! finds them. On the walk of a configuration going in, after [`crate::hands`]; what comes of it goes to [`crate::realms`], and
+//! where no guard reaches to [`crate::watch`].
 //!
 //! Two threads place probes: the hands, and a realm that loads a module, which is told of the probes that wait for it before
 //! its code runs. A unit is changed under its own lock, with the order to its realm, so that orders come in the right

@@ -18,12 +18,11 @@ use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
-use stroboscope_core::emit::status::State;
 use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::sender::SenderCounters;
-use stroboscope_core::session::{Parts, ProbeReport, Session, SessionStats};
+use stroboscope_core::session::{PLACEMENT, Parts, ProbeReport, Session, SessionStats};
 use stroboscope_process::ending::{self, DELIVERY, Ending};
 use stroboscope_process::logging::remark;
 use stroboscope_process::screen::{self, Streams};
@@ -32,11 +31,6 @@ use stroboscope_process::sinks::{self, Wanted};
 use stroboscope_process::tally::Tally;
 use stroboscope_process::threads::Masked;
 use stroboscope_process::{hangs, logging, outlet, turns};
-
-/// How long a caller waits until it is known what becomes of its probes.
-const PLACEMENT: Duration = Duration::from_secs(1);
-/// How long `status()` waits for the worker to hear what was just found: it does so within its round.
-const CATCH_UP: Duration = Duration::from_millis(100);
 
 struct Running {
     ending: Ending,
@@ -284,7 +278,7 @@ fn begin(
     };
     drop(masked);
     // Its worker has its own name as it answers (see `threads::until_named`).
-    py.detach(|| session.catch_up(CATCH_UP));
+    py.detach(|| session.catch_up());
     if let Err(error) = PyRuntime::connect(py, Arc::clone(&session)) {
         return Err(undo(py, error, Some(&session), &runtime));
     }
@@ -331,8 +325,7 @@ fn wait_for_placement(session: &Session, id: Option<&str>) {
     const STEP: Duration = Duration::from_micros(500);
     let mut left = PLACEMENT;
     while !left.is_zero() {
-        let open = |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
-        if !session.status().iter().any(open) {
+        if session.is_settled(id) {
             return;
         }
         std::thread::sleep(STEP);
@@ -668,7 +661,7 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     }
     let reports = py.detach(|| {
         // What was placed a moment ago is told by the worker, which may not have heard of it yet.
-        session.catch_up(CATCH_UP);
+        session.catch_up();
         session.status()
     });
     reports.iter().map(|report| describe(py, report)).collect()

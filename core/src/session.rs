@@ -32,6 +32,10 @@ const GLOBAL_CAPTURING_RATE: f64 = 100.0;
 /// Events a second of all other log probes together.
 const GLOBAL_RATE: f64 = 5000.0;
 
+/// How long a caller waits until it is known what becomes of its probes ([`Session::is_settled`]).
+pub const PLACEMENT: Duration = Duration::from_secs(1);
+/// How long a caller waits for the worker to hear what was just found: it does so within its round.
+const CATCH_UP: Duration = Duration::from_millis(100);
 /// Why a probe is not used whose gate has no place.
 const NO_WORD: &str = "too many probes are in force at once in this process: remove some";
 
@@ -640,11 +644,17 @@ impl Session {
         self.shared.refuses(&live.probe, Some(site)).is_some()
     }
 
-    /// Waits until what the host has said so far is in the statuses, at most `limit`.
-    pub fn catch_up(&self, limit: Duration) -> bool {
+    /// Waits for a moment until what the host has said so far is in the statuses.
+    pub fn catch_up(&self) -> bool {
         let (done, answer) = channel::bounded(1);
         self.tell(Command::CatchUp { done });
-        answer.recv_timeout(limit).is_ok()
+        answer.recv_timeout(CATCH_UP).is_ok()
+    }
+
+    /// True once it is known what becomes of a probe, or of all: placed, waiting, or refused.
+    pub fn is_settled(&self, id: Option<&str>) -> bool {
+        let is_open = |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
+        !self.status().iter().any(is_open)
     }
 
     /// The probes in force.
