@@ -50,6 +50,7 @@ export interface Settings {
   captureKey?: Setting;
   rateLimits?: Setting;
   logStack?: Setting;
+  cache?: Setting;
   ndjson?: Setting;
   terminal?: Setting;
 }

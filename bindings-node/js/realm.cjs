@@ -24,7 +24,7 @@ const emitWarning = process.emitWarning.bind(process);
 const Failure = TypeError;
 
 /** What the names of this realm's cells begin with: no text of the program contains it. */
-const prefix = `$strobe_${addon.random().map((part) => part.toString(16)).join('')}_`;
+const prefix = `$strobe_${addon.random().map((part) => part.toString(16).padStart(8, '0')).join('')}_`;
 
 const table = () => ({ __proto__: null });
 

@@ -1,8 +1,7 @@
 //! The thread that finds the code of probes and writes its variants: it may take its time. The core's worker asks, realms
 //! are told. On the walk of a configuration going in, after [`crate::runtime`].
 
-use crate::guard;
-use crate::units;
+use crate::{cache, guard, units};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +14,8 @@ pub enum Task {
     Place(Arc<LiveProbe>, Ticket),
     /// Reads what a unit was compiled of, and places the probes that mean that.
     Read(u32),
+    /// Looks how much the cache keeps.
+    Tidy,
     /// Takes a probe away, by its slot.
     Remove(u32),
     /// Takes all probes away, and ends.
@@ -80,6 +81,7 @@ fn work(tasks: &Receiver<Task>) {
         let done = guard::caught(|| match task {
             Task::Place(live, ticket) => units::place(&live, ticket),
             Task::Read(unit) => units::read_origins(unit),
+            Task::Tidy => cache::tidy(),
             Task::Remove(slot) => units::remove(slot),
             Task::Leave => units::remove_all(),
         });

@@ -10,6 +10,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "Node-API hands arguments over by value")]
 #![cfg_attr(test, allow(dead_code, reason = "what is exported is called by JavaScript only"))]
 
+mod cache;
 mod command;
 mod error;
 mod guard;

@@ -4,7 +4,7 @@
 use crate::hands::Hands;
 use crate::identity::{self, Facts};
 use crate::runtime::{self, NodeRuntime};
-use crate::{error, guard, realms, units, watch};
+use crate::{cache, error, guard, realms, units, watch};
 use log::LevelFilter;
 use napi::bindgen_prelude::{AsyncTask, Int32Array};
 use napi::{Env, Task};
@@ -161,6 +161,7 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
         *now = Now::Off;
         return Ok(lines);
     }
+    cache::keep(&settings.cache, &facts.folder);
     let tally: Option<Tally> = told(facts.tally.as_deref(), "tally")?;
     // A first process that has become another program still is the first.
     let first = facts.first || tally.as_ref().is_some_and(|tally| tally.pid == std::process::id());

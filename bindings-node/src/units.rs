@@ -7,6 +7,7 @@
 //! its code runs. A unit is changed under its own lock, with the order to its realm, so that orders come in the right
 //! sequence.
 
+use crate::cache;
 use crate::guard;
 use crate::hands::{self, Task};
 use crate::names;
@@ -150,9 +151,9 @@ pub fn load(
         return None;
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    // All names are of one length: columns are the same wherever the file is loaded.
+    // All names are of one length: columns are the same wherever the file is loaded, and in each process.
     let cell = format!("{prefix}{number:08x}");
-    let guarded = match stroboscope_rewriter::guarded(text, kind, &cell) {
+    let guarded = match cache::guarded(text, kind, &cell) {
         Ok(guarded) => guarded,
         Err(error) => {
             unreadable(path, &error);
@@ -184,7 +185,8 @@ pub fn load(
 
 /// The length of a text as the engine counts it.
 fn width(text: &str) -> u32 {
-    if text.is_ascii() { text.len() as u32 } else { text.encode_utf16().count() as u32 }
+    // A unit for each character, and another one for those of four bytes: this is seen in bytes, many at a time.
+    text.bytes().map(|byte| u32::from((byte as i8) >= -0x40) + u32::from(byte >= 0xF0)).sum()
 }
 
 /// A text whose first line of code begins with a call of this function for its cell, with that line and the length of the call.

@@ -126,6 +126,7 @@ const spoken = [
   ['src/error.rs', /said\("([^"]+)"/g],
   ['src/hands.rs', /error!\(target: "stroboscope", "([^"]+)"/g],
   ['src/session.rs', /(?:said\((?:format!\()?|(?:warn|error)!\(target: "stroboscope", )"([^"{][^"]{12,})"/g],
+  ['src/cache.rs', /(?:Unsafe\(format!\(|warn\(&format!\(|warn!\(target: "stroboscope", )"([^"]+)"/g],
   ['rewriter/src/uses.rs', /^const \w+: &str = "([^"]+)"/gm],
 ];
 /** Who reads these knows all that a page could say, or they are explained by others. */

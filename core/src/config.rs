@@ -62,6 +62,17 @@ pub enum LogStack {
     Place,
 }
 
+/// Where files stand that save work to later processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Nowhere.
+    Off,
+    /// In our folder among the user's caches. `None`: nobody knows where those are.
+    Default(Option<PathBuf>),
+    /// In a folder that somebody has named.
+    Folder(PathBuf),
+}
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -125,6 +136,7 @@ pub struct Settings {
     pub rate_limits: bool,
     /// `None`: the host's own default.
     pub log_stack: Option<LogStack>,
+    pub cache: Cache,
     pub ndjson: Option<PathBuf>,
     pub terminal: Show,
 }
@@ -177,6 +189,7 @@ impl Default for Settings {
             capture_key: None,
             rate_limits: true,
             log_stack: None,
+            cache: Cache::Default(None),
             ndjson: None,
             terminal: Show::Auto,
         }
@@ -329,6 +342,9 @@ pub static ROWS: &[Row] = &[
     row("log_stack", &["STROBE_LOG_STACK"], "`all`; Node `place`",
         "What stands in `stack` of events of probes that capture nothing: `all` of it, or `place`, the frame of the probe's own place. Where captures stop an event loop, taking a stack costs most of such a hit.",
         set!(log_stack, some(log_stack))),
+    row("cache", &["STROBE_CACHE"], "`~/.cache/stroboscope`",
+        "A folder of this user alone in which Node keeps what it has put into modules, so that later starts need not do it again: at most 256 MB. By default it is below `XDG_CACHE_HOME`, if that is set; `off`: nothing is kept. Python has no use for it.",
+        set!(cache, cache)),
     row("ndjson", &["STROBE_NDJSON"], "none",
         "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
     row("terminal", &["STROBE_TERMINAL"], "`auto`",
@@ -512,6 +528,23 @@ fn log_stack(text: &str) -> Result<LogStack, &'static str> {
     }
 }
 
+fn cache(text: &str) -> Result<Cache, &'static str> {
+    if boolean(text) == Ok(false) {
+        return Ok(Cache::Off);
+    }
+    Ok(path(text).map_err(|_| "off or a path")?.map_or(Cache::Default(None), Cache::Folder))
+}
+
+/// Our folder among the caches of the user, as desktops have agreed on it: a path that is not absolute does not count.
+fn default_cache(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let text = environment(name).filter(|text| !text.contains([char::REPLACEMENT_CHARACTER, '\0']))?;
+        Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+    };
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(caches.join("stroboscope"))
+}
+
 /// A mode that is not known is taken as strict: who wrote it wanted less to be shown, not all.
 fn read_capture(settings: &mut Settings, text: &str) -> Result<(), &'static str> {
     settings.capture = CaptureMode::Strict;
@@ -566,6 +599,9 @@ impl Settings {
                 }
                 _ => {}
             }
+        }
+        if settings.cache == Cache::Default(None) {
+            settings.cache = Cache::Default(default_cache(environment));
         }
         for (name, _) in arguments {
             if !ROWS.iter().any(|row| row.option == name) {
@@ -741,7 +777,7 @@ pub fn document() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{CaptureMode, LogStack, ROWS, Secret, Settings, Show};
+    use super::{Cache, CaptureMode, LogStack, ROWS, Secret, Settings, Show};
     use std::path::Path;
     use std::time::Duration;
 
@@ -774,6 +810,24 @@ mod tests {
             stack("top"),
             (None, vec!["log_stack: 'top' is not all or place; the default is used: all; Node place".to_owned()])
         );
+    }
+
+    #[test]
+    fn the_cache_is_among_the_users_until_somebody_says() {
+        let cache = |arguments: &[(&str, &str)], environment: &[(&str, &str)]| read(arguments, environment).0.cache;
+        let default = |path: &str| Cache::Default(Some(Path::new(path).to_owned()));
+        let home = ("HOME", "/home/ada");
+        assert_eq!(cache(&[], &[]), Cache::Default(None));
+        assert_eq!(cache(&[], &[home]), default("/home/ada/.cache/stroboscope"));
+        assert_eq!(cache(&[], &[home, ("XDG_CACHE_HOME", "/var/ada")]), default("/var/ada/stroboscope"));
+        assert_eq!(cache(&[], &[home, ("XDG_CACHE_HOME", "ada")]), default("/home/ada/.cache/stroboscope"));
+        assert_eq!(cache(&[], &[home, ("XDG_CACHE_HOME", "/var/\u{fffd}")]), default("/home/ada/.cache/stroboscope"));
+        assert_eq!(cache(&[], &[home, ("STROBE_CACHE", "off")]), Cache::Off);
+        assert_eq!(
+            cache(&[], &[home, ("STROBE_CACHE", "/srv/kept")]),
+            Cache::Folder(Path::new("/srv/kept").to_owned())
+        );
+        assert_eq!(cache(&[("cache", "")], &[home, ("STROBE_CACHE", "off")]), default("/home/ada/.cache/stroboscope"));
     }
 
     #[test]

@@ -79,6 +79,7 @@ const WALKS: [(&str, &[&str]); 4] = [
         &[
             "bindings-node/js/load.cjs",
             "bindings-node/src/modules.rs",
+            "bindings-node/src/cache.rs",
             "bindings-node/rewriter/src/read.rs",
             "bindings-node/rewriter/src/guard.rs",
             "bindings-node/src/runtime.rs",

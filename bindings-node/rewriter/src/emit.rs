@@ -1,5 +1,6 @@
 //! Marks become text: all of a module with guards in it, or the body of one function with the code of probes.
 
+use crate::kept::Piece;
 use crate::position::{NAME, NONE, Positions};
 use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart};
 use crate::slot::{Slot, SlotKind};
@@ -18,6 +19,8 @@ pub(crate) struct Emitter<'m> {
     exits: bool,
     pub out: String,
     pub positions: Positions,
+    /// What was put in.
+    pub pieces: Vec<Piece>,
     /// Where the text goes on.
     at: u32,
     line: u32,
@@ -38,6 +41,7 @@ impl<'m> Emitter<'m> {
             exits: false,
             out,
             positions: Positions::default(),
+            pieces: Vec::new(),
             at: 0,
             line: 1,
             old: 0,
@@ -63,7 +67,7 @@ impl<'m> Emitter<'m> {
         let mut positions = Positions::default();
         positions.push(line, (0, new), (old, old), function as u32);
         let variant = Some((function, places));
-        Emitter { module, cell, variant, codes, exits, out: head, positions, at, line, old, new }
+        Emitter { module, cell, variant, codes, exits, out: head, positions, pieces: Vec::new(), at, line, old, new }
     }
 
     /// Writes the text from where it is up to `end`, with what the marks in it say.
@@ -131,17 +135,19 @@ impl<'m> Emitter<'m> {
     fn put(&mut self, text: &str, to: u32, guard: u32) {
         let left_out = self.module.text.get(self.at as usize..to as usize).unwrap_or("");
         let kept = breaks(left_out);
+        let (from, begin) = (self.at, self.out.len());
         self.out.push_str(text);
+        self.out.push_str(&kept);
         let (old, new) = (self.old, self.new);
         let line = self.line;
         self.at = to.max(self.at);
+        self.pieces.push(Piece { old: (from, self.at), new: (begin, self.out.len()) });
         if kept.is_empty() {
             self.old += width(left_out);
             self.new += width(text);
             self.positions.push(line, (new, self.new), (old, self.old), guard);
             return;
         }
-        self.out.push_str(&kept);
         self.positions.push(line, (new, new + width(text)), (old, old), guard);
         self.line = self.module.lines.line(self.at);
         self.old = self.module.lines.column(&self.module.text, self.at);

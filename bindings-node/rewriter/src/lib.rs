@@ -8,11 +8,12 @@
 //!
 //! Files, in the order of the work: `text.rs` lines and columns · `slot.rs` what can be reached from outside · `read.rs` the
 //! tree becomes tables · `uses.rs` how a name is used · `names.rs` what a function is called · `emit.rs` marks become text ·
-//! `guard.rs` · `variant.rs` · `scope.rs` what is visible where · `stop.rs` the same for a debugger, where no guard reaches ·
+//! `guard.rs` · `kept.rs` the same for a cache · `variant.rs` · `scope.rs` what is visible where · `stop.rs` the same for a debugger, where no guard reaches ·
 //! `position.rs` the way back · `source_map.rs` the way back to what was compiled.
 
 mod emit;
 mod guard;
+mod kept;
 mod names;
 mod position;
 mod read;
@@ -25,6 +26,7 @@ mod uses;
 mod variant;
 
 pub use guard::{Guarded, guarded};
+pub use kept::Key;
 pub use position::Positions;
 pub use read::{Function, FunctionKind, Module, SourceKind, Statement, Unreadable};
 pub use scope::{Scope, Variable, VariableKind};

@@ -7,14 +7,14 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) const NAME: u32 = NONE - 1;
 
 /// Columns that shift.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
     /// In the order of lines and columns.
     edits: Vec<Edit>,
 }
 
 /// Something that stands in the new text in place of a piece of the old one, in columns of one line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Edit {
     line: u32,
     /// Where it begins in the new text.
@@ -33,6 +33,17 @@ struct Edit {
 impl Positions {
     pub(crate) fn push(&mut self, line: u32, new: (u32, u32), old: (u32, u32), guard: u32) {
         self.edits.push(Edit { line, from: new.0, to: new.1, old_from: old.0, old: old.1, guard });
+    }
+
+    /// As numbers, for a cache.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = [u32; 6]> {
+        self.edits.iter().map(|edit| [edit.line, edit.from, edit.to, edit.old, edit.old_from, edit.guard])
+    }
+
+    /// Of such numbers.
+    pub(crate) fn of(numbers: impl Iterator<Item = [u32; 6]>) -> Positions {
+        let edit = |[line, from, to, old, old_from, guard]: [u32; 6]| Edit { line, from, to, old, old_from, guard };
+        Positions { edits: numbers.map(edit).collect() }
     }
 
     /// Where the guard of a function stands: its line, and the columns at which it begins and ends.

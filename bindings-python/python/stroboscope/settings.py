@@ -56,5 +56,6 @@ class Settings(TypedDict, total=False):
     capture_key: Setting
     rate_limits: Setting
     log_stack: Setting
+    cache: Setting
     ndjson: Setting
     terminal: Setting
