@@ -152,12 +152,15 @@ test('what stands in a folder that cannot be written is read', { skip: process.g
   const right = shown(run(home, { STROBE_CACHE: cache }));
   const kept = files(cache);
   fs.chmodSync(cache, 0o500);
-  context.after(() => fs.chmodSync(cache, 0o700));
-  assert.deepEqual(shown(run(home, { STROBE_CACHE: cache })), right);
-  const found = run(home, { STROBE_CACHE: cache }, 'cart.mjs');
-  shown(found);
-  assert.match(found.stderr, /it cannot be written there: Permission denied/);
-  assert.deepEqual(files(cache), kept);
+  try {
+    assert.deepEqual(shown(run(home, { STROBE_CACHE: cache })), right);
+    const found = run(home, { STROBE_CACHE: cache }, 'cart.mjs');
+    shown(found);
+    assert.match(found.stderr, /it cannot be written there: Permission denied/);
+    assert.deepEqual(files(cache), kept);
+  } finally {
+    fs.chmodSync(cache, 0o700);
+  }
 });
 
 test('processes that begin at once do not stand in each other\'s way', async (context) => {
