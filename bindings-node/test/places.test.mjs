@@ -53,6 +53,16 @@ test('all functions of a stack can have probes', () => {
   assert.deepEqual(of('later')[0], ['later stacks.cjs:16:3']);
 });
 
+test('a promise of a probed function that waits for nothing settles in the turn in which it always does', () => {
+  const bare = execFileSync(process.execPath, [path.join(apps, 'turns.cjs')], { encoding: 'utf8' });
+  const names = ['plain', 'concise', 'promised', 'fails', 'nested', 'method'];
+  const methods = names.flatMap((name) => ['--method', `turns.cjs:${name}`, '--log', '{@return} {@exception}']);
+  const lines = ['4', '6', '11'].flatMap((line) => ['--at', `turns.cjs:${line}`, '--log', '{x}']);
+  const { stdout, stderr, events } = run([...methods, ...lines, '--', 'turns.cjs']);
+  assert.equal(stdout.split('\n').find((line) => line.startsWith('turns')), bare.trim(), stderr);
+  assert.equal(events.length, 9, stderr);
+});
+
 test('an exception that nobody catches is shown where it was thrown, without a word of ours but one', () => {
   const { status, stderr } = run(['--method', 'stacks.cjs:watched', '--log', '{@exception}', '--', 'stacks.cjs']);
   assert.equal(status, 1);

@@ -89,6 +89,8 @@ pub(crate) struct Nature {
     pub arrow: bool,
     pub concise: bool,
     pub is_async: bool,
+    /// It waits for something itself: functions in it do not count.
+    pub awaits: bool,
     pub generator: bool,
     /// A constructor of a class that extends another.
     pub derived: bool,
@@ -668,6 +670,14 @@ pub(crate) fn head_end(statement: &Tree<'_>) -> u32 {
         Tree::ClassDeclaration(it) => it.body.span.start,
         Tree::DoWhileStatement(_) | Tree::TryStatement(_) => start,
         _ => statement.span().end,
+    }
+}
+
+impl Nature {
+    /// True if its variant is asynchronous too. One that waits for nothing is not: what it does, and when, is the same without,
+    /// and its promise settles no turn of microtasks later.
+    pub(crate) fn waits(self) -> bool {
+        self.is_async && (self.awaits || self.generator)
     }
 }
 

@@ -10,13 +10,14 @@ use crate::slot::SlotKind;
 use crate::text::quoted;
 use oxc_ast::ast::{
     AccessorProperty, Argument, ArrowFunctionBody, ArrowFunctionExpression, AssignmentExpression, AssignmentTarget,
-    AssignmentTargetPropertyIdentifier, AssignmentTargetWithDefault, BindingIdentifier, BindingPattern, CallExpression,
-    ChainExpression, ClassElement, ComputedMemberExpression, DoWhileStatement, Expression, FormalParameters,
-    FunctionBody, IdentifierReference, ImportExpression, ImportMeta, MemberExpression, MethodDefinition,
-    MethodDefinitionKind, NewExpression, NewTarget, ObjectExpression, ObjectProperty, ObjectPropertyKind,
-    PrivateFieldExpression, PrivateInExpression, PropertyDefinition, PropertyKey, ReturnStatement,
-    SimpleAssignmentTarget, Statement, StaticBlock, SwitchStatement, TaggedTemplateExpression, ThisExpression,
-    UnaryExpression, UpdateExpression, VariableDeclarator, WhileStatement, WithStatement,
+    AssignmentTargetPropertyIdentifier, AssignmentTargetWithDefault, AwaitExpression, BindingIdentifier,
+    BindingPattern, CallExpression, ChainExpression, ClassElement, ComputedMemberExpression, DoWhileStatement,
+    Expression, ForOfStatement, FormalParameters, FunctionBody, IdentifierReference, ImportExpression, ImportMeta,
+    MemberExpression, MethodDefinition, MethodDefinitionKind, NewExpression, NewTarget, ObjectExpression,
+    ObjectProperty, ObjectPropertyKind, PrivateFieldExpression, PrivateInExpression, PropertyDefinition, PropertyKey,
+    ReturnStatement, SimpleAssignmentTarget, Statement, StaticBlock, SwitchStatement, TaggedTemplateExpression,
+    ThisExpression, UnaryExpression, UpdateExpression, VariableDeclaration, VariableDeclarationKind,
+    VariableDeclarator, WhileStatement, WithStatement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::{GetSpan, Span};
@@ -375,6 +376,13 @@ impl<'m> Reader<'m> {
         let function = &mut self.functions[at];
         function.why_not = function.why_not.or(unclear);
         function.statements.sort_unstable_by_key(|statement| (statement.line, statement.site));
+    }
+
+    /// Notes that the function around waits.
+    fn note_wait(&mut self) {
+        if let Some(at) = self.innermost() {
+            self.functions[at].nature.awaits = true;
+        }
     }
 
     /// Notes a loop of which its head does not say that it ends.
@@ -794,6 +802,11 @@ impl<'a> Visit<'a> for Reader<'_> {
         (self.listed, self.new_base, self.chains, self.spot) = (listed, new_base, chains, spot);
     }
 
+    fn visit_await_expression(&mut self, it: &AwaitExpression<'a>) {
+        self.note_wait();
+        walk::walk_await_expression(self, it);
+    }
+
     fn visit_class(&mut self, it: &oxc_ast::ast::Class<'a>) {
         let hint = self.hint.take();
         let own = self.own_name(it.id.as_ref());
@@ -863,6 +876,20 @@ impl<'a> Visit<'a> for Reader<'_> {
         self.contexts.push(Context::Class);
         walk::walk_static_block(self, it);
         self.contexts.pop();
+    }
+
+    fn visit_for_of_statement(&mut self, it: &ForOfStatement<'a>) {
+        if it.r#await {
+            self.note_wait();
+        }
+        walk::walk_for_of_statement(self, it);
+    }
+
+    fn visit_variable_declaration(&mut self, it: &VariableDeclaration<'a>) {
+        if it.kind == VariableDeclarationKind::AwaitUsing {
+            self.note_wait();
+        }
+        walk::walk_variable_declaration(self, it);
     }
 
     fn visit_variable_declarator(&mut self, it: &VariableDeclarator<'a>) {

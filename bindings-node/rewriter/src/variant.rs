@@ -100,7 +100,7 @@ impl Module {
     fn head(&self, function: usize, codes: &Codes, exits: bool) -> String {
         let of = &self.functions[function];
         let nature = of.nature;
-        let kind = match (nature.is_async, nature.generator) {
+        let kind = match (nature.waits(), nature.generator) {
             (false, false) => "function",
             (false, true) => "function*",
             (true, false) => "async function",
