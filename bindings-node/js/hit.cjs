@@ -54,7 +54,6 @@ const OPEN_ENTRIES = 10_000;
 
 let intake = null;
 let gates = new Int32Array(0);
-let threadName = 0xffffffff;
 
 /** The addon's functions for hits, by short names. */
 const intakeOf = addon => ({
@@ -83,10 +82,10 @@ function hits({ addon, gates: words, code }) {
     const { captureMilliseconds, evaluationMilliseconds } = addon.intakeLimits();
     names.use(intake);
     helpers.use(intake, evaluationMilliseconds);
-    writer.use(captureMilliseconds, intake.bigDigits, addon.random());
-    stack.use(code);
     const number = names.nameNumber(isMainThread ? 'main' : `worker ${threadId}`);
-    threadName = number >= 0 ? number >>> 1 : 0xffffffff;
+    const threadName = number >= 0 ? number >>> 1 : 0xffffffff;
+    writer.use({ milliseconds: captureMilliseconds, digits: intake.bigDigits, seed: addon.random(), thread: threadId, threadName });
+    stack.use(code);
     return { __proto__: null, argument, practise, probe: facts => new Probe(facts), site };
 }
 
@@ -259,7 +258,7 @@ function conditionFailed(site) {
     const { probe } = site;
     const failure = intake.conditionFailed(probe.slot, fault);
     if (failure === null) return;
-    writer.begin(probe.slot, wallMilliseconds(), -1, threadId, threadName);
+    writer.begin(probe.slot, wallMilliseconds(), -1);
     writer.markError();
     writer.failure(PLACE_CONDITION, 0, failure);
     send(site, site.test);
@@ -299,7 +298,7 @@ class Site {
     fire(start, returned, exception, values, privates) {
         const { probe } = this;
         const duration = start === 0 ? -1 : since(start);
-        writer.begin(probe.slot, wallMilliseconds(), duration, threadId, threadName);
+        writer.begin(probe.slot, wallMilliseconds(), duration);
         const capture = this.captures[0];
         const spent = duration < 0 ? ABSENT : duration;
         if (message(probe, capture, values, returned, exception, spent)) {
@@ -315,7 +314,7 @@ class Site {
     begin(values, privates) {
         const { probe } = this;
         const start = now();
-        writer.begin(probe.slot, wallMilliseconds(), -1, threadId, threadName);
+        writer.begin(probe.slot, wallMilliseconds(), -1);
         const capture = this.captures[0];
         let entry = null;
         if (message(probe, capture, values, ABSENT, ABSENT, ABSENT)) {
@@ -447,7 +446,7 @@ const PRACTICE = [1, 1.5, 'text', true, null, undefined, { a: 1, b: 'text' }, [1
 
 /** Does what a hit does, and keeps nothing of it: so the engine has read and compiled our code before a hit waits for that. */
 function practise() {
-    writer.begin(0, wallMilliseconds(), 1, threadId, threadName);
+    writer.begin(0, wallMilliseconds(), 1);
     writer.template(0, PRACTICE[6]);
     writer.point(POINT_LINE, 1);
     writer.useLimits({ depth: 3, elements: 100, length: 255, fields: 20 });

@@ -26,8 +26,9 @@ function data(of, name) {
 
 /** Looks for the active span: true if there is one, and its ids are in `words`. */
 function find() {
+    // Most programs have none, and this is the cheapest way to see that.
+    if (!hasOwn(globalThis, API)) return false;
     const api = data(globalThis, API);
-    if (api === undefined) return false;
     const storage = data(data(api, 'context'), '_asyncLocalStorage');
     if (typeof storage !== 'object' || storage === null || isProxy(storage) || prototypeOf(storage) !== Storage) return false;
     const context = data(getStore(storage), '_currentContext');

@@ -113,8 +113,25 @@ const MARGIN = 64 * 1024;
 const bytes = Buffer.allocUnsafeSlow(MAX_RECORD + MARGIN);
 const view = new DataView(bytes.buffer);
 // They are the buffer's own: whoever replaces those of the prototype replaces none of ours.
-for (const name of ['utf8Write', 'ucs2Write', 'fill', 'byteLength', 'length']) define(bytes, name, { __proto__: null, value: bytes[name] });
+for (const name of ['utf8Write', 'ucs2Write', 'byteLength', 'length']) define(bytes, name, { __proto__: null, value: bytes[name] });
 for (const name of ['setUint32', 'setFloat64']) define(view, name, { __proto__: null, value: view[name] });
+
+/** The header, in words: what is the same in each record stands there, and the rest is written anew for each. Little end first, as
+ *  on all machines that the addon is made for. */
+const header = new Uint32Array(bytes.buffer, 0, layout.HEADER / 4);
+const LENGTH = layout.AT_LENGTH / 4;
+const PROBE = layout.AT_PROBE / 4;
+const WALL = layout.AT_WALL / 4;
+const EVENT = layout.AT_EVENT / 4;
+const TRACE = layout.AT_TRACE_HIGH / 4;
+const DURATION = layout.AT_DURATION / 4;
+const FLAGS = layout.AT_FLAGS / 4;
+for (let word = 0; word < layout.HEADER / 4; word += 1) header[word] = 0;
+header[layout.AT_MAGIC / 4] = layout.MAGIC;
+header[layout.AT_LAYOUT / 4] = layout.LAYOUT;
+
+/** The ids where nothing is traced. */
+const NO_TRACE = new Uint32Array(6);
 
 /** Where the next byte goes. */
 let at = 0;
@@ -796,46 +813,38 @@ function nextRandom() {
 }
 
 /** Begins a record. `duration` in milliseconds, below 0 if it is not known. */
-function begin(probe, wall, duration, thread, threadName) {
-    at = 0;
-    bytes.fill(0, 0, layout.HEADER);
-    view.setUint32(layout.AT_MAGIC, layout.MAGIC, true);
-    view.setUint32(layout.AT_LAYOUT, layout.LAYOUT, true);
-    view.setUint32(layout.AT_PROBE, probe, true);
+function begin(probe, wall, duration) {
+    header[PROBE] = probe;
     writeWall(wall);
-    for (let part = 0; part < 4; part += 1) view.setUint32(layout.AT_EVENT + part * 4, nextRandom(), true);
-    view.setUint32(layout.AT_THREAD, thread, true);
-    view.setUint32(layout.AT_THREAD_NAME, threadName, true);
+    for (let word = EVENT; word < EVENT + 4; word += 1) header[word] = nextRandom();
+    writeTrace(trace.find() ? trace.words : NO_TRACE);
     flags = 0;
     if (duration >= 0) setDuration(duration);
-    if (trace.find()) writeTrace(trace.words);
     at = layout.HEADER;
     resetPoint();
 }
 
+/** Writes six words of ids, the most significant first of each: two numbers of the trace, one of the span. */
 function writeTrace(words) {
-    view.setUint32(layout.AT_TRACE_HIGH, words[1], true);
-    view.setUint32(layout.AT_TRACE_HIGH + 4, words[0], true);
-    view.setUint32(layout.AT_TRACE_LOW, words[3], true);
-    view.setUint32(layout.AT_TRACE_LOW + 4, words[2], true);
-    view.setUint32(layout.AT_SPAN, words[5], true);
-    view.setUint32(layout.AT_SPAN + 4, words[4], true);
+    for (let word = 0; word < 6; word += 2) {
+        header[TRACE + word] = words[word + 1];
+        header[TRACE + word + 1] = words[word];
+    }
 }
 
 /** Whole milliseconds since the epoch as nanoseconds: more than a double holds, so in two parts of which none is rounded. */
 function writeWall(milliseconds) {
     const upper = floor(milliseconds / 2097152) * 1e6;
     const lower = (upper % 2048) * 2097152 + (milliseconds % 2097152) * 1e6;
-    view.setUint32(layout.AT_WALL, lower % 4294967296, true);
-    view.setUint32(layout.AT_WALL + 4, floor(upper / 2048) + floor(lower / 4294967296), true);
+    header[WALL] = lower % 4294967296;
+    header[WALL + 1] = floor(upper / 2048) + floor(lower / 4294967296);
 }
 
 function setDuration(milliseconds) {
+    const nanoseconds = floor(milliseconds * 1e6);
     flags |= layout.FLAG_DURATION;
-    const before = at;
-    at = layout.AT_DURATION;
-    u64(floor(milliseconds * 1e6));
-    at = before;
+    header[DURATION] = nanoseconds % 4294967296;
+    header[DURATION + 1] = floor(nanoseconds / 4294967296);
 }
 
 /** Time is counted anew. */
@@ -983,16 +992,19 @@ function resume(suspended) {
 /** Ends the record and answers its length; the bytes are `buffer`. */
 function finish() {
     word(ITEM_END, 0);
-    view.setUint32(layout.AT_LENGTH, at, true);
-    view.setUint32(layout.AT_FLAGS, flags, true);
+    header[LENGTH] = at;
+    header[FLAGS] = flags;
     return at;
 }
 
-/** From now on points may take so long; `digits` gives those of a huge integer as they stand in a record, `seed` is random. */
-function use(milliseconds, digits, seed) {
+/** From now on points may take so long; `digits` gives those of a huge integer as they stand in a record, `seed` is random. The
+ *  thread, by its number and the number of its name, is the same in each record. */
+function use({ milliseconds, digits, seed, thread, threadName }) {
     captureTime = milliseconds;
     hugeDigits = digits;
     setTyped(random, seed);
+    header[layout.AT_THREAD / 4] = thread;
+    header[layout.AT_THREAD_NAME / 4] = threadName;
 }
 
 module.exports = {
