@@ -94,6 +94,8 @@ struct Asked {
     said: Option<Outcome>,
     /// Its file was looked for among what runs without guards.
     listed: bool,
+    /// It has left a place for one that it means more exactly.
+    moves: bool,
 }
 
 #[derive(Default)]
@@ -115,6 +117,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 fn with<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
     use_it(STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// What is known of a probe; `None` if it was removed.
+fn with_asked<R>(slot: u32, use_it: impl FnOnce(&mut Asked) -> R) -> Option<R> {
+    with(|state| state.asked.iter_mut().find(|asked| asked.live.slot == slot).map(use_it))
 }
 
 /// A module with guards in it.
@@ -373,7 +380,14 @@ fn chosen(candidates: &[Candidate], file: &str) -> Choice {
 pub fn place(live: &Arc<LiveProbe>, ticket: Ticket) {
     with(|state| {
         state.asked.retain(|asked| asked.live.slot != live.slot);
-        state.asked.push(Asked { live: Arc::clone(live), ticket, placed: BTreeSet::new(), said: None, listed: false });
+        state.asked.push(Asked {
+            live: Arc::clone(live),
+            ticket,
+            placed: BTreeSet::new(),
+            said: None,
+            listed: false,
+            moves: false,
+        });
     });
     let units: Vec<Arc<Unit>> = with(|state| state.units.values().cloned().collect());
     let unread = |unit: &&Arc<Unit>| unit.origins.get().is_none();
@@ -418,12 +432,13 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
         Choice::None if is_listed(live.slot, file) => return,
         Choice::None => (Vec::new(), Some(not_loaded(file, &candidates))),
     };
-    let before =
-        with(|state| state.asked.iter().find(|asked| asked.live.slot == live.slot).map(|asked| asked.placed.clone()));
+    let before = with_asked(live.slot, |asked| asked.placed.clone());
     // It was removed meanwhile.
     let Some(before) = before else { return };
     let now: BTreeSet<(u32, Option<usize>)> = meant.iter().map(|(number, _, source, _)| (*number, *source)).collect();
-    for (number, _) in before.difference(&now) {
+    let left: Vec<u32> = before.difference(&now).map(|(number, _)| *number).collect();
+    with_asked(live.slot, |asked| asked.moves = !left.is_empty());
+    for number in &left {
         if let Some((_, unit)) = units.iter().find(|(known, _)| known == number) {
             take_out(unit, live.slot);
         }
@@ -446,11 +461,7 @@ fn place_with(live: &Arc<LiveProbe>, ticket: Ticket, fresh: Option<(u32, &Module
             outcome = Some(*refused);
         }
     }
-    with(|state| {
-        if let Some(asked) = state.asked.iter_mut().find(|asked| asked.live.slot == live.slot) {
-            asked.placed = now;
-        }
-    });
+    with_asked(live.slot, |asked| asked.placed = now);
     if let Some(outcome) = outcome {
         answer(live.slot, 0, ticket, outcome);
     }
@@ -739,13 +750,16 @@ pub fn watched(one: &Use, problem: Option<(&str, bool)>) {
 
 /// Tells the session, once for each news.
 fn answer(slot: u32, realm: u32, ticket: Ticket, outcome: Outcome) {
-    let is_new = with(|state| {
-        let asked = state.asked.iter_mut().find(|asked| asked.live.slot == slot)?;
+    let news = with_asked(slot, |asked| {
+        let outcome = match outcome {
+            Outcome::Done { note, site } if asked.moves => Outcome::Moved { note, site },
+            other => other,
+        };
         let is_new = asked.said.as_ref() != Some(&outcome);
         asked.said = Some(outcome.clone());
-        Some(is_new)
+        is_new.then_some(outcome)
     });
-    if is_new == Some(true) {
+    if let Some(outcome) = news.flatten() {
         session::installed(realm, ticket, outcome);
     }
 }
