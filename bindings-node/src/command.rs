@@ -6,10 +6,13 @@ use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use stroboscope_core::control::command::{self, Around, Manner, Run};
-use stroboscope_process::screen;
+use stroboscope_process::{room, screen};
 
 const MANNER: Manner = Manner {
     program: "npx stroboscope",
@@ -64,25 +67,138 @@ pub fn read_command(
         };
         let streams = serde_json::to_string(&screen::own()).map_err(|error| error::said(error.to_string()))?;
         let settings: BTreeMap<String, String> = run.settings.into_iter().collect();
-        let told = json!({ "settings": settings, "probes": run.probes, "streams": streams });
-        Ok(Typed { text: None, told: told.to_string() })
+        let told = json!({ "settings": settings, "probes": run.probes, "streams": streams }).to_string();
+        if let Some(lack) = room::lack(told.len(), 1) {
+            return Err(error::said(lack));
+        }
+        Ok(Typed { text: None, told })
     })
 }
 
-/// Becomes another program, which has this process's id, streams and terminal. Returns only if that cannot be: why, in the
-/// system's words.
+/// This Node, for commands that are scripts.
+#[napi(object)]
+pub struct Interpreter {
+    /// Its file.
+    pub file: String,
+    /// The options that were typed for it.
+    pub options: Vec<String>,
+    /// What the options in the environment of the program begin with.
+    pub preload: String,
+}
+
+/// Why a command cannot be run.
+#[napi(object)]
+pub struct NoProgram {
+    /// In a sentence.
+    pub why: String,
+    /// The exit code that says so.
+    pub code: i32,
+}
+
+impl NoProgram {
+    fn new(code: i32, why: impl Into<String>) -> NoProgram {
+        NoProgram { why: why.into(), code }
+    }
+}
+
+const BAD_ARGUMENTS: i32 = 2;
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
+/// Becomes the program that stands behind `--`, which has this process's id, streams and terminal, with what [`read_command`]
+/// has told. Returns only if that cannot be.
 #[napi]
-pub fn become_program(
-    program: String,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
-) -> napi::Result<String> {
+pub fn become_program(command: Vec<String>, told: String, node: Interpreter) -> napi::Result<NoProgram> {
     guard::guarded(|| {
+        let words = unaltered(&command);
+        let (program, words) = match program(&words, &node) {
+            Ok(found) => found,
+            Err(problem) => return Ok(problem),
+        };
         for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
             // Node keeps them from its children. One that is closed is none of the program's either.
             let _ = rustix::io::fcntl_setfd(stream, rustix::io::FdFlags::empty());
         }
-        let error = Command::new(&program).args(arguments).env_clear().envs(environment).exec();
-        Ok(error.to_string())
+        let mut command = Command::new(&program);
+        if let Some((name, rest)) = words.split_first() {
+            command.arg0(name).args(rest);
+        }
+        command.env("NODE_OPTIONS", options(variable("NODE_OPTIONS"), &node.preload));
+        command.env("STROBE_ENABLED", "true").env("STROBE_RUN", told).env("STROBE_RUN_FIRST", "1");
+        let error = command.exec();
+        Ok(NoProgram::new(NOT_EXECUTABLE, format!("{}: {error}", program.display())))
     })
+}
+
+/// The last words of this process as the system has them: what is no UTF-8 is another word after Node has made text of it.
+fn unaltered(words: &[String]) -> Vec<OsString> {
+    // Where there is no such file, the list is at hand.
+    let all: Vec<OsString> = match std::fs::read("/proc/self/cmdline") {
+        Ok(bytes) => bytes.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect(),
+        Err(_) => std::env::args_os().collect(),
+    };
+    let all = all.strip_suffix(&[OsString::new()]).unwrap_or(&all);
+    let last = all.len().checked_sub(words.len()).map_or(&[][..], |at| &all[at..]);
+    // A process that has given itself another name has lost them.
+    let is_same = last.len() == words.len() && last.iter().zip(words).all(|(raw, text)| raw.to_string_lossy() == *text);
+    if is_same { last.to_vec() } else { words.iter().map(OsString::from).collect() }
+}
+
+/// The file to execute, and its words, its own name first. What Node would run is run by this Node, with this Node's own options.
+fn program(command: &[OsString], node: &Interpreter) -> Result<(PathBuf, Vec<OsString>), NoProgram> {
+    let name = command.first().ok_or_else(|| NoProgram::new(BAD_ARGUMENTS, "there is no command"))?;
+    let (path, shown) = (Path::new(name), name.display());
+    if path.extension().is_some_and(|ending| SCRIPTS.iter().any(|one| ending == *one)) {
+        if !path.exists() {
+            return Err(NoProgram::new(NOT_FOUND, format!("{shown}: no such file")));
+        }
+        let own = [&node.file].into_iter().chain(&node.options).map(OsString::from);
+        return Ok((PathBuf::from(&node.file), own.chain(command.iter().cloned()).collect()));
+    }
+    if name.as_bytes().starts_with(b"-") {
+        let why = format!("{shown} is not a command; after -- comes a script or a program");
+        return Err(NoProgram::new(BAD_ARGUMENTS, why));
+    }
+    if let Some(found) = which(path) {
+        return Ok((found, command.to_vec()));
+    }
+    if !path.exists() {
+        return Err(NoProgram::new(NOT_FOUND, format!("{shown}: no such program")));
+    }
+    let why = format!("{shown}: not a program that can be run; if it is a script of Node's, write: -- node {shown}");
+    Err(NoProgram::new(NOT_EXECUTABLE, why))
+}
+
+/// How files end that Node runs.
+const SCRIPTS: [&str; 6] = ["js", "cjs", "mjs", "ts", "cts", "mts"];
+
+/// The file that a name means.
+fn which(name: &Path) -> Option<PathBuf> {
+    let can_run = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return Some(name.to_owned()).filter(can_run);
+    }
+    // An empty folder is the one where we are.
+    let folders = variable("PATH");
+    let mut files = std::env::split_paths(&folders).map(|folder| Path::new(".").join(folder).join(name));
+    files.find(can_run)
+}
+
+/// What the system or Node finds in the environment, byte by byte.
+#[allow(clippy::disallowed_methods, reason = "no setting of ours: what is meant for others is handed on")]
+fn variable(name: &str) -> OsString {
+    std::env::var_os(name).unwrap_or_default()
+}
+
+/// Options of Node with the preload among them, once.
+fn options(before: OsString, preload: &str) -> OsString {
+    let (mut all, rest) = (OsString::from(preload), before.as_bytes());
+    if rest.windows(preload.len()).any(|part| part == preload.as_bytes()) {
+        return before;
+    }
+    if !rest.is_empty() {
+        all.push(" ");
+        all.push(&before);
+    }
+    all
 }

@@ -172,3 +172,41 @@ test('the process becomes the program', () => {
   const { stdout, status } = run('run', '--at', 'cart.cjs:10', '--', process.execPath, path.join(apps, 'cart.cjs'));
   assert.deepEqual([stdout, status], ['3 items\n', 3]);
 });
+
+/** Runs a line of bash in which `strobe` is the command. */
+function bash(command, variables = {}) {
+  const words = command.replaceAll('strobe ', `'${process.execPath}' '${bin}' `);
+  return spawnSync('bash', ['-c', words], { cwd: apps, encoding: 'latin1', timeout: 30_000, env: { ...process.env, ...variables } });
+}
+
+test('arguments and variables that are no UTF-8 come to the program as they are', () => {
+  // The name of a program, too, and a folder of PATH.
+  const made = String.raw`set -e; work=$(mktemp -d); trap 'rm -r "$work"' EXIT; mkdir "$work"/$'b\xffn'
+    printf '#!/bin/sh\nprintf "%%s|" "$0" "$@" "$RAW"\n' >"$work"/$'b\xffn'/$'pr\xf6g'; chmod +x "$work"/*/*
+    export RAW=$'\xe9\xff' PATH="$work"/$'b\xffn':"$PATH"; `;
+  const said = bash(made + String.raw`cd "$work"; strobe run --at 'größe.js:1' -- $'pr\xf6g' $'a\xff' 'größe' $'\xed\xa0\x80' ''`);
+  const groesse = Buffer.from('größe').toString('latin1');
+  assert.match(said.stdout, /^\/.*\/b\xffn\/pr\xf6g\|/, said.stderr);
+  assert.equal(said.stdout.slice(said.stdout.indexOf('|') + 1), `a\xff|${groesse}|\xed\xa0\x80||\xe9\xff|`, said.stderr);
+  const missing = bash(String.raw`strobe run --at a.js:1 -- $'no\xff.js'`);
+  assert.deepEqual([missing.status, missing.stderr.endsWith(': no such file\n')], [127, true], missing.stderr);
+});
+
+test('a process that has another name runs what was typed all the same', () => {
+  const { status, stdout, stderr } = bash(`'${process.execPath}' --title=shop '${bin}' run --at cart.cjs:10 --log x -- cart.cjs`);
+  assert.deepEqual([status, stdout], [3, '3 items\n'], stderr);
+});
+
+test('a program has the name that was typed, as in a shell', () => {
+  const { stdout, stderr } = bash(`strobe run --at a.js:1 -- bash -c 'echo $0'`);
+  assert.equal(stdout, 'bash\n', stderr);
+});
+
+test('more than a program can be told is refused, with what to do', () => {
+  const long = ['--at', 'cart.cjs:10', '--log', 'x'.repeat(60_000)];
+  const fits = run('run', ...long, ...long, '--', 'cart.cjs');
+  assert.equal(fits.status, 3, fits.stderr.slice(0, 200));
+  const refused = run('run', ...long, ...long, ...long, '--', 'cart.cjs');
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /^stroboscope: what is typed or read from a pipe is too long for the system by \d+ KiB; write the probes to a file, and name it with --probes\n$/);
+});

@@ -116,8 +116,8 @@ function fixed(text) {
 
 /** Where messages that people see are written, and how they begin there. */
 const spoken = [
-  ['js/run.mjs', /\bfail\(\s*[`']([^\n]{12,}?)[`'](?:\)|,)/g],
-  ['js/run.mjs', /\bproblem(?: =|:) `([^`]{12,})`/g],
+  ['src/command.rs', /(?:NoProgram::new\(\w+, |why = )format!\("([^"]{12,})"/g],
+  ['../core/process/src/room.rs', /Some\(format!\(\s*"([^"]+)"/g],
   ['js/register.cjs', /stderr\.write\(`stroboscope: ([^`]+)`/g],
   ['js/realm.cjs', /emitWarning\(`([^`]+)`/g],
   ['src/units.rs', /(?:Outcome::\w+|reason =|reason:|path\.to_owned\(\),|error!\(target: "stroboscope",|Some\()[\s(]*(?:format!\(\s*)?"([^"]{12,})"/g],

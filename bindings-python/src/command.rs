@@ -5,6 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::ffi::OsString;
 use stroboscope_core::control::command::{self, Around, Manner, Run, Typed};
+use stroboscope_process::room;
 
 const MANNER: Manner = Manner {
     program: "python -m stroboscope",
@@ -42,4 +43,10 @@ pub fn read_command(
         Typed::Show(text) => Ok((Some(text), Told::default())),
         Typed::Run(run) => Ok((None, (run.settings, run.probes))),
     }
+}
+
+/// Why what the program is to be told, written in hexadecimal digits, is too long for the system.
+#[pyfunction]
+pub fn lack_of_room(digits: usize) -> Option<String> {
+    room::lack(digits, 2)
 }

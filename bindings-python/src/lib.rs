@@ -80,6 +80,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::tally, module)?)?;
     module.add_function(wrap_pyfunction!(logging::_say, module)?)?;
     module.add_function(wrap_pyfunction!(command::read_command, module)?)?;
+    module.add_function(wrap_pyfunction!(command::lack_of_room, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_events, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_drain, module)?)?;
     module.add_function(wrap_pyfunction!(session::_test_keep_armed, module)?)?;

@@ -117,7 +117,8 @@ struct Reserved {
 const RESERVED: [Reserved; 3] = [
     Reserved {
         words: &["env::var", "env::vars", "env::remove_var", "env::set_var"],
-        files: &["core/src/config.rs"],
+        // The command of Node hands on what is meant for others, and no setting.
+        files: &["core/src/config.rs", "bindings-node/src/command.rs"],
         what: "reads the environment",
     },
     Reserved {

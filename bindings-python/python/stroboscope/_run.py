@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     if outer:
         _leave_to_program()
     environment = _environment({"settings": dict(settings), "probes": probes, "streams": _streams()})
-    _refuse_long(environment)
+    lack = _native.lack_of_room(len(environment["STROBE_RUN"]))
+    if lack:
+        _fail(lack)
     watch = None if is_python else _watch.begin(command[0])
     if watch:
         environment["STROBE_RUN_FIRST"] = watch.address
@@ -55,18 +57,6 @@ def _outer() -> tuple[list[tuple[str, str]], list[str]] | None:
     except ValueError:
         return None  # what the command of another language has told is not for Python
     return list(run["settings"].items()), run["probes"]
-
-
-def _refuse_long(environment: dict[str, str]) -> None:
-    """The system has a limit for one word of an environment; a little is left for what the program's session adds."""
-    room = 32 * os.sysconf("SC_PAGE_SIZE") - 1024
-    told = len(environment["STROBE_RUN"])
-    if told > room:
-        over = -(-(told - room) // 2048)
-        _fail(
-            f"what is typed or read from a pipe is too long for the system by {over} KiB; write the probes to a file,"
-            " and name it with --probes"
-        )
 
 
 def _leave_to_program() -> None:
