@@ -15,9 +15,9 @@ help:
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
-	@echo 'make test-node    only the Node binding, on the Node here (20 or newer)'
+	@echo 'make test-node    only the Node binding, on the Node here (20 or newer); nodes=all: on 20, 22 and 24, which npm delivers'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
-	@echo 'make test-all     all of these, on all Pythons here'
+	@echo 'make test-all     all of these, on all Pythons here and all Nodes'
 	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
 	@echo 'make explore-node  the same in Node, with a probe on every function: small ones; explore_node=fastify or explore_node=--all'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
@@ -47,13 +47,21 @@ test-python:
 		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
 	done
 
+nodes ?= here
+
 test-node: | cargo node
-	cargo test --quiet --profile ci -p stroboscope-rewriter -p stroboscope-node
-	cd bindings-node && tools/addon.sh && node --test test/*.test.mjs
+	bindings-node/tools/addon.sh
+	set -e; nodes=$$(bindings-node/tools/nodes.sh $(nodes)); \
+		STROBE_TEST_NODES="$$nodes" cargo test --quiet --profile ci -p stroboscope-rewriter -p stroboscope-node; \
+		cd bindings-node; for node in $$nodes; do \
+			echo "+ $$node --test test/*.test.mjs"; \
+			PATH="$$(dirname "$$node"):$$PATH" node --test test/*.test.mjs; \
+		done
 	node tests/exploration/node/run.mjs minimist fastq
 
 test-all: test-rust test-random
 	$(MAKE) test-python which=all
+	$(MAKE) test-node nodes=all
 
 seed ?= $(shell date +%s)
 
