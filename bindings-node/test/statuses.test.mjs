@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { agent } from './agent.mjs';
 import { apps, cleanEnvironment, index } from './processes.mjs';
@@ -58,6 +58,7 @@ function withoutRepetitions(told, wanted) {
 
 describe('what happens to a probe leads to the statuses of the vectors', { concurrency: 6 }, async () => {
   const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'statuses-')));
+  after(() => rmSync(folder, { recursive: true }));
   // Those with a pause take the longest.
   const isLong = ({ script }) => script.some(([, what]) => what === 'resumed');
   for (const vector of [...vectors].sort((one, other) => isLong(other) - isLong(one))) {
@@ -76,5 +77,4 @@ describe('what happens to a probe leads to the statuses of the vectors', { concu
       assert.deepEqual(board.sort(), expected.sort());
     });
   }
-  test('and nothing is left behind', () => rmSync(folder, { recursive: true }));
 });

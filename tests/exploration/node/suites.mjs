@@ -74,6 +74,39 @@ export const suites = [
     probed: ['lodash.js'],
     command: ['test/test.js'],
   },
+  { name: 'busboy', npm: 'busboy', probed: ['lib/*.js', 'lib/*/*.js'], command: ['test/test.js'] },
+  {
+    name: 'thread-stream',
+    npm: 'thread-stream',
+    probed: ['index.js', 'lib/*.js'],
+    command: nodeTest('test/*.test.js', 'test/*.test.mjs'),
+  },
+  {
+    name: 'pino',
+    npm: 'pino',
+    probed: ['pino.js', 'lib/*.js'],
+    command: nodeTest('test/*.test.js', 'test/transport/*.test.js'),
+  },
+  {
+    name: 'async',
+    source: {
+      url: `${debian}/n/node-async/node-async_3.2.6%2bdfsg.orig.tar.xz`,
+      sha256: '3f6af1ca970f1e5e708df4af9ae96be8a84e998d342a259df7127c3f021075b8',
+      with: { lib: 'async' },
+    },
+    probed: ['lib/dist/async.js'],
+    command: ['../../node_modules/mocha/bin/mocha.js', '--require', 'test/support/setup', '--reporter', 'tap', 'test/*.js'],
+  },
+  {
+    name: 'underscore',
+    source: {
+      url: `${debian}/u/underscore/underscore_1.13.8%7edfsg%2b%7e1.13.0.orig.tar.xz`,
+      sha256: 'cb695b9117f91eb11e5851bf977cdfcfd9cc1abe42e03e23d1e1ac548f33aa36',
+      with: { 'underscore-umd.js': 'underscore/underscore-umd.js' },
+    },
+    probed: ['underscore-umd.js'],
+    command: ['../../node_modules/qunitjs/bin/qunit', 'test/*.js'],
+  },
   {
     name: 'typescript',
     npm: 'typescript',
