@@ -97,9 +97,9 @@ test('by default it is among the caches of the user; off, there is none', (conte
   const caches = path.join(home, 'caches');
   shown(run(home, { XDG_CACHE_HOME: caches, STROBE_CACHE: 'off' }));
   assert.ok(!fs.existsSync(caches));
-  shown(run(home, { XDG_CACHE_HOME: caches }));
+  shown(run(home, { XDG_CACHE_HOME: caches, STROBE_CACHE: undefined }));
   assert.equal(files(path.join(caches, 'stroboscope')).length, 1);
-  shown(run(home, { HOME: home, XDG_CACHE_HOME: '' }));
+  shown(run(home, { HOME: home, XDG_CACHE_HOME: '', STROBE_CACHE: undefined }));
   assert.equal(files(path.join(home, '.cache', 'stroboscope')).length, 1);
 });
 
@@ -131,7 +131,7 @@ test('a folder or a file of another user is not used', { skip: process.getuid() 
   assert.deepEqual(files(cache), again);
   // Nobody asked for this one: in a home of somebody else none is made.
   fs.chownSync(home, 65534, 65534);
-  const silent = run(home, { HOME: home, XDG_CACHE_HOME: '' });
+  const silent = run(home, { HOME: home, XDG_CACHE_HOME: '', STROBE_CACHE: undefined });
   assert.deepEqual(shown(silent), right);
   assert.doesNotMatch(silent.stderr, /nothing is kept/);
   assert.ok(!fs.existsSync(path.join(home, '.cache')));
@@ -141,7 +141,7 @@ test('where nothing can be written the program runs as ever; it is said if someb
   const { home } = place(context);
   const below = path.join(home, 'cart.mjs');
   const named = run(home, { STROBE_CACHE: path.join(below, 'kept') });
-  const silent = run(home, { HOME: below, XDG_CACHE_HOME: '' });
+  const silent = run(home, { HOME: below, XDG_CACHE_HOME: '', STROBE_CACHE: undefined });
   assert.deepEqual(shown(named), shown(silent));
   assert.match(named.stderr, /nothing is kept in \S+ for the next start: it cannot be written there: Not a directory/);
   assert.doesNotMatch(silent.stderr, /nothing is kept/);

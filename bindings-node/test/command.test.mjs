@@ -1,4 +1,5 @@
 // The command, from what is typed to what is shown: it starts programs and looks at what comes out.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,6 @@
 // The code of a hit over values that would tell if anything of the program ran, that never end, or that are too large; and what a
 // hit does with its gate.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';

@@ -1,4 +1,5 @@
 // The package as npm installs it: packed, installed into an empty folder, and used there.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
 // Places: what is told of where something is, in the files as people wrote them. Programs are run by the command.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,9 @@
 // Programs of tests: each in a process of its own, since there is one session in each.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const at = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -10,10 +13,15 @@ export const register = at('../js/register.cjs');
 export const bin = at('../bin/stroboscope.mjs');
 export const apps = at('apps/');
 
+/** What tests put into modules is kept for them alone, and not among the caches of who runs them. */
+const cache = mkdtempSync(path.join(tmpdir(), 'strobe-tests-'));
+process.env.STROBE_CACHE = cache;
+process.on('exit', () => rmSync(cache, { recursive: true, force: true }));
+
 /** The environment without what would change a session or a test. */
 export function cleanEnvironment() {
   const meant = ([name]) => !/^(?:DD_|STROBE_|NODE_)/.test(name);
-  return Object.fromEntries(Object.entries(process.env).filter(meant));
+  return { ...Object.fromEntries(Object.entries(process.env).filter(meant)), STROBE_CACHE: cache };
 }
 
 /** Runs Node with these words. */

@@ -1,5 +1,6 @@
 // What hits and guards read is of the kind that the engine reads quickly: else each costs several times as much, and nothing
 // else would tell.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';

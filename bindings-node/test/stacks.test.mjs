@@ -1,4 +1,5 @@
 // What stands in `stack`, by what a probe captures and by the setting `logStack`.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
 // Probes where no guard reaches: a debugger watches for them, in programs of their own.
+import './processes.mjs';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import Module from 'node:module';

@@ -30,6 +30,8 @@ function environment(mode, probes, events) {
     DD_DYNAMIC_INSTRUMENTATION_ENABLED: 'true',
     STROBE_TERMINAL: 'never',
     STROBE_NDJSON: events,
+    // Not among the caches of who runs this; what one run keeps the next one finds.
+    STROBE_CACHE: path.join(work, 'kept'),
     // What probes on all functions cost is not what is asked here.
     STROBE_CPU_BUDGET: '100',
     ...(mode === 'probed' && { DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE: probes }),
