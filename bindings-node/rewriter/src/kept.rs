@@ -9,9 +9,8 @@
 use crate::guard::{Guarded, names};
 use crate::position::Positions;
 use crate::read::SourceKind;
-use siphasher::sip128::{Hasher128, SipHasher13};
 use std::fmt;
-use std::hash::Hasher;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Something that stands in the new text in place of a piece of the old one, in bytes of each.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +29,12 @@ pub struct Key(u128);
 impl Key {
     /// The key of a text.
     pub fn of(text: &str, kind: SourceKind, cell: &str) -> Key {
-        let mut hash = SipHasher13::new();
-        hash.write(env!("STROBOSCOPE_REWRITER").as_bytes());
-        hash.write(&[kind as u8]);
-        hash.write(&cell.len().to_le_bytes());
-        hash.write(text.as_bytes());
-        Key(hash.finish128().as_u128())
+        let mut hash = Xxh3::new();
+        hash.update(env!("STROBOSCOPE_REWRITER").as_bytes());
+        hash.update(&[kind as u8]);
+        hash.update(&cell.len().to_le_bytes());
+        hash.update(text.as_bytes());
+        Key(hash.digest128())
     }
 
     /// True for one key in so many.
@@ -44,10 +43,10 @@ impl Key {
     }
 
     fn sum(self, of: &[u8]) -> [u8; 16] {
-        let mut hash = SipHasher13::new();
-        hash.write(&self.0.to_le_bytes());
-        hash.write(of);
-        hash.finish128().as_u128().to_le_bytes()
+        let mut hash = Xxh3::new();
+        hash.update(&self.0.to_le_bytes());
+        hash.update(of);
+        hash.digest128().to_le_bytes()
     }
 }
 
