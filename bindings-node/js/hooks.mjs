@@ -1,9 +1,15 @@
 // The hooks of ES modules on a Node that runs them in a thread of their own. The module's own thread makes the cell and takes
-// its orders as the module begins, before any of its functions is called from outside.
+// its orders as the module begins, before any of its functions is called from outside. Hooks of the program run in this thread
+// too, and may have replaced what the engine offers: what is called here was taken before.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-const addon = createRequire(import.meta.url)('./addon.cjs');
+const require = createRequire(import.meta.url);
+const addon = require('./addon.cjs');
+const { startsWith, uncurried } = require('./primordials.cjs');
+const { inWords } = require('./words.cjs');
+const decode = uncurried(TextDecoder.prototype.decode);
+const emitWarning = process.emitWarning.bind(process);
 const decoder = new TextDecoder();
 
 let told;
@@ -14,16 +20,15 @@ export function initialize(data) {
 
 export async function load(url, context, nextLoad) {
   const result = await nextLoad(url, context);
-  if (result.format !== 'module' || !url.startsWith('file:') || url.startsWith(told.own)) return result;
-  const text = typeof result.source === 'string' ? result.source : decoder.decode(result.source);
-  if (!text.isWellFormed()) return result;
+  if (result.format !== 'module' || !startsWith(url, 'file:') || startsWith(url, told.own)) return result;
   try {
+    const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
     // The call that makes the cell stands in the first line that is code.
     const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix, told.enter);
     return guarded === null ? result : { ...result, source: guarded.code };
   } catch (error) {
     // It is no business of the program.
-    process.emitWarning(`${url} has no guards, and takes no probes: ${error.message}`, 'StroboscopeWarning');
+    emitWarning(`${url} has no guards, and takes no probes: ${inWords(error)}`, 'StroboscopeWarning');
     return result;
   }
 }
