@@ -1,7 +1,8 @@
 //! The thread that finds the code of probes and writes its variants: it may take its time. The core's worker asks, realms
 //! are told. On the walk of a configuration going in, after [`crate::runtime`].
 
-use crate::{cache, guard, units};
+use crate::placing::Ticketed;
+use crate::{cache, guard, placing};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -77,19 +78,60 @@ impl Hands {
 
 fn work(tasks: &Receiver<Task>) {
     while let Ok(task) = tasks.recv() {
-        let leaves = matches!(task, Task::Leave);
-        let done = guard::caught(|| match task {
-            Task::Place(live, ticket) => units::place(&live, ticket),
-            Task::Read(unit) => units::read_origins(unit),
-            Task::Tidy => cache::tidy(),
-            Task::Remove(slot) => units::remove(slot),
-            Task::Leave => units::remove_all(),
-        });
-        if done.is_none() {
-            log::error!(target: "stroboscope", "our own code failed as it placed a probe; please report it");
+        let mut changes = Changes::default();
+        let mut other = changes.take(task);
+        while other.is_none()
+            && let Ok(task) = tasks.try_recv()
+        {
+            other = changes.take(task);
         }
-        if leaves {
+        careful(|| changes.make());
+        let Some(other) = other else { continue };
+        careful(|| match other {
+            Task::Read(unit) => placing::read_origins(unit),
+            Task::Tidy => cache::tidy(),
+            Task::Leave => placing::remove_all(),
+            Task::Place(..) | Task::Remove(_) => {}
+        });
+        if matches!(other, Task::Leave) {
             return;
+        }
+    }
+}
+
+fn careful(work: impl FnOnce()) {
+    if guard::caught(work).is_none() {
+        log::error!(target: "stroboscope", "our own code failed as it placed a probe; please report it");
+    }
+}
+
+/// What is asked for together is done together: each module is read once, and each function written once.
+#[derive(Default)]
+struct Changes {
+    leave: Vec<u32>,
+    come: Vec<Ticketed>,
+}
+
+impl Changes {
+    /// One more of them. Answers what is none.
+    fn take(&mut self, task: Task) -> Option<Task> {
+        match task {
+            Task::Place(live, ticket) => self.come.push((live, ticket)),
+            Task::Remove(slot) => {
+                self.come.retain(|(live, _)| live.slot != slot);
+                self.leave.push(slot);
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn make(self) {
+        if !self.leave.is_empty() {
+            placing::remove(&self.leave);
+        }
+        if !self.come.is_empty() {
+            placing::place(&self.come);
         }
     }
 }

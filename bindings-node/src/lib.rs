@@ -2,8 +2,8 @@
 //!
 //! The two walks through this crate:
 //!
-//! * a **configuration goes in**: the core's worker → `runtime` → `hands` (a thread of its own) → `units` → `place`, with
-//!   the rewriter → `realms`, whose JavaScript (`js/realm.cjs`) puts the variant into its cell; or, where no variant can be,
+//! * a **configuration goes in**: the core's worker → `runtime` → `hands` (a thread of its own) → `placing`, which knows the
+//!   modules by `units` → `put` → `place`, with the rewriter → `realms`, whose JavaScript (`js/realm.cjs`) puts the variant into its cell; or, where no variant can be,
 //!   `watch`, whose JavaScript (`js/watch.cjs`, `js/watcher.cjs`) has a debugger stop there, without stopping;
 //! * a **hit goes out**: the variant, in JavaScript → `intake` → the core.
 
@@ -22,10 +22,13 @@ mod modules;
 mod names;
 mod origins;
 mod place;
+mod placing;
 mod program;
+mod put;
 mod realms;
 mod runtime;
 mod session;
+mod text;
 mod units;
 mod vectors;
 mod watch;

@@ -2,9 +2,10 @@
 //! configuration going in, between [`crate::units`] and `js/realm.cjs`.
 
 use crate::realms::{self, Order};
-use crate::{error, guard, units};
-use napi::Env;
+use crate::units::Guarded;
+use crate::{error, guard, placing, text, units};
 use napi::bindgen_prelude::{External, Function};
+use napi::{Env, JsString};
 use napi_derive::napi;
 use std::sync::Arc;
 use stroboscope_core::registry::LiveProbe;
@@ -12,10 +13,10 @@ use stroboscope_process::logging;
 use stroboscope_rewriter::SourceKind;
 
 /// A module with guards in it.
-#[napi(object)]
-pub struct GuardedModule {
+#[napi(object, object_from_js = false)]
+pub struct GuardedModule<'e> {
     /// The text to be run.
-    pub code: String,
+    pub code: JsString<'e>,
     /// The global that the guards read, which has to be there before the text runs.
     pub cell: String,
 }
@@ -94,14 +95,15 @@ pub fn open_realm(env: Env, realm: u32, wake: Function<'_, (), ()>) -> napi::Res
 /// Puts guards into a module that is about to run; `null`: it runs as it is. `kind` is `commonjs`, `module` or `script`;
 /// `begin`, if it is given, is a function that its first line calls with the name of its cell.
 #[napi]
-pub fn load(
+pub fn load<'e>(
+    env: &'e Env,
     realm: u32,
     path: String,
-    text: String,
+    text: JsString<'e>,
     kind: String,
     prefix: String,
     begin: Option<String>,
-) -> napi::Result<Option<GuardedModule>> {
+) -> napi::Result<Option<GuardedModule<'e>>> {
     guard::guarded(|| {
         let kind = match kind.as_str() {
             "commonjs" => SourceKind::CommonJs,
@@ -109,8 +111,14 @@ pub fn load(
             "script" => SourceKind::Script,
             other => return Err(error::said(format!("no kind of module '{other}'"))),
         };
-        let guarded = units::load(realm, &path, &text, kind, &prefix, begin.as_deref());
-        Ok(guarded.map(|guarded| GuardedModule { code: guarded.code, cell: guarded.cell }))
+        if !units::takes(&path) {
+            return Ok(None);
+        }
+        let Some(text) = text::taken(*env, text)? else { return Ok(None) };
+        let Some(Guarded { code, cell }) = units::load(realm, &path, text, kind, &prefix, begin.as_deref()) else {
+            return Ok(None);
+        };
+        Ok(Some(GuardedModule { code: text::given(env, code)?, cell }))
     })
 }
 
@@ -175,7 +183,7 @@ pub fn keep(realm: u32, number: u32) -> napi::Result<External<Vec<Arc<LiveProbe>
 pub fn carried_out(realm: u32, number: u32, error: Option<String>) -> napi::Result<()> {
     guard::guarded(|| {
         if let Some(order) = realms::carried_out(realm, number) {
-            units::carried_out(realm, &order, error.as_deref());
+            placing::carried_out(realm, &order, error.as_deref());
         }
         Ok(())
     })

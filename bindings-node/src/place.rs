@@ -1,11 +1,12 @@
 //! Where a probe belongs in a module, and the text of a function with its probes in it. The rules are the core's
 //! ([`location`]), the text is the rewriter's and that of each hit is [`crate::hit_code`]'s. On the walk of a configuration
-//! going in, after [`crate::units`].
+//! going in, after [`crate::put`].
 
 use crate::hit_code::{Hit, Names, Scope, Variable};
 use crate::names;
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use stroboscope_core::host::{Outcome, Section, Site, StackFrame, Ticket};
 use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath};
@@ -84,6 +85,8 @@ pub struct File<'m> {
     path: &'m str,
     top_level: Vec<rewriter::Statement>,
     functions: Vec<Seen>,
+    /// The functions as the core sees them, the top level first; made for the first line that is looked for.
+    as_core: OnceCell<Vec<Function>>,
 }
 
 /// A function in lines of the file.
@@ -103,7 +106,8 @@ impl<'m> File<'m> {
             last: function.last,
             statements: function.statements.clone(),
         });
-        File { module, path, top_level: module.top_level().to_vec(), functions: functions.collect() }
+        let (top_level, functions) = (module.top_level().to_vec(), functions.collect());
+        File { module, path, top_level, functions, as_core: OnceCell::new() }
     }
 
     /// One of the files that it was compiled of, by its place in the map.
@@ -115,11 +119,15 @@ impl<'m> File<'m> {
             last,
             statements,
         });
-        File { module, path, top_level: module.top_level_through(map, source), functions: functions.collect() }
+        let (top_level, functions) = (module.top_level_through(map, source), functions.collect());
+        File { module, path, top_level, functions, as_core: OnceCell::new() }
     }
 
-    /// The functions as the core sees them, the top level first.
-    fn functions(&self) -> Vec<Function> {
+    fn functions(&self) -> &[Function] {
+        self.as_core.get_or_init(|| self.seen_by_core())
+    }
+
+    fn seen_by_core(&self) -> Vec<Function> {
         let statements = |of: &[rewriter::Statement]| {
             of.iter().map(|one| location::Statement { line: one.line, end: one.end }).collect::<Vec<_>>()
         };
@@ -165,7 +173,7 @@ fn at_lines(file: &File<'_>, lines: &[u32]) -> Result<Placement, Missing> {
     let mut found: Vec<(Option<u32>, Vec<Line>)> = Vec::new();
     let (mut used, mut notes, mut name) = (Vec::new(), Vec::new(), String::new());
     for &line in lines {
-        let choice = location::resolve_line(&functions, line, &CAPABILITIES)
+        let choice = location::resolve_line(functions, line, &CAPABILITIES)
             .map_err(|reason| Missing::new("NoSuchLine", reason))?;
         for at in choice.functions {
             // The first one is the top level, which is none of the rewriter's.

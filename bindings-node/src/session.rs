@@ -4,7 +4,7 @@
 use crate::hands::Hands;
 use crate::identity::{self, Facts};
 use crate::runtime::{self, NodeRuntime};
-use crate::{cache, error, guard, realms, units, watch};
+use crate::{cache, error, guard, placing, realms, watch};
 use log::LevelFilter;
 use napi::bindgen_prelude::{AsyncTask, Int32Array};
 use napi::{Env, Task};
@@ -142,7 +142,7 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
         return Err(error::said("stroboscope is started already"));
     }
     logging::begin(LevelFilter::Warn);
-    units::set_late(facts.by == "program");
+    placing::set_late(facts.by == "program");
     let (command, preload) = (facts.by == "command", facts.by == "preload");
     if let Some(streams) = told(facts.streams.as_deref(), "streams")? {
         screen::are(streams);

@@ -2,13 +2,13 @@
 //! that run already): a debugger *watches* for them, with breakpoints whose conditions are hits and never hold. What is watched
 //! stands here; `js/watch.cjs` makes the hooks that conditions call, in the main thread, and `js/watcher.cjs`, a thread of its
 //! own that is there as soon as it is needed, sets the breakpoints. On the walk of a configuration going in, after
-//! [`crate::units`], beside [`crate::realms`].
+//! [`crate::put`], beside [`crate::realms`].
 //!
 //! A breakpoint costs far more than a variant, at each hit and as it is set. What both cost is measured, and the core decides by
 //! it when one is taken away for want of a token, and when a probe is paused.
 
 use crate::place::{Stop, Use};
-use crate::{guard, realms, units};
+use crate::{guard, placing, realms, units};
 use napi::Status;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -162,7 +162,7 @@ fn wake(state: &State) {
     }
 }
 
-/// Asks for the scripts that are loaded: [`units::scripts`] is told. False if there is no watcher.
+/// Asks for the scripts that are loaded: [`placing::scripts`] is told. False if there is no watcher.
 pub fn list() -> bool {
     let asked = with(|state| {
         state.lists = state.broken.is_none();
@@ -293,7 +293,7 @@ pub fn watcher_broken(why: String) -> napi::Result<()> {
         for number in numbers {
             failed(number, &why);
         }
-        units::scripts(&[]);
+        placing::scripts(&[]);
         Ok(())
     })
 }
@@ -416,7 +416,7 @@ pub fn watcher_set(number: u32, milliseconds: f64, error: Option<String>) -> nap
             is_first.then(|| watch.order.one.clone())
         });
         if let Some(one) = one {
-            units::watched(&one, None);
+            placing::watched(&one, None);
         }
         Ok(())
     })
@@ -454,7 +454,7 @@ pub fn watcher_quiet(number: u32) -> napi::Result<()> {
             Some(one)
         });
         if let Some(one) = one {
-            units::watched(&one, Some(("none has come by for ten seconds", true)));
+            placing::watched(&one, Some(("none has come by for ten seconds", true)));
         }
         Ok(())
     })
@@ -465,7 +465,7 @@ pub fn watcher_quiet(number: u32) -> napi::Result<()> {
 pub fn watcher_scripts(paths: Vec<String>) -> napi::Result<Vec<u32>> {
     guard::guarded(|| {
         with(|state| (state.lists, state.listing) = (false, true));
-        Ok(units::scripts(&paths))
+        Ok(placing::scripts(&paths))
     })
 }
 
@@ -489,6 +489,6 @@ fn failed(number: u32, why: &str) {
     let gone = with(|state| state.watches.remove(&number));
     if let Some(watch) = gone {
         let Order { one, beside, .. } = watch.order;
-        units::watched(&one, Some((why, beside)));
+        placing::watched(&one, Some((why, beside)));
     }
 }

@@ -1,0 +1,390 @@
+//! Which units a probe means, and what is said of it: all probes that were asked for stand here. On the walk of a configuration
+//! going in, after [`crate::hands`]; what goes into a unit is [`crate::put`]'s.
+//!
+//! Two threads place probes: the hands, and a realm that loads a module, which is told of the probes that wait for it before its
+//! code runs. They are placed many at a time: what is loaded is looked through once, and each function is written once.
+
+use crate::place::{NOT_ELIGIBLE, Use};
+use crate::put::{self, Wanted};
+use crate::realms::Order;
+use crate::units::{self, Unit};
+use crate::{guard, session, watch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use stroboscope_core::fault;
+use stroboscope_core::host::{Outcome, Ticket};
+use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
+use stroboscope_core::probe::model::{Location, Probe};
+use stroboscope_core::registry::LiveProbe;
+use stroboscope_rewriter::Module;
+
+/// A probe, with what its installation is answered with.
+pub type Ticketed = (Arc<LiveProbe>, Ticket);
+
+/// A probe that was asked for.
+#[derive(Clone)]
+struct Asked {
+    live: Arc<LiveProbe>,
+    ticket: Ticket,
+    /// Units that it is in, with the file of each that it means.
+    placed: Places,
+    /// What was said of it last.
+    said: Option<Outcome>,
+    /// Its file was looked for among what runs without guards.
+    listed: bool,
+    /// It has left a place for one that it means more exactly.
+    moves: bool,
+}
+
+/// Units by their numbers, with the files of each, by their places in its map.
+type Places = BTreeSet<(u32, Option<usize>)>;
+
+#[derive(Default)]
+struct State {
+    asked: Vec<Asked>,
+    /// The program was there before us: modules may run that came without our hooks.
+    late: bool,
+    /// Files that ran without guards when a debugger told of them.
+    early: Option<Vec<String>>,
+}
+
+impl State {
+    fn asked(&mut self, slot: u32) -> Option<&mut Asked> {
+        self.asked.iter_mut().find(|asked| asked.live.slot == slot)
+    }
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+fn with<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
+    use_it(STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// Says whether modules may run that came before our hooks did.
+pub fn set_late(late: bool) {
+    with(|state| state.late |= late);
+}
+
+/// True while nobody asks for a probe.
+pub fn is_idle() -> bool {
+    with(|state| state.asked.is_empty())
+}
+
+/// True while a probe is asked for, by this ticket.
+pub fn is_asked(live: &LiveProbe, ticket: Ticket) -> bool {
+    with(|state| state.asked(live.slot).is_some_and(|asked| asked.ticket == ticket))
+}
+
+/// Places probes where they belong.
+pub fn place(probes: &[Ticketed]) {
+    with(|state| {
+        for (live, ticket) in probes {
+            state.asked.retain(|asked| asked.live.slot != live.slot);
+            let (live, ticket, placed) = (Arc::clone(live), *ticket, Places::new());
+            state.asked.push(Asked { live, ticket, placed, said: None, listed: false, moves: false });
+        }
+    });
+    let units = units::all();
+    if let Some((_, unit)) = units.iter().find(|(_, unit)| !unit.has_small_origins()) {
+        // Who waits for the probes does not wait for this.
+        let reason = format!("it is not known yet what {} was compiled of; its source map is being read", unit.path);
+        for (live, ticket) in probes {
+            answer(live.slot, 0, *ticket, Outcome::Waiting(reason.clone()));
+        }
+    }
+    for (_, unit) in units {
+        unit.origins();
+    }
+    place_with(probes, None);
+}
+
+/// A module is loaded, and about to run: the probes that wait for it are put into it.
+pub fn loaded(number: u32, unit: &Unit, module: Option<Module>) {
+    place_with(&meaning(unit), Some((number, module)));
+}
+
+/// What a unit was compiled of is read, and the probes that mean that are placed.
+pub fn read_origins(number: u32) {
+    let Some(unit) = units::numbered(number) else { return };
+    if unit.origins().is_some() {
+        place_with(&meaning(&unit), None);
+    }
+}
+
+/// A file could not be read: the probes that wait for it hear that.
+pub fn unreadable(path: &str) {
+    place_with(&naming(&[path]), None);
+}
+
+/// True if a module gets guards: one of the application's own, and one that a probe names.
+pub fn wants(path: &str) -> bool {
+    let candidate = Candidate::new(path, false);
+    if !candidate.is_library() {
+        return true;
+    }
+    let asked: Vec<Arc<LiveProbe>> = with(|state| state.asked.iter().map(|asked| Arc::clone(&asked.live)).collect());
+    let candidates = [candidate];
+    asked.iter().filter_map(|live| file_of(&live.probe)).any(|file| chosen(&candidates, file) != Choice::None)
+}
+
+/// The probes that name a file as a unit does.
+fn meaning(unit: &Unit) -> Vec<Ticketed> {
+    naming(&unit.files().into_iter().map(|(_, name)| name).collect::<Vec<_>>())
+}
+
+/// The probes whose file may be one of these.
+fn naming(files: &[&str]) -> Vec<Ticketed> {
+    let keys: BTreeSet<String> = files.iter().map(|name| SourcePath::new(name).name_key()).collect();
+    let means = |asked: &&Asked| {
+        file_of(&asked.live.probe).is_some_and(|file| keys.contains(&SourcePath::new(file).name_key()))
+    };
+    with(|state| state.asked.iter().filter(means).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
+}
+
+/// The file that a probe names.
+fn file_of(probe: &Probe) -> Option<&str> {
+    match &probe.location {
+        Location::Lines { file, .. } => Some(file),
+        Location::Method { file, .. } => file.as_deref(),
+    }
+}
+
+/// The files that a probe means. A path that leads to a file of this machine means that file only.
+fn chosen(candidates: &[Candidate], file: &str) -> Choice {
+    let Ok(real) = Path::new(file).canonicalize() else { return location::choose(candidates, file) };
+    // Of files that have another name in the end only few are asked about: there may be thousands.
+    let alike = |name: &Path| name.file_name() == real.file_name() || name.is_symlink();
+    let is_same = |at: usize| {
+        let name = Path::new(candidates[at].name());
+        alike(name) && name.canonicalize().is_ok_and(|other| other == real)
+    };
+    location::choose_existing(candidates, file, is_same)
+}
+
+/// What is loaded, as probes name it. What a unit was compiled of is in here once it was read: the hands do, and come back.
+struct Loaded {
+    units: BTreeMap<u32, Arc<Unit>>,
+    /// The unit and the file of each candidate.
+    places: Vec<(u32, Option<usize>)>,
+    candidates: Vec<Candidate>,
+}
+
+impl Loaded {
+    fn now() -> Loaded {
+        let units: BTreeMap<u32, Arc<Unit>> = units::all().into_iter().collect();
+        let (mut places, mut candidates) = (Vec::new(), Vec::new());
+        for (&number, unit) in &units {
+            for (source, name) in unit.files() {
+                places.push((number, source));
+                candidates.push(Candidate::new(name, false));
+            }
+        }
+        Loaded { units, places, candidates }
+    }
+
+    /// The places that a probe means; an error if there is something to be said of it. `Ok(None)`: that comes later.
+    fn meant(&self, live: &LiveProbe, file: &str) -> Result<Option<Places>, Box<Outcome>> {
+        match chosen(&self.candidates, file) {
+            Choice::File(found) => Ok(Some(found.into_iter().map(|at| self.places[at]).collect())),
+            Choice::Ambiguous(reason) => Err(Box::new(Outcome::Refused { kind: "AmbiguousFile", reason })),
+            // What is said of it is known when the list is there.
+            Choice::None if is_listed(live.slot, file) => Ok(None),
+            Choice::None => Err(Box::new(not_loaded(file, &self.candidates))),
+        }
+    }
+}
+
+/// Puts probes into all the units that they mean now, and takes them out of those that they mean no more. `fresh` is a unit that
+/// is about to run, with its module if that is at hand.
+fn place_with(probes: &[Ticketed], mut fresh: Option<(u32, Option<Module>)>) {
+    if probes.is_empty() {
+        return;
+    }
+    let loaded = Loaded::now();
+    let mut wanted: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
+    let mut placed: Vec<(u32, Places)> = Vec::new();
+    for (live, ticket) in probes {
+        each(live, *ticket, || {
+            fault::at(fault::Place::Hook);
+            let Some(file) = file_of(&live.probe) else { return Ok(()) };
+            let (meant, failed) = match loaded.meant(live, file) {
+                Ok(None) => return Ok(()),
+                Ok(Some(meant)) => (meant, None),
+                Err(outcome) => (Places::new(), Some(outcome)),
+            };
+            // It was removed meanwhile.
+            let Some(before) = with(|state| Some(state.asked(live.slot)?.placed.clone())) else { return Ok(()) };
+            let left: Vec<u32> = before.difference(&meant).map(|(number, _)| *number).collect();
+            for unit in left.iter().filter_map(|number| loaded.units.get(number)) {
+                put::take_out(unit, &[live.slot]);
+            }
+            with(|state| state.asked(live.slot).map(|asked| asked.moves = !left.is_empty()));
+            for &(number, source) in meant.difference(&before) {
+                wanted.entry(number).or_default().push(Wanted { live: Arc::clone(live), ticket: *ticket, source });
+            }
+            placed.push((live.slot, meant));
+            failed.map_or(Ok(()), Err)
+        });
+    }
+    for (number, wanted) in wanted {
+        let Some(unit) = loaded.units.get(&number) else { continue };
+        let fresh = fresh.take_if(|(fresh, _)| *fresh == number);
+        let is_fresh = fresh.is_some();
+        put::put_in(unit, fresh.and_then(|(_, module)| module), is_fresh, &wanted);
+    }
+    with(|state| {
+        for (slot, meant) in placed {
+            if let Some(asked) = state.asked(slot) {
+                asked.placed = meant;
+            }
+        }
+    });
+}
+
+/// Does something for a probe. What hinders it is told; a panic of ours costs the probe its place, and nothing else.
+pub fn each(live: &LiveProbe, ticket: Ticket, place: impl FnOnce() -> Result<(), Box<Outcome>>) {
+    let outcome = match guard::caught(place) {
+        Some(Ok(())) => return,
+        Some(Err(outcome)) => *outcome,
+        None => Outcome::panicked(),
+    };
+    answer(live.slot, 0, ticket, outcome);
+}
+
+// ---- what runs without guards ----
+
+/// True if the file of a probe may run without guards, and a debugger was asked for what does.
+fn is_listed(slot: u32, file: &str) -> bool {
+    let means = |path: &String| chosen(&[Candidate::new(path, false)], file) != Choice::None;
+    let left = units::left();
+    let may_run = with(|state| {
+        let early = state.late && state.early.as_ref().is_none_or(|early| early.iter().any(means));
+        let asked = state.asked(slot).filter(|asked| !asked.listed)?;
+        asked.listed = early || left.keys().any(means);
+        Some(asked.listed)
+    });
+    may_run == Some(true) && watch::list()
+}
+
+/// What is said of a probe whose file is not loaded, or not with guards.
+fn not_loaded(file: &str, candidates: &[Candidate]) -> Outcome {
+    let left = units::left();
+    let names: Vec<Candidate> = left.keys().map(|path| Candidate::new(path, false)).collect();
+    if let Choice::File(found) = chosen(&names, file)
+        && let Some((path, why)) = found.first().and_then(|&at| left.get_key_value(names[at].name()))
+    {
+        return Outcome::Refused { kind: "NotGuarded", reason: format!("{path} has no guards: {why}") };
+    }
+    let alike = location::of_the_same_name(candidates, file);
+    let alike = if alike.is_empty() { alike } else { format!("; loaded files of that name: {alike}") };
+    if Path::new(file).is_file() {
+        return Outcome::Waiting(format!("{file} is not loaded yet; the probe waits for it{alike}"));
+    }
+    Outcome::NotFound(format!("source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting"))
+}
+
+/// The files that run, as a debugger sees them. Answers which of them are wanted: probes mean them, and they have no guards.
+pub fn scripts(paths: &[String]) -> Vec<u32> {
+    let known = units::paths();
+    let bare: Vec<u32> =
+        (0..paths.len()).filter(|&at| !known.contains(paths[at].as_str())).map(|at| at as u32).collect();
+    let candidates: Vec<Candidate> = bare.iter().map(|&at| Candidate::new(&paths[at as usize], false)).collect();
+    with(|state| state.early = Some(candidates.iter().map(|one| one.name().to_owned()).collect()));
+    let mut wanted = BTreeSet::new();
+    for asked in unplaced() {
+        let Some(file) = file_of(&asked.live.probe) else { continue };
+        match chosen(&candidates, file) {
+            Choice::File(found) => wanted.extend(found.into_iter().map(|at| bare[at])),
+            Choice::Ambiguous(_) | Choice::None => tell_missing(&asked),
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// Probes whose files were looked for among what runs without guards, and that are nowhere.
+fn unplaced() -> Vec<Asked> {
+    with(|state| state.asked.iter().filter(|asked| asked.listed && asked.placed.is_empty()).cloned().collect())
+}
+
+/// Tells of them that they are.
+pub fn tell_unplaced() {
+    for asked in unplaced() {
+        tell_missing(&asked);
+    }
+}
+
+fn tell_missing(asked: &Asked) {
+    if let Some(file) = file_of(&asked.live.probe) {
+        let units: Vec<Candidate> = units::paths().iter().map(|path| Candidate::new(path, false)).collect();
+        answer(asked.live.slot, 0, asked.ticket, not_loaded(file, &units));
+    }
+}
+
+// ---- the end of a probe ----
+
+/// Takes probes away.
+pub fn remove(slots: &[u32]) {
+    with(|state| state.asked.retain(|asked| !slots.contains(&asked.live.slot)));
+    for (_, unit) in units::all() {
+        put::take_out(&unit, slots);
+    }
+}
+
+/// Takes all probes away.
+pub fn remove_all() {
+    with(|state| state.asked.clear());
+    for (_, unit) in units::all() {
+        put::empty(&unit);
+    }
+}
+
+// ---- what is said of a probe ----
+
+/// A realm has carried out an order, or could not.
+pub fn carried_out(realm: u32, order: &Order, error: Option<&str>) {
+    for one in &order.uses {
+        let outcome = match error {
+            None => Outcome::Done { note: one.note.clone(), site: one.site.clone() },
+            Some(error) => {
+                let reason = format!("the function with the probe in it could not be compiled: {error}");
+                Outcome::Refused { kind: "VariantFailed", reason }
+            }
+        };
+        answer(one.live.slot, realm, one.ticket, outcome);
+    }
+}
+
+/// A debugger watches for a probe, or cannot (the reason, and whether it is in a variant all the same).
+pub fn watched(one: &Use, problem: Option<(&str, bool)>) {
+    let note = one.note.clone();
+    let outcome = match problem {
+        None => Outcome::Done { note, site: one.site.clone() },
+        Some((why, true)) => {
+            let note = format!("calls that run since before the probe was set are not seen: {why}");
+            Outcome::Done { note: Some(note), site: one.site.clone() }
+        }
+        Some((why, false)) => Outcome::Refused {
+            kind: NOT_ELIGIBLE,
+            reason: format!("{}: {why}", note.unwrap_or_else(|| "it needs a debugger".to_owned())),
+        },
+    };
+    answer(one.live.slot, 0, one.ticket, outcome);
+}
+
+/// Tells the session, once for each news.
+fn answer(slot: u32, realm: u32, ticket: Ticket, outcome: Outcome) {
+    let news = with(|state| {
+        let asked = state.asked(slot)?;
+        let outcome = match outcome {
+            Outcome::Done { note, site } if asked.moves => Outcome::Moved { note, site },
+            other => other,
+        };
+        let is_new = asked.said.as_ref() != Some(&outcome);
+        asked.said = Some(outcome.clone());
+        is_new.then_some(outcome)
+    });
+    if let Some(outcome) = news {
+        session::installed(realm, ticket, outcome);
+    }
+}
