@@ -31,7 +31,7 @@ def parts(results):
 
 def _version(result):
     judge = sheet.Judge()
-    measures = (_hits, _idle, _beside, _attach, _memory, _rewrite)
+    measures = (_hits, _watched, _idle, _beside, _attach, _memory, _rewrite)
     tables = [measure(*sheet.part_of(result, measure.__name__[1:]), judge) for measure in measures]
     machine, versions = result["machine"], result["versions"]
     head = (
@@ -125,6 +125,42 @@ def _walker(part, judge):
     return (
         f"A node more costs {value} (goal {sentence}: {verdict}). Of the {many[1]:,} nodes of the largest snapshot"
         f" dd-trace shows {peer['nodes']:,}; {peer['cut']} values are cut there."
+    )
+
+
+def _watched(part, problem, judge):
+    lines = []
+    for row in _rows["watched"]:
+        found = None if problem else part["rows"].get(row["name"])
+        title = f"watched for: {row['title']}"
+        if not found or "part" not in found:
+            lines.append([row["title"], *["–"] * 3, *_goal(judge, title, [], problem or sheet.not_measured)])
+            continue
+        kind = "cold" if row.get("cold") else "hot"
+        cells = [_time(found[kind].get(side)) for side in ("peer", "ours")] + [sheet.times_of(found["part"])]
+        goals = [_at_most(row["limit"], found["part"][1], lambda value: f"{value:.3g} ×")]
+        lines.append([f"{row['title']}, {kind}", *cells, *_goal(judge, title, goals, _invalid(row, found))])
+    text = sheet.table(
+        "A hit where no guard reaches, and a debugger watches",
+        ["hit", "dd-trace", "ours", "ours over dd-trace", "goal", "reached"],
+        lines,
+    )
+    return text + "\n\n" + _share(part, problem, judge)
+
+
+def _share(part, problem, judge):
+    """What such a probe takes of the program's thread at most, by the budget."""
+    title = "watched for: share of a core"
+    found = None if problem else part.get("share")
+    if not found or "ours" not in found:
+        return f"Share of a core: {judge.verdict(title, [], problem or sheet.not_measured)}."
+    sentence, value, good = _at_most(_rows["share"], found["ours"]["percent"], "{:.2g} %".format)
+    verdict = judge.verdict(title, [(sentence, value, good)])
+    peer = found.get("peer")
+    beside = f" dd-trace takes {peer['percent']:.2g} % at {peer['calls']:.0f} calls, and has no budget." if peer else ""
+    return (
+        f"A condition that never holds, evaluated {found['ours']['calls']:.0f} times a second, takes {value} of the"
+        f" program's thread (goal {sentence}: {verdict}).{beside}"
     )
 
 

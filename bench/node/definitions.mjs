@@ -48,6 +48,15 @@ export function lines() {
   ];
 }
 
+/** Those that only a debugger can watch for. */
+export function watched() {
+  return [
+    inTarget('watchedFalse', fixed, never),
+    inTarget('watchedLog', log, lifted),
+    inTarget('watchedSmall', snapshot, lifted),
+  ];
+}
+
 export function methods() {
   return [
     method('methodLimited', snapshot, limited, { evaluateAt: 'EXIT' }),

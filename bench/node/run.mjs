@@ -4,7 +4,7 @@
 //
 //   node bench/node/run.mjs [--quick] [--only PART,…] [--rounds N] [--sides peer,ours] [--node FILE] [--out FILE]
 //
-// A PART is `hits`, `idle`, `beside`, `attach`, `memory`, `rewrite`, or the name of one row of `hits`.
+// A PART is `hits`, `watched`, `idle`, `beside`, `attach`, `memory`, `rewrite`, or the name of one row of `hits`.
 import { execFileSync, fork } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -21,7 +21,7 @@ const rows = require('./rows.json');
 const register = path.join(here, '../../bindings-node/js/register.cjs');
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-const parts = { hits, idle, beside, attach, memory, rewrite };
+const parts = { hits, watched, idle, beside, attach, memory, rewrite };
 /** What a block takes, in nanoseconds; a hit of less than half a nanosecond cannot be told from none. */
 const [blockTime, resolution] = [8e6, 0.5];
 /** The peer lets 25 snapshots a second through in all. */
@@ -50,6 +50,7 @@ class Worker {
         STROBE_RATE_LIMITS: rates === 'lifted' ? 'off' : 'on',
         STROBE_NDJSON: sink,
         STROBE_TERMINAL: 'never',
+        STROBE_CACHE: path.join(rig.folder, 'kept'),
       },
       // What is conceded to it: no telemetry, no line at start, no handler of crashes.
       peer: {
@@ -170,8 +171,9 @@ async function hitRow(rig, row, sides) {
   for (const [side, worker] of sides) {
     if (!isHot(row, side)) continue;
     // Until the engine has compiled what it will.
-    const trial = side === 'peer' ? 20 : row.events === 'all' ? 300 : 200_000;
-    const warm = side === 'peer' ? 1 : 8;
+    const isSlow = side === 'peer' || row.limit !== undefined;
+    const trial = isSlow ? 20 : row.events === 'all' ? 300 : 200_000;
+    const warm = isSlow ? 1 : 8;
     const times = await worker.ask('hot', { name: row.name, calls: trial, blocks: warm });
     made[side] += trial * warm;
     const each = Math.max(times.at(-1).hit + times.at(-1).bare, 1);
@@ -213,7 +215,7 @@ async function hitRow(rig, row, sides) {
 }
 
 /** The peer lets few snapshots through: of it only single ones are measured. */
-const isHot = (row, side) => side === 'ours' || row.events !== 'all' || row.name === 'log';
+const isHot = (row, side) => (side === 'ours' && !row.limit) || row.events !== 'all' || row.name === 'log';
 
 /** The nodes of an event, and whether anything is missing in it. */
 async function nodes(rig, id, side, worker) {
@@ -243,6 +245,36 @@ async function ourEvent(rig, id) {
   await worker.ask('status');
   await worker.end();
   return readFileSync(sink, 'utf8').trim().split('\n').at(-1);
+}
+
+// ---- a hit where only a debugger reaches ----
+
+async function watched(rig) {
+  const probes = definitions.watched();
+  const workers = new Map();
+  for (const side of rig.sides) workers.set(side, await started(rig, side, './targets.cjs', { probes }));
+  for (const { id, reason } of workers.has('ours') ? await workers.get('ours').ask('status') : []) {
+    if (!/tier B/.test(reason)) throw new Error(`${id} is not watched: ${reason}`);
+  }
+  const answer = { rows: {}, share: {} };
+  for (const row of rows.watched) {
+    const found = await hitRow(rig, row, workers);
+    // Of the peer's time this is ours.
+    if (found.ratio) found.part = found.ratio.map((times) => 1 / times).reverse();
+    answer.rows[row.name] = found;
+    tell(row.name, found);
+  }
+  for (const one of workers.values()) await one.end();
+  for (const side of rig.sides) {
+    // The budget is the one that is so by default.
+    const env = { STROBE_CPU_BUDGET: String(rows.share) };
+    const one = await started(rig, side, './targets.cjs', { probes: probes.slice(0, 1), rates: 'kept', env });
+    await one.ask('share', { name: 'watchedFalse', seconds: rig.quick ? 2 : 5 });
+    answer.share[side] = await one.ask('share', { name: 'watchedFalse', seconds: rig.quick ? 5 : 20 });
+    await one.end();
+  }
+  tell('share of a core', answer.share);
+  return answer;
 }
 
 // ---- programs without a hit ----
@@ -378,7 +410,7 @@ async function rewrite(rig) {
   const found = { first: [], again: [] };
   for (let round = 0; round < (rig.quick ? 3 : 9); round += 1) {
     // Fresh processes, since that is when modules are loaded; the second one finds what the first has kept for it.
-    const env = { XDG_CACHE_HOME: path.join(rig.folder, `cache-${round}`) };
+    const env = { STROBE_CACHE: path.join(rig.folder, `kept-${round}`) };
     for (const kind of ['first', 'again']) {
       const worker = await new Worker(rig, 'ours', { env }).installed();
       const times = await worker.ask('rewrite', { files });

@@ -106,6 +106,44 @@ function methodDuration_(i, user) {
   return ((i ^ user.id) & 255) + 1;
 }
 
+// Functions that only a debugger can watch, since they call eval; they do so for no argument that they are given.
+
+function watchedFalse(i, user) {
+  const acc = (i ^ user.id) & 255;
+  if (user === null) eval('');
+  return acc + 1; // probe: watchedFalse
+}
+
+function watchedFalse_(i, user) {
+  const acc = (i ^ user.id) & 255;
+  if (user === null) eval('');
+  return acc + 1;
+}
+
+function watchedLog(i, name) {
+  const x = i * 2;
+  if (name === null) eval('');
+  return x + name.length; // probe: watchedLog
+}
+
+function watchedLog_(i, name) {
+  const x = i * 2;
+  if (name === null) eval('');
+  return x + name.length;
+}
+
+function watchedSmall(i) {
+  const [a, b, c, d] = [i, i * 1.5, `user-${i}`, null];
+  if (i === null) eval('');
+  return a + b + c.length + (d === null ? 1 : 0); // probe: watchedSmall
+}
+
+function watchedSmall_(i) {
+  const [a, b, c, d] = [i, i * 1.5, `user-${i}`, null];
+  if (i === null) eval('');
+  return a + b + c.length + (d === null ? 1 : 0);
+}
+
 /** Another function of the same module, which nobody probes. */
 function never(i) {
   return i + 1; // probe: never
@@ -124,6 +162,9 @@ const targets = {
   large: [large, large_, list],
   methodLimited: [methodLimited, methodLimited_, user],
   methodDuration: [methodDuration, methodDuration_, user],
+  watchedFalse: [watchedFalse, watchedFalse_, user],
+  watchedLog: [watchedLog, watchedLog_, 'bob'],
+  watchedSmall: [watchedSmall, watchedSmall_, undefined],
 };
 
 module.exports = { targets, never };

@@ -59,6 +59,25 @@ async function cold({ name, rest }) {
   return { hit: (await once(probed)) - twin, bare: twin };
 }
 
+/** Per cent of the time that calls take more than those of the twin, a call in each turn of a timer. */
+async function share({ name, seconds }) {
+  const [probed, bare, argument] = need('./targets.cjs').targets[name];
+  const timed = (f) => {
+    const begin = clock();
+    f(1, argument);
+    return Number(clock() - begin);
+  };
+  const begin = clock();
+  let [more, calls] = [0, 0];
+  while (Number(clock() - begin) < seconds * 1e9) {
+    more -= timed(bare);
+    more += timed(probed);
+    calls += 1;
+    await sleep(1);
+  }
+  return { percent: (more / Number(clock() - begin)) * 100, calls: calls / seconds };
+}
+
 async function awaits({ n }) {
   const add = async (x) => x + 1;
   let sum = 0;
@@ -186,7 +205,7 @@ const version = () => {
   return side === 'peer' ? require(`${process.env.BENCH_PEER}/package.json`).version : process.version;
 };
 
-const operations = { attach, awaits, cold, hot, memory, need: ({ file }) => void need(file), parses, requests, rewrite, status, unwatch, version, watch };
+const operations = { attach, awaits, cold, hot, memory, need: ({ file }) => void need(file), parses, requests, rewrite, share, status, unwatch, version, watch };
 
 process.on('message', async ({ op, ...given }) => {
   try {
