@@ -10,6 +10,7 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const { isMainThread } = require('node:worker_threads');
 const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const realm = require('./realm.cjs');
+const shown = require('./shown.cjs');
 const text = require('./text.cjs');
 const { inWords } = require('./words.cjs');
 
@@ -33,6 +34,7 @@ const kinds = {
 /** The text of a module with guards; null: it runs as it is. What fails in here is no business of the program. */
 function guard(path, text, wanted) {
   if (startsWith(path, own)) return null;
+  shown.forget();
   try {
     for (let at = 0; at < wanted.length; at += 1) {
       const code = realm.guard(path, text, wanted[at]);
@@ -122,6 +124,7 @@ function registerThread() {
   const enter = `${realm.prefix}enter`;
   Object.defineProperty(globalThis, enter, {
     value(cell) {
+      shown.forget();
       realm.makeCell(cell);
       realm.pump();
       realm.settle();
@@ -142,6 +145,7 @@ function install() {
   if (installed) return;
   installed = true;
   text.install(realm.prefix);
+  shown.install();
   if (Module.registerHooks) withHooks();
   else withoutHooks();
 }

@@ -71,6 +71,7 @@ module.exports = Object.freeze({
     Map,
     Set,
     WeakMap,
+    WeakSet,
     Uint8Array,
     BigInt,
     asUintN: BigInt.asUintN,
@@ -93,6 +94,7 @@ module.exports = Object.freeze({
     weakMapSet: uncurried(WeakMap.prototype.set),
     weakMapHas: uncurried(WeakMap.prototype.has),
     weakSetHas: uncurried(WeakSet.prototype.has),
+    weakSetAdd: uncurried(WeakSet.prototype.add),
 
     lengthOfTyped: getterOf(TypedArray.prototype, 'length'),
     dateTime: uncurried(Date.prototype.getTime),

@@ -23,6 +23,7 @@ const {
     startsWith,
     uncurried,
 } = require('./primordials.cjs');
+const { guarded } = require('./shown.cjs');
 
 /** Files and functions whose numbers are kept here. */
 const CODES = 4096;
@@ -95,14 +96,12 @@ function farNumberOf(file, text, name, line, column) {
     return known(inText, `${name}\n${line}:${column}`, () => code(file, name, text, line, column));
 }
 
-/** The functions that run variants now, by file: their guards by lines, and the variants by the names of their functions. */
-const guarded = new Map();
-
 /**
  * A function runs a variant from now on, or itself again. Its guard then is a frame that the program does not know.
  * @param {string} key of the function
  * @param {string} file as the engine names it
- * @param {{ name: string, text: number, guard: { line: number, from: number, to: number } } | null} variant columns from 0
+ * @param {{ name: string, code: string, line: number, text: number, guard: { line: number, from: number, to: number } } | null} variant
+ *   columns from 0
  */
 function runs(key, file, variant) {
     const functions = known(guarded, file, newMap);

@@ -15,15 +15,22 @@ function withoutGuards(text, prefix) {
     for (let at = indexOf(rest, begin); at >= 0; at = indexOf(rest, begin)) {
         clean += slice(rest, 0, startOfGuard(rest, at));
         // The test has no brackets but of the cell, the call has its arguments in them.
-        rest = slice(rest, endOfCall(rest, indexOf(rest, '.call(', at) + '.call'.length) + 1);
+        const call = endOfCall(rest, indexOf(rest, '.call(', at) + '.call'.length);
+        rest = slice(rest, endOfGuard(rest, codeUnit(rest, call) === CLOSE ? call + 2 : call + 1));
     }
     return clean + rest;
 }
 
-/** Of a function with a body it is a statement, after a directive with a semicolon before it. */
+/** Of a function with a body it is a statement, after a directive with a semicolon before it; else an expression in brackets. */
 function startOfGuard(text, test) {
-    if (slice(text, test - 3, test) !== 'if(') return test;
+    if (slice(text, test - 3, test) !== 'if(') return test - 1;
     return codeUnit(text, test - 4) === SEMICOLON ? test - 4 : test - 3;
+}
+
+/** After what never runs, if that is there. */
+function endOfGuard(text, at) {
+    if (slice(text, at, at + 4) === '0?0(') return indexOf(text, ':', at) + 1;
+    return slice(text, at, at + 7) === 'if(0)0(' ? indexOf(text, ';', at) + 1 : at;
 }
 
 /** Where the bracket is closed, which what ends the guard follows. In it are names and arrow functions, and no strings. */

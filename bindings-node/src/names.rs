@@ -102,6 +102,20 @@ pub fn describe(frame: StackFrame) -> FrameText {
     FrameText { file, function: function.into_string(), line, column }
 }
 
+/// The column in the program's own text of a place in a text of a file ([`code`]). Columns from 1.
+#[napi]
+pub fn column(file: String, text: u32, line: u32, column: u32) -> napi::Result<u32> {
+    guard::guarded(|| {
+        if text > 0 {
+            let codes = codes();
+            let positions = codes.as_ref().and_then(|codes| codes.texts.get(&text));
+            return Ok(positions.map_or(column, |positions| back(positions, line, column)));
+        }
+        let file = if file.starts_with("file://") { SourcePath::new(&file).text() } else { file };
+        Ok(units::original_column(&file, line, column))
+    })
+}
+
 /// The original column of a place. Columns from 1; 0 is none.
 pub fn back(positions: &Positions, line: u32, column: u32) -> u32 {
     column.checked_sub(1).map_or(0, |column| positions.original(line, column) + 1)

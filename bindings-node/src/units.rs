@@ -291,5 +291,9 @@ fn unit_of(path: &str) -> Option<Arc<Unit>> {
 
 /// The column in a file at which a place stands that its loaded text has at this column. Both from 1.
 pub fn original_column(path: &str, line: u32, column: u32) -> u32 {
-    unit_of(path).map_or(column, |unit| names::back(&unit.positions, line, column))
+    unit_of(path).map_or(column, |unit| {
+        let (first, width) = unit.begun;
+        let column = if line == first { column.saturating_sub(width).max(column.min(1)) } else { column };
+        names::back(&unit.positions, line, column)
+    })
 }

@@ -7,6 +7,9 @@ use crate::slot::{Slot, SlotKind};
 use crate::text::{breaks, width};
 use std::collections::HashMap;
 
+/// In a line with this comment in it Node shows no source of an exception that nobody catches: it would be that of the guard.
+pub(crate) const QUIET: &str = "/*node-do-not-add-exception-line*/";
+
 /// What is written.
 pub(crate) struct Emitter<'m> {
     module: &'m Module,
@@ -221,16 +224,18 @@ impl<'m> Emitter<'m> {
             (false, true) => "await ",
             (false, false) => "",
         };
+        // In brackets nothing of it gets into the names that the engine makes up for functions without one.
         let (before, between, after) = match (nature.concise, function.guard_at > function.body.0) {
-            (true, _) => ("", "?", ":"),
+            (true, _) => ("(", ")?(", "):"),
             (false, false) => ("if(", ")return ", ";"),
             // After a directive.
             (false, true) => (";if(", ")return ", ";"),
         };
+        let (even, uneven) = balance(function.slots.len(), nature.concise);
         let number = number.to_string();
         let mut guard = String::with_capacity(256);
         let test = [before, "typeof ", cell, "!=='undefined'&&", cell, "[", &number, "]!==void 0"];
-        let call = [between, wait, cell, "[", &number, "].call("];
+        let call = [between, even, wait, cell, "[", &number, "].call(", QUIET];
         guard.extend(test);
         guard.extend(call);
         guard.push_str(if function.passes_this() { "this" } else { "void 0" });
@@ -255,6 +260,7 @@ impl<'m> Emitter<'m> {
         }
         guard.push(')');
         guard.push_str(after);
+        guard.push_str(&uneven);
         Some(guard)
     }
 
@@ -298,6 +304,17 @@ impl<'m> Emitter<'m> {
             // The one of a concise arrow function stands before its body.
             _ => None,
         }
+    }
+}
+
+/// For functions without a name the engine makes one up, of what stands around them. While it reads, it keeps a list of them, and
+/// each call takes the last one out, whichever that is: a guard has as many functions as calls, or others would be named
+/// differently. What makes up for a difference never runs.
+fn balance(slots: usize, concise: bool) -> (&'static str, String) {
+    match (slots, concise) {
+        (0, _) => ("0?()=>0:", String::new()),
+        (_, true) => ("", format!("0?0{}:", "()".repeat(slots))),
+        (_, false) => ("", format!("if(0)0{};", "()".repeat(slots))),
     }
 }
 

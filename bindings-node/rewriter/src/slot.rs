@@ -51,6 +51,8 @@ impl Slot {
     pub fn text(&self) -> String {
         match &self.kind {
             SlotKind::Read(_, name) => format!("()=>{name}"),
+            // An arrow function that assigns would give its variable's name to functions that stand before it.
+            SlotKind::Write(_, name) if name != "arguments" => format!("function($s_v){{return {name}=$s_v}}"),
             SlotKind::Write(_, name) => format!("$s_v=>{name}=$s_v"),
             SlotKind::This => "()=>this".to_owned(),
             SlotKind::Arguments => "()=>arguments".to_owned(),
@@ -68,7 +70,7 @@ impl Slot {
             SlotKind::SuperWrite(name) => format!("$s_v=>super.{name}=$s_v"),
             SlotKind::SuperIndex => "$s_v=>super[$s_v]".to_owned(),
             SlotKind::PrivateRead(name) => format!("$s_o=>$s_o.#{name}"),
-            SlotKind::PrivateWrite(name) => format!("($s_o,$s_v)=>$s_o.#{name}=$s_v"),
+            SlotKind::PrivateWrite(name) => format!("function($s_o,$s_v){{return $s_o.#{name}=$s_v}}"),
             SlotKind::PrivateIn(name) => format!("$s_o=>#{name} in $s_o"),
             SlotKind::PrivateFields(names) => {
                 let one = |(at, name): (usize, &String)| format!("$s_i==={at}?#{name} in $s_o?$s_o.#{name}:$s_v:");

@@ -1,7 +1,7 @@
 //! A variant: the text of a function with the code of probes in it, to be compiled on its own and put into the cell of its
 //! module. It is made when a probe is attached, off the program's threads.
 
-use crate::emit::Emitter;
+use crate::emit::{Emitter, QUIET};
 use crate::position::Positions;
 use crate::read::{FunctionKind, Module, Place, Unreadable, check_names};
 use crate::text::quoted;
@@ -34,7 +34,7 @@ pub struct Variant {
     /// The function's name in the variant.
     pub name: String,
     /// A function expression that throws what it is given; the code calls it as `$s.rethrow`. Compiled for itself, in the line of
-    /// the function, since that is the text that Node shows of an exception that nobody catches. Nothing if no point needs it.
+    /// the function, where Node says that it comes from if nobody catches it. Nothing if no point needs it.
     pub rethrow: Option<String>,
 }
 
@@ -92,7 +92,7 @@ impl Module {
             (code, positions) = write(&helpers);
         }
         check_names(&code, SourceType::script())?;
-        let rethrow = exits.then(|| rethrow(&of.name));
+        let rethrow = exits.then(rethrow);
         Ok(Variant { code, first_line: self.lines.line(of.body.0), positions, name: of.name.clone(), rethrow })
     }
 
@@ -130,6 +130,7 @@ impl Module {
             let parameters = parameters.join(",");
             format!("return {{[{name}]:{kind}({parameters}){{{strict}{slots}")
         };
+        head.push_str(QUIET);
         head.push_str(&codes.entry);
         if exits {
             let ended = if nature.generator { ",$s_d" } else { "" };
@@ -219,7 +220,7 @@ impl Codes {
         let mut codes =
             Codes { entry: String::new(), lines: HashMap::new(), returns: String::new(), throws: String::new() };
         for (point, code) in points {
-            let block = format!("{{{code}}}");
+            let block = format!("{{{QUIET}{code}}}");
             match point {
                 // What it declares is seen by the code of the other points.
                 Point::Entry => {
@@ -235,10 +236,9 @@ impl Codes {
     }
 }
 
-fn rethrow(name: &str) -> String {
-    let is_plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#')) && !name.is_empty();
-    let shown = if is_plain { format!("{name}()") } else { "a function".to_owned() };
-    format!("(error => {{ throw error }}) // on its way out of {shown}, which has a probe")
+/// Throws what it is given; of what it throws Node shows no line either.
+fn rethrow() -> String {
+    format!("(error => {{ throw error }}) {QUIET}")
 }
 
 fn helpers(code: &str) -> String {

@@ -73,7 +73,7 @@ fn code_of_probes_stays_in_its_line() {
     let module = read("function f(a) {\n\n  return a\n}\n");
     let variant = module.variant(0, "$cell", &[(Point::Line(0), "p()")]).expect("a variant");
     assert_eq!(variant.first_line, 1);
-    assert_eq!(variant.code.lines().position(|line| line.contains("{{p()}}return a")), Some(2));
+    assert_eq!(variant.code.lines().position(|line| line.contains("p()}}return a")), Some(2));
     assert!(module.variant(0, "$cell", &[(Point::Line(0), "p()\n")]).is_err(), "a line break");
     assert!(module.variant(0, "$cell", &[(Point::Line(0), "p(")]).is_err(), "it does not parse");
     assert!(module.variant(7, "$cell", &[]).is_err(), "no such function");

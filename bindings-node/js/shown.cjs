@@ -1,0 +1,275 @@
+// Stacks that the program makes itself, as it would see them without us: columns are those of its own text, and frames of ours are
+// not there. Whatever formats a stack (Node, with source maps or without, or a function of the program's) takes the sites of calls
+// from here; sites whose places have shifted get methods of their own that say where they would be.
+'use strict';
+
+const { sep } = require('node:path');
+const addon = require('./addon.cjs');
+const {
+  Error,
+  Map,
+  WeakMap,
+  WeakSet,
+  captureStackTrace,
+  codeUnit,
+  define,
+  descriptorOf,
+  isArray,
+  lastIndexOf,
+  mapEntries,
+  mapGet,
+  mapSet,
+  nextOfMap,
+  slice,
+  startsWith,
+  uncurried,
+  weakMapGet,
+  weakMapSet,
+  weakSetAdd,
+  weakSetHas,
+} = require('./primordials.cjs');
+
+const { apply } = Reflect;
+const NAME = 'prepareStackTrace';
+/** Frames of files below here are ours. */
+const own = __dirname + sep;
+
+/** The functions that run variants now, by file: their guards by lines, and the variants by the names of their functions. */
+const guarded = new Map();
+
+/** What can be asked of the site of a call. */
+let read;
+
+/** Asks one of the engine's own sites for what it has. */
+function look() {
+  const holder = {};
+  captureStackTrace(holder);
+  const [site] = holder.stack;
+  read = {
+    __proto__: null,
+    file: uncurried(site.getFileName),
+    name: uncurried(site.getFunctionName),
+    typeName: uncurried(site.getTypeName),
+    line: uncurried(site.getLineNumber),
+    column: uncurried(site.getColumnNumber),
+    enclosingLine: uncurried(site.getEnclosingLineNumber),
+    enclosingColumn: uncurried(site.getEnclosingColumnNumber),
+    position: uncurried(site.getPosition),
+    hash: uncurried(site.getScriptHash),
+    isAsync: uncurried(site.isAsync),
+    text: uncurried(site.toString),
+  };
+}
+
+/** Places whose columns are kept here. */
+const PLACES = 4096;
+const LINES = 2 ** 26;
+/** By file and place, the columns in the program's own text. */
+let columns = new Map();
+let places = 0;
+
+/** A file comes in another text now. */
+function forget() {
+  if (places === 0) return;
+  columns = new Map();
+  places = 0;
+}
+
+/** Where a place in a text ({@link addon.column}) stands in the program's own. */
+function columnOf(file, text, line, column) {
+  if (text !== 0) return addon.column(file, text, line, column);
+  if (places >= PLACES) forget();
+  let known = mapGet(columns, file);
+  if (known === undefined) mapSet(columns, file, (known = new Map()));
+  const place = column * LINES + line;
+  let found = mapGet(known, place);
+  if (found === undefined) {
+    found = addon.column(file, text, line, column);
+    mapSet(known, place, found);
+    places += 1;
+  }
+  return found;
+}
+
+/** The sites that have been looked at: functions that format stacks call each other. */
+const done = new WeakSet();
+
+/** The sites of a stack without ours. What a guard called is a variant: it is shown where the guard is, as the call that it was. */
+function shown(sites) {
+  const frames = [];
+  for (let index = 0; index < sites.length; index += 1) {
+    const site = sites[index];
+    const file = read.file(site);
+    if (typeof file === 'string' && startsWith(file, own)) continue;
+    const isDone = weakSetHas(done, site);
+    const functions = isDone ? undefined : mapGet(guarded, file);
+    const frame = { site, isDone, file, line: read.line(site), column: read.column(site), text: 0, at: null };
+    if (functions !== undefined) {
+      // What stands around the body of a variant.
+      if (startsWith(read.name(site) ?? '', '$s_')) continue;
+      frame.text = textOf(functions, frame);
+      if (frame.text === 0 && isGuard(functions, frame, frames)) continue;
+    }
+    append(frames, frame);
+  }
+  const shown = [];
+  for (let index = 0; index < frames.length; index += 1) {
+    place(frames[index]);
+    append(shown, frames[index].site);
+  }
+  return shown;
+}
+
+/** The variant among these that a frame is in; 0 if it is in the text that was loaded. */
+function textOf(functions, { site, line, column }) {
+  const position = read.position(site);
+  const all = mapEntries(functions);
+  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
+    const variant = next.value[1];
+    // Only where both can be meant it is worth while to look at the whole text.
+    const mayBe = position < variant.code.length && startOf(variant.code, line - variant.line) + column - 1 === position;
+    if (mayBe && hashOf(variant) === read.hash(site)) return variant.text;
+  }
+  return 0;
+}
+
+/** Where a line of a text begins, lines from 0; far away for one that is not there. */
+function startOf(text, line) {
+  let at = 0;
+  for (let left = line; left > 0; at += 1) {
+    if (at >= text.length) return Infinity;
+    const unit = codeUnit(text, at);
+    if (unit === 10 || (unit === 13 && codeUnit(text, at + 1) !== 10) || unit === 0x2028 || unit === 0x2029) left -= 1;
+  }
+  return line < 0 ? Infinity : at;
+}
+
+/** Of variants, what the engine tells texts apart by. */
+const hashes = new WeakMap();
+
+function hashOf(variant) {
+  const known = weakMapGet(hashes, variant);
+  if (known !== undefined) return known;
+  // It is large, and few programs come here.
+  const hash = require('node:crypto').createHash('sha256').update(variant.code).digest('hex');
+  weakMapSet(hashes, variant, hash);
+  return hash;
+}
+
+/** True for the frame of a guard, which then is part of that of its variant. */
+function isGuard(functions, frame, frames) {
+  const { site, line, column } = frame;
+  // A guard that waits is no call any more, and Node's own code calls what goes on; a generator is called by the engine.
+  const waits = read.isAsync(site);
+  let last = frames.length - 1;
+  if (waits) while (last > 0 && isNodes(frames[last].file)) last -= 1;
+  else if (last > 0 && read.typeName(frames[last].site) === 'Generator') last -= 1;
+  const above = frames[last];
+  if (above === undefined || above.text === 0 || above.at !== null) return false;
+  const variant = variantAt(functions, line, column);
+  if (variant?.text !== above.text) return false;
+  above.at = { text: above.text, line: above.line, column: above.column };
+  above.text = 0;
+  if (waits) return true;
+  frames.length = last + 1;
+  above.site = site;
+  above.line = line;
+  above.column = column;
+  return true;
+}
+
+/** The variant whose guard is at a place. */
+function variantAt(functions, line, column) {
+  const all = mapEntries(functions);
+  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
+    const { guard } = next.value[1];
+    if (guard.line === line && guard.from < column && column <= guard.to) return next.value[1];
+  }
+  return undefined;
+}
+
+const isNodes = (file) => typeof file !== 'string' || startsWith(file, 'node:');
+
+function append(to, site) {
+  define(to, to.length, { __proto__: null, value: site, writable: true, enumerable: true, configurable: true });
+}
+
+/** Gives a site methods of its own if it stands elsewhere in the program's text. */
+function place({ site, isDone, file, line, column, text, at }) {
+  weakSetAdd(done, site);
+  if (isDone || isNodes(file) || typeof line !== 'number' || typeof column !== 'number') return;
+  const now = at ?? { text, line, column };
+  const lineNow = now.line;
+  const columnNow = columnOf(file, now.text, now.line, now.column);
+  const begins = read.enclosingColumn(site);
+  const beginsNow = columnOf(file, text, read.enclosingLine(site), begins);
+  if (begins !== beginsNow) method(site, 'getEnclosingColumnNumber', () => beginsNow);
+  if (lineNow === line && columnNow === column) return;
+  if (lineNow !== line) method(site, 'getLineNumber', () => lineNow);
+  method(site, 'getColumnNumber', () => columnNow);
+  method(site, 'toString', () => {
+    const words = read.text(site);
+    const place = `:${line}:${column}`;
+    const from = lastIndexOf(words, place);
+    return from < 0 ? words : `${slice(words, 0, from)}:${lineNow}:${columnNow}${slice(words, from + place.length)}`;
+  });
+}
+
+function method(site, name, value) {
+  define(site, name, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
+}
+
+/** What is in the property for whom: functions as they are seen, and the other way round. */
+const wrappers = new WeakMap();
+const wrapped = new WeakMap();
+
+const handler = {
+  __proto__: null,
+  apply(prepare, receiver, given) {
+    if (isArray(given[1])) {
+      try {
+        given[1] = shown(given[1]);
+      } catch {
+        // It is no stack of the engine's: whoever calls knows what it is.
+      }
+    }
+    return apply(prepare, receiver, given);
+  },
+};
+
+/** The function with which a stack is formatted, given what the program may see. */
+function wrapper(prepare) {
+  const known = weakMapGet(wrappers, prepare);
+  if (known !== undefined) return known;
+  const made = new Proxy(prepare, handler);
+  weakMapSet(wrappers, prepare, made);
+  weakMapSet(wrapped, made, prepare);
+  return made;
+}
+
+const isFunction = (value) => typeof value === 'function';
+
+/** From now on stacks are shown as the program's own, where it lets `Error` be changed. Nodes that keep to themselves how stacks are
+ *  formatted show places as they are in the text that runs. */
+function install() {
+  const before = descriptorOf(Error, NAME);
+  if (!isFunction(before?.value) || !before.configurable) return;
+  let prepare = (_, sites) => sites;
+  define(Error, NAME, {
+    __proto__: null,
+    get() {
+      return isFunction(prepare) && read !== undefined ? wrapper(prepare) : prepare;
+    },
+    set(value) {
+      // Classes of errors may have one of their own.
+      if (this !== Error) define(this, NAME, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+      else prepare = (isFunction(value) && weakMapGet(wrapped, value)) || value;
+    },
+    enumerable: before.enumerable,
+    configurable: true,
+  });
+  look();
+  prepare = before.value;
+}
+
+module.exports = { forget, guarded, install };
