@@ -96,6 +96,10 @@ pub fn describe(frame: StackFrame) -> FrameText {
     };
     let file = if file.starts_with("file://") { SourcePath::new(&file).text() } else { file.into_string() };
     let (line, column) = place.unwrap_or((frame.position >> COLUMN_BITS, frame.position & MAX_COLUMN));
+    if column == 0 {
+        // It is the place of a probe (`own`), which is the original's. That may have the name of what was compiled of it.
+        return FrameText { file, function: function.into_string(), line, column };
+    }
     let in_variant = codes().as_ref().and_then(|codes| Some(back(codes.texts.get(&text)?, line, column)));
     let column = in_variant.unwrap_or_else(|| units::original_column(&file, line, column));
     let (file, line, column) = units::original(&file, line, column).unwrap_or((file, line, column));
