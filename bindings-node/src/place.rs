@@ -368,12 +368,12 @@ impl OnTheSpot {
     fn new(module: &Module, function: Option<usize>, site: Option<u32>, hook: &str) -> OnTheSpot {
         let seen = module.bare_scope(function, site);
         let this = seen.this.map(|text| {
-            (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Section::Arguments)
+            (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Some(Section::Arguments))
         });
         let variables = seen.variables.into_iter().map(|one| (one.name, one.text, section(one.kind)));
         let (mut names, mut scope) = (Vec::new(), Scope::default());
         for (name, text, section) in this.into_iter().chain(variables) {
-            scope.variables.push(Variable { name, read: own_name(names.len()), section: Some(section) });
+            scope.variables.push(Variable { name, read: own_name(names.len()), section });
             names.push(text);
         }
         OnTheSpot { scope, names, hook: hook.to_owned() }
@@ -426,16 +426,17 @@ fn scope(module: &Module, function: usize, point: Point) -> Scope {
     let variables = seen.variables.into_iter().map(|variable| Variable {
         name: variable.name,
         read: variable.text,
-        section: Some(section(variable.kind)),
+        section: section(variable.kind),
     });
     Scope { variables: this.into_iter().chain(variables).collect(), privates: seen.privates }
 }
 
-fn section(kind: VariableKind) -> Section {
+fn section(kind: VariableKind) -> Option<Section> {
     match kind {
-        VariableKind::Argument => Section::Arguments,
-        VariableKind::Local | VariableKind::Closure => Section::Locals,
-        VariableKind::Module => Section::Statics,
+        VariableKind::Argument => Some(Section::Arguments),
+        VariableKind::Local | VariableKind::Closure => Some(Section::Locals),
+        VariableKind::Module => Some(Section::Statics),
+        VariableKind::Elsewhere => None,
     }
 }
 

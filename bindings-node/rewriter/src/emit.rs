@@ -3,9 +3,10 @@
 use crate::kept::Piece;
 use crate::position::{NAME, NONE, Positions};
 use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart};
-use crate::slot::{Slot, SlotKind};
+use crate::slot::{NAMES, Slot, SlotKind};
 use crate::text::{breaks, width};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 /// In a line with this comment in it Node shows no source of an exception that nobody catches: it would be that of the guard.
 pub(crate) const QUIET: &str = "/*node-do-not-add-exception-line*/";
@@ -169,8 +170,19 @@ impl<'m> Emitter<'m> {
                 let own = self.variant.as_ref().is_some_and(|(variant, _)| variant == function);
                 (own && self.exits).then(|| self.exit(*part))
             }
+            Act::Names => self.variant.is_none().then(|| self.names()),
             Act::Site(..) => None,
         }
+    }
+
+    /// The function that reads the variables of the module.
+    fn names(&self) -> String {
+        let mut text = [";function ", NAMES, "($s_i){switch($s_i){"].concat();
+        for (at, name) in self.module.names.iter().enumerate() {
+            let _ = write!(text, "case {at}:return {name};");
+        }
+        text.push_str("}}");
+        text
     }
 
     fn outer(&self, owner: u32, parts: &[Part]) -> Option<String> {
@@ -239,6 +251,9 @@ impl<'m> Emitter<'m> {
         guard.extend(test);
         guard.extend(call);
         guard.push_str(if function.passes_this() { "this" } else { "void 0" });
+        if !self.module.names.is_empty() {
+            guard.extend([",", NAMES]);
+        }
         if !function.slots.is_empty() {
             guard.push_str(",()=>[");
             for (place, &slot) in function.slots.iter().enumerate() {

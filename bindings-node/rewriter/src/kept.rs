@@ -31,7 +31,7 @@ impl Key {
     pub fn of(text: &str, kind: SourceKind, cell: &str) -> Key {
         let mut hash = Xxh3::new();
         hash.update(env!("STROBOSCOPE_REWRITER").as_bytes());
-        hash.update(&[kind as u8]);
+        hash.update(format!("{kind:?}").as_bytes());
         hash.update(&cell.len().to_le_bytes());
         hash.update(text.as_bytes());
         Key(hash.digest128())

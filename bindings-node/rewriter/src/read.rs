@@ -2,10 +2,10 @@
 //! sites and marks, and the tree goes. On the way of a module being loaded, and again when a probe asks for one.
 
 use crate::names::Hint;
-use crate::slot::{Slot, SlotKind};
+use crate::slot::{self, NAMES, Slot, SlotKind};
 use crate::text::Lines;
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{Program, Statement as Tree};
+use oxc_ast::ast::{Declaration, ExportDefaultDeclarationKind, Program, Statement as Tree};
 use oxc_ast_visit::Visit;
 use oxc_parser::{ParseOptions, Parser};
 use oxc_semantic::{Scoping, SemanticBuilder, Stats};
@@ -14,6 +14,9 @@ use oxc_syntax::scope::ScopeId;
 use oxc_syntax::symbol::SymbolId;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
+
+/// What Node's wrapper of a CommonJS module declares.
+pub(crate) const WRAPPER: [&str; 5] = ["exports", "require", "module", "__filename", "__dirname"];
 
 /// How a text is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +27,31 @@ pub enum SourceKind {
     CommonJs,
     /// As a module.
     Esm,
+    /// As the body of a function with these parameters.
+    Function(&'static [&'static str]),
 }
 
 impl SourceKind {
     pub(crate) fn source_type(self) -> SourceType {
         match self {
             SourceKind::Script => SourceType::script(),
-            SourceKind::CommonJs => SourceType::cjs(),
+            SourceKind::CommonJs | SourceKind::Function(_) => SourceType::cjs(),
             SourceKind::Esm => SourceType::mjs(),
         }
+    }
+
+    /// The parameters of the function whose body the text is; none if it is no such body.
+    pub(crate) fn parameters(self) -> &'static [&'static str] {
+        match self {
+            SourceKind::CommonJs => &WRAPPER,
+            SourceKind::Function(parameters) => parameters,
+            SourceKind::Script | SourceKind::Esm => &[],
+        }
+    }
+
+    /// True if what the text stands in binds `arguments`.
+    pub(crate) fn is_body(self) -> bool {
+        matches!(self, SourceKind::CommonJs | SourceKind::Function(_))
     }
 }
 
@@ -197,6 +216,8 @@ pub(crate) enum Act {
     Site(u32, SitePart),
     /// A `return` of this function: with a value, without, or the end of the value.
     Return(usize, ReturnPart),
+    /// The end of the module, where what reads its variables stands.
+    Names,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +265,8 @@ pub struct Module {
     pub(crate) stops: FxHashMap<u32, u32>,
     /// Classes: to the engine their constructor begins where they do, and a debugger would stop in that.
     pub(crate) unstoppable: FxHashSet<u32>,
+    /// The variables of it that code of probes can read wherever it is, in their places.
+    pub(crate) names: Vec<String>,
 }
 
 impl fmt::Debug for Module {
@@ -392,6 +415,11 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
     let scoping = built.semantic.into_scoping();
     let mut reader = Reader::new(text, kind, depth, &lines, &scoping);
     reader.visit_program(&program);
+    let names = if has_names(text, kind) { slot::names(&reader.slots.list) } else { Vec::new() };
+    if let Some(last) = program.body.last().filter(|_| !names.is_empty()) {
+        let end = last.span().end;
+        reader.mark(end, end, Act::Names);
+    }
     let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, .. } = reader;
     let text = text.to_owned();
     let slots = slots.list;
@@ -410,7 +438,13 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
         loops,
         stops,
         unstoppable,
+        names,
     })
+}
+
+/// True if what reads the variables of a text may stand in it. What a script declares is global.
+fn has_names(text: &str, kind: SourceKind) -> bool {
+    kind != SourceKind::Script && memchr::memmem::find(text.as_bytes(), NAMES.as_bytes()).is_none()
 }
 
 /// What room to take for the scopes, symbols and references of a text: enough for most. Else oxc counts them in a walk of its
@@ -559,7 +593,7 @@ impl<'m> Reader<'m> {
     }
 
     pub fn mark(&mut self, at: u32, end: u32, act: Act) {
-        if !self.is_for_probes() && !matches!(act, Act::Guard(_)) {
+        if !self.is_for_probes() && !matches!(act, Act::Guard(_) | Act::Names) {
             return;
         }
         self.marks.push(Mark { function: self.innermost(), at, end, act });
@@ -637,15 +671,15 @@ impl<'m> Reader<'m> {
         }
         let number = self.sites.len() as u32;
         let scope = self.scopes.last().copied().unwrap_or_else(|| ScopeId::new(0));
-        let function = self.function();
+        // A static block runs where its class stands.
+        let function = self.innermost();
         let spot = self.spot.unwrap_or_else(|| self.new_spot(at));
         self.sites.push(Site { at, function, place, scope, spot });
         let end = self.lines.line(head_end.max(at));
         let statement = Statement { line: self.lines.line(at), end, site: number };
-        match (function, self.contexts.is_empty()) {
-            (Some(function), _) => self.functions[function].statements.push(statement),
-            (None, true) => self.top_level.push(statement),
-            (None, false) => {}
+        match function {
+            Some(function) => self.functions[function].statements.push(statement),
+            None => self.top_level.push(statement),
         }
         number
     }
@@ -668,6 +702,14 @@ pub(crate) fn head_end(statement: &Tree<'_>) -> u32 {
         Tree::SwitchStatement(it) => it.discriminant.span().end,
         Tree::WithStatement(it) => it.object.span().end,
         Tree::ClassDeclaration(it) => it.body.span.start,
+        Tree::ExportDeclaration(it) => match &it.declaration {
+            Declaration::ClassDeclaration(class) => class.body.span.start,
+            _ => it.span.end,
+        },
+        Tree::ExportDefaultDeclaration(it) => match &it.declaration {
+            ExportDefaultDeclarationKind::ClassDeclaration(class) => class.body.span.start,
+            _ => it.span.end,
+        },
         Tree::DoWhileStatement(_) | Tree::TryStatement(_) => start,
         _ => statement.span().end,
     }

@@ -1,7 +1,7 @@
 //! What is visible at a point of a function, and how the code of a probe reads it there.
 
-use crate::read::Module;
-use crate::slot::SlotKind;
+use crate::read::{Module, SourceKind, WRAPPER};
+use crate::slot::{NAMES, SlotKind};
 use crate::variant::Point;
 use oxc_syntax::scope::ScopeId;
 use oxc_syntax::symbol::{SymbolFlags, SymbolId};
@@ -18,6 +18,8 @@ pub enum VariableKind {
     Closure,
     /// A variable of the module, which the code of this one names.
     Module,
+    /// A variable of the module, which other functions name and this one does not.
+    Elsewhere,
 }
 
 /// A variable that the code of a probe can read.
@@ -75,12 +77,35 @@ impl Module {
         for (place, &slot) in of.slots.iter().enumerate() {
             let slot = &self.slots[slot as usize];
             let SlotKind::Read(symbol, name) = &slot.kind else { continue };
-            if symbol.is_some() && seen.insert(name.clone()) {
+            if (symbol.is_some() || !WRAPPER.contains(&name.as_str())) && seen.insert(name.clone()) {
                 let kind = if slot.owner == 0 { VariableKind::Module } else { VariableKind::Closure };
                 scope.variables.push(Variable { name: name.clone(), text: format!("$s_a($s_c[{place}])"), kind });
             }
         }
+        for (at, name) in self.elsewhere(function, &seen) {
+            let text = match self.kind {
+                SourceKind::Script => format!("$s_a(()=>{name})"),
+                _ => format!("$s_a(()=>{NAMES}({at}))"),
+            };
+            scope.variables.push(Variable { name: name.to_owned(), text, kind: VariableKind::Elsewhere });
+        }
         scope
+    }
+
+    /// The variables of the module that a function does not name itself, with their places. What hides one of them may be out of
+    /// reach.
+    pub(crate) fn elsewhere(&self, function: usize, seen: &HashSet<String>) -> Vec<(usize, &str)> {
+        let root = self.scoping.root_scope_id();
+        let around: Vec<ScopeId> =
+            self.scoping.scope_ancestors(self.functions[function].scope).filter(|scope| *scope != root).collect();
+        let is_hidden = |name: &str| around.iter().any(|scope| self.scoping.get_binding(*scope, name.into()).is_some());
+        let names: Vec<&str> = match self.kind {
+            SourceKind::Script => {
+                self.symbols(root).into_iter().map(|symbol| self.scoping.symbol_name(symbol)).collect()
+            }
+            _ => self.names.iter().map(String::as_str).collect(),
+        };
+        names.into_iter().enumerate().filter(|(_, name)| !seen.contains(*name) && !is_hidden(name)).collect()
     }
 
     fn private_readers(&self, function: usize) -> Vec<(String, String)> {

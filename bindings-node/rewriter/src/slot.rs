@@ -2,6 +2,7 @@
 //! *slot*, an arrow function made by the guard, where the thing can be reached.
 
 use oxc_syntax::symbol::SymbolId;
+use rustc_hash::FxHashSet;
 
 /// A slot. Two uses share one if they mean the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +45,22 @@ pub(crate) enum SlotKind {
     /// The private fields of a class, of any object, by their places here; for an object that has none of that name what the
     /// caller gives.
     PrivateFields(Vec<String>),
+}
+
+/// What reads the variables of a module, a function at its end. Code of probes finds by it what the function that it is in does
+/// not name itself.
+pub(crate) const NAMES: &str = "$s_n";
+/// So many variables of a module can be read by it.
+const MOST_NAMES: usize = 500;
+
+/// The variables of a module that functions in it name: the engine keeps those for them as it is. Each once.
+pub(crate) fn names(slots: &[Slot]) -> Vec<String> {
+    let mut seen = FxHashSet::default();
+    let of_module = slots.iter().filter(|slot| slot.owner == 0).filter_map(|slot| match &slot.kind {
+        SlotKind::Read(Some(symbol), name) | SlotKind::Write(Some(symbol), name) => Some((symbol, name)),
+        _ => None,
+    });
+    of_module.filter(|(symbol, _)| seen.insert(**symbol)).map(|(_, name)| name.clone()).take(MOST_NAMES).collect()
 }
 
 impl Slot {

@@ -1,6 +1,6 @@
 //! What a debugger needs where no guard reaches: the place at which it stops, and what can be read there by its own name.
 
-use crate::read::Module;
+use crate::read::{Module, WRAPPER};
 use crate::scope::{Scope, Variable, VariableKind};
 use crate::slot::SlotKind;
 use std::collections::HashSet;
@@ -59,7 +59,7 @@ impl Module {
                 scope.variables.push(Variable { text: name.clone(), name, kind });
             }
         }
-        let Some(of) = function.and_then(|at| self.functions.get(at)) else { return scope };
+        let Some((function, of)) = function.and_then(|at| Some((at, self.functions.get(at)?))) else { return scope };
         // An arrow function that does not name it may have lost it.
         let has_this = !of.nature.arrow || of.nature.this;
         scope.this = has_this.then(|| "this".to_owned());
@@ -68,11 +68,18 @@ impl Module {
         }
         for &slot in &of.slots {
             let slot = &self.slots[slot as usize];
-            let SlotKind::Read(Some(_), name) = &slot.kind else { continue };
+            let SlotKind::Read(symbol, name) = &slot.kind else { continue };
+            if symbol.is_none() && WRAPPER.contains(&name.as_str()) {
+                continue;
+            }
             if seen.insert(name.clone()) {
                 let kind = if slot.owner == 0 { VariableKind::Module } else { VariableKind::Closure };
                 scope.variables.push(Variable { text: name.clone(), name: name.clone(), kind });
             }
+        }
+        for (_, name) in self.elsewhere(function, &seen) {
+            let (name, kind) = (name.to_owned(), VariableKind::Elsewhere);
+            scope.variables.push(Variable { text: name.clone(), name, kind });
         }
         scope
     }

@@ -11,13 +11,13 @@ use crate::text::quoted;
 use oxc_ast::ast::{
     AccessorProperty, Argument, ArrowFunctionBody, ArrowFunctionExpression, AssignmentExpression, AssignmentTarget,
     AssignmentTargetPropertyIdentifier, AssignmentTargetWithDefault, AwaitExpression, BindingIdentifier,
-    BindingPattern, CallExpression, ChainExpression, ClassElement, ComputedMemberExpression, DoWhileStatement,
-    Expression, ForOfStatement, FormalParameters, FunctionBody, IdentifierReference, ImportExpression, ImportMeta,
-    MemberExpression, MethodDefinition, MethodDefinitionKind, NewExpression, NewTarget, ObjectExpression,
-    ObjectProperty, ObjectPropertyKind, PrivateFieldExpression, PrivateInExpression, PropertyDefinition, PropertyKey,
-    ReturnStatement, SimpleAssignmentTarget, Statement, StaticBlock, SwitchStatement, TaggedTemplateExpression,
-    ThisExpression, UnaryExpression, UpdateExpression, VariableDeclaration, VariableDeclarationKind,
-    VariableDeclarator, WhileStatement, WithStatement,
+    BindingPattern, CallExpression, ChainExpression, ClassElement, ComputedMemberExpression, Declaration,
+    DoWhileStatement, ExportDefaultDeclarationKind, Expression, ForOfStatement, FormalParameters, FunctionBody,
+    IdentifierReference, ImportExpression, ImportMeta, MemberExpression, MethodDefinition, MethodDefinitionKind,
+    NewExpression, NewTarget, ObjectExpression, ObjectProperty, ObjectPropertyKind, PrivateFieldExpression,
+    PrivateInExpression, PropertyDefinition, PropertyKey, ReturnStatement, SimpleAssignmentTarget, Statement,
+    StaticBlock, SwitchStatement, TaggedTemplateExpression, ThisExpression, UnaryExpression, UpdateExpression,
+    VariableDeclaration, VariableDeclarationKind, VariableDeclarator, WhileStatement, WithStatement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::{GetSpan, Span};
@@ -25,9 +25,6 @@ use oxc_syntax::operator::{AssignmentOperator, UnaryOperator, UpdateOperator};
 use oxc_syntax::scope::{ScopeFlags, ScopeId};
 use oxc_syntax::symbol::{SymbolFlags, SymbolId};
 use std::cell::Cell;
-
-/// What Node's wrapper of a CommonJS module declares.
-const WRAPPER: [&str; 5] = ["exports", "require", "module", "__filename", "__dirname"];
 
 const EVAL: &str = "it calls eval, which can see and make variables that only the run knows";
 const WITH: &str = "it has to do with a `with` statement, in which only the run knows what a name means";
@@ -94,7 +91,7 @@ impl<'m> Reader<'m> {
             self.refuse(0, NAMES);
         }
         let Some(symbol) = symbol else {
-            let wrapped = self.kind == crate::SourceKind::CommonJs && WRAPPER.contains(&name);
+            let wrapped = self.kind.parameters().contains(&name);
             return wrapped.then_some(Meaning { symbol: None, name, owner: 0 });
         };
         let scope = self.scoping.symbol_scope_id(symbol);
@@ -179,7 +176,7 @@ impl<'m> Reader<'m> {
             .find(|context| !matches!(context, Context::Function(at) if self.functions[*at].nature.arrow));
         let owner = match in_class {
             Some(Context::Function(at)) => self.functions[*at].start,
-            None if self.kind == crate::SourceKind::CommonJs => 0,
+            None if self.kind.is_body() => 0,
             _ => return,
         };
         let slot = self.slots.number(SlotKind::Arguments, owner);
@@ -579,6 +576,36 @@ fn is_anonymous_function(expression: &Expression<'_>) -> bool {
     }
 }
 
+/// True for a statement that does something where it stands: one that declares a function or names things only does not.
+fn runs(statement: &Statement<'_>) -> bool {
+    match statement {
+        Statement::BlockStatement(_)
+        | Statement::EmptyStatement(_)
+        | Statement::FunctionDeclaration(_)
+        | Statement::ImportDeclaration(_)
+        | Statement::ExportAllDeclaration(_)
+        | Statement::ExportNamedDeclaration(_)
+        | Statement::ExportFromDeclaration(_) => false,
+        Statement::ExportDeclaration(it) => !matches!(it.declaration, Declaration::FunctionDeclaration(_)),
+        Statement::ExportDefaultDeclaration(it) => {
+            !matches!(it.declaration, ExportDefaultDeclarationKind::FunctionDeclaration(_))
+        }
+        _ => true,
+    }
+}
+
+/// True for a class that is declared.
+fn is_class(statement: &Statement<'_>) -> bool {
+    match statement {
+        Statement::ClassDeclaration(_) => true,
+        Statement::ExportDeclaration(it) => matches!(it.declaration, Declaration::ClassDeclaration(_)),
+        Statement::ExportDefaultDeclaration(it) => {
+            matches!(it.declaration, ExportDefaultDeclarationKind::ClassDeclaration(_))
+        }
+        _ => false,
+    }
+}
+
 /// Where the values of a `for` … `of` or `in` come from: it is looked at once, what stands before it for each of them.
 fn head_start(statement: &Statement<'_>) -> u32 {
     match statement {
@@ -633,11 +660,7 @@ impl<'a> Visit<'a> for Reader<'_> {
             self.spot = Some(self.new_spot(it.span().start));
         }
         let begun = match it {
-            Statement::BlockStatement(_)
-            | Statement::EmptyStatement(_)
-            | Statement::FunctionDeclaration(_)
-            | Statement::ImportDeclaration(_)
-            | Statement::ExportAllDeclaration(_) => None,
+            _ if !runs(it) => None,
             Statement::LabeledStatement(labeled) => {
                 let mut inner = &labeled.body;
                 while let Statement::LabeledStatement(next) = inner {
@@ -666,9 +689,7 @@ impl<'a> Visit<'a> for Reader<'_> {
         {
             self.stops.insert(number, head_start(it));
         }
-        if let Some((number, _)) = begun
-            && let Statement::ClassDeclaration(_) = it
-        {
+        if let Some((number, _)) = begun.filter(|_| is_class(it)) {
             self.unstoppable.insert(number);
         }
         if !matches!(it, Statement::LabeledStatement(_)) {

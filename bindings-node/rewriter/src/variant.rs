@@ -4,6 +4,7 @@
 use crate::emit::{Emitter, QUIET};
 use crate::position::Positions;
 use crate::read::{FunctionKind, Module, Place, Unreadable, check_names};
+use crate::slot::NAMES;
 use crate::text::quoted;
 use oxc_span::SourceType;
 use std::collections::HashMap;
@@ -107,6 +108,9 @@ impl Module {
             (true, true) => "async function*",
         };
         let mut parameters: Vec<&str> = Vec::new();
+        if !self.names.is_empty() {
+            parameters.push(NAMES);
+        }
         if !of.slots.is_empty() {
             parameters.push("$s_k");
         }

@@ -1,6 +1,6 @@
 //! What is told of a module: its functions, where lines are, and the way back from what was written.
 
-use stroboscope_rewriter::{Module, Point, SourceKind, guarded};
+use stroboscope_rewriter::{Module, Point, SourceKind, VariableKind, guarded};
 
 #[allow(clippy::expect_used, reason = "a test's own text")]
 fn read(text: &str) -> Module {
@@ -58,7 +58,7 @@ fn places_lead_back() {
     let guarded = guarded(text, SourceKind::CommonJs, "$cell").expect("guards");
     let line = guarded.code.lines().nth(1).expect("two lines");
     for word in ["return größe", "const g", "f(1)"] {
-        let column = |text: &str| text[..text.rfind(word).expect("it is there")].encode_utf16().count() as u32;
+        let column = |text: &str| text[..text.find(word).expect("it is there")].encode_utf16().count() as u32;
         let (now, before) = (column(line), column(text.lines().nth(1).expect("two lines")));
         assert_eq!(guarded.positions.original(2, now), before, "{word}");
         assert_eq!(guarded.positions.now(2, before), now, "{word}");
@@ -100,9 +100,55 @@ fn a_debugger_is_told_where_to_stop_and_what_it_can_read() {
         module.functions()[function].statements.iter().find(|one| one.line == line).map(|one| one.site)
     };
     assert_eq!(names(Some(0), line(0, 8)), ["queue", "n", "total"]);
-    assert_eq!(names(Some(1), line(1, 14)), ["code", "own"]);
-    assert_eq!(names(Some(1), None), ["code"]);
+    assert_eq!(names(Some(1), line(1, 14)), ["code", "own", "total"]);
+    assert_eq!(names(Some(1), None), ["code", "total"]);
     assert_eq!(module.bare_scope(Some(1), None).this.as_deref(), Some("this"));
     assert_eq!(module.why_no_stop(1), None);
     assert!(read("class A extends B { constructor() { super() } }").why_no_stop(0).is_some());
+}
+
+#[test]
+fn what_only_declares_has_no_line_and_a_class_is_told_as_one() {
+    let text = "export function f() {}\nexport { f as g };\nexport default function () {}\nexport class A {}\nexport const c = 1;\n\
+                class B {\n  static {\n    f();\n  }\n}\nfunction h() {\n  class C {\n    static {\n      f();\n    }\n  }\n}\n";
+    let module = Module::read(text, SourceKind::Esm).expect("it can be read");
+    let stops: Vec<_> = module.top_level().iter().map(|one| (one.line, module.stop(one.site).is_some())).collect();
+    assert_eq!(
+        stops,
+        [(4, false), (5, true), (6, false), (8, true)],
+        "a debugger stops nowhere but in the constructor"
+    );
+    let inside: Vec<u32> = module.functions()[2].statements.iter().map(|one| one.line).collect();
+    assert_eq!(inside, [12, 14], "a static block runs where its class stands");
+}
+
+#[test]
+fn variables_of_the_module_are_found_where_a_function_does_not_name_them() {
+    let text = "const limit = 1, unused = 2;\nlet hidden = 3;\nfunction a() { hidden = limit }\nfunction b(limit) { return 0 }\n\
+                function c() { const hidden = 4; return () => 0 }\n";
+    let module = read(text);
+    let elsewhere = |function: usize| -> Vec<String> {
+        let seen = module.scope(function, Point::Entry).variables;
+        seen.into_iter().filter(|one| one.kind == VariableKind::Elsewhere).map(|one| one.name).collect()
+    };
+    assert_eq!(elsewhere(0), ["hidden"], "it writes it, and reads the other");
+    assert_eq!(elsewhere(1), ["hidden"], "a parameter hides the other");
+    assert_eq!(elsewhere(3), ["limit"], "what hides it is out of reach");
+    let bare: Vec<String> = module.bare_scope(Some(1), None).variables.into_iter().map(|one| one.name).collect();
+    assert_eq!(bare, ["limit", "hidden"]);
+    let guarded = guarded(text, SourceKind::CommonJs, "$cell").expect("guards");
+    assert!(guarded.code.contains("{case 0:return hidden;case 1:return limit;}}"), "{}", guarded.code);
+    assert!(
+        !read("function f() { $s_n() }\nlet x\nfunction g() { return x }").scope(1, Point::Entry).variables.is_empty()
+    );
+}
+
+#[test]
+fn a_body_of_a_function_has_its_parameters() {
+    let text = "const make = () => left + right;\nreturn make;\n";
+    let kind = SourceKind::Function(&["left", "right"]);
+    let module = Module::read(text, kind).expect("it can be read");
+    let names: Vec<String> = module.scope(0, Point::Entry).variables.into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["left", "right"]);
+    assert!(module.variant(0, "$cell", &[]).expect("a variant").code.contains("$s_c[0]() + $s_c[1]()"));
 }
