@@ -74,7 +74,7 @@ function packageName(main) {
  * @returns {string[]} remarks
  */
 function start(settings, by, first = true, keep = false, told = {}) {
-  load.install();
+  load.install(by !== 'program');
   const remarks = addon.start(options(settings), facts(by, first, keep, told));
   realm.prepare();
   settle(null);

@@ -4,7 +4,6 @@
 const addon = require('./addon.cjs');
 const begin = require('./begin.cjs');
 const realm = require('./realm.cjs');
-const { shortcomings } = require('./words.cjs');
 
 const { parse, stringify } = JSON;
 const Failure = TypeError;
@@ -26,7 +25,7 @@ const isTime = (seconds) => expect(typeof seconds === 'number', 'the time is a n
  */
 function start(settings = {}) {
   expect(isObject(settings), 'settings are an object, by option names', settings);
-  return [...begin.start(settings, 'program'), ...shortcomings()];
+  return begin.start(settings, 'program');
 }
 
 /**

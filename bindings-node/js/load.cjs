@@ -9,6 +9,8 @@ const path = require('node:path');
 const { fileURLToPath, pathToFileURL } = require('node:url');
 const { isMainThread } = require('node:worker_threads');
 const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
+const addon = require('./addon.cjs');
+const contexts = require('./contexts.cjs');
 const realm = require('./realm.cjs');
 const shown = require('./shown.cjs');
 const text = require('./text.cjs');
@@ -140,14 +142,22 @@ function registerThread() {
 
 let installed = false;
 
-/** Installs the hooks in this thread, once. */
-function install() {
+/** Installs the hooks in this thread, once. Before the program has begun, what it imports by name is ours as well. */
+function install(isEarly) {
   if (installed) return;
   installed = true;
   text.install(realm.prefix);
   shown.install();
   if (Module.registerHooks) withHooks();
   else withoutHooks();
+  contexts.install({
+    load: realm.guardText,
+    leave: (file, why) => addon.leave(file, why),
+    enter: realm.enter,
+    forget: realm.forgetText,
+    failed: (error) => emitWarning(`what the program compiles has no guards: ${realm.message(error)}`, 'StroboscopeWarning'),
+  });
+  if (isEarly) Module.syncBuiltinESMExports();
 }
 
 module.exports = { install };

@@ -7,8 +7,9 @@ const { threadId } = require('node:worker_threads');
 const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
+const contexts = require('./contexts.cjs');
 const { hits } = require('./hit.cjs');
-const { WeakMap, define, descriptorOf, freeze, hasOwn, types, uncurried, weakMapSet } = require('./primordials.cjs');
+const { WeakMap, define, descriptorOf, freeze, hasOwn, includes, types, uncurried, weakMapSet } = require('./primordials.cjs');
 const stack = require('./stack.cjs');
 const watch = require('./watch.cjs');
 
@@ -16,7 +17,6 @@ const { isNativeError } = types;
 const { apply } = Reflect;
 const { call } = Function.prototype;
 const { Script } = vm;
-const runInThisContext = uncurried(Script.prototype.runInThisContext);
 // A dynamic import in a variant means what it means in the file.
 const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
 const emitWarning = process.emitWarning.bind(process);
@@ -29,10 +29,10 @@ const prefix = `$strobe_${[low, high].map((part) => part.toString(36).padStart(7
 
 const table = () => ({ __proto__: null });
 
-/** Variants by the names of their cells, and there by the numbers of their functions. */
-const cells = table();
+/** The names by which the program has compiled files of its own (`vm`), by their cells. */
+const named = table();
 /** What each variant was made of: its probes stay in memory as long as it does. */
-const kept = new WeakMap();
+const keeps = new WeakMap();
 /** What is in each function that has probes, by cell and number: its variant, and the slots of the probes. */
 const placed = table();
 
@@ -53,11 +53,10 @@ function prepare() {
   if (addon.session() !== 0) currentSession().makes.practise();
 }
 
-/** Makes the global that a module's guards read, before the module runs. */
-function makeCell(name) {
-  if (cells[name] !== undefined) return;
-  cells[name] = [];
-  own(globalThis, name, undefined, false);
+/** Makes the variable that a module's guards read where it is about to run: it has its variants by the numbers of their functions,
+ *  those that there are, and those that are to run now. */
+function makeCell(name, home = contexts.own) {
+  home.cells[name] ??= { __proto__: null, set: home.declare(name), made: table(), variants: [] };
 }
 
 function own(object, name, value, enumerable) {
@@ -84,6 +83,56 @@ function guard(path, text, kind) {
   return guarded.code;
 }
 
+/** The last text of each file that the program has compiled itself, with what became of it. */
+const texts = table();
+
+/** Puts guards into a text of a file that the program compiles itself; null: it runs as it is. One that is compiled again, for
+ *  another context, is the same text. */
+function guardText(path, name, text, how) {
+  const last = texts[path];
+  if (last !== undefined && last.text === text && isSame(last.how, how)) return last.guarded;
+  if (includes(text, prefix)) return null;
+  const guarded = addon.loadText(threadId, path, text, how, prefix);
+  if (guarded === null) return null;
+  named[guarded.cell] = name;
+  texts[path] = { __proto__: null, text, how, guarded };
+  pump();
+  return guarded;
+}
+
+function isSame(one, other) {
+  if (one.kind !== other.kind || one.isApart !== other.isApart || one.parameters.length !== other.parameters.length) return false;
+  for (let at = 0; at < one.parameters.length; at += 1) if (one.parameters[at] !== other.parameters[at]) return false;
+  return true;
+}
+
+/** What such a text became is about to run. */
+function enter(cell, home) {
+  if (home.cells[cell] === undefined) {
+    makeCell(cell, home);
+    for (const place in placed) {
+      if (placed[place].cell !== cell) continue;
+      fill(placed[place], home);
+      showIn(home, placed[place], isAwake(placed[place]));
+    }
+  }
+  watch.settle();
+}
+
+/** Of such a text nothing is left. */
+function forgetText(cell) {
+  for (const place in placed) {
+    if (placed[place].cell !== cell) continue;
+    const { file, slots } = placed[place];
+    delete placed[place];
+    stack.runs(place, file, null);
+    forget(slots);
+  }
+  for (const path in texts) if (texts[path].guarded.cell === cell) delete texts[path];
+  delete named[cell];
+  addon.unload(cell);
+}
+
 /** Carries out what waits for this realm. */
 function pump() {
   const orders = addon.orders(threadId);
@@ -98,9 +147,11 @@ function carryOut(order) {
   const { number, cell, function: index, isModule } = order;
   let error = null;
   try {
-    const file = nameOf(order.file, isModule);
+    const file = named[cell] ?? nameOf(order.file, isModule);
     const place = `${cell}:${index}`;
     const before = placed[place];
+    // A module that is loaded may not run yet.
+    if (named[cell] === undefined) makeCell(cell);
     if (hasOwn(order, 'variant') && order.variant !== null) {
       placed[place] = made(cell, index, file, order.variant, number);
       stack.runs(place, file, order.variant);
@@ -108,7 +159,7 @@ function carryOut(order) {
     } else {
       delete placed[place];
       stack.runs(place, file, null);
-      put(cell, index, undefined);
+      takeOut(cell, index);
     }
     if (before !== undefined) forget(before.slots);
   } catch (failure) {
@@ -117,35 +168,59 @@ function carryOut(order) {
   addon.carriedOut(threadId, number, error);
 }
 
-/** A variant, compiled, with the slots of the probes in it. */
+/** A function with probes in it, compiled in each home of its module, with the slots of the probes. */
 function made(cell, index, file, wanted, number) {
   const slots = [];
   for (let at = 0; at < wanted.hits.length; at += 1) own(slots, at, wanted.hits[at].slot, true);
-  return { __proto__: null, cell, index, variant: compiled(wanted, file, number), slots };
+  const one = { __proto__: null, cell, index, file, wanted, slots, probes: addon.keep(threadId, number) };
+  const homes = contexts.homesOf(cell);
+  for (let at = 0; at < homes.length; at += 1) fill(one, homes[at]);
+  return one;
 }
 
-/** Puts a variant where it belongs, unless all its probes rest: then the function runs as it is. */
-function show({ cell, index, variant, slots }) {
-  let isAwake = false;
-  for (let at = 0; at < slots.length; at += 1) isAwake ||= session.probes[slots[at]]?.rests !== true;
-  put(cell, index, isAwake ? variant : undefined);
+function fill(one, home) {
+  home.cells[one.cell].made[one.index] = compiled(home, one);
+}
+
+/** Puts variants where they belong, unless all their probes rest: then the function runs as it is. */
+function show(one) {
+  const wakes = isAwake(one);
+  const homes = contexts.homesOf(one.cell);
+  for (let at = 0; at < homes.length; at += 1) showIn(homes[at], one, wakes);
+}
+
+function showIn(home, { cell, index }, wakes) {
+  const its = home.cells[cell];
+  put(its, index, wakes ? its.made[index] : undefined);
+}
+
+function isAwake({ slots }) {
+  for (let at = 0; at < slots.length; at += 1) if (session.probes[slots[at]]?.rests !== true) return true;
+  return false;
+}
+
+function takeOut(cell, index) {
+  const homes = contexts.homesOf(cell);
+  for (let at = 0; at < homes.length; at += 1) {
+    const its = homes[at].cells[cell];
+    delete its.made[index];
+    put(its, index, undefined);
+  }
 }
 
 /** Puts a variant into a cell; `undefined` takes it out. A cell without variants is empty, as the guards like it best. */
-function put(cell, index, variant) {
-  makeCell(cell);
-  const variants = cells[cell];
+function put({ set, variants }, index, variant) {
   while (variants.length <= index) addPlace(variants);
   variants[index] = variant;
   let isUsed = false;
   for (let at = 0; at < variants.length; at += 1) isUsed ||= variants[at] !== undefined;
-  globalThis[cell] = isUsed ? variants : undefined;
+  set(isUsed ? variants : undefined);
 }
 
 /** A file as the engine names it. */
 const nameOf = (file, isModule) => (isModule ? pathToFileURL(file).href : file);
 
-function compiled({ code, line, rethrow, hits: wanted }, file, number) {
+function compiled(home, { file, probes: kept, wanted: { code, line, rethrow, hits: wanted } }) {
   const { makes, probes } = currentSession();
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
@@ -154,11 +229,11 @@ function compiled({ code, line, rethrow, hits: wanted }, file, number) {
     own(sites, at, makes.site(script(setup, file, 1), probes[slot], [ownCode, position]), true);
   }
   // Hits read it: of one without a prototype the engine makes a table, which is slow to read.
-  const common = { apply, global: globalThis, rethrow: rethrow && script(rethrow, file, line), TypeError: Failure };
-  const variant = script(code, file, line)(freeze({ ...makes.argument(sites), ...common }));
+  const common = { apply, global: home.global, rethrow: rethrow && script(rethrow, file, line), TypeError: home.Failure };
+  const variant = script(code, file, line, home)(freeze({ ...makes.argument(sites), ...common }));
   // The guards call it by its own `call`: that of all functions may be another one by then.
   own(variant, 'call', call, false);
-  weakMapSet(kept, variant, addon.keep(threadId, number));
+  weakMapSet(keeps, variant, kept);
   return variant;
 }
 
@@ -216,9 +291,9 @@ function message(error) {
   return typeof text === 'string' ? text : 'it has no message';
 }
 
-function script(code, filename, line) {
+function script(code, filename, line, home = contexts.own) {
   const options = { __proto__: null, filename, lineOffset: line - 1, importModuleDynamically };
-  return runInThisContext(new Script(code, options), { __proto__: null });
+  return home.run(new Script(code, options));
 }
 
 /** Probes that are in no function any more hand over their counts and are forgotten. */
@@ -255,4 +330,4 @@ addon.openRealm(threadId, () => {
 // A thread that ends has counted since it told last.
 process.on('exit', report);
 
-module.exports = { guard, makeCell, message, prefix, prepare, pump, report, settle: watch.settle, threadId };
+module.exports = { enter, forgetText, guard, guardText, makeCell, message, prefix, prepare, pump, report, settle: watch.settle, threadId };

@@ -19,7 +19,6 @@ function isManager(script) {
 
 function begin() {
   const { start, settle } = require('./begin.cjs');
-  const { shortcomings } = require('./words.cjs');
   const addon = require('./addon.cjs');
   const told = process.env.STROBE_RUN;
   if (!told) {
@@ -31,7 +30,6 @@ function begin() {
   delete process.env.STROBE_RUN_FIRST;
   const run = JSON.parse(told);
   start(run.settings, 'command', first, false, run);
-  for (const line of shortcomings()) process.stderr.write(`stroboscope: ${line}\n`);
   // Processes below this one add what they count to what it counts.
   process.env.STROBE_RUN = JSON.stringify({ ...run, tally: addon.tally() ?? undefined });
   for (const definition of run.probes) {
@@ -47,7 +45,7 @@ function begin() {
 
 try {
   // Node's own threads, such as that of hooks, have no port to a parent; nothing of the program runs in them.
-  if (!isMainThread && parentPort !== null) require('./load.cjs').install();
+  if (!isMainThread && parentPort !== null) require('./load.cjs').install(true);
   if (isMainThread && !isManager(process.argv[1])) begin();
 } catch (error) {
   // The program goes on without us.

@@ -71,8 +71,10 @@ function disconnect() {
   Atomics.notify(door, IS_APART);
 }
 
-function note({ scriptId, url, length, hash, isModule, startLine, startColumn }) {
+function note({ scriptId, url, length, hash, isModule, startLine, startColumn, executionContextAuxData }) {
   if (!url.startsWith('file:') || startLine !== 0 || startColumn !== 0) return;
+  // In a context of `vm` there are no hooks.
+  if (executionContextAuxData?.isDefault === false) return;
   const address = url.replace(/[?#].*$/, '');
   if (!scripts.has(address)) scripts.set(address, []);
   scripts.get(address).push({ scriptId, length, hash, isModule });
@@ -225,6 +227,8 @@ async function measure(number, hook, url, loaded, { line, column }) {
 
 /** Tells which files run, and the texts of those that are wanted. */
 async function list() {
+  // What the engine has said of scripts before comes before its answer.
+  await post('Runtime.getIsolateId');
   const found = [...scripts].filter(([url]) => isPath(url));
   const wanted = addon.watcherScripts(found.map(([url]) => fileURLToPath(url)));
   for (const at of wanted) {

@@ -22,16 +22,4 @@ function inWords(error) {
   return `Node's permission model denies ${what}; start Node with ${options[error.permission] ?? 'what allows it'}`;
 }
 
-/** True where Jest runs tests. */
-const isJest = () => process.env.JEST_WORKER_ID !== undefined || /[\\/]jest(?:\.c?js)?$/.test(process.argv[1] ?? '');
-
-/**
- * What does not work in this process, whatever the probes are.
- * @returns {string[]}
- */
-function shortcomings() {
-  if (!isJest()) return [];
-  return ['Jest runs tests and what they load in contexts of vm, where no probe can be; run the test without Jest'];
-}
-
-module.exports = { inWords, shortcomings };
+module.exports = { inWords };

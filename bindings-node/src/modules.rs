@@ -2,12 +2,12 @@
 //! configuration going in, between [`crate::units`] and `js/realm.cjs`.
 
 use crate::realms::{self, Order};
-use crate::units::Guarded;
+use crate::units::{Guarded, Source};
 use crate::{error, guard, placing, text, units};
 use napi::bindgen_prelude::{External, Function};
 use napi::{Env, JsString};
 use napi_derive::napi;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_process::logging;
 use stroboscope_rewriter::SourceKind;
@@ -115,10 +115,97 @@ pub fn load<'e>(
             return Ok(None);
         }
         let Some(text) = text::taken(*env, text)? else { return Ok(None) };
-        let Some(Guarded { code, cell }) = units::load(realm, &path, text, kind, &prefix, begin.as_deref()) else {
+        let source = Source { realm, path: &path, text, kind, apart: None };
+        given(env, units::load(source, &prefix, begin.as_deref()))
+    })
+}
+
+fn given<'e>(env: &'e Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModule<'e>>> {
+    let Some(Guarded { code, cell }) = guarded else { return Ok(None) };
+    Ok(Some(GuardedModule { code: text::given(env, code)?, cell }))
+}
+
+/// How the program compiles a text itself.
+#[napi(object)]
+pub struct Compiled {
+    /// `module`, `script`, or `function` for the body of one …
+    pub kind: String,
+    /// … with these parameters.
+    pub parameters: Option<Vec<String>>,
+    /// It may run in a context of its own.
+    pub is_apart: bool,
+}
+
+/// Puts guards into a text that the program compiles itself; `null`: it runs as it is.
+#[napi]
+pub fn load_text<'e>(
+    env: &'e Env,
+    realm: u32,
+    path: String,
+    text: JsString<'e>,
+    how: Compiled,
+    prefix: String,
+) -> napi::Result<Option<GuardedModule<'e>>> {
+    guard::guarded(|| {
+        if !units::takes(&path) {
             return Ok(None);
+        }
+        let Some(text) = text::taken(*env, text)? else { return Ok(None) };
+        let kind = match how.kind.as_str() {
+            "module" => SourceKind::Esm,
+            "function" => match known(how.parameters.unwrap_or_default()) {
+                Some(parameters) => SourceKind::Function(parameters),
+                None => {
+                    units::leave(&path, "the program compiles it with parameters of many kinds (vm.compileFunction)");
+                    return Ok(None);
+                }
+            },
+            _ => SourceKind::Script,
         };
-        Ok(Some(GuardedModule { code: text::given(env, code)?, cell }))
+        let apart = how.is_apart.then_some("it may run in a context of vm, where no hook of a debugger is");
+        given(env, units::load(Source { realm, path: &path, text, kind, apart }, &prefix, None))
+    })
+}
+
+/// Lists of parameters that are told apart at most.
+const LISTS: usize = 64;
+
+/// The same parameters, for as long as the process runs: programs have few such lists. Nothing for one more than that, and for
+/// what is no list of names.
+fn known(parameters: Vec<String>) -> Option<&'static [&'static str]> {
+    static LISTS_KNOWN: Mutex<Vec<&'static [&'static str]>> = Mutex::new(Vec::new());
+    let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'));
+    if !parameters.iter().all(is_name) {
+        return None;
+    }
+    let mut known = LISTS_KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known.iter().find(|found| parameters.iter().eq(found.iter())) {
+        return Some(found);
+    }
+    if known.len() == LISTS {
+        return None;
+    }
+    let names: Vec<&'static str> = parameters.into_iter().map(|name| &*name.leak()).collect();
+    let names: &'static [&'static str] = names.leak();
+    known.push(names);
+    Some(names)
+}
+
+/// A file is compiled in a way that lets it have no guards: the probes that mean it hear why.
+#[napi]
+pub fn leave(path: String, why: String) -> napi::Result<()> {
+    guard::guarded(|| {
+        units::leave(&path, &why);
+        Ok(())
+    })
+}
+
+/// Of a text that was given guards nothing is left: that of the cell.
+#[napi]
+pub fn unload(cell: String) -> napi::Result<()> {
+    guard::guarded(|| {
+        units::unload(&cell);
+        Ok(())
     })
 }
 

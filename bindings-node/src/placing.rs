@@ -117,6 +117,13 @@ pub fn unreadable(path: &str) {
     place_with(&naming(&[path]), None);
 }
 
+/// What runs without guards has changed: a debugger may find the file of a probe that it did not find before.
+pub fn list_again(path: &str) {
+    let slots: BTreeSet<u32> = naming(&[path]).iter().map(|(live, _)| live.slot).collect();
+    let meant = |asked: &&mut Asked| slots.contains(&asked.live.slot);
+    with(|state| state.asked.iter_mut().filter(meant).for_each(|asked| asked.listed = false));
+}
+
 /// True if a module gets guards: one of the application's own, and one that a probe names.
 pub fn wants(path: &str) -> bool {
     let candidate = Candidate::new(path, false);

@@ -84,7 +84,7 @@ impl<'u> Filling<'u> {
                 watch_for(unit, module, function, one, why)?;
                 continue;
             };
-            if !self.is_fresh && may_be_running(module, number, &one.lines) && watch::why_not(unit.realm).is_none() {
+            if !self.is_fresh && may_be_running(module, number, &one.lines) && unit.why_not_watched().is_none() {
                 add_note(&mut one, RUNS.to_owned());
                 order_watch(unit, module, function, one.clone(), true).map_err(Missing::internal)?;
             }
@@ -176,8 +176,8 @@ fn of_other_lines(unit: &Unit) -> Option<String> {
 }
 
 /// Why a function has no guard; nothing if it has one.
-fn why_bare(unit: &Unit, module: &Module, function: u32) -> Option<&'static str> {
-    unit.bare.or_else(|| module.functions().get(function as usize)?.why_not)
+fn why_bare<'u>(unit: &'u Unit, module: &Module, function: u32) -> Option<&'u str> {
+    unit.bare.as_deref().or_else(|| module.functions().get(function as usize)?.why_not)
 }
 
 fn may_be_running(module: &Module, function: u32, lines: &[place::Line]) -> bool {
@@ -187,7 +187,7 @@ fn may_be_running(module: &Module, function: u32, lines: &[place::Line]) -> bool
 /// Has a debugger watch for a probe, and says why.
 fn watch_for(unit: &Unit, module: &Module, function: Option<u32>, mut one: Use, why: &str) -> Result<(), Missing> {
     let refused = |reason: String| Missing { kind: place::NOT_ELIGIBLE, reason };
-    if let Some(not) = watch::why_not(unit.realm) {
+    if let Some(not) = unit.why_not_watched() {
         return Err(refused(format!("{why}, and {not}")));
     }
     let text = format!("by a conditional breakpoint (tier B), since {why}; it slows `await` down in the whole process");

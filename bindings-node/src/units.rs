@@ -7,7 +7,7 @@ use crate::hands::{self, Task};
 use crate::names;
 use crate::origins::{self, Origins};
 use crate::place::{self, Use};
-use crate::{placing, text};
+use crate::{placing, text, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,7 +25,9 @@ pub struct Unit {
     /// The length of that, in UTF-16 units.
     pub length: u32,
     /// Why it has no guards; nothing if it has some.
-    pub bare: Option<&'static str>,
+    pub bare: Option<Arc<str>>,
+    /// Why no debugger can watch for anything in it; nothing if one can.
+    apart: Option<&'static str>,
     /// Text of ours that stands in its first line of code: the line, and how long it is.
     begun: (u32, u32),
     /// What it was compiled of, once that was read.
@@ -43,6 +45,11 @@ impl Unit {
 
     pub fn watches(&self) -> MutexGuard<'_, BTreeMap<u32, Vec<u32>>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no debugger can watch for probes here; nothing if one can.
+    pub fn why_not_watched(&self) -> Option<String> {
+        self.apart.map(str::to_owned).or_else(|| watch::why_not(self.realm))
     }
 
     pub fn read(&self) -> Result<Module, String> {
@@ -114,6 +121,20 @@ fn with<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
     use_it(STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 
+/// A text that is about to run.
+pub struct Source<'p> {
+    /// Where.
+    pub realm: u32,
+    /// Its file.
+    pub path: &'p str,
+    /// The text itself.
+    pub text: String,
+    /// How it is run.
+    pub kind: SourceKind,
+    /// Why no debugger could watch for anything in it; nothing if one could.
+    pub apart: Option<&'static str>,
+}
+
 /// A module with guards in it.
 pub struct Guarded {
     /// The text to be run.
@@ -139,14 +160,8 @@ pub fn takes(path: &str) -> bool {
 
 /// A module is about to run in a realm, one that [`takes`] guards. `None`: it runs as it is. The orders of the probes that wait for it are there when
 /// this returns. `begin` is what its first line of code is to begin with, if that is given.
-pub fn load(
-    realm: u32,
-    path: &str,
-    text: String,
-    kind: SourceKind,
-    prefix: &str,
-    begin: Option<&str>,
-) -> Option<Guarded> {
+pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Guarded> {
+    let Source { realm, path, text, kind, apart } = source;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // All names are of one length: columns are the same wherever the file is loaded, and in each process.
     let cell = format!("{prefix}{number:05x}");
@@ -171,6 +186,7 @@ pub fn load(
         positions: guarded.positions,
         length,
         bare: None,
+        apart,
         begun,
         origins: OnceLock::new(),
         uses: Mutex::default(),
@@ -216,7 +232,7 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
             return;
         }
     };
-    let is_left = with(|state| state.left.contains_key(path));
+    let why = with(|state| state.left.get(path).map_or_else(|| Arc::from(BEFORE_US), |why| Arc::from(why.as_str())));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let unit = Unit {
         realm,
@@ -226,7 +242,8 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
         kind,
         positions: Positions::default(),
         length: text::width(text),
-        bare: Some(if is_left { OF_A_PACKAGE } else { BEFORE_US }),
+        bare: Some(why),
+        apart: None,
         begun: (0, 0),
         origins: OnceLock::new(),
         uses: Mutex::default(),
@@ -239,6 +256,26 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
 fn unreadable(path: &str, error: &Unreadable) {
     with(|state| state.left.insert(path.to_owned(), format!("it could not be read: {error}")));
     placing::unreadable(path);
+}
+
+/// A text of a file is compiled in a way that lets it have no guards. A debugger may find it from now on.
+pub fn leave(path: &str, why: &str) {
+    with(|state| state.left.insert(path.to_owned(), why.to_owned()));
+    placing::list_again(path);
+    placing::unreadable(path);
+}
+
+/// A text that the program has compiled itself is gone. What was caught in it is still to be told.
+pub fn unload(cell: &str) {
+    let gone = with(|state| {
+        let number = *state.units.iter().find(|(_, unit)| &*unit.cell == cell)?.0;
+        let unit = state.units.remove(&number)?;
+        state.past.insert(Arc::clone(&unit.path), Arc::clone(&unit));
+        Some(unit)
+    });
+    if let Some(unit) = gone {
+        unit.uses().clear();
+    }
 }
 
 /// A realm has ended: its modules are gone.

@@ -1,0 +1,5 @@
+const doubled = left * 2;
+const make = (n) => {
+  return doubled + n + right;
+};
+return make;
