@@ -385,10 +385,13 @@ function itemOf(list, index, shape) {
     return elementOf(list, index, shape === SHAPE.ARRAY && isUsual(list));
 }
 
-/** A property of an object itself. Reading the `stack` of an error for the first time runs what the program has put into
- *  `Error.prepareStackTrace`. */
+/** True for the `stack` of an error. To read it for the first time runs what the program has put into `Error.prepareStackTrace`, and
+ *  fixes what the program reads later. */
+const isStack = (object, name) => name === 'stack' && isNativeError(object);
+
+/** A property of an object itself. */
 function ownOf(object, name) {
-    if (name === 'stack' && isNativeError(object)) return COMPUTED;
+    if (isStack(object, name)) return COMPUTED;
     const found = descriptorOf(object, name);
     if (found === undefined) return ABSENT;
     return hasOwn(found, 'value') ? found.value : COMPUTED;
@@ -439,6 +442,7 @@ module.exports = {
     entryOf,
     fieldOf,
     isClass,
+    isStack,
     isUsual,
     itemOf,
     kindOf,

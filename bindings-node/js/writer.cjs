@@ -44,6 +44,7 @@ const {
     elementOf,
     entryOf,
     isClass,
+    isStack,
     isUsual,
     lengthOf,
     messageOf,
@@ -749,7 +750,7 @@ function fields(value, of, level) {
     for (let index = 0; index < all; index += 1) {
         const key = index < plain ? names[index] : symbols[index - plain];
         const found = ownOf(value, key);
-        if (found === COMPUTED && isMessage) continue;
+        if (found === COMPUTED && (isMessage || isStack(value, key))) continue;
         const reason = whyNotMore(count);
         if (reason !== REASON_NONE) return close(end, count, reason);
         field(nameOfKey(key), found, level);

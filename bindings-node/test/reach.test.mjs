@@ -33,3 +33,10 @@ test('blocks of classes have lines, at the top level and in functions', () => {
   const { found, stderr } = messages([12, 'top {start}'], [21, 'inner {start}']);
   assert.deepEqual(found, ['inner 8', 'top 7'], stderr);
 });
+
+test('an error is shown without its stack, which the engine writes when somebody first reads it', () => {
+  const { stdout, stderr } = node([bin, 'run', '--json', '-', '--at', 'reach.mjs:29', '--', 'reach.mjs']);
+  const [{ debugger: { snapshot } }] = events(stdout);
+  const { error } = snapshot.captures.lines['29'].arguments;
+  assert.deepEqual([error.type, error.fields.message.value, Object.keys(error.fields)], ['RangeError', 'too much', ['message']], stderr);
+});

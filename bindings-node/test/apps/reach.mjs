@@ -25,3 +25,7 @@ const inside = () => {
   return [() => Inner.first, limit];
 };
 console.log(over(3), plain(1), seen, Box.first, inside()[0]());
+function fails(error) {
+  return error.message;
+}
+console.log(fails(new RangeError('too much')));
