@@ -120,7 +120,7 @@ pub fn load<'e>(
     })
 }
 
-fn given<'e>(env: &'e Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModule<'e>>> {
+fn given(env: &Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModule<'_>>> {
     let Some(Guarded { code, cell }) = guarded else { return Ok(None) };
     Ok(Some(GuardedModule { code: text::given(env, code)?, cell }))
 }
@@ -153,13 +153,13 @@ pub fn load_text<'e>(
         let Some(text) = text::taken(*env, text)? else { return Ok(None) };
         let kind = match how.kind.as_str() {
             "module" => SourceKind::Esm,
-            "function" => match known(how.parameters.unwrap_or_default()) {
-                Some(parameters) => SourceKind::Function(parameters),
-                None => {
+            "function" => {
+                let Some(parameters) = known(how.parameters.unwrap_or_default()) else {
                     units::leave(&path, "the program compiles it with parameters of many kinds (vm.compileFunction)");
                     return Ok(None);
-                }
-            },
+                };
+                SourceKind::Function(parameters)
+            }
             _ => SourceKind::Script,
         };
         let apart = how.is_apart.then_some("it may run in a context of vm, where no hook of a debugger is");
