@@ -1,7 +1,9 @@
 // What probes reach: lines of what a module exports, blocks of classes, and variables that the probed code does not name itself.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import test from 'node:test';
-import { bin, events, node } from './processes.mjs';
+import { apps, bin, events, node } from './processes.mjs';
 
 /** The messages of probes, by a line and what is logged there, and what else was written. */
 function messages(...probes) {
@@ -40,3 +42,21 @@ test('an error is shown without its stack, which the engine writes when somebody
   const { error } = snapshot.captures.lines['29'].arguments;
   assert.deepEqual([error.type, error.fields.message.value, Object.keys(error.fields)], ['RangeError', 'too much', ['message']], stderr);
 });
+
+/** Probes on all lines of a file that are marked with a star: each is hit, and the program does what it does without. */
+function allOf(file) {
+  const lines = readFileSync(path.join(apps, file), 'utf8').split('\n');
+  const marked = lines.flatMap((line, at) => (line.endsWith('// *') ? [String(at + 1)] : []));
+  const words = marked.flatMap((line) => ['--at', `${file}:${line}`, '--capture']);
+  const bare = node([file]);
+  const { stdout, stderr, status } = node([bin, 'run', '--json', '-', '--rate', 'all', ...words, '--', file]);
+  const printed = stdout.split('\n').filter((line) => !line.startsWith('{')).join('\n');
+  assert.deepEqual([printed, status], [bare.stdout, bare.status], stderr);
+  const hit = new Set(events(stdout).flatMap((event) => Object.keys(event.debugger.snapshot.captures.lines)));
+  assert.deepEqual(marked.filter((line) => !hit.has(line)), [], stderr);
+}
+
+test('all sorts of code have probes on their lines', () => allOf('forms.mjs'));
+
+const newer = Number.parseInt(process.versions.node, 10) >= 24;
+test('and so have blocks with resources', { skip: !newer }, () => allOf('using.mjs'));
