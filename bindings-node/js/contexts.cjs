@@ -165,8 +165,18 @@ function install(realm) {
     try {
       return apply(compile, self, words);
     } finally {
-      if (left !== null) realm.leave(left.file, left.why);
-      left = null;
+      tell();
+    }
+  }
+
+  function tell() {
+    if (left === null) return;
+    const { file, why } = left;
+    left = null;
+    try {
+      realm.leave(file, why);
+    } catch (error) {
+      realm.failed(error);
     }
   }
 
@@ -187,7 +197,7 @@ function install(realm) {
 
   /** The same, of what runs in a context. */
   function guardedIn(context, text, name, options, how) {
-    if (!hasHome(context)) return text;
+    if (fileOf(name) === null || !hasHome(context)) return text;
     const made = guarded(text, name, options, context === undefined ? how : apart(how));
     if (made === null) return text;
     return entered(made.cell, context) ? made.code : text;
