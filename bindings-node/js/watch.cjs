@@ -7,7 +7,7 @@ const { isMainThread, Worker } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 const { now } = require('./primordials.cjs');
 
-const { defineProperty, deleteProperty } = Reflect;
+const { apply, defineProperty, deleteProperty } = Reflect;
 const { freeze } = Object;
 const { load, notify, store, wait } = Atomics;
 
@@ -17,9 +17,9 @@ const [SET_MILLISECONDS, LEAVE_MILLISECONDS] = [2000, 500];
 /** Hits of which it is measured what they cost before our code begins. */
 const MEASURED = 16;
 
-/** Words that both threads see: the watcher is asked to leave, and has nothing connected. */
-const [LEAVES, IS_APART] = [0, 1];
-const door = new Int32Array(new SharedArrayBuffer(8));
+/** Words that both threads see: the watcher is asked to leave, and has nothing connected; a debugger in this thread pauses it. */
+const [LEAVES, IS_APART, IS_PAUSED] = [0, 1, 2];
+const door = new Int32Array(new SharedArrayBuffer(12));
 store(door, IS_APART, 1);
 /** By the number of a watch: it was hit since the watcher looked last. */
 const seen = new Int32Array(new SharedArrayBuffer(4096));
@@ -134,21 +134,50 @@ function open() {
     addon.watcherBroken(`no thread can be started for a debugger: ${error?.message}`);
     return;
   }
+  watcher.on('message', goesOn);
   watcher.unref();
+  hearPauses();
   watcher.on('error', (error) => addon.watcherBroken(`the thread that watches has failed: ${error?.message}`));
   process.on('exit', leave);
+}
+
+/** Tells the watcher when a debugger that the program has in this thread is told of a pause: Node goes on by itself after that, if
+ *  nobody is connected from another thread. */
+function hearPauses() {
+  const { prototype } = require('node:inspector').Session;
+  const { emit: tell } = prototype;
+  const { emit } = {
+    emit(name) {
+      try {
+        return apply(tell, this, arguments);
+      } finally {
+        if (name === 'Debugger.paused') say(IS_PAUSED, 1);
+      }
+    },
+  };
+  defineProperty(prototype, 'emit', { __proto__: null, value: emit, writable: true, enumerable: false, configurable: true });
+}
+
+/** Code of the program runs, so it is not paused. */
+function goesOn() {
+  if (load(door, IS_PAUSED) === 1) say(IS_PAUSED, 0);
+}
+
+function say(word, value) {
+  store(door, word, value);
+  notify(door, word);
 }
 
 /** Waits until what was ordered is done. Time and again the engine looks for what the debugger has to say. */
 function settle(milliseconds = SET_MILLISECONDS) {
   if (!isMainThread) return;
+  goesOn();
   until(() => !addon.watchIsBusy(), milliseconds);
 }
 
 /** The debugger leaves before the process does: else Node would wait for it, and say so. */
 function leave() {
-  store(door, LEAVES, 1);
-  notify(door, LEAVES);
+  say(LEAVES, 1);
   until(() => load(door, IS_APART) === 1, LEAVE_MILLISECONDS);
 }
 

@@ -3,11 +3,13 @@
 'use strict';
 
 const { fileURLToPath, pathToFileURL } = require('node:url');
-const { workerData } = require('node:worker_threads');
+const { parentPort, workerData } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 
 const { door, seen } = workerData;
-const [LEAVES, IS_APART] = [0, 1];
+const [LEAVES, IS_APART, IS_PAUSED] = [0, 1, 2];
+/** So long the breakpoints stay away after a pause of the program's own: there may be more of them. */
+const PAUSE_MILLISECONDS = 100;
 /** How long a debugger that has nothing to do stays: to switch it on stops the program for some time. */
 const IDLE_MILLISECONDS = 5000;
 /** So long after the last hit of calls that are older than their probe they count as over. What comes later has a guard. */
@@ -22,6 +24,8 @@ const scripts = new Map();
 let known = 0;
 /** The breakpoint at each place, of which the engine takes one: how it is made, and by the probes' slots what watches evaluate. */
 const places = new Map();
+/** What is to be watched for, by its number. */
+const orders = new Map();
 /** The places of each watch, and the breakpoint that only measures, by its number. */
 const set = new Map();
 const meters = new Map();
@@ -113,8 +117,9 @@ async function rounds() {
 
 async function round() {
   if (Atomics.load(door, LEAVES) === 1) return disconnect();
+  if (Atomics.load(door, IS_PAUSED) === 1) return stepAside();
   const work = addon.watcherWork();
-  if (work.needed && session === null) await connect();
+  if (work.needed && session === null) await connectAgain();
   clearTimeout(idle);
   for (const number of work.measured) await removeMeter(number);
   for (const number of work.unset) await unset(number);
@@ -125,7 +130,22 @@ async function round() {
   else idle = setTimeout(() => again || disconnect(), IDLE_MILLISECONDS);
 }
 
+/** A debugger that the program has in its own thread has stopped it. Node goes on by itself then, unless a debugger in another thread
+ *  is there to say so: that must not be this one. */
+function stepAside() {
+  disconnect();
+  // It is heard as soon as the program runs again.
+  setTimeout(() => parentPort.postMessage(null), PAUSE_MILLISECONDS).unref();
+}
+
+/** Connects, with all breakpoints that were there before. */
+async function connectAgain() {
+  await connect();
+  for (const one of orders.values()) await setOne(one);
+}
+
 async function unset(number) {
+  orders.delete(number);
   await removeMeter(number);
   await leave(number);
   addon.watcherUnset(number);
@@ -166,8 +186,10 @@ async function removeMeter(number) {
 
 const remove = (breakpointId) => post('Debugger.removeBreakpoint', { breakpointId });
 
-async function setOne({ number, slot, hook, path, length, stops, measures, beside }) {
+async function setOne(one) {
   const began = performance.now();
+  orders.set(one.number, one);
+  const { number, slot, hook, path, length, stops, measures, beside } = one;
   const url = pathToFileURL(path).href;
   const loaded = (scripts.get(url) ?? []).filter((script) => script.length === length);
   try {
@@ -176,6 +198,7 @@ async function setOne({ number, slot, hook, path, length, stops, measures, besid
     for (const place of wanted) await enter(number, slot, place);
     addon.watcherSet(number, performance.now() - began, null);
   } catch (error) {
+    orders.delete(number);
     await leave(number);
     addon.watcherSet(number, 0, `the engine has refused it: ${error.message}`);
     return;
@@ -247,6 +270,15 @@ function isPath(url) {
   }
 }
 
+/** Looks each time that the program is paused, or goes on. */
+function listen() {
+  const { async, value } = Atomics.waitAsync(door, IS_PAUSED, Atomics.load(door, IS_PAUSED));
+  if (async) value.then(listen);
+  else setImmediate(listen);
+  wake();
+}
+
 addon.watcherOpens(wake);
 Atomics.waitAsync(door, LEAVES, 0).value?.then?.(wake);
+listen();
 wake();

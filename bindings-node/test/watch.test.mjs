@@ -212,6 +212,16 @@ test('a debugger of somebody else stops the program as long as it wants', () => 
   assert.deepEqual(found.map((event) => event.message), ['held'], stderr);
 });
 
+test('a program that debugs itself is told of its pauses, goes on, and has its probes', () => {
+  const words = ['--at', 'debugs-itself.cjs:20', '--log', '{turn}', '--', 'debugs-itself.cjs'];
+  const { events: found, printed, status, stderr } = events(...words);
+  assert.deepEqual([status, printed], [0, '60 120 120 true'], stderr);
+  const turns = found.map((event) => Number(event.message));
+  // Its breakpoints are away for a moment after each pause, and there again after the long wait.
+  assert.ok(turns.includes(0) && turns.includes(10), `${turns}`);
+  assert.doesNotMatch(stderr, /Waiting for the debugger/);
+});
+
 test('short of memory the program ends as it would', () => {
   const words = [bin, 'run', '--at', 'memory.cjs:5', '--log', 'begins', '--', process.execPath, '--max-old-space-size=60', 'memory.cjs'];
   const { status, signal, stderr } = spawnSync(process.execPath, words, { cwd: apps, encoding: 'utf8', timeout: 60_000 });
