@@ -7,6 +7,7 @@
 const path = require('node:path');
 const { fileURLToPath } = require('node:url');
 const vm = require('node:vm');
+const { isCounted } = require('./counted.cjs');
 const {
   WeakMap, define, descriptorOf, freeze, isArray, prototypeOf, startsWith, types, uncurried, weakMapGet, weakMapSet,
 } = require('./primordials.cjs');
@@ -122,6 +123,7 @@ function fileOf(name) {
 
 /** Why a text has to stay as it is; null: it need not. */
 function whyNot(options) {
+  if (isCounted) return 'coverage is being measured, and would count guards';
   if (given(options, 'cachedData') !== undefined || given(options, 'produceCachedData')) {
     return 'the program compiles it with a code cache (vm), which goes with the text as it is';
   }

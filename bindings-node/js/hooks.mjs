@@ -25,10 +25,21 @@ export async function load(url, context, nextLoad) {
     const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
     // The call that makes the cell stands in the first line that is code.
     const guarded = addon.load(told.realm, fileURLToPath(url), text, 'module', told.prefix, told.enter);
-    return guarded === null ? result : { ...result, source: guarded.code };
+    if (guarded === null) return result;
+    if (guarded.code !== undefined) return { ...result, source: guarded.code };
+    await settled();
+    return result;
   } catch (error) {
     // It is no business of the program.
     emitWarning(`${url} has no guards, and takes no probes: ${inWords(error)}`, 'StroboscopeWarning');
     return result;
   }
+}
+
+/** How long a module waits at most until what is to be watched for in it is. */
+const SET_MILLISECONDS = 2000;
+
+/** Of a module without guards no line tells that it begins. */
+async function settled() {
+  for (let left = SET_MILLISECONDS; addon.watchIsBusy() && left > 0; left -= 1) await new Promise((done) => setTimeout(done, 1));
 }

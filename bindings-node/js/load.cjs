@@ -8,8 +8,9 @@ const Module = require('node:module');
 const path = require('node:path');
 const { fileURLToPath, pathToFileURL } = require('node:url');
 const { isMainThread } = require('node:worker_threads');
-const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const addon = require('./addon.cjs');
+const { isCounted } = require('./counted.cjs');
+const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const contexts = require('./contexts.cjs');
 const realm = require('./realm.cjs');
 const shown = require('./shown.cjs');
@@ -40,7 +41,7 @@ function guard(path, text, wanted) {
   try {
     for (let at = 0; at < wanted.length; at += 1) {
       const code = realm.guard(path, text, wanted[at]);
-      if (code !== null) return code;
+      if (code !== null) return code ?? null;
     }
   } catch (error) {
     emitWarning(`${path} has no guards, and takes no probes: ${realm.message(error)}`, 'StroboscopeWarning');
@@ -148,6 +149,7 @@ function install(isEarly) {
   installed = true;
   text.install(realm.prefix);
   shown.install();
+  if (isCounted) addon.spareModules();
   if (Module.registerHooks) withHooks();
   else withoutHooks();
   contexts.install({

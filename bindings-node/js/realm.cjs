@@ -71,13 +71,13 @@ function addPlace(variants) {
 
 /**
  * Puts guards into a module that is about to run, and into its functions the probes that wait for them.
- * @returns {string | null} the text to run; null: as it is
+ * @returns {string | null | undefined} the text to run; null: as it is, and it is not known; undefined: as it is
  */
 function guard(path, text, kind) {
   if (typeof text !== 'string') return null;
   const guarded = addon.load(threadId, path, text, kind, prefix);
   if (guarded === null) return null;
-  makeCell(guarded.cell);
+  if (guarded.code !== undefined) makeCell(guarded.cell);
   pump();
   watch.settle();
   return guarded.code;

@@ -5,6 +5,7 @@
 const path = require('node:path');
 const { isMainThread, Worker } = require('node:worker_threads');
 const addon = require('./addon.cjs');
+const { isCounted } = require('./counted.cjs');
 const { now } = require('./primordials.cjs');
 
 const { apply, defineProperty, deleteProperty } = Reflect;
@@ -122,7 +123,7 @@ function open() {
   try {
     watcher = new Worker(path.join(__dirname, 'watcher.cjs'), {
       name: 'stroboscope',
-      workerData: { door, seen },
+      workerData: { door, seen, isCounted },
       argv: [],
       env: {},
       execArgv: [],
@@ -177,8 +178,20 @@ function settle(milliseconds = SET_MILLISECONDS) {
 
 /** The debugger leaves before the process does: else Node would wait for it, and say so. */
 function leave() {
+  if (isCounted) stay();
   say(LEAVES, 1);
   until(() => load(door, IS_APART) === 1, LEAVE_MILLISECONDS);
+}
+
+/** As the last debugger leaves, the engine forgets what it has counted within functions. One of this thread stays, and nobody waits
+ *  for it. */
+function stay() {
+  const { Session } = require('node:inspector');
+  const session = new Session();
+  session.connect();
+  session.post('Debugger.setSkipAllPauses', { skip: true });
+  session.post('Debugger.enable');
+  session.post('Debugger.setSkipAllPauses', { skip: true });
 }
 
 function until(holds, milliseconds) {

@@ -6,7 +6,7 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const { parentPort, workerData } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 
-const { door, seen } = workerData;
+const { door, seen, isCounted } = workerData;
 const [LEAVES, IS_APART, IS_PAUSED] = [0, 1, 2];
 /** So long the breakpoints stay away after a pause of the program's own: there may be more of them. */
 const PAUSE_MILLISECONDS = 100;
@@ -125,7 +125,8 @@ async function round() {
   for (const number of work.unset) await unset(number);
   for (const one of work.set) await setOne(one);
   if (work.lists) await list();
-  if (session === null || work.needed) return;
+  // What the engine has counted would go with the debugger.
+  if (session === null || work.needed || isCounted) return;
   if (work.done) disconnect();
   else idle = setTimeout(() => again || disconnect(), IDLE_MILLISECONDS);
 }

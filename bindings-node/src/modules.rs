@@ -15,8 +15,8 @@ use stroboscope_rewriter::SourceKind;
 /// A module with guards in it.
 #[napi(object, object_from_js = false)]
 pub struct GuardedModule<'e> {
-    /// The text to be run.
-    pub code: JsString<'e>,
+    /// The text to be run, with guards in it; absent: it has none, and there may be orders all the same.
+    pub code: Option<JsString<'e>>,
     /// The global that the guards read, which has to be there before the text runs.
     pub cell: String,
 }
@@ -122,7 +122,8 @@ pub fn load<'e>(
 
 fn given(env: &Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModule<'_>>> {
     let Some(Guarded { code, cell }) = guarded else { return Ok(None) };
-    Ok(Some(GuardedModule { code: text::given(env, code)?, cell }))
+    let code = code.map(|code| text::given(env, code)).transpose()?;
+    Ok(Some(GuardedModule { code, cell }))
 }
 
 /// How the program compiles a text itself.
@@ -207,6 +208,12 @@ pub fn unload(cell: String) -> napi::Result<()> {
         units::unload(&cell);
         Ok(())
     })
+}
+
+/// Modules get no guards from now on: their code is counted.
+#[napi]
+pub fn spare_modules() {
+    units::spare();
 }
 
 /// Whether the hooks of a probe rest.

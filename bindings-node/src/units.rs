@@ -9,7 +9,7 @@ use crate::origins::{self, Origins};
 use crate::place::{self, Use};
 use crate::{placing, text, watch};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use stroboscope_rewriter::{Module, Positions, SourceKind, Unreadable};
 
@@ -116,6 +116,7 @@ struct State {
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 static NEXT: AtomicU32 = AtomicU32::new(0);
+static SPARES: AtomicBool = AtomicBool::new(false);
 
 fn with<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
     use_it(STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
@@ -135,10 +136,10 @@ pub struct Source<'p> {
     pub apart: Option<&'static str>,
 }
 
-/// A module with guards in it.
+/// A module that a realm is to run.
 pub struct Guarded {
-    /// The text to be run.
-    pub code: String,
+    /// The text to be run; nothing: it runs as it is.
+    pub code: Option<String>,
     /// The global that the guards read.
     pub cell: String,
 }
@@ -146,6 +147,8 @@ pub struct Guarded {
 /// Why a module of a package has no guards.
 const OF_A_PACKAGE: &str =
     "it belongs to a package, and those are loaded without guards unless a probe names them before";
+/// Why no module has some while its code is counted.
+const COUNTED: &str = "coverage is being measured, and would count guards";
 /// Why an older module has none.
 const BEFORE_US: &str = "its module was loaded before stroboscope started";
 
@@ -162,6 +165,9 @@ pub fn takes(path: &str) -> bool {
 /// this returns. `begin` is what its first line of code is to begin with, if that is given.
 pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Guarded> {
     let Source { realm, path, text, kind, apart } = source;
+    if SPARES.load(Ordering::Relaxed) {
+        return bare(realm, path, text, kind, Arc::from(COUNTED)).then(|| Guarded { code: None, cell: String::new() });
+    }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // All names are of one length: columns are the same wherever the file is loaded, and in each process.
     let cell = format!("{prefix}{number:05x}");
@@ -193,7 +199,7 @@ pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Gua
         watches: Mutex::default(),
     };
     enter(number, unit, None);
-    Some(Guarded { code, cell })
+    Some(Guarded { code: Some(code), cell })
 }
 
 /// A text whose first line of code begins with a call of this function for its cell, with that line and the length of the call.
@@ -204,6 +210,11 @@ fn begun(code: &str, enter: &str, cell: &str) -> (String, (u32, u32)) {
     let call = format!("typeof {enter}==='function'&&{enter}('{cell}');");
     let line = if at == 0 { 1 } else { 2 };
     (format!("{}{call}{}", &code[..at], &code[at..]), (line, call.len() as u32))
+}
+
+/// From now on modules get no guards, so that what counts their code counts only that.
+pub fn spare() {
+    SPARES.store(true, Ordering::Relaxed);
 }
 
 /// A new unit is there: probes that wait for it are put into it. Its module is read if one does, unless that was done.
@@ -221,27 +232,33 @@ fn enter(number: u32, unit: Unit, module: Option<Module>) {
     placing::loaded(number, &unit, module);
 }
 
-/// A module that runs without guards. A debugger can watch for probes in it.
+/// A module that runs without guards was found. A debugger can watch for probes in it.
 pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
     let kind = if is_module { SourceKind::Esm } else { SourceKind::CommonJs };
-    let module = match Module::read(text, kind) {
+    let why = with(|state| state.left.get(path).map_or_else(|| Arc::from(BEFORE_US), |why| Arc::from(why.as_str())));
+    if !bare(realm, path, text.to_owned(), kind, why) {
+        placing::tell_unplaced();
+    }
+}
+
+/// Takes up a module without guards; false if it cannot be read.
+fn bare(realm: u32, path: &str, text: String, kind: SourceKind, why: Arc<str>) -> bool {
+    let module = match Module::read(&text, kind) {
         Ok(module) => module,
         Err(error) => {
             unreadable(path, &error);
-            placing::tell_unplaced();
-            return;
+            return false;
         }
     };
-    let why = with(|state| state.left.get(path).map_or_else(|| Arc::from(BEFORE_US), |why| Arc::from(why.as_str())));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let unit = Unit {
         realm,
         path: Arc::from(path),
         cell: Arc::from(""),
-        text: text.to_owned(),
+        length: text::width(&text),
+        text,
         kind,
         positions: Positions::default(),
-        length: text::width(text),
         bare: Some(why),
         apart: None,
         begun: (0, 0),
@@ -250,6 +267,7 @@ pub fn without_guards(realm: u32, path: &str, text: &str, is_module: bool) {
         watches: Mutex::default(),
     };
     enter(number, unit, Some(module));
+    true
 }
 
 /// A module runs without guards, since it could not be read. The probes that wait for it hear that.
