@@ -15,6 +15,7 @@ const contexts = require('./contexts.cjs');
 const realm = require('./realm.cjs');
 const shown = require('./shown.cjs');
 const text = require('./text.cjs');
+const { unseen } = require('./unseen.cjs');
 const { inWords } = require('./words.cjs');
 
 const { apply } = Reflect;
@@ -135,7 +136,7 @@ function registerThread() {
   });
   const data = { realm: realm.threadId, prefix: realm.prefix, enter, own: pathToFileURL(own).href };
   try {
-    Module.register('./hooks.mjs', { parentURL: pathToFileURL(__filename), data });
+    unseen(() => Module.register('./hooks.mjs', { parentURL: pathToFileURL(__filename), data }));
   } catch (error) {
     emitWarning(`modules of ES take no probes in this process: ${inWords(error)}`, 'StroboscopeWarning');
   }

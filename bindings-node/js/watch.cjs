@@ -7,6 +7,7 @@ const { isMainThread, Worker } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 const { isCounted } = require('./counted.cjs');
 const { now } = require('./primordials.cjs');
+const { unseen } = require('./unseen.cjs');
 
 const { apply, defineProperty, deleteProperty } = Reflect;
 const { freeze } = Object;
@@ -121,7 +122,7 @@ function open() {
     return;
   }
   try {
-    watcher = new Worker(path.join(__dirname, 'watcher.cjs'), {
+    watcher = unseen(() => new Worker(path.join(__dirname, 'watcher.cjs'), {
       name: 'stroboscope',
       workerData: { door, seen, isCounted },
       argv: [],
@@ -129,7 +130,7 @@ function open() {
       execArgv: [],
       stderr: true,
       stdout: true,
-    });
+    }));
   } catch (error) {
     watcher = false;
     addon.watcherBroken(`no thread can be started for a debugger: ${error?.message}`);

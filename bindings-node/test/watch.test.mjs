@@ -222,6 +222,11 @@ test('a program that debugs itself is told of its pauses, goes on, and has its p
   assert.doesNotMatch(stderr, /Waiting for the debugger/);
 });
 
+test('listeners for threads are told of those of the program only', () => {
+  const { events: found, printed, stderr } = events('--at', 'counts-threads.cjs:7', '--log', 'x', '--', 'counts-threads.cjs');
+  assert.deepEqual([printed, found.length], ['9 undefined\n1 thread', 1], stderr);
+});
+
 test('short of memory the program ends as it would', () => {
   const words = [bin, 'run', '--at', 'memory.cjs:5', '--log', 'begins', '--', process.execPath, '--max-old-space-size=60', 'memory.cjs'];
   const { status, signal, stderr } = spawnSync(process.execPath, words, { cwd: apps, encoding: 'utf8', timeout: 60_000 });
