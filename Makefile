@@ -74,6 +74,7 @@ test-random: | cargo node
 	"$$($(environments) --list newest)/bin/python" bindings-python/tests/run_vectors.py target/random-python-$(seed).json
 	cargo run --quiet -p xtask -- vectors --random $(seed) --count 20000 --host node >target/random-node-$(seed).json
 	bindings-node/tools/addon.sh && node bindings-node/test/run-vectors.mjs target/random-node-$(seed).json
+	node bindings-node/test/run-probed.mjs target/random-node-$(seed).json
 
 lint: | cargo
 	cargo fmt --all --check

@@ -18,9 +18,9 @@ const SECRET = 's3cr3t-value';
 const CORE_ALONE = ['definition', 'file', 'path', 'line', 'status', 'rates', 'prune', 'metric'];
 
 /** The vector cannot be run here; the text says why. */
-class Skipped extends Error {}
+export class Skipped extends Error {}
 /** The text says what was expected and what came. */
-class Failed extends Error {}
+export class Failed extends Error {}
 
 // ---- reading -------------------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ function tagOf(value) {
 // ---- the world of a vector -----------------------------------------------------------------------------------------------
 
 /** What ran of the program's code. */
-const ran = [];
+export const ran = [];
 
 const runs = what => () => {
     ran.push(what);
@@ -230,7 +230,7 @@ function opaque() {
 const functionNamed = name => Object.defineProperty(() => runs('a function')(), 'name', { value: name });
 
 /** Builds the values of one vector and knows what each was written as. */
-class World {
+export class World {
     written = new Map();
     classes = new Map();
     turn = 0;
@@ -515,7 +515,7 @@ function shown(value) {
 
 // ---- the kinds of vectors ------------------------------------------------------------------------------------------------
 
-function rulesOf(vector) {
+export function rulesOf(vector) {
     const config = vector.get('config') ?? new Map();
     return {
         redactedIdentifiers: config.get('redacted_identifiers') ?? [],
@@ -529,7 +529,7 @@ function ofThisHost(vector) {
 }
 
 /** The JSON form, wrapped as often as the vector says. */
-function wrapped(vector) {
+export function wrapped(vector) {
     const text = vector.raw.get('json');
     const wrap = vector.get('wrap');
     if (text === undefined || wrap === undefined) return text;
@@ -561,7 +561,8 @@ const ABSENT = known.ABSENT;
 /** The code of a hit that is run in this realm. */
 const script = code => new vm.Script(code).runInThisContext();
 
-function evaluate(vector, isCondition) {
+/** What an expression gives over the values of its vector: the value, or category and text of the error; or why it is refused. */
+export function outcomeOf(vector, isCondition) {
     ofThisHost(vector);
     sameForms(vector);
     const world = new World();
@@ -570,11 +571,8 @@ function evaluate(vector, isCondition) {
         throw new Skipped('an error has a name in JavaScript');
     }
     const compiled = addon.testExpression(isCondition, wrapped(vector), vector.get('dsl'), rulesOf(vector));
-    const expect = vector.get('expect');
-    if (compiled.refused !== undefined && compiled.refused !== null) {
-        if (['syntax', 'any'].includes(expect.get('error'))) return;
-        throw new Failed(`expected ${shown(expect)}, refused: ${compiled.refused}`);
-    }
+    const refused = compiled.refused ?? null;
+    if (refused !== null) return { refused, world, variables };
     hits({ addon, gates, code: () => 0 });
     const run = script(compiled.code)(known);
     const given = compiled.variables.map(name => valueOf(variables, name));
@@ -588,7 +586,14 @@ function evaluate(vector, isCondition) {
         error = addon.testFailure();
     }
     if (ran.length > 0) throw new Failed(`the program's code ran: ${ran}`);
-    compare(expect, error, value, world, isCondition);
+    return { refused, error, value, world, variables };
+}
+
+function evaluate(vector, isCondition) {
+    const { refused, error, value, world } = outcomeOf(vector, isCondition);
+    const expect = vector.get('expect');
+    if (refused === null) return compare(expect, error, value, world, isCondition);
+    if (!['syntax', 'any'].includes(expect.get('error'))) throw new Failed(`expected ${shown(expect)}, refused: ${refused}`);
 }
 
 function compare(expect, error, value, world, isCondition) {
@@ -614,7 +619,7 @@ function valueOf(variables, name) {
 }
 
 /** The event of a hit over variables, through the code that a line probe puts into the program. */
-function eventOf(variables, segments, limits, rules) {
+export function eventOf(variables, segments, limits, rules) {
     const names = [...variables.keys()].filter(name => !name.startsWith('@'));
     const made = addon.testHit(segments, limits ?? undefined, names, rules);
     if (made.refused !== undefined && made.refused !== null) return null;
@@ -701,7 +706,7 @@ const limitsOf = vector =>
 const captured = event => event.debugger.snapshot.captures.lines[1].arguments;
 
 /** The same whatever the order of members is. */
-function ordered(value) {
+export function ordered(value) {
     if (Array.isArray(value)) return value.map(ordered);
     if (typeof value !== 'object' || value === null) return value;
     return Object.fromEntries(Object.keys(value).sort().map(name => [name, ordered(value[name])]));
