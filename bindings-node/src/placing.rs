@@ -130,9 +130,15 @@ pub fn wants(path: &str) -> bool {
     if !candidate.is_library() {
         return true;
     }
-    let asked: Vec<Arc<LiveProbe>> = with(|state| state.asked.iter().map(|asked| Arc::clone(&asked.live)).collect());
-    let candidates = [candidate];
-    asked.iter().filter_map(|live| file_of(&live.probe)).any(|file| chosen(&candidates, file) != Choice::None)
+    let asked = all_asked();
+    let (candidates, keys) = ([candidate], BTreeSet::from([SourcePath::new(path).name_key()]));
+    // Many probes have one file.
+    let files: BTreeSet<&str> = asked.iter().filter_map(|(live, _)| file_of(&live.probe)).collect();
+    files.into_iter().any(|file| may_mean(file, &keys) && chosen(&candidates, file) != Choice::None)
+}
+
+fn all_asked() -> Vec<Ticketed> {
+    with(|state| state.asked.iter().map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
 }
 
 /// The probes that name a file as a unit does.
@@ -143,10 +149,21 @@ fn meaning(unit: &Unit) -> Vec<Ticketed> {
 /// The probes whose file may be one of these.
 fn naming(files: &[&str]) -> Vec<Ticketed> {
     let keys: BTreeSet<String> = files.iter().map(|name| SourcePath::new(name).name_key()).collect();
-    let means = |asked: &&Asked| {
-        file_of(&asked.live.probe).is_some_and(|file| keys.contains(&SourcePath::new(file).name_key()))
-    };
-    with(|state| state.asked.iter().filter(means).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
+    let mut asked = all_asked();
+    let mut known: BTreeMap<String, bool> = BTreeMap::new();
+    asked.retain(|(live, _)| {
+        let Some(file) = file_of(&live.probe) else { return false };
+        match known.get(file) {
+            Some(&means) => means,
+            None => *known.entry(file.to_owned()).or_insert_with(|| may_mean(file, &keys)),
+        }
+    });
+    asked
+}
+
+/// True if a probe's file may be one with a name of these: it has that name, or is a link, which may lead to any.
+fn may_mean(file: &str, keys: &BTreeSet<String>) -> bool {
+    keys.contains(&SourcePath::new(file).name_key()) || Path::new(file).is_symlink()
 }
 
 /// The file that a probe names.
@@ -175,6 +192,8 @@ struct Loaded {
     /// The unit and the file of each candidate.
     places: Vec<(u32, Option<usize>)>,
     candidates: Vec<Candidate>,
+    /// What files of probes mean, as far as that was asked: many probes have one file.
+    choices: BTreeMap<String, Choice>,
 }
 
 impl Loaded {
@@ -187,14 +206,19 @@ impl Loaded {
                 candidates.push(Candidate::new(name, false));
             }
         }
-        Loaded { units, places, candidates }
+        Loaded { units, places, candidates, choices: BTreeMap::new() }
     }
 
     /// The places that a probe means; an error if there is something to be said of it. `Ok(None)`: that comes later.
-    fn meant(&self, live: &LiveProbe, file: &str) -> Result<Option<Places>, Box<Outcome>> {
-        match chosen(&self.candidates, file) {
-            Choice::File(found) => Ok(Some(found.into_iter().map(|at| self.places[at]).collect())),
-            Choice::Ambiguous(reason) => Err(Box::new(Outcome::Refused { kind: "AmbiguousFile", reason })),
+    fn meant(&mut self, live: &LiveProbe, file: &str) -> Result<Option<Places>, Box<Outcome>> {
+        if !self.choices.contains_key(file) {
+            self.choices.insert(file.to_owned(), chosen(&self.candidates, file));
+        }
+        match self.choices.get(file).unwrap_or(&Choice::None) {
+            Choice::File(found) => Ok(Some(found.iter().map(|&at| self.places[at]).collect())),
+            Choice::Ambiguous(reason) => {
+                Err(Box::new(Outcome::Refused { kind: "AmbiguousFile", reason: reason.clone() }))
+            }
             // What is said of it is known when the list is there.
             Choice::None if is_listed(live.slot, file) => Ok(None),
             Choice::None => Err(Box::new(not_loaded(file, &self.candidates))),
@@ -208,7 +232,7 @@ fn place_with(probes: &[Ticketed], mut fresh: Option<(u32, Option<Module>)>) {
     if probes.is_empty() {
         return;
     }
-    let loaded = Loaded::now();
+    let mut loaded = Loaded::now();
     let mut wanted: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
     let mut placed: Vec<(u32, Places)> = Vec::new();
     for (live, ticket) in probes {

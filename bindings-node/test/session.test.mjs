@@ -1,6 +1,9 @@
 // The session as a program uses it: in a process of its own, since there is one session in each.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { answer, apps, register } from './processes.mjs';
@@ -83,4 +86,17 @@ test('the preload is off where nobody asked for it, and on where a setting says 
   assert.equal(on.status, 3, on.stderr);
   const messages = on.stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line).message);
   assert.deepEqual(messages, ['adds tea', 'adds milk', 'adds bread'], on.stderr);
+});
+
+test('a probe that names a link waits for the file to which it leads', (context) => {
+  const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'links-')));
+  context.after(() => rmSync(folder, { recursive: true }));
+  symlinkSync(path.join(apps, 'work.cjs'), path.join(folder, 'other-name.cjs'));
+  const [before, after] = answer(`
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: '${folder}/other-name.cjs', lines: ['4'] }, template: 'x' });
+    const before = strobe.status()[0];
+    require(process.cwd() + '/work.cjs').work(1);
+    return [before, strobe.status()[0]];`);
+  assert.equal(before.state, 'waiting', before.reason);
+  assert.deepEqual([after.state, after.hits], ['emitting', 1], after.reason);
 });
