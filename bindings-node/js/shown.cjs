@@ -19,6 +19,7 @@ const {
   mapEntries,
   mapGet,
   mapSet,
+  mapSize,
   nextOfMap,
   slice,
   startsWith,
@@ -94,13 +95,28 @@ function columnOf(file, text, line, column) {
 /** The sites that have been looked at: functions that format stacks call each other. */
 const done = new WeakSet();
 
-/** The sites of a stack without ours. What a guard called is a variant: it is shown where the guard is, as the call that it was. */
-function shown(sites) {
+/** Takes ours out of the sites of a stack, and puts the others right. */
+function show(sites) {
+  if (mapSize(guarded) > 0) return showVariants(sites);
+  let kept = 0;
+  for (let index = 0; index < sites.length; index += 1) {
+    const site = sites[index];
+    const file = read.file(site);
+    if (isOurs(file)) continue;
+    if (!isNodes(file) && !weakSetHas(done, site)) place({ site, file, line: read.line(site), column: read.column(site), text: 0, at: null });
+    sites[kept] = site;
+    kept += 1;
+  }
+  sites.length = kept;
+}
+
+/** The same while functions run variants. What a guard called is one: it is shown where the guard is, as the call that it was. */
+function showVariants(sites) {
   const frames = [];
   for (let index = 0; index < sites.length; index += 1) {
     const site = sites[index];
     const file = read.file(site);
-    if (typeof file === 'string' && startsWith(file, own)) continue;
+    if (isOurs(file)) continue;
     const isDone = weakSetHas(done, site);
     const functions = isDone ? undefined : mapGet(guarded, file);
     const frame = { site, isDone, file, line: read.line(site), column: read.column(site), text: 0, at: null };
@@ -112,13 +128,14 @@ function shown(sites) {
     }
     append(frames, frame);
   }
-  const shown = [];
   for (let index = 0; index < frames.length; index += 1) {
-    place(frames[index]);
-    append(shown, frames[index].site);
+    if (!frames[index].isDone && !isNodes(frames[index].file)) place(frames[index]);
+    sites[index] = frames[index].site;
   }
-  return shown;
+  sites.length = frames.length;
 }
+
+const isOurs = (file) => typeof file === 'string' && startsWith(file, own);
 
 /** The variant among these that a frame is in; 0 if it is in the text that was loaded. */
 function textOf(functions, { site, line, column }) {
@@ -195,16 +212,20 @@ function append(to, site) {
 }
 
 /** Gives a site methods of its own if it stands elsewhere in the program's text. */
-function place({ site, isDone, file, line, column, text, at }) {
-  weakSetAdd(done, site);
-  if (isDone || isNodes(file) || typeof line !== 'number' || typeof column !== 'number') return;
+function place({ site, file, line, column, text, at }) {
+  if (typeof line !== 'number' || typeof column !== 'number') return;
   const now = at ?? { text, line, column };
   const lineNow = now.line;
   const columnNow = columnOf(file, now.text, now.line, now.column);
+  const isThere = lineNow === line && columnNow === column;
+  // Where functions begin is asked with source maps only.
+  if (isThere && !process.sourceMapsEnabled) return;
   const begins = read.enclosingColumn(site);
   const beginsNow = columnOf(file, text, read.enclosingLine(site), begins);
+  if (isThere && begins === beginsNow) return;
+  weakSetAdd(done, site);
   if (begins !== beginsNow) method(site, 'getEnclosingColumnNumber', () => beginsNow);
-  if (lineNow === line && columnNow === column) return;
+  if (isThere) return;
   if (lineNow !== line) method(site, 'getLineNumber', () => lineNow);
   method(site, 'getColumnNumber', () => columnNow);
   method(site, 'toString', () => {
@@ -228,7 +249,7 @@ const handler = {
   apply(prepare, receiver, given) {
     if (isArray(given[1])) {
       try {
-        given[1] = shown(given[1]);
+        show(given[1]);
       } catch {
         // It is no stack of the engine's: whoever calls knows what it is.
       }
