@@ -16,5 +16,6 @@ latest().catch((error) => {
   Error.prepareStackTrace = before;
   class Mine extends Error {}
   Mine.prepareStackTrace = () => 'mine';
-  console.log(new Mine().stack, Object.hasOwn(Mine, 'prepareStackTrace'), new Error('again').stack.split('\n')[1]);
+  console.log(Object.hasOwn(Mine, 'prepareStackTrace'), new Error('again').stack.split('\n')[1]);
+  console.log(new Mine().stack);
 });
