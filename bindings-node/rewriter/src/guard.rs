@@ -4,6 +4,7 @@ use crate::emit::Emitter;
 use crate::kept::Piece;
 use crate::position::Positions;
 use crate::read::{self, Depth, SourceKind, Unreadable, check, deep};
+use crate::room;
 
 /// A module with guards.
 #[derive(Debug)]
@@ -29,13 +30,13 @@ pub fn guarded(text: &str, kind: SourceKind, cell: &str) -> Result<Guarded, Unre
         return Err(Unreadable::new(format!("it contains the name {cell}, which guards need"), 0));
     }
     deep(text.len(), || {
-        let mut room = read::room(text);
+        let mut room = room::new(text);
         let module = read::read(&room, text, kind, Depth::Guards)?;
         let mut emitter = Emitter::module(&module, cell);
         emitter.write(text.len() as u32);
         let guarded = Guarded { code: emitter.out, positions: emitter.positions, pieces: emitter.pieces };
         // In the same memory: to have the system give it costs about as much as to parse.
-        room.reset();
+        room::empty(&mut room, text);
         check(&room, &guarded.code, kind.source_type())?;
         Ok(guarded)
     })

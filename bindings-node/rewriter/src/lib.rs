@@ -6,10 +6,11 @@
 //! surroundings (variables of functions around it, `super`, private names) it reaches through *slots*: small arrow functions
 //! that the guard hands over.
 //!
-//! Files, in the order of the work: `text.rs` lines and columns · `slot.rs` what can be reached from outside · `read.rs` the
-//! tree becomes tables · `uses.rs` how a name is used · `names.rs` what a function is called · `emit.rs` marks become text ·
-//! `guard.rs` · `kept.rs` the same for a cache · `variant.rs` · `scope.rs` what is visible where · `stop.rs` the same for a debugger, where no guard reaches ·
-//! `position.rs` the way back · `source_map.rs` the way back to what was compiled.
+//! Files, in the order of the work: `text.rs` lines and columns · `slot.rs` what can be reached from outside · `room.rs` memory
+//! for a tree · `read.rs` the tree becomes tables · `uses.rs` how a name is used · `names.rs` what a function is called ·
+//! `emit.rs` marks become text · `guard.rs` · `kept.rs` the same for a cache · `variant.rs` · `scope.rs` what is visible where ·
+//! `stop.rs` the same for a debugger, where no guard reaches · `position.rs` the way back · `source_map.rs` the way back to what
+//! was compiled.
 
 mod emit;
 mod guard;
@@ -17,6 +18,7 @@ mod kept;
 mod names;
 mod position;
 mod read;
+mod room;
 mod scope;
 mod slot;
 mod source_map;

@@ -2,6 +2,7 @@
 //! sites and marks, and the tree goes. On the way of a module being loaded, and again when a probe asks for one.
 
 use crate::names::Hint;
+use crate::room;
 use crate::slot::{self, NAMES, Slot, SlotKind};
 use crate::text::Lines;
 use oxc_allocator::Allocator;
@@ -279,7 +280,7 @@ impl Module {
     /// Reads a text.
     pub fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
         fits(text)?;
-        deep(text.len(), || read(&room(text), text, kind, Depth::Probes))
+        deep(text.len(), || read(&room::new(text), text, kind, Depth::Probes))
     }
 
     /// The functions. The number of one is its place in the cell of the module.
@@ -399,13 +400,6 @@ pub(crate) enum Depth {
     Guards,
     /// All.
     Probes,
-}
-
-/// The memory that the tree of a text is put into: one piece, of which only what is used is taken.
-pub(crate) fn room(text: &str) -> Allocator {
-    /// What the tree of a text takes for each byte of it, and more.
-    const EACH: usize = 16;
-    Allocator::with_capacity(text.len() * EACH)
 }
 
 pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: Depth) -> Result<Module, Unreadable> {
