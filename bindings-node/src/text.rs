@@ -62,7 +62,7 @@ mod external {
     use std::sync::OnceLock;
 
     /// Shorter ones are copied sooner than the engine notes whose they are.
-    const LONG: usize = 128 << 10;
+    const LONG: usize = 32 << 10;
 
     type Free = unsafe extern "C" fn(sys::napi_env, *mut c_void, *mut c_void);
     /// What Node has for it, from 20.4 on.
