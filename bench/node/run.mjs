@@ -269,8 +269,8 @@ async function watched(rig) {
     // The budget is the one that is so by default.
     const env = { STROBE_CPU_BUDGET: String(rows.share) };
     const one = await started(rig, side, './targets.cjs', { probes: probes.slice(0, 1), rates: 'kept', env });
-    await one.ask('share', { name: 'watchedFalse', seconds: rig.quick ? 2 : 5 });
-    answer.share[side] = await one.ask('share', { name: 'watchedFalse', seconds: rig.quick ? 5 : 20 });
+    // From the first call on: it takes a while until the budget knows.
+    answer.share[side] = await one.ask('share', { name: 'watchedFalse', seconds: rig.quick ? 15 : 60 });
     await one.end();
   }
   tell('share of a core', answer.share);
