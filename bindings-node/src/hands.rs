@@ -3,11 +3,17 @@
 
 use crate::placing::Ticketed;
 use crate::{cache, guard, placing};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use stroboscope_core::host::Ticket;
 use stroboscope_core::registry::LiveProbe;
+use stroboscope_process::pages;
+
+/// Without work for so long, the memory is given back that only the work has needed.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// What the hands do.
 pub enum Task {
@@ -17,6 +23,8 @@ pub enum Task {
     Read(u32),
     /// Looks how much the cache keeps.
     Tidy,
+    /// Watches for the end of what others do.
+    Watch,
     /// Takes a probe away, by its slot.
     Remove(u32),
     /// Takes all probes away, and ends.
@@ -35,6 +43,16 @@ pub fn ask(task: Task) {
     if let Some(tasks) = &*current() {
         // A thread that has ended leaves it to the next one.
         let _ = tasks.send(task);
+    }
+}
+
+/// Others have worked since the hands looked last.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// A realm loads a module: the hands clean up behind it when that is over.
+pub fn watch() {
+    if !BUSY.swap(true, Ordering::Relaxed) {
+        ask(Task::Watch);
     }
 }
 
@@ -77,7 +95,7 @@ impl Hands {
 }
 
 fn work(tasks: &Receiver<Task>) {
-    while let Ok(task) = tasks.recv() {
+    while let Some(task) = next(tasks) {
         let mut changes = Changes::default();
         let mut other = changes.take(task);
         while other.is_none()
@@ -91,7 +109,7 @@ fn work(tasks: &Receiver<Task>) {
             Task::Read(unit) => placing::read_origins(unit),
             Task::Tidy => cache::tidy(),
             Task::Leave => placing::remove_all(),
-            Task::Place(..) | Task::Remove(_) => {}
+            Task::Watch | Task::Place(..) | Task::Remove(_) => {}
         });
         if matches!(other, Task::Leave) {
             return;
@@ -132,6 +150,21 @@ impl Changes {
         }
         if !self.come.is_empty() {
             placing::place(&self.come);
+        }
+    }
+}
+
+/// The next task; `None` if nobody can ask for one. Between two bursts of work it gives memory back.
+fn next(tasks: &Receiver<Task>) -> Option<Task> {
+    loop {
+        match tasks.recv_timeout(QUIET) {
+            Ok(task) => return Some(task),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if BUSY.swap(false, Ordering::Relaxed) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                pages::let_go();
+                return tasks.recv().ok();
+            }
         }
     }
 }

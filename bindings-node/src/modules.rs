@@ -3,7 +3,7 @@
 
 use crate::realms::{self, Order};
 use crate::units::{Guarded, Source};
-use crate::{error, guard, placing, text, units};
+use crate::{error, guard, hands, placing, text, units};
 use napi::bindgen_prelude::{External, Function};
 use napi::{Env, JsString};
 use napi_derive::napi;
@@ -121,6 +121,7 @@ pub fn load<'e>(
 }
 
 fn given(env: &Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModule<'_>>> {
+    hands::watch();
     let Some(Guarded { code, cell }) = guarded else { return Ok(None) };
     let code = code.map(|code| text::given(env, code)).transpose()?;
     Ok(Some(GuardedModule { code, cell }))
@@ -231,6 +232,12 @@ pub fn rests(realm: u32) -> napi::Result<Vec<RealmRest>> {
     guard::guarded(|| {
         Ok(realms::take_rests(realm).into_iter().map(|(slot, rests)| RealmRest { slot, rests }).collect())
     })
+}
+
+/// True if orders wait for this realm.
+#[napi]
+pub fn has_orders(realm: u32) -> napi::Result<bool> {
+    guard::guarded(|| Ok(realms::has_orders(realm)))
 }
 
 /// The orders that wait for this realm, in their order.

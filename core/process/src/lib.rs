@@ -3,12 +3,13 @@
 //! It stands beside the core since some of it cannot be said without `unsafe`, which the core forbids.
 //!
 //! On the walk of a hit going out, at its end: [`sinks`] → [`screen`] → [`turns`] → [`outlet`], and behind it [`ending`] with
-//! [`tally`] and [`hangs`]. [`room`] is before both walks; [`logging`], [`signal`] and [`threads`] stand on neither.
+//! [`tally`] and [`hangs`]. [`room`] is before both walks; [`logging`], [`pages`], [`signal`] and [`threads`] stand on neither.
 
 pub mod ending;
 pub mod hangs;
 pub mod logging;
 pub mod outlet;
+pub mod pages;
 pub mod room;
 pub mod screen;
 pub mod signal;
