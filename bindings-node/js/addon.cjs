@@ -32,7 +32,9 @@ function find() {
 
 function load(file) {
   try {
-    return require(file);
+    const loaded = { exports: {} };
+    process.dlopen(loaded, file);
+    return loaded.exports;
   } catch (error) {
     if (error.code === 'ERR_DLOPEN_DISABLED') throw new Error('this process may load no addons: allow it with --allow-addons');
     throw new Error(`the addon ${file} cannot be loaded: ${error.message}`);

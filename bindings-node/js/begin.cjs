@@ -3,7 +3,6 @@
 'use strict';
 
 const { existsSync, readFileSync } = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 const addon = require('./addon.cjs');
 const load = require('./load.cjs');
@@ -32,7 +31,6 @@ function facts(by, first, keep, told) {
     noColor: Boolean(process.env.NO_COLOR),
     keep,
     mute: false,
-    hostname: os.hostname(),
     runtimeId: addon.uuid(),
     main,
     folder: folder(),
@@ -76,7 +74,6 @@ function packageName(main) {
 function start(settings, by, first = true, keep = false, told = {}) {
   load.install(by !== 'program');
   const remarks = addon.start(options(settings), facts(by, first, keep, told));
-  realm.prepare();
   settle(null);
   return remarks;
 }
@@ -86,6 +83,7 @@ const SETTLE_MILLISECONDS = 3000;
 
 /** Waits until it is known what becomes of a probe, or of all. */
 function settle(id) {
+  realm.prepare();
   const end = now() + SETTLE_MILLISECONDS;
   do realm.pump();
   while (!addon.settled(realm.threadId, id) && now() < end);

@@ -15,6 +15,7 @@ const {
     endsWith: endsWithUnits,
     flagGetters,
     floor,
+    freeze,
     fromCharCode,
     includes,
     indexOf,
@@ -89,7 +90,7 @@ const {
 // ---- failures ------------------------------------------------------------------------------------------------------------
 
 /** In place of a value: the operation has failed. */
-const FAILED = Object.freeze({ __proto__: null, failed: true });
+const FAILED = freeze({ __proto__: null, failed: true });
 
 /** Why the last operation failed: the fields of the core's `Raised`. */
 const fault = {

@@ -11,7 +11,8 @@
 //   code failed in one of its hits;
 // * `site(setup, probe, frame)` makes a hit's site of the function that the text `Hit.setup` is; `frame` is its place as a stack
 //   would show it, a code and a position;
-// * `practise()` does a hit for nothing, so that the first one does not wait for the engine to compile our code;
+// * `practise(step)` does a part of a hit for nothing, so that the first one does not wait for the engine to compile our code, and
+//   answers whether that was the last part;
 // * `argument([site, …])` are the members of a variant's `$s` that hits need:
 //
 //       { absent, h0, h1, … }    `h0` is the site of the variant's first hit
@@ -24,8 +25,25 @@ const helpers = require('./helpers.cjs');
 const layout = require('./layout.cjs');
 const memory = require('./memory.cjs');
 const names = require('./names.cjs');
-const { RangeErrorPrototype, Set, compareExchange, floor, freeze, now, prototypeOf, setAdd, setDelete, setSize, setValues, nextOfSet, wallMilliseconds } =
-    require('./primordials.cjs');
+const {
+    Error,
+    Int32Array,
+    Map,
+    RangeErrorPrototype,
+    Set,
+    compareExchange,
+    floor,
+    freeze,
+    mapSet,
+    nextOfSet,
+    now,
+    prototypeOf,
+    setAdd,
+    setDelete,
+    setSize,
+    setValues,
+    wallMilliseconds,
+} = require('./primordials.cjs');
 const stack = require('./stack.cjs');
 const { ABSENT } = require('./values.cjs');
 const writer = require('./writer.cjs');
@@ -442,19 +460,20 @@ function evaluated(site, expressions, what, values, returned, exception, duratio
 }
 
 /** Values of the kinds that programs have most. */
-const PRACTICE = [1, 1.5, 'text', true, null, undefined, { a: 1, b: 'text' }, [1, 'text'], new Map([[1, 2]]), new Set([1]), new Error('text'), now];
+const PRACTICE = [1, 1.5, 'text', true, null, undefined, { a: 1, b: 'text' }, [1, 'text'], mapSet(new Map(), 1, 2), setAdd(new Set(), 1), new Error('text'), now];
 
-/** Does what a hit does, and keeps nothing of it: so the engine has read and compiled our code before a hit waits for that. */
-function practise() {
+/** Does what a hit of a value does, and keeps nothing of it. */
+function practise(step) {
     writer.begin(0, wallMilliseconds(), 1);
     writer.template(0, PRACTICE[6]);
     writer.point(POINT_LINE, 1);
     writer.useLimits({ depth: 3, elements: 100, length: 255, fields: 20 });
     writer.section(SECTION_STATICS);
-    for (let at = 0; at < PRACTICE.length; at += 1) writer.variable('a', PRACTICE[at]);
+    writer.variable('a', PRACTICE[step]);
     writer.endPoint();
     writer.stack(stack.frames, stack.take(practise));
     writer.finish();
+    return step + 1 === PRACTICE.length;
 }
 
 /** What the functions of a site know by name. */

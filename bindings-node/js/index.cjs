@@ -1,9 +1,11 @@
 // What a program calls.
 'use strict';
 
-const addon = require('./addon.cjs');
-const begin = require('./begin.cjs');
-const realm = require('./realm.cjs');
+const own = require('./own.cjs');
+
+const addon = own('addon.cjs');
+const begin = own('begin.cjs');
+const realm = own('realm.cjs');
 
 const { parse, stringify } = JSON;
 const Failure = TypeError;

@@ -2,15 +2,14 @@
 // sooner by what we need for a moment. It stands on the walk of a hit, asked by hit.cjs.
 'use strict';
 
-const { getHeapSpaceStatistics, getHeapStatistics } = require('node:v8');
-const { ArrayPrototype, ObjectPrototype, hasOwn } = require('./primordials.cjs');
+const { ArrayPrototype, ObjectPrototype, getHeapSpaceStatistics, getHeapStatistics, hasOwn, nodeMajor } = require('./primordials.cjs');
 
 /** From this share of what old objects may take on the heap is nearly full: the engine collects with all its might then. */
 const FULL = 0.9;
 /** One in so many events asks the engine, which takes half a microsecond; while memory is short, each does. */
 const EVERY = 64;
 /** What the engine of this Node adds to its limit for young objects, unless it is told otherwise. */
-const YOUNG = (Number.parseInt(process.versions.node, 10) < 24 ? 48 : 192) * 1024 * 1024;
+const YOUNG = (nodeMajor < 24 ? 48 : 192) * 1024 * 1024;
 
 const limit = getHeapStatistics().heap_size_limit - YOUNG;
 let left = 1;

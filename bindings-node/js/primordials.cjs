@@ -2,9 +2,11 @@
 // replaces `Map.prototype.get` or deletes a property of `globalThis` changes nothing in a hit.
 'use strict';
 
-const { performance } = require('node:perf_hooks');
+const { AsyncLocalStorage } = require('node:async_hooks');
 const { types } = require('node:util');
+const { getHeapSpaceStatistics, getHeapStatistics } = require('node:v8');
 
+const { hrtime } = process;
 const { bind, call } = Function.prototype;
 
 /** A method as a function of its receiver. */
@@ -25,6 +27,14 @@ const iterators = {
 const Iterator = prototypeOf(iterators.Array);
 const AsyncIterator = prototypeOf(prototypeOf(prototypeOf((async function* () {})())));
 
+const started = hrtime()[0];
+
+/** Milliseconds since some time. The clock of `node:perf_hooks` is as quick, and that takes much memory. */
+function now() {
+    const time = hrtime();
+    return (time[0] - started) * 1e3 + time[1] / 1e6;
+}
+
 /** The flags of a regular expression, each from its own slot: `flags` would ask the object. */
 const flagGetters = [
     ['i', getterOf(RegExp.prototype, 'ignoreCase')],
@@ -40,11 +50,12 @@ module.exports = Object.freeze({
     __proto__: null,
     uncurried,
     types: Object.freeze({ __proto__: null, ...types }),
-    now: performance.now.bind(performance),
+    now,
     wallMilliseconds: Date.now,
 
     isArray: Array.isArray,
     freeze: Object.freeze,
+    symbolFor: Symbol.for,
     keysOf: Object.keys,
     hasOwn: Object.hasOwn ?? uncurried(Object.prototype.hasOwnProperty),
     namesOf: Object.getOwnPropertyNames,
@@ -73,6 +84,9 @@ module.exports = Object.freeze({
     WeakMap,
     WeakSet,
     Uint8Array,
+    Uint32Array,
+    Int32Array,
+    DataView,
     BigInt,
     asUintN: BigInt.asUintN,
 
@@ -122,6 +136,17 @@ module.exports = Object.freeze({
     sliceOfTyped: uncurried(TypedArray.prototype.slice),
     setTyped: uncurried(TypedArray.prototype.set),
     captureStackTrace: Error.captureStackTrace,
+
+    allocUnsafeSlow: Buffer.allocUnsafeSlow,
+    ofBuffer: { ucs2Write: Buffer.prototype.ucs2Write, utf8Write: Buffer.prototype.utf8Write },
+    ofView: { setFloat64: DataView.prototype.setFloat64, setUint32: DataView.prototype.setUint32 },
+    bufferOf: getterOf(TypedArray.prototype, 'buffer'),
+
+    StoragePrototype: AsyncLocalStorage.prototype,
+    getStore: uncurried(AsyncLocalStorage.prototype.getStore),
+    nodeMajor: Number.parseInt(process.versions.node, 10),
+    getHeapSpaceStatistics,
+    getHeapStatistics,
 
     /** Prototypes by which an object of the engine's own kinds is told; the brand is looked at as well. */
     known: [

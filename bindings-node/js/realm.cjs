@@ -8,9 +8,7 @@ const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
 const contexts = require('./contexts.cjs');
-const { hits } = require('./hit.cjs');
 const { WeakMap, define, descriptorOf, freeze, hasOwn, includes, types, uncurried, weakMapSet } = require('./primordials.cjs');
-const stack = require('./stack.cjs');
 const watch = require('./watch.cjs');
 
 const { isNativeError } = types;
@@ -21,6 +19,7 @@ const { Script } = vm;
 const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
 const emitWarning = process.emitWarning.bind(process);
 const Failure = TypeError;
+const { setImmediate } = globalThis;
 
 /** What the names of this realm's cells begin with: no text of the program contains it. Each guard has it in it three times, so it
  *  has no more letters than 64 bits at random take. */
@@ -43,14 +42,62 @@ function currentSession() {
   const number = addon.session();
   if (session.number !== number) {
     const gates = addon.gates();
+    const { hits } = require('./hit.cjs');
     session = { number, gates, makes: hits({ addon, gates, code: addon.code }), probes: table() };
   }
   return session;
 }
 
-/** Gets ready for hits before the program runs; else the first probe and the first hit have to wait for that. */
+/** What hits need, which is most of our code. It is there as soon as there is a probe, and then it is run for nothing: else the first
+ *  hit would wait for the engine to compile it. */
+const parts = ['./values.cjs', './helpers.cjs', './stack.cjs', './writer.cjs', './hit.cjs'];
+/** Steps that are done; infinite when none is left. */
+let prepared = 0;
+
+function prepareMore() {
+  const step = prepared - parts.length;
+  if (step < 0) require(parts[prepared]);
+  const isDone = step >= 0 && currentSession().makes.practise(step);
+  prepared = isDone ? Infinity : prepared + 1;
+}
+
+/** Gets ready for hits, if there are probes. */
 function prepare() {
-  if (addon.session() !== 0) currentSession().makes.practise();
+  if (!addon.isProbed()) return;
+  while (prepared < Infinity) prepareMore();
+}
+
+let isPreparing = false;
+
+/** The same step by step, so that the program waits for none of them long; then what waits for it is carried out. */
+function prepareSlowly() {
+  isPreparing = true;
+  try {
+    if (prepared < Infinity && addon.isProbed()) {
+      prepareMore();
+      return void setImmediate(prepareSlowly);
+    }
+  } catch {
+    // Who needs it fails in the same way, and says so.
+  }
+  isPreparing = false;
+  attend();
+}
+
+/** The addon calls. */
+function called() {
+  if (isPreparing) return;
+  if (addon.hasOrders(threadId)) prepareSlowly();
+  else attend();
+}
+
+function attend() {
+  try {
+    pump();
+    rest();
+  } catch (failure) {
+    emitWarning(`a probe could not be placed: ${message(failure)}`, 'StroboscopeWarning');
+  }
 }
 
 /** Makes the variable that a module's guards read where it is about to run: it has its variants by the numbers of their functions,
@@ -125,7 +172,7 @@ function forgetText(cell) {
     if (placed[place].cell !== cell) continue;
     const { file, slots } = placed[place];
     delete placed[place];
-    stack.runs(place, file, null);
+    require('./stack.cjs').runs(place, file, null);
     forget(slots);
   }
   for (const path in texts) if (texts[path].guarded.cell === cell) delete texts[path];
@@ -154,11 +201,11 @@ function carryOut(order) {
     if (named[cell] === undefined) makeCell(cell);
     if (hasOwn(order, 'variant') && order.variant !== null) {
       placed[place] = made(cell, index, file, order.variant, number);
-      stack.runs(place, file, order.variant);
+      require('./stack.cjs').runs(place, file, order.variant);
       show(placed[place]);
     } else {
       delete placed[place];
-      stack.runs(place, file, null);
+      require('./stack.cjs').runs(place, file, null);
       takeOut(cell, index);
     }
     if (before !== undefined) forget(before.slots);
@@ -318,14 +365,7 @@ function report() {
 }
 
 if (threadId === 0) addon.watchPrefix(prefix);
-addon.openRealm(threadId, () => {
-  try {
-    pump();
-    rest();
-  } catch (failure) {
-    emitWarning(`a probe could not be placed: ${message(failure)}`, 'StroboscopeWarning');
-  }
-});
+addon.openRealm(threadId, called);
 
 // A thread that ends has counted since it told last.
 process.on('exit', report);

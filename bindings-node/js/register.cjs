@@ -17,9 +17,9 @@ function isManager(script) {
   }
 }
 
-function begin() {
-  const { start, settle } = require('./begin.cjs');
-  const addon = require('./addon.cjs');
+function begin(own) {
+  const { start, settle } = own('begin.cjs');
+  const addon = own('addon.cjs');
   const told = process.env.STROBE_RUN;
   if (!told) {
     start({}, 'preload');
@@ -43,10 +43,18 @@ function begin() {
   settle(null);
 }
 
-try {
+function preload() {
+  delete require.cache[__filename];
+  const own = require('./own.cjs');
+  // It may be asked for by two options.
+  if (!own.isFirst(__filename)) return;
   // Node's own threads, such as that of hooks, have no port to a parent; nothing of the program runs in them.
-  if (!isMainThread && parentPort !== null) require('./load.cjs').install(true);
-  if (isMainThread && !isManager(process.argv[1])) begin();
+  if (!isMainThread && parentPort !== null) own('load.cjs').install(true);
+  if (isMainThread && !isManager(process.argv[1])) begin(own);
+}
+
+try {
+  preload();
 } catch (error) {
   // The program goes on without us.
   process.stderr.write(`stroboscope: no probes in this process: ${require('./words.cjs').inWords(error)}\n`);

@@ -4,11 +4,11 @@
 // the program's own is put back before anything of it could run.
 'use strict';
 
-const path = require('node:path');
 const layout = require('./layout.cjs');
 const {
     Error,
     Map,
+    Uint32Array,
     captureStackTrace,
     define,
     deleteProperty,
@@ -185,7 +185,7 @@ const prepare = { __proto__: null, value: takeDown, writable: true, enumerable: 
 const limit = { __proto__: null, value: layout.STACK_FRAMES, writable: true, enumerable: true, configurable: true };
 
 /** Frames of files below here are none of the program's. */
-const own = __dirname + path.sep;
+const own = `${__dirname}/`;
 
 /** Where the engine puts what `takeDown` answers. */
 const asked = { __proto__: null, stack: '' };

@@ -5,14 +5,11 @@
 // function of a tracer runs in a hit. A tracer that keeps its ids where data alone does not lead has events without them.
 'use strict';
 
-const { AsyncLocalStorage } = require('node:async_hooks');
-const { codeUnit, descriptorOf, hasOwn, mapGet, prototypeOf, types, uncurried } = require('./primordials.cjs');
+const { StoragePrototype, Uint32Array, codeUnit, descriptorOf, getStore, hasOwn, mapGet, prototypeOf, symbolFor, types } = require('./primordials.cjs');
 
 const { isMap, isProxy } = types;
-const Storage = AsyncLocalStorage.prototype;
-const getStore = uncurried(Storage.getStore);
-const API = Symbol.for('opentelemetry.js.api.1');
-const SPAN = Symbol.for('OpenTelemetry Context Key SPAN');
+const API = symbolFor('opentelemetry.js.api.1');
+const SPAN = symbolFor('OpenTelemetry Context Key SPAN');
 
 /** Words of the ids, the most significant first: four of the trace, two of the span. */
 const words = new Uint32Array(6);
@@ -30,7 +27,7 @@ function find() {
     if (!hasOwn(globalThis, API)) return false;
     const api = data(globalThis, API);
     const storage = data(data(api, 'context'), '_asyncLocalStorage');
-    if (typeof storage !== 'object' || storage === null || isProxy(storage) || prototypeOf(storage) !== Storage) return false;
+    if (typeof storage !== 'object' || storage === null || isProxy(storage) || prototypeOf(storage) !== StoragePrototype) return false;
     const context = data(getStore(storage), '_currentContext');
     if (!isMap(context)) return false;
     const ids = data(mapGet(context, SPAN), '_spanContext');

@@ -14,6 +14,7 @@ const {
     codeUnit,
     define,
     descriptorOf,
+    freeze,
     functionText,
     hasOwn,
     isArray,
@@ -64,15 +65,15 @@ const {
 } = types;
 
 /** In place of a variable, member or entry that is not there. */
-const ABSENT = Object.freeze({ __proto__: null, absent: true });
+const ABSENT = freeze({ __proto__: null, absent: true });
 /** In place of what only code of the program could answer. */
-const COMPUTED = Object.freeze({ __proto__: null, computed: true });
+const COMPUTED = freeze({ __proto__: null, computed: true });
 
 // What hits read has only properties of its own, and `Object.prototype` behind it: of a literal without a prototype the engine
 // makes a table that is ten times slower to read.
 
 /** What an object is; `KIND_OF` says which kind of value that is in expressions. */
-const SHAPE = Object.freeze({
+const SHAPE = freeze({
     INSTANCE: 0,
     RECORD: 1,
     ARRAY: 2,
@@ -94,32 +95,33 @@ const SHAPE = Object.freeze({
     FUNCTION: 18,
 });
 
-const KIND_OF = [];
-KIND_OF[SHAPE.INSTANCE] = layout.KIND_OBJECT;
-KIND_OF[SHAPE.RECORD] = layout.KIND_MAP;
-KIND_OF[SHAPE.ARRAY] = layout.KIND_LIST;
-KIND_OF[SHAPE.ARGUMENTS] = layout.KIND_LIST;
-KIND_OF[SHAPE.TYPED] = layout.KIND_LIST;
-KIND_OF[SHAPE.BYTES] = layout.KIND_BYTES;
-KIND_OF[SHAPE.BUFFER] = layout.KIND_BYTES;
-KIND_OF[SHAPE.MAP] = layout.KIND_MAP;
-KIND_OF[SHAPE.SET] = layout.KIND_SET;
-KIND_OF[SHAPE.ERROR] = layout.KIND_EXCEPTION;
-KIND_OF[SHAPE.DATE] = layout.KIND_OBJECT;
-KIND_OF[SHAPE.REGEXP] = layout.KIND_OBJECT;
-KIND_OF[SHAPE.BOXED] = layout.KIND_OBJECT;
-KIND_OF[SHAPE.ITERATOR] = layout.KIND_ITERATOR;
-KIND_OF[SHAPE.WEAK_MAP] = layout.KIND_OPAQUE_VALUE;
-KIND_OF[SHAPE.WEAK_SET] = layout.KIND_OPAQUE_VALUE;
-KIND_OF[SHAPE.PROXY] = layout.KIND_OPAQUE_VALUE;
-KIND_OF[SHAPE.MODULE] = layout.KIND_OPAQUE_VALUE;
-KIND_OF[SHAPE.FUNCTION] = layout.KIND_FUNCTION;
+const KIND_OF = [
+    layout.KIND_OBJECT, // INSTANCE
+    layout.KIND_MAP, // RECORD
+    layout.KIND_LIST, // ARRAY
+    layout.KIND_LIST, // ARGUMENTS
+    layout.KIND_LIST, // TYPED
+    layout.KIND_BYTES, // BYTES
+    layout.KIND_BYTES, // BUFFER
+    layout.KIND_MAP, // MAP
+    layout.KIND_SET, // SET
+    layout.KIND_EXCEPTION, // ERROR
+    layout.KIND_OBJECT, // DATE
+    layout.KIND_OBJECT, // REGEXP
+    layout.KIND_OBJECT, // BOXED
+    layout.KIND_ITERATOR, // ITERATOR
+    layout.KIND_OPAQUE_VALUE, // WEAK_MAP
+    layout.KIND_OPAQUE_VALUE, // WEAK_SET
+    layout.KIND_OPAQUE_VALUE, // PROXY
+    layout.KIND_OPAQUE_VALUE, // MODULE
+    layout.KIND_FUNCTION, // FUNCTION
+];
 
 // Which brands an object of a class may have.
 const PLAIN = 0;
 const ORDINARY = 1;
 const ANY = 2;
-const BRANDS = Object.freeze({
+const BRANDS = freeze({
     Map: 3,
     Set: 4,
     Date: 5,
@@ -131,10 +133,9 @@ const BRANDS = Object.freeze({
     Boxed: 11,
     Iterator: 12,
 });
-const BRAND_OF = new Map();
-for (const [name, prototype] of known) BRAND_OF.set(prototype, BRANDS[name]);
-const brandOf = prototype => weakMapGet(BRAND_OF_WEAK, prototype);
-const BRAND_OF_WEAK = new WeakMap(BRAND_OF);
+const brands = new WeakMap();
+for (let at = 0; at < known.length; at += 1) weakMapSet(brands, known[at][1], BRANDS[known[at][0]]);
+const brandOf = prototype => weakMapGet(brands, prototype);
 
 /** A longer chain of classes is nobody's program; the rest of it is not looked at. */
 const LONGEST_CHAIN = 100;
@@ -217,7 +218,7 @@ const NO_CLASS = new Class([], ORDINARY);
 const PROXY_CLASS = new Class(['Proxy'], ANY);
 const ARGUMENTS_CLASS = new Class(['Arguments', 'Object'], ORDINARY);
 const MODULE_CLASS = new Class(['Module'], ORDINARY);
-const PRIMITIVES = Object.freeze({
+const PRIMITIVES = freeze({
     undefined: new Class(['undefined'], ORDINARY),
     boolean: new Class(['boolean'], ORDINARY),
     number: new Class(['number'], ORDINARY),

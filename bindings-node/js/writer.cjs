@@ -7,8 +7,12 @@
 const layout = require('./layout.cjs');
 const { isSecret, isSecretBytes, nameNumber, typeNumber } = require('./names.cjs');
 const {
+    DataView,
     ObjectPrototype,
+    Uint32Array,
+    allocUnsafeSlow,
     asUintN,
+    bufferOf,
     clz32,
     codeUnit,
     dateText,
@@ -23,6 +27,8 @@ const {
     nextOfMap,
     nextOfSet,
     now,
+    ofBuffer,
+    ofView,
     patternSource,
     prototypeOf,
     setTyped,
@@ -111,15 +117,23 @@ const {
 /** Room behind the largest record: what is written in one go before a size is looked at again. */
 const MARGIN = 64 * 1024;
 
-const bytes = Buffer.allocUnsafeSlow(MAX_RECORD + MARGIN);
-const view = new DataView(bytes.buffer);
+const bytes = allocUnsafeSlow(MAX_RECORD + MARGIN);
+const view = new DataView(bufferOf(bytes));
 // They are the buffer's own: whoever replaces those of the prototype replaces none of ours.
-for (const name of ['utf8Write', 'ucs2Write', 'byteLength', 'length']) define(bytes, name, { __proto__: null, value: bytes[name] });
-for (const name of ['setUint32', 'setFloat64']) define(view, name, { __proto__: null, value: view[name] });
+keep(bytes, ofBuffer);
+keep(bytes, { byteLength: MAX_RECORD + MARGIN, length: MAX_RECORD + MARGIN });
+keep(view, ofView);
+
+function keep(object, members) {
+    const names = keysOf(members);
+    for (let index = 0; index < names.length; index += 1) {
+        define(object, names[index], { __proto__: null, value: members[names[index]] });
+    }
+}
 
 /** The header, in words: what is the same in each record stands there, and the rest is written anew for each. Little end first, as
  *  on all machines that the addon is made for. */
-const header = new Uint32Array(bytes.buffer, 0, layout.HEADER / 4);
+const header = new Uint32Array(bufferOf(bytes), 0, layout.HEADER / 4);
 const LENGTH = layout.AT_LENGTH / 4;
 const PROBE = layout.AT_PROBE / 4;
 const WALL = layout.AT_WALL / 4;

@@ -24,8 +24,6 @@ pub struct Facts {
     pub keep: bool,
     /// The process has no standard error.
     pub mute: bool,
-    /// The machine's name.
-    pub hostname: String,
     /// A fresh UUID, or the one that the vendor's tracer has given this process.
     pub runtime_id: String,
     /// The main script's path; empty if there is none.
@@ -75,7 +73,7 @@ pub fn find(settings: &Settings, facts: &Facts) -> Identity {
     let process_tags = process::of(settings, inferred, entry);
     Identity {
         service,
-        hostname: facts.hostname.clone(),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         runtime_id: facts.runtime_id.clone(),
         pid: std::process::id(),
         parent_id: None,

@@ -46,6 +46,12 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
+/// The text of a module of ours.
+#[napi]
+pub fn text_of(file: String) -> napi::Result<String> {
+    std::fs::read_to_string(&file).map_err(|why| error::said(format!("{file} cannot be read: {why}")))
+}
+
 /// The first call of the record writer: it passes the layout that it writes, and another one is refused.
 #[napi]
 pub fn hello(layout: u32, version: String) -> napi::Result<()> {

@@ -334,6 +334,12 @@ pub fn rest_hooks(realm: u32, slot: u32) {
     });
 }
 
+/// True if there are probes, whatever has become of them.
+#[napi]
+pub fn is_probed() -> napi::Result<bool> {
+    guard::guarded(|| Ok(running_now().is_some_and(|running| !running.ending.session.probes().is_empty())))
+}
+
 /// Removes a probe. False if there is none with this id.
 #[napi]
 pub fn remove_probe(id: String) -> napi::Result<bool> {

@@ -1,7 +1,60 @@
-// A program whose heap is nearly full: nothing is captured until there is room again.
+// What we take of the program's memory, and a program whose heap is nearly full.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { answer } from './processes.mjs';
+import { answer, index, node, register } from './processes.mjs';
+
+/** What an expression comes to in a program that has started and does nothing. */
+function afterwards(expression, preload = ['--require', register]) {
+  const variables = { STROBE_ENABLED: 'true', STROBE_TERMINAL: 'never', EXPRESSION: expression };
+  const { stdout, stderr, status } = node(['--expose-gc', ...preload, 'afterwards.cjs'], { variables });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+
+test('a program without a probe has few megabytes of us', () => {
+  const size = (preload) => middle([1, 2, 3].map(() => afterwards('process.memoryUsage().rss / 1e6', preload)));
+  const [bare, ours] = [size([]), size()];
+  assert.ok(ours - bare < 7, `${bare} MB bare, ${ours} MB with the preload`);
+});
+
+test('code that only the start has needed is given back', { skip: process.platform !== 'linux' }, () => {
+  const maps = afterwards(`readFileSync('/proc/self/smaps', 'utf8')`);
+  const code = /r-xp .*stroboscope\.node\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB/.exec(maps);
+  assert.ok(Number(code[2]) < Number(code[1]) / 4, code[0]);
+});
+
+/** The names of our modules that are there. */
+const modules = `Reflect.ownKeys(process[Symbol.for('stroboscope')]).flatMap((folder) => Reflect.ownKeys(process[Symbol.for('stroboscope')][folder]))`;
+
+test('the code for hits is read as soon as there is a probe', () => {
+  const read = afterwards(modules);
+  assert.ok(read.includes('realm.cjs') && !read.includes('writer.cjs'), read);
+  const probed = answer(`
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, template: 'x' });
+    return ${modules};`);
+  assert.ok(probed.includes('writer.cjs'), probed);
+});
+
+test('a probe that another thread brings is read for between the turns of the program', () => {
+  const [state, most] = answer(`
+    const { Worker } = require('node:worker_threads');
+    const { work } = require(process.cwd() + '/work.cjs');
+    const text = JSON.stringify({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, template: 'x' });
+    const has = () => ${modules}.filter((name) => /^(?:values|helpers|stack|writer|hit)\.cjs$/.test(name)).length;
+    let [before, most] = [has(), 0];
+    const thread = new Worker(\`require(${JSON.stringify(index)}).addProbe(\${JSON.stringify(text)})\`, { eval: true });
+    while (strobe.status()[0]?.state !== 'installed') {
+      await new Promise((resolve) => setImmediate(resolve));
+      most = Math.max(most, has() - before);
+      before = has();
+    }
+    work(1);
+    await thread.terminate();
+    return [strobe.status()[0].hits, most];`);
+  assert.deepEqual([state, most], [1, 1]);
+});
 
 test('while the heap is nearly full hits are dropped, and counted; with room there are events again', () => {
   const [before, short, after] = answer(

@@ -21,6 +21,21 @@ test('a program that replaces, deletes and pollutes what there is has its snapsh
   assert.equal(locals.n.value, '2');
 });
 
+test('a program that has replaced it all before its first probe has that, and nobody calls what it put there', () => {
+  const variables = { STROBE_ENABLED: 'true', STROBE_TERMINAL: 'never', STROBE_NDJSON: '-' };
+  const { stdout, stderr } = node(['--require', register, 'late-probe.cjs'], { variables });
+  assert.ok(stdout.split('\n').includes('[2,[],1]'), stdout + stderr);
+  assert.match(stdout, /"message":"n is 1".*"arguments":\{"n":\{"type":"number","value":"1"\}\}/);
+});
+
+test('modules of ours are not among those of the program', () => {
+  const shown = `console.log(Object.keys(require.cache).length, Object.keys(process).includes('stroboscope'))`;
+  for (const option of ['--require', '--import']) {
+    const { stdout, stderr } = node([option, register, '-e', shown], { variables: { STROBE_ENABLED: 'true' } });
+    assert.deepEqual([stdout, stderr], ['0 false\n', '']);
+  }
+});
+
 test('Node with frozen intrinsics', () => {
   const found = cart(['--frozen-intrinsics'], ['--rate', 'all']);
   assert.equal(found.status, 3, found.stderr);
