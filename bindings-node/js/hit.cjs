@@ -13,9 +13,9 @@
 //   would show it, a code and a position;
 // * `practise(step)` does a part of a hit for nothing, so that the first one does not wait for the engine to compile our code, and
 //   answers whether that was the last part;
-// * `argument([site, …])` are the members of a variant's `$s` that hits need:
+// * `argument([site, ...])` are the members of a variant's `$s` that hits need:
 //
-//       { absent, h0, h1, … }    `h0` is the site of the variant's first hit
+//       { absent, h0, h1, ... }    `h0` is the site of the variant's first hit
 //
 // Of a site the variant's code uses `test`, `fire`, `enter`, `begin`, `end`; of its probe it sets `error`.
 'use strict';

@@ -24,7 +24,7 @@ function use(of) {
     mapClear(verdicts);
 }
 
-/** A name as `number * 2 + (secret ? 1 : 0)`; −1 or, of a secret, −2 if it has no number. */
+/** A name as `number * 2 + (secret ? 1 : 0)`; -1 or, of a secret, -2 if it has no number. */
 function nameNumber(name) {
     const known = mapGet(numbers, name);
     if (known !== undefined) return known;

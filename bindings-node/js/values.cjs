@@ -308,7 +308,7 @@ function plain(value) {
     return shapeOf(value) === SHAPE.BOXED ? unboxed(value) : value;
 }
 
-/** The kind of a value (`KIND_…`). */
+/** The kind of a value (`KIND_*`). */
 function kindOf(value) {
     switch (typeof value) {
         case 'undefined':

@@ -226,7 +226,7 @@ function cutText(text, most) {
         if (whole <= most) return whole;
     }
     const size = bytes.utf8Write(slice(text, 0, most), at, most - 3);
-    return size + bytes.utf8Write('…', at + size, 3);
+    return size + bytes.utf8Write('\u2026', at + size, 3);
 }
 
 /** What one text, or bytes, takes of the record at most. */
@@ -902,7 +902,7 @@ function template(segment, value) {
     child(value, false, 0);
 }
 
-/** A failure that the core has encoded: at the place `PLACE_…` with an index. */
+/** A failure that the core has encoded: at the place `PLACE_*` with an index. */
 function failure(place, index, encoded) {
     if (at > HARD_RECORD) return void (flags |= layout.FLAG_FULL);
     const size = lengthOf(encoded, SHAPE.BYTES);
@@ -917,7 +917,7 @@ function markError() {
     flags |= layout.FLAG_ERROR;
 }
 
-/** Opens a point: `POINT_…`, and the line. */
+/** Opens a point: `POINT_*`, and the line. */
 function point(what, line) {
     resetPoint();
     word(ITEM_POINT, what);

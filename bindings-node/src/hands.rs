@@ -49,7 +49,7 @@ pub fn ask(task: Task) {
 /// Others have worked since the hands looked last.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// A realm loads a module: the hands clean up behind it when that is over.
+/// A realm loads a module, or hits are over: the hands clean up behind them.
 pub fn watch() {
     if !BUSY.swap(true, Ordering::Relaxed) {
         ask(Task::Watch);

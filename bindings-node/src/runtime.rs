@@ -2,7 +2,7 @@
 //! ([`crate::hands`]) find the code and write the variants, since reading a module takes longer than the core's worker may
 //! wait. On the walk of a configuration going in, after the core's worker.
 
-use crate::hands::{Hands, Task};
+use crate::hands::{self, Hands, Task};
 use crate::{names, realms, watch};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
@@ -80,6 +80,10 @@ impl Runtime for NodeRuntime {
         for live in probes {
             watch::resume(live.slot);
         }
+    }
+
+    fn calm(&self) {
+        hands::watch();
     }
 
     fn describe_frame(&self, frame: StackFrame) -> FrameText {

@@ -4,8 +4,8 @@ import test from 'node:test';
 import { answer, index, node, register } from './processes.mjs';
 
 /** What an expression comes to in a program that has started and does nothing. */
-function afterwards(expression, preload = ['--require', register]) {
-  const variables = { STROBE_ENABLED: 'true', STROBE_TERMINAL: 'never', EXPRESSION: expression };
+function afterwards(expression, preload = ['--require', register], more = {}) {
+  const variables = { STROBE_ENABLED: 'true', STROBE_TERMINAL: 'never', EXPRESSION: expression, ...more };
   const { stdout, stderr, status } = node(['--expose-gc', ...preload, 'afterwards.cjs'], { variables });
   assert.equal(status, 0, stderr);
   return JSON.parse(stdout);
@@ -19,10 +19,30 @@ test('a program without a probe has few megabytes of us', () => {
   assert.ok(ours - bare < 7, `${bare} MB bare, ${ours} MB with the preload`);
 });
 
+/** The size of our code, and how much of it is in memory, in kilobytes. */
+function code(maps) {
+  const [, size, there] = /r-xp .*stroboscope\.node\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB/.exec(maps);
+  return { size: Number(size), there: Number(there) };
+}
+
 test('code that only the start has needed is given back', { skip: process.platform !== 'linux' }, () => {
-  const maps = afterwards(`readFileSync('/proc/self/smaps', 'utf8')`);
-  const code = /r-xp .*stroboscope\.node\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB/.exec(maps);
-  assert.ok(Number(code[2]) < Number(code[1]) / 4, code[0]);
+  const { size, there } = code(afterwards(`readFileSync('/proc/self/smaps', 'utf8')`));
+  assert.ok(there < size / 4, `${there} of ${size} kB`);
+});
+
+test('code that hits have needed is given back when they are over', { skip: process.platform !== 'linux' }, () => {
+  const found = answer(`
+    const { readFileSync } = require('node:fs');
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, captureSnapshot: true });
+    const { work } = require(process.cwd() + '/work.cjs');
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    for (let n = 0; n < 1000; n += 1) work(n);
+    await strobe.flush();
+    const busy = readFileSync('/proc/self/smaps', 'utf8');
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    return [busy, readFileSync('/proc/self/smaps', 'utf8')];`, { rateLimits: 'off', cpuBudget: 100 });
+  const [busy, calm] = found.map(code);
+  assert.ok(calm.there < busy.there, `${busy.there} kB, then ${calm.there} kB`);
 });
 
 /** The names of our modules that are there. */

@@ -553,6 +553,9 @@ pub trait Runtime: Send + Sync {
         let _ = probes;
     }
 
+    /// Nothing has been captured for a while: what only hits need may go. Called by the worker, once each time.
+    fn calm(&self) {}
+
     /// Turns a frame of a record into text. Called by the worker.
     fn describe_frame(&self, frame: StackFrame) -> FrameText;
 

@@ -109,6 +109,7 @@ pub struct Worker {
     next_look: u64,
     next_ticket: u64,
     last_event: u64,
+    is_calm: bool,
     stopping: Option<(u64, Sender<bool>)>,
     flushes: Vec<(u64, Sender<bool>)>,
 }
@@ -148,6 +149,7 @@ impl Worker {
             next_look: now + LOOK_NS,
             next_ticket: 1,
             last_event: now,
+            is_calm: true,
             stopping: None,
             flushes: Vec::new(),
         }
@@ -481,6 +483,10 @@ impl Worker {
             ring.rest(kept / rings.len());
         }
         self.rings = rings;
+        if is_calm && !self.is_calm {
+            self.runtime.calm();
+        }
+        self.is_calm = is_calm;
         more
     }
 
