@@ -5,13 +5,13 @@ import { answer, apps } from './processes.mjs';
 
 /** A module that breaks a function of the addon, once it is loaded, before a session takes it. */
 const breaks = (name) => `data:text/javascript,import { createRequire } from 'node:module';
-  createRequire('${apps}')('../../js/addon.cjs').${name} = () => { throw new TypeError('broken for a test'); };`;
+  createRequire('${apps}')('../../js/own.cjs')('addon.cjs').${name} = () => { throw new TypeError('broken for a test'); };`;
 
 for (const place of ['hit', 'send', 'render', 'hook', 'load', 'round']) {
   test(`a panic of ours stops the probe and nothing else: ${place}`, () => {
     const hooked = place === 'hook' || place === 'load';
     const [results, more, victim, bystander] = answer(
-      `const addon = require(process.cwd() + '/../../js/addon.cjs');
+      `const addon = require(process.cwd() + '/../../js/own.cjs')('addon.cjs');
       const add = (id, sourceFile, lines) => strobe.addProbe({ id, type: 'LOG_PROBE', where: { sourceFile, lines }, template: 'x', captureSnapshot: true });
       const state = (id) => strobe.status().find((one) => one.id === id);
       const nap = () => new Promise((done) => setTimeout(done, 20));

@@ -28,7 +28,7 @@ function run(context, program) {
   context.after(() => fs.rmSync(home, { recursive: true }));
   fs.writeFileSync(path.join(home, 'many.cjs'), text);
   return answer(
-    `const addon = require(process.cwd() + '/../../js/addon.cjs');
+    `const addon = require(process.cwd() + '/../../js/own.cjs')('addon.cjs');
     const file = ${JSON.stringify(path.join(home, 'many.cjs'))};
     const wanted = ${JSON.stringify(wanted)};
     const nap = () => new Promise((done) => setTimeout(done, 5));
