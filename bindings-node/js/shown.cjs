@@ -240,13 +240,13 @@ function method(site, name, value) {
   define(site, name, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
 }
 
-/** What is in the property for whom: functions as they are seen, and the other way round. */
+/** What Node gets in place of a function in the property. */
 const wrappers = new WeakMap();
-const wrapped = new WeakMap();
 
 const handler = {
   __proto__: null,
   apply(prepare, receiver, given) {
+    isAsked = false;
     if (isArray(given[1])) {
       try {
         show(given[1]);
@@ -254,7 +254,12 @@ const handler = {
         // It is no stack of the engine's: whoever calls knows what it is.
       }
     }
-    return apply(prepare, receiver, given);
+    isInside = true;
+    try {
+      return apply(prepare, receiver, given);
+    } finally {
+      isInside = false;
+    }
   },
 };
 
@@ -264,27 +269,54 @@ function wrapper(prepare) {
   if (known !== undefined) return known;
   const made = new Proxy(prepare, handler);
   weakMapSet(wrappers, prepare, made);
-  weakMapSet(wrapped, made, prepare);
   return made;
 }
 
 const isFunction = (value) => typeof value === 'function';
+
+const holder = { __proto__: null, stack: undefined };
+/** Our own look at who reads the property is under way. */
+let isLooking = false;
+/** Node has read it, and calls what it got as soon as it has read it once more. */
+let isAsked = false;
+/** What the program has put there runs: whatever reads the property now is the program. */
+let isInside = false;
+const sitesOf = (_, sites) => sites;
+
+/** True while a stack is being formatted, as when Node reads the property: the engine then asks nobody about a second one, and gives
+ *  its text. At all other times the program reads it, and gets what it has put there: it may look whether that is there still. */
+function isFormatting(callee) {
+  isLooking = true;
+  try {
+    captureStackTrace(holder, callee);
+    return typeof holder.stack === 'string';
+  } catch {
+    return false;
+  } finally {
+    isLooking = false;
+  }
+}
 
 /** From now on stacks are shown as the program's own, where it lets `Error` be changed. Nodes that keep to themselves how stacks are
  *  formatted show places as they are in the text that runs. */
 function install() {
   const before = descriptorOf(Error, NAME);
   if (!isFunction(before?.value) || !before.configurable) return;
-  let prepare = (_, sites) => sites;
+  let prepare = sitesOf;
+  function get() {
+    if (isLooking) return sitesOf;
+    isAsked ||= read !== undefined && !isInside && isFormatting(get);
+    if (!isAsked) return prepare;
+    // What is no function leaves it to Node, as its own function does.
+    return wrapper(isFunction(prepare) ? prepare : before.value);
+  }
   define(Error, NAME, {
     __proto__: null,
-    get() {
-      return isFunction(prepare) && read !== undefined ? wrapper(prepare) : prepare;
-    },
+    get,
     set(value) {
       // Classes of errors may have one of their own.
       if (this !== Error) define(this, NAME, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
-      else prepare = (isFunction(value) && weakMapGet(wrapped, value)) || value;
+      else prepare = value;
     },
     enumerable: before.enumerable,
     configurable: true,

@@ -253,9 +253,14 @@ pub fn empty(unit: &Unit) {
 
 /// Writes a function with the probes that are to be in it, and orders it.
 fn write(unit: &Unit, module: &Module, function: u32, uses: &[Use]) -> Result<(), String> {
-    let variant =
-        if uses.is_empty() { None } else { Some(place::variant(module, function, &unit.cell, uses, &unit.positions)?) };
-    realms::order(unit.realm, order(unit, function, variant, uses));
+    if uses.is_empty() {
+        realms::order(unit.realm, order(unit, function, None, uses));
+        return Ok(());
+    }
+    let mut variant = place::variant(module, function, &unit.cell, uses, &unit.positions)?;
+    let (line, from, to) = variant.guard;
+    variant.guard = (line, unit.begun_at(line, from), unit.begun_at(line, to));
+    realms::order(unit.realm, order(unit, function, Some(variant), uses));
     Ok(())
 }
 

@@ -93,10 +93,15 @@ impl Unit {
 
     /// Makes places in the original those in the text that runs.
     pub fn moved(&self, stops: &mut [place::Stop]) {
-        let (line, width) = self.begun;
         for stop in stops {
-            stop.at.1 = self.positions.now(stop.at.0, stop.at.1) + if stop.at.0 == line { width } else { 0 };
+            stop.at.1 = self.begun_at(stop.at.0, self.positions.now(stop.at.0, stop.at.1));
         }
+    }
+
+    /// The column that a place of the text with guards has once what begins it stands there too.
+    pub fn begun_at(&self, line: u32, column: u32) -> u32 {
+        let (first, width) = self.begun;
+        if line == first { column + width } else { column }
     }
 }
 

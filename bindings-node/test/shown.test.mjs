@@ -40,6 +40,18 @@ for (const file of ['own.cjs', 'own.mjs']) {
   });
 }
 
+test('a stack of a module of one line is the program\'s own while its functions have probes', () => {
+  const bare = printed(['line.mjs']).stdout;
+  assert.match(bare, /at f \(.*line\.mjs:1:\d+\)\n +at g/);
+  assert.equal(probed(['line.mjs:f', 'line.mjs:g', 'line.mjs:C.constructor'], ['line.mjs']), bare);
+});
+
+test('the program finds in Error.prepareStackTrace what it has put there', () => {
+  const bare = printed(['puts.cjs']).stdout;
+  assert.match(bare, /^mine: true\nput back: true\nnothing: .*puts\.cjs:\d+:\d+\)$/m);
+  assert.equal(printed(['--require', register, 'puts.cjs']).stdout, bare);
+});
+
 const compiled = ['tsc/till.js', 'min.cjs'];
 
 test('with source maps stacks lead to the same originals', () => {
