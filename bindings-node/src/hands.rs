@@ -2,7 +2,7 @@
 //! are told. On the walk of a configuration going in, after [`crate::runtime`].
 
 use crate::placing::Ticketed;
-use crate::{cache, guard, placing};
+use crate::{cache, guard, placing, units};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,6 +162,7 @@ fn next(tasks: &Receiver<Task>) -> Option<Task> {
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) if BUSY.swap(false, Ordering::Relaxed) => {}
             Err(RecvTimeoutError::Timeout) => {
+                units::forget_modules();
                 pages::let_go();
                 return tasks.recv().ok();
             }

@@ -35,7 +35,7 @@ pub struct Wanted {
 
 /// Puts probes into a unit, whose module may be at hand. `is_fresh`: it is about to run.
 pub fn put_in(unit: &Unit, module: Option<Module>, is_fresh: bool, wanted: &[Wanted]) {
-    let module = match module.map_or_else(|| unit.read(), Ok) {
+    let module = match module.map_or_else(|| unit.read(), |module| Ok(Arc::new(module))) {
         Ok(module) => module,
         Err(reason) => {
             for Wanted { live, ticket, .. } in wanted {

@@ -32,6 +32,8 @@ pub struct Unit {
     begun: (u32, u32),
     /// What it was compiled of, once that was read.
     origins: OnceLock<Option<Origins>>,
+    /// As it was read last.
+    module: Mutex<Option<Arc<Module>>>,
     /// By the number of the function.
     uses: Mutex<BTreeMap<u32, Vec<Use>>>,
     /// What a debugger watches for in it, by the slots of the probes.
@@ -52,8 +54,19 @@ impl Unit {
         self.apart.map(str::to_owned).or_else(|| watch::why_not(self.realm))
     }
 
-    pub fn read(&self) -> Result<Module, String> {
-        Module::read(&self.text, self.kind).map_err(|error| error.to_string())
+    /// Its module, which is kept until the hands have nothing to do: probes come one by one, too.
+    pub fn read(&self) -> Result<Arc<Module>, String> {
+        let mut kept = self.module.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = &*kept {
+            return Ok(Arc::clone(module));
+        }
+        let module = Arc::new(Module::read(&self.text, self.kind).map_err(|error| error.to_string())?);
+        *kept = Some(Arc::clone(&module));
+        Ok(module)
+    }
+
+    fn forget(&self) {
+        *self.module.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// How many lines the text that runs has.
@@ -200,6 +213,7 @@ pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Gua
         apart,
         begun,
         origins: OnceLock::new(),
+        module: Mutex::default(),
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
@@ -268,6 +282,7 @@ fn bare(realm: u32, path: &str, text: String, kind: SourceKind, why: Arc<str>) -
         apart: None,
         begun: (0, 0),
         origins: OnceLock::new(),
+        module: Mutex::default(),
         uses: Mutex::default(),
         watches: Mutex::default(),
     };
@@ -320,6 +335,13 @@ pub fn close(realm: u32) {
 /// All units, by their numbers.
 pub fn all() -> Vec<(u32, Arc<Unit>)> {
     with(|state| state.units.iter().map(|(number, unit)| (*number, Arc::clone(unit))).collect())
+}
+
+/// Gives back the memory of modules that were read.
+pub fn forget_modules() {
+    for (_, unit) in all() {
+        unit.forget();
+    }
 }
 
 /// One of them.
