@@ -37,7 +37,11 @@ export class Agent {
 
   async #answer(request, response) {
     const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
+    try {
+      for await (const chunk of request) chunks.push(chunk);
+    } catch {
+      return; // the process has ended in the middle of it
+    }
     const text = Buffer.concat(chunks).toString();
     if (request.url.startsWith('/debugger')) this.#note(text);
     response.setHeader('content-type', 'application/json');

@@ -106,41 +106,41 @@ function methodDuration_(i, user) {
   return ((i ^ user.id) & 255) + 1;
 }
 
-// Functions that only a debugger can watch, since they call eval; they do so for no argument that they are given.
+// Functions that only a debugger can watch, since they name arguments.callee; they ask for it with no argument that they are given.
 
 function watchedFalse(i, user) {
   const acc = (i ^ user.id) & 255;
-  if (user === null) eval('');
+  if (user === null) return arguments.callee;
   return acc + 1; // probe: watchedFalse
 }
 
 function watchedFalse_(i, user) {
   const acc = (i ^ user.id) & 255;
-  if (user === null) eval('');
+  if (user === null) return arguments.callee;
   return acc + 1;
 }
 
 function watchedLog(i, name) {
   const x = i * 2;
-  if (name === null) eval('');
+  if (name === null) return arguments.callee;
   return x + name.length; // probe: watchedLog
 }
 
 function watchedLog_(i, name) {
   const x = i * 2;
-  if (name === null) eval('');
+  if (name === null) return arguments.callee;
   return x + name.length;
 }
 
 function watchedSmall(i) {
   const [a, b, c, d] = [i, i * 1.5, `user-${i}`, null];
-  if (i === null) eval('');
+  if (i === null) return arguments.callee;
   return a + b + c.length + (d === null ? 1 : 0); // probe: watchedSmall
 }
 
 function watchedSmall_(i) {
   const [a, b, c, d] = [i, i * 1.5, `user-${i}`, null];
-  if (i === null) eval('');
+  if (i === null) return arguments.callee;
   return a + b + c.length + (d === null ? 1 : 0);
 }
 
