@@ -174,7 +174,7 @@ def test_what_people_are_told_is_explained(path: str, begins: str) -> None:
 
 def test_headings_of_troubleshooting_are_messages_that_exist() -> None:
     sources = [
-        *root.glob("core/src/**/*.rs"),
+        *root.glob("core/**/src/**/*.rs"),
         *root.glob("bindings-python/**/*.rs"),
         *root.glob("bindings-python/**/*.py"),
         *root.glob("bindings-node/src/*.rs"),
