@@ -17,9 +17,10 @@ function packages() {
 
 function find() {
   if (existsSync(built)) return built;
-  for (const name of packages()) {
+  const names = packages();
+  for (let at = 0; at < names.length; at += 1) {
     try {
-      return require.resolve(name);
+      return require.resolve(names[at]);
     } catch {
       // The next one, or none.
     }
@@ -36,12 +37,48 @@ function load(file) {
     process.dlopen(loaded, file);
     return loaded.exports;
   } catch (error) {
-    if (error.code === 'ERR_DLOPEN_DISABLED') throw new Error('this process may load no addons: allow it with --allow-addons');
+    if (error.code === 'ERR_DLOPEN_DISABLED') throw new Error(`this process may load no addons: ${remedy()}`);
     throw new Error(`the addon ${file} cannot be loaded: ${error.message}`);
   }
 }
 
-const addon = load(find());
+/** The permission model forbids them as long as they are not allowed; an option forbids them whatever that says. */
+function remedy() {
+  const words = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)];
+  return words.includes('--no-addons') ? 'start Node without --no-addons' : 'allow it with --allow-addons';
+}
+
+const { isArray } = Array;
+const { keys } = Object;
+const { apply, getPrototypeOf: prototypeOf, setPrototypeOf } = Reflect;
+const { prototype: ObjectPrototype } = Object;
+
+/** What the addon answers, without a prototype: what the program has put on that of all objects is nothing that we were told. */
+function told(answer) {
+  if (typeof answer !== 'object' || answer === null) return answer;
+  if (!isArray(answer)) {
+    if (prototypeOf(answer) !== ObjectPrototype) return answer;
+    setPrototypeOf(answer, null);
+  }
+  const names = keys(answer);
+  for (let at = 0; at < names.length; at += 1) told(answer[names[at]]);
+  return answer;
+}
+
+/** The addon with what hits call as it is: that answers nothing but numbers, texts and bytes. */
+function wrapped(addon) {
+  const made = { __proto__: null };
+  const names = keys(addon);
+  for (let at = 0; at < names.length; at += 1) {
+    const name = names[at];
+    const one = addon[name];
+    const isPlain = typeof one !== 'function' || (name.startsWith('intake') && name !== 'intakeLimits');
+    made[name] = isPlain ? one : { [name]() { return told(apply(one, addon, arguments)); } }[name];
+  }
+  return made;
+}
+
+const addon = wrapped(load(find()));
 // A record that one of them writes must be what the other one reads.
 addon.hello(LAYOUT, VERSION);
 

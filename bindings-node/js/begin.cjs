@@ -4,6 +4,7 @@
 
 const { existsSync, readFileSync } = require('node:fs');
 const path = require('node:path');
+const { fileURLToPath } = require('node:url');
 const addon = require('./addon.cjs');
 const load = require('./load.cjs');
 const { now } = require('./primordials.cjs');
@@ -11,16 +12,40 @@ const realm = require('./realm.cjs');
 
 /** Settings as the addon takes them: option names and their texts. `undefined` and `null` leave one to the environment. */
 function options(settings) {
-  return Object.entries(settings)
-    .filter(([, value]) => value !== undefined && value !== null)
-    .map(([name, value]) => [name, text(value).toWellFormed()]);
+  return Object.keys(settings)
+    .filter((name) => settings[name] !== undefined && settings[name] !== null)
+    .map((name) => [name, setting(name, settings[name])]);
 }
 
+/** The text of a setting; one that does not take what is given is refused. */
+function setting(name, value) {
+  const { kind, parts } = given(value);
+  try {
+    return addon.setting(name, kind, parts);
+  } catch (error) {
+    throw new TypeError(error.message);
+  }
+}
+
+/** What is given for a setting, in the words of the addon, and its texts. */
+function given(value) {
+  if (isText(value)) return { kind: 'text', parts: [text(value)] };
+  if (Array.isArray(value) || value instanceof Set) {
+    const parts = [...value];
+    return parts.every(isText) ? { kind: 'list', parts: parts.map(text) } : { kind: 'a list of something else', parts: [] };
+  }
+  if (typeof value !== 'object') return { kind: `a ${typeof value}`, parts: [] };
+  if (![Object.prototype, null].includes(Object.getPrototypeOf(value))) return { kind: 'an object of a class', parts: [] };
+  const keys = Object.keys(value);
+  if (!keys.every((key) => isText(value[key]))) return { kind: 'a table of something else', parts: [] };
+  return { kind: 'table', parts: keys.map((key) => `${key}:${text(value[key])}`) };
+}
+
+const isText = (value) => value instanceof URL || ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
+
 function text(value) {
-  if (Array.isArray(value)) return value.map(String).join(',');
-  if (value instanceof URL) return value.href;
-  if (typeof value !== 'object') return String(value);
-  return Object.entries(value).map(([key, part]) => `${key}:${part}`).join(',');
+  if (!(value instanceof URL)) return String(value).toWellFormed();
+  return value.protocol === 'file:' ? fileURLToPath(value) : value.href;
 }
 
 function facts(by, first, keep, told) {
@@ -81,9 +106,12 @@ function start(settings, by, first = true, keep = false, told = {}) {
 /** How long that may take if a debugger has to be there first. */
 const SETTLE_MILLISECONDS = 3000;
 
-/** Waits until it is known what becomes of a probe, or of all. */
+/** Waits until it is known what becomes of a probe, or of all. If one goes into functions only, nobody waits before one of them is
+ *  called: many that come together are placed together. */
 function settle(id) {
   realm.prepare();
+  const awaited = id === null ? null : addon.awaited(realm.threadId, id);
+  if (awaited !== null) return realm.awaitIn(awaited.cells, awaited.slot);
   const end = now() + SETTLE_MILLISECONDS;
   do realm.pump();
   while (!addon.settled(realm.threadId, id) && now() < end);

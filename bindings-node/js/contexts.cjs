@@ -9,7 +9,7 @@ const { fileURLToPath } = require('node:url');
 const vm = require('node:vm');
 const { isCounted } = require('./counted.cjs');
 const {
-  WeakMap, define, descriptorOf, freeze, isArray, prototypeOf, startsWith, types, uncurried, weakMapGet, weakMapSet,
+  WeakMap, append, define, descriptorOf, freeze, isArray, prototypeOf, startsWith, types, uncurried, weakMapGet, weakMapSet,
 } = require('./primordials.cjs');
 
 const { apply, construct } = Reflect;
@@ -52,7 +52,8 @@ function homeOf(context) {
   if (context === undefined) return own;
   const found = weakMapGet(homes, context);
   if (found !== undefined) return found;
-  const [global, error] = runInContext(introduction, context, bare);
+  // Not as an array is taken apart: that asks its iterator, which may be the program's.
+  const { 0: global, 1: error } = runInContext(introduction, context, bare);
   const home = freeze({
     cells: table(),
     declare(name) {
@@ -66,10 +67,6 @@ function homeOf(context) {
   weakMapSet(homes, context, home);
   append(known, new Weak(context));
   return home;
-}
-
-function append(list, value) {
-  define(list, list.length, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
 }
 
 /** The homes that have a cell. */
@@ -240,7 +237,7 @@ function install(realm) {
     const Replaced = new Proxy(original, {
       __proto__: null,
       construct(target, words, newTarget) {
-        const [text, options] = words;
+        const { 0: text, 1: options } = words;
         const made = guarded(text, nameIn(options), options, apart(script));
         const all = made === null ? words : [made.code, options];
         const result = run(() => construct(target, all, newTarget === Replaced ? target : newTarget), null, []);
@@ -297,7 +294,7 @@ function install(realm) {
     const Replaced = new Proxy(original, {
       __proto__: null,
       construct(target, words, newTarget) {
-        const [code, options] = words;
+        const { 0: code, 1: options } = words;
         const how = { kind: 'module', parameters: [], isApart: false };
         const text = guardedIn(given(options, 'context'), code, given(options, 'identifier'), options, how);
         return run(() => construct(target, [text, options], newTarget === Replaced ? target : newTarget), null, []);

@@ -13,14 +13,13 @@ const {
     Set,
     codeUnit,
     endsWith: endsWithUnits,
-    flagGetters,
     floor,
     freeze,
     fromCharCode,
     includes,
     indexOf,
+    inlineFlags,
     isInteger,
-    keysOf,
     mapEntries,
     mapGet,
     mapHas,
@@ -53,6 +52,7 @@ const {
     entryOf,
     fieldOf,
     itemOf,
+    keysIn,
     kindOf,
     lengthOf,
     messageOf,
@@ -60,6 +60,7 @@ const {
     plain,
     shapeOf,
     sizeOf,
+    wasTooMuch,
 } = require('./values.cjs');
 
 const {
@@ -91,6 +92,9 @@ const {
 
 /** In place of a value: the operation has failed. */
 const FAILED = freeze({ __proto__: null, failed: true });
+
+/** `#` */
+const PRIVATE_SIGN = 35;
 
 /** Why the last operation failed: the fields of the core's `Raised`. */
 const fault = {
@@ -205,6 +209,10 @@ function isLate() {
     }
     return time >= budget.deadline;
 }
+
+/** What an evaluation has come to; FAILED if it would have taken too long. */
+const inTime = value =>
+    wasTooMuch() && value !== FAILED ? failed(FAILED_TIMEOUT, KIND_OPAQUE_VALUE, KIND_OPAQUE_VALUE) : value;
 
 /** Counts steps; FAILED if the time is over. */
 function spend(steps) {
@@ -424,7 +432,7 @@ class Children {
         this.isMap = shape !== SHAPE.SET;
         if (shape === SHAPE.MAP) this.walk = mapEntries(of);
         else if (shape === SHAPE.SET) this.walk = setValues(of);
-        else this.keys = keysOf(of);
+        else this.keys = keysIn(of);
     }
 
     of;
@@ -797,9 +805,8 @@ function matches(text, pattern) {
 function patternOf(value) {
     if (typeof value !== 'object' || value === null || shapeOf(value) !== SHAPE.REGEXP) return value;
     let flags = '';
-    // Those three mean the same there.
-    for (let index = 0; index < 3; index += 1) {
-        if (flagGetters[index][1](value)) flags += flagGetters[index][0];
+    for (let index = 0; index < inlineFlags.length; index += 1) {
+        if (inlineFlags[index][1](value)) flags += inlineFlags[index][0];
     }
     return flags === '' ? patternSource(value) : `(?${flags})${patternSource(value)}`;
 }
@@ -841,8 +848,30 @@ function instanceOf(value, wanted) {
     return false;
 }
 
-/** What was read as a member: a value, ABSENT or COMPUTED. */
+/** The private members that the code around the hit can read: pairs of a name with its sign and what reads it, which answers ABSENT
+ *  for an object that has no such member. */
+let privates = null;
+
+/** Says which private members can be read from now on; null: none. */
+function see(readable) {
+    privates = readable;
+}
+
+/** A private member of an object, or ABSENT. */
+function privateOf(of, name) {
+    if (privates === null || codeUnit(name, 0) !== PRIVATE_SIGN) return ABSENT;
+    if ((typeof of !== 'object' && typeof of !== 'function') || of === null) return ABSENT;
+    for (let index = 0; index < privates.length; index += 2) {
+        const found = privates[index] === name ? privates[index + 1](of) : ABSENT;
+        if (found !== ABSENT) return found;
+    }
+    return ABSENT;
+}
+
+/** The member of a value by its name, or FAILED. */
 function member(of, name) {
+    const own = privateOf(of, name);
+    if (own !== ABSENT) return admit(own);
     if (typeof of === 'object' && of !== null) {
         const shape = shapeOf(of);
         if (shape === SHAPE.RECORD) return memberRead(of, entryOf(of, name), KIND_MAP);
@@ -852,6 +881,7 @@ function member(of, name) {
     return memberOfPlain(of, name);
 }
 
+/** What was read as a member: a value, ABSENT or COMPUTED. */
 function memberRead(of, found, kind) {
     if (found === COMPUTED) return computed(kind);
     if (found !== ABSENT) return admit(found);
@@ -891,6 +921,8 @@ function memberOf(of, name, shape) {
 function memberOfMap(map, name) {
     const found = lookUp(map, SHAPE.MAP, name);
     if (found === FAILED || (found !== ABSENT && permitKey(foundKey) === FAILED)) return FAILED;
+    // A key goes before what the engine answers.
+    if (found === ABSENT && name === 'size') return sizeOf(map, SHAPE.MAP);
     return memberRead(map, found, KIND_MAP);
 }
 
@@ -1073,6 +1105,7 @@ module.exports = {
     ge,
     goesThrough,
     gt,
+    inTime,
     index,
     instanceOf,
     isEmpty,
@@ -1088,6 +1121,7 @@ module.exports = {
     not,
     refusedName,
     round,
+    see,
     startTime,
     startsWith,
     substring,

@@ -5,7 +5,7 @@
 // # What the rest of the realm has to know
 //
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
-// line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise }`:
+// line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise, absent }`:
 // * `probe({ slot, word, captures, watched })` is one probe in this realm (`watched`: a debugger calls its hits); its `report()`
 //   hands over what was counted, `onDisarm(probe)` is called when its hooks may be switched off, `onBroken(error)` when our own
 //   code failed in one of its hits;
@@ -17,7 +17,7 @@
 //
 //       { absent, h0, h1, ... }    `h0` is the site of the variant's first hit
 //
-// Of a site the variant's code uses `test`, `fire`, `enter`, `begin`, `end`; of its probe it sets `error`.
+// Of a site the variant's code uses `test`, `fire`, `enter`, `begin`, `end`, `sees`; of its probe it sets `error`.
 'use strict';
 
 const { isMainThread, threadId } = require('node:worker_threads');
@@ -104,7 +104,7 @@ function hits({ addon, gates: words, code }) {
     const threadName = number >= 0 ? number >>> 1 : 0xffffffff;
     writer.use({ milliseconds: captureMilliseconds, digits: intake.bigDigits, seed: addon.random(), thread: threadId, threadName });
     stack.use(code);
-    return { __proto__: null, argument, practise, probe: facts => new Probe(facts), site };
+    return { __proto__: null, absent: ABSENT, argument, practise, probe: facts => new Probe(facts), site };
 }
 
 /** One probe in this realm: its gate and its counts since the last report. */
@@ -142,8 +142,8 @@ class Probe {
     left = 1;
     weight = 1;
     started = 0;
-    /** A debugger calls its hits, which are dear: each one refused is told at once. What one costs before our code begins, in
-     *  milliseconds. */
+    /** A debugger calls its hits, which are dear: each one is timed, and each one refused is told at once. What one costs before
+     *  our code begins, in milliseconds. */
     watched;
     overhead = 0;
 
@@ -177,7 +177,7 @@ class Probe {
         this.noRoom = 0;
         this.entryNotSeen = 0;
         if (weight > 0) {
-            this.weight = (answer & 2) === 0 ? SAMPLE_EVERY : 1;
+            this.weight = (answer & 2) === 0 && !this.watched ? SAMPLE_EVERY : 1;
             this.left = this.weight;
         }
         if ((answer & 1) !== 0 && this.onDisarm !== null) this.onDisarm(this);
@@ -225,8 +225,9 @@ function entryNotSeen(probe) {
 }
 
 /** After the condition: true if the hit is recorded. */
-function decide(site, verdict) {
+function decide(site, outcome) {
     const { probe } = site;
+    const verdict = helpers.inTime(outcome);
     if (verdict === true) return take(probe);
     if (verdict === false) {
         probe.rejected += 1;
@@ -282,9 +283,10 @@ function conditionFailed(site) {
     send(site, site.test);
 }
 
-/** Writes the stack and hands the record over. `below` is what the variant has called: the stack begins there. */
-function send(site, below) {
-    if (site.probe.showsStack) writer.stack(stack.frames, stack.take(below));
+/** Writes the stack and hands the record over. `below` is what the variant has called: the stack begins there. `raised`: where
+ *  in the function the exception came from, if one did. */
+function send(site, below, raised = 0) {
+    if (site.probe.showsStack) writer.stack(stack.frames, stack.take(below, raised));
     else writer.stack(site.frame, 1);
     intake.record(writer.buffer, writer.finish());
 }
@@ -307,13 +309,19 @@ class Site {
     captures;
     frame;
 
+    /** Says which private members expressions can read from now on ({@link helpers.see}). */
+    sees(privates) {
+        helpers.see(privates);
+    }
+
     /** The entry of a method that is evaluated at its exit: when it was, or 0 if nobody will ask. */
     enter() {
         return gates[this.probe.word] > 0 ? now() : 0;
     }
 
-    /** Records a hit of a line, of an entry without captures, or of an exit that began at `start`. */
-    fire(start, returned, exception, values, privates) {
+    /** Records a hit of a line, of an entry without captures, or of an exit that began at `start`. `raised` is where in the method
+     *  its exception came from, `below` what was called for the hit: the stack begins there. */
+    fire(start, returned, exception, values, privates, raised, below = this.fire) {
         const { probe } = this;
         const duration = start === 0 ? -1 : since(start);
         writer.begin(probe.slot, wallMilliseconds(), duration);
@@ -324,7 +332,7 @@ class Site {
             const point = isExit ? POINT_RETURN : this.line === 0 ? POINT_ENTRY : POINT_LINE;
             record(this, capture, point, values, returned, exception, spent, privates);
         }
-        send(this, this.fire);
+        send(this, below, raised);
         probe.report(probe.spent());
     }
 
@@ -346,14 +354,14 @@ class Site {
     }
 
     /** Records the second half and sends both. */
-    end(entry, returned, exception, values, privates) {
+    end(entry, returned, exception, values, privates, raised) {
         if (entry.half === null) return;
         setDelete(entries, entry);
         const duration = since(entry.start);
         writer.resume(entry.half);
         writer.setDuration(duration);
         record(this, this.captures[1], POINT_RETURN, values, returned, exception, duration, privates);
-        send(this, this.end);
+        send(this, this.end, raised);
     }
 }
 
@@ -379,7 +387,7 @@ function message(probe, capture, values, returned, exception, duration) {
     helpers.startTime();
     for (let at = 0; at < segments.length; at += 1) {
         const segment = segments[at];
-        const value = segment[1](values, returned, exception, duration);
+        const value = helpers.inTime(segment[1](values, returned, exception, duration));
         if (value !== FAILED) {
             writer.template(segment[0], value);
             continue;
@@ -443,7 +451,7 @@ function evaluated(site, expressions, what, values, returned, exception, duratio
             continue;
         }
         helpers.startTime();
-        const value = one[1](values, returned, exception, duration);
+        const value = helpers.inTime(one[1](values, returned, exception, duration));
         if (value !== FAILED) {
             writer.useLimits(one[2]);
             writer.expression(one[0], value);

@@ -13,7 +13,8 @@ const Failure = TypeError;
 /** Refuses what is no argument of this kind. */
 function expect(isRight, what, value) {
   if (isRight) return;
-  const shown = value === null ? 'null' : typeof value === 'string' ? `'${value}'` : typeof value;
+  const named = value === null ? 'null' : Array.isArray(value) ? 'a list' : value instanceof Map ? 'a Map' : typeof value;
+  const shown = typeof value === 'string' ? `'${value}'` : named;
   throw new Failure(`${what}; got ${shown}`);
 }
 
@@ -22,11 +23,12 @@ const isTime = (seconds) => expect(typeof seconds === 'number', 'the time is a n
 
 /**
  * Starts. Settings are those of the documentation, in camel case; they go before the environment.
- * @param {import('../index.d.ts').Settings} [settings]
+ * @param {import('../index.d.cts').Settings} [settings]
  * @returns {string[]} settings and probe files that could not be used, or why it is off
  */
 function start(settings = {}) {
-  expect(isObject(settings), 'settings are an object, by option names', settings);
+  const isTable = isObject(settings) && !Array.isArray(settings) && !(settings instanceof Map);
+  expect(isTable, 'settings are an object, by option names', settings);
   return begin.start(settings, 'program');
 }
 
@@ -63,6 +65,7 @@ function addProbe(definition) {
  */
 function removeProbe(id) {
   expect(typeof id === 'string', 'the id of a probe is a string', id);
+  realm.settleDoors();
   const found = addon.removeProbe(id);
   realm.pump();
   return found;
@@ -81,6 +84,7 @@ async function flush(seconds = 2) {
 
 /** What every probe is doing, with a reason where there is one; after `stop()`, what it did. */
 function status() {
+  realm.settleDoors();
   realm.report();
   return parse(addon.status());
 }

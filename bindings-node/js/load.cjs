@@ -14,7 +14,9 @@ const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
 const contexts = require('./contexts.cjs');
 const realm = require('./realm.cjs');
 const shown = require('./shown.cjs');
+const sites = require('./sites.cjs');
 const text = require('./text.cjs');
+const threads = require('./threads.cjs');
 const { unseen } = require('./unseen.cjs');
 const { inWords } = require('./words.cjs');
 
@@ -89,6 +91,7 @@ function withoutHooks() {
     if (guarded !== null) arguments[0] = guarded;
     return apply(compile, this, arguments);
   };
+  shown.replaces('Module._compile', '_compile');
   if (!beginsWithCommonJs()) registerThread();
 }
 
@@ -100,7 +103,7 @@ const others = /(?:^|\s)-(?:[epi]|-(?:eval|print|interactive|import|loader|exper
 /** True if the program begins with a script: then there are modules of ES only if a script imports one. */
 function beginsWithCommonJs() {
   const main = process.argv[1];
-  const options = [...process.execArgv, process.env.NODE_OPTIONS ?? ''];
+  const options = process.execArgv.concat(process.env.NODE_OPTIONS ?? '');
   if (main === undefined || !isMainThread || options.some((words) => others.test(words))) return false;
   try {
     const file = Module.createRequire(`${process.cwd()}/`).resolve(main);
@@ -150,7 +153,11 @@ function install(isEarly) {
   installed = true;
   text.install(realm.prefix);
   shown.install();
+  sites.install();
+  // What ends a thread is told to the one that has started it.
+  if (isMainThread) require('./fatal.cjs').install();
   if (isCounted) addon.spareModules();
+  threads.install();
   if (Module.registerHooks) withHooks();
   else withoutHooks();
   contexts.install({

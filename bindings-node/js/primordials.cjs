@@ -27,6 +27,14 @@ const iterators = {
 const Iterator = prototypeOf(iterators.Array);
 const AsyncIterator = prototypeOf(prototypeOf(prototypeOf((async function* () {})())));
 
+const { defineProperty: define } = Reflect;
+
+/** Adds to a list, whatever the program has made of the prototypes of lists. The element is like any other: one that cannot be
+ *  configured makes reading all of them slow. */
+function append(list, value) {
+    define(list, list.length, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+}
+
 const started = hrtime()[0];
 
 /** Milliseconds since some time. The clock of `node:perf_hooks` is as quick, and that takes much memory. */
@@ -35,15 +43,17 @@ function now() {
     return (time[0] - started) * 1e3 + time[1] / 1e6;
 }
 
-/** The flags of a regular expression, each from its own slot: `flags` would ask the object. */
-const flagGetters = [
-    ['i', getterOf(RegExp.prototype, 'ignoreCase')],
-    ['m', getterOf(RegExp.prototype, 'multiline')],
-    ['s', getterOf(RegExp.prototype, 'dotAll')],
-    ['g', getterOf(RegExp.prototype, 'global')],
-    ['u', getterOf(RegExp.prototype, 'unicode')],
-    ['y', getterOf(RegExp.prototype, 'sticky')],
-    ['d', getterOf(RegExp.prototype, 'hasIndices')],
+/** A flag of a regular expression, from its own slot: `flags` would ask the object. */
+const flag = (letter, name) => [letter, getterOf(RegExp.prototype, name)];
+/** Those that mean the same in the core's patterns, and all, in the engine's order. */
+const inlineFlags = [flag('i', 'ignoreCase'), flag('m', 'multiline'), flag('s', 'dotAll')];
+const flags = [
+    flag('d', 'hasIndices'),
+    flag('g', 'global'),
+    ...inlineFlags,
+    flag('u', 'unicode'),
+    flag('v', 'unicodeSets'),
+    flag('y', 'sticky'),
 ];
 
 module.exports = Object.freeze({
@@ -61,7 +71,8 @@ module.exports = Object.freeze({
     namesOf: Object.getOwnPropertyNames,
     symbolsOf: Object.getOwnPropertySymbols,
     descriptorOf: Reflect.getOwnPropertyDescriptor,
-    define: Reflect.defineProperty,
+    append,
+    define,
     deleteProperty: Reflect.deleteProperty,
     prototypeOf,
     setPrototypeOf: Reflect.setPrototypeOf,
@@ -114,7 +125,8 @@ module.exports = Object.freeze({
     dateTime: uncurried(Date.prototype.getTime),
     dateText: uncurried(Date.prototype.toISOString),
     patternSource: getterOf(RegExp.prototype, 'source'),
-    flagGetters,
+    flags,
+    inlineFlags,
     symbolText: uncurried(Symbol.prototype.toString),
     unboxNumber: uncurried(Number.prototype.valueOf),
     unboxString: uncurried(String.prototype.valueOf),

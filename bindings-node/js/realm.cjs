@@ -8,7 +8,8 @@ const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
 const contexts = require('./contexts.cjs');
-const { WeakMap, define, descriptorOf, freeze, hasOwn, includes, types, uncurried, weakMapSet } = require('./primordials.cjs');
+const { WeakMap, append, define, descriptorOf, freeze, hasOwn, includes, now, types, uncurried, weakMapSet } = require('./primordials.cjs');
+const shown = require('./shown.cjs');
 const watch = require('./watch.cjs');
 
 const { isNativeError } = types;
@@ -19,14 +20,16 @@ const { Script } = vm;
 const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
 const emitWarning = process.emitWarning.bind(process);
 const Failure = TypeError;
-const { setImmediate } = globalThis;
+const { Proxy, setImmediate } = globalThis;
 
 /** What the names of this realm's cells begin with: no text of the program contains it. Each guard has it in it three times, so it
  *  has no more letters than 64 bits at random take. */
-const [low, high] = addon.random();
-const prefix = `$strobe_${[low, high].map((part) => part.toString(36).padStart(7, '0')).join('')}_`;
+const { 0: low, 1: high } = addon.random();
+const letters = (part) => part.toString(36).padStart(7, '0');
+const prefix = `$strobe_${letters(low)}${letters(high)}_`;
 
 const table = () => ({ __proto__: null });
+const bare = freeze(table());
 
 /** The names by which the program has compiled files of its own (`vm`), by their cells. */
 const named = table();
@@ -63,7 +66,7 @@ function prepareMore() {
 
 /** Gets ready for hits, if there are probes. */
 function prepare() {
-  if (!addon.isProbed()) return;
+  if (prepared === Infinity || !addon.isProbed()) return;
   while (prepared < Infinity) prepareMore();
 }
 
@@ -103,17 +106,12 @@ function attend() {
 /** Makes the variable that a module's guards read where it is about to run: it has its variants by the numbers of their functions,
  *  those that there are, and those that are to run now. */
 function makeCell(name, home = contexts.own) {
-  home.cells[name] ??= { __proto__: null, set: home.declare(name), made: table(), variants: [] };
+  home.cells[name] ??= { __proto__: null, name, set: home.declare(name), made: table(), variants: [], used: 0, door: null };
 }
 
 function own(object, name, value, enumerable) {
   const made = define(object, name, { __proto__: null, value, writable: true, enumerable, configurable: false });
   if (!made) throw new Failure(`the program lets nobody define '${name}'`);
-}
-
-/** One more place for a variant: an element like any other, since one that cannot be configured makes reading all of them slow. */
-function addPlace(variants) {
-  define(variants, variants.length, { __proto__: null, value: undefined, writable: true, enumerable: true, configurable: true });
 }
 
 /**
@@ -172,18 +170,86 @@ function forgetText(cell) {
     if (placed[place].cell !== cell) continue;
     const { file, slots } = placed[place];
     delete placed[place];
-    require('./stack.cjs').runs(place, file, null);
+    shown.runs(place, file, null);
     forget(slots);
   }
   for (const path in texts) if (texts[path].guarded.cell === cell) delete texts[path];
   delete named[cell];
+  delete doors[cell];
   addon.unload(cell);
+}
+
+/** Cells whose functions are about to have probes, with the slots of those. Until they have them a *door* stands where their guards
+ *  look, so that nobody else has to wait: who calls one of these functions before that makes all of it ready. */
+const doors = table();
+
+/** Puts doors before cells for a probe. */
+function awaitIn(cells, slot) {
+  for (let at = 0; at < cells.length; at += 1) {
+    const cell = cells[at];
+    const isNew = doors[cell] === undefined;
+    if (isNew) doors[cell] = [];
+    own(doors[cell], doors[cell].length, slot, true);
+    if (isNew) expose(cell);
+  }
+}
+
+/** Opens the doors before cells of whose probes it is known what becomes of them. */
+function open(waits) {
+  let isOpen = true;
+  for (const cell in doors) {
+    if (addon.answered(threadId, doors[cell], waits)) {
+      delete doors[cell];
+      expose(cell);
+    } else {
+      isOpen = false;
+    }
+  }
+  return isOpen;
+}
+
+/** How long that may take at most. */
+const DOOR_MILLISECONDS = 3000;
+
+/** Makes ready what waits behind doors. */
+function settleDoors() {
+  const end = now() + DOOR_MILLISECONDS;
+  while (!open(true) && now() < end) pump();
+}
+
+/** A door. Called by guards, in the midst of the program. */
+function doorOf(its) {
+  return new Proxy(bare, {
+    __proto__: null,
+    get(_, index) {
+      try {
+        settleDoors();
+      } catch {
+        // The next turn says what is wrong.
+      }
+      delete doors[its.name];
+      expose(its.name);
+      return its.variants[index];
+    },
+  });
+}
+
+/** Shows guards what is in a cell. One without variants is empty, as they like it best. */
+function expose(cell) {
+  const homes = contexts.homesOf(cell);
+  for (let at = 0; at < homes.length; at += 1) exposeIn(homes[at].cells[cell]);
+}
+
+function exposeIn(its) {
+  if (doors[its.name] !== undefined) its.set(its.door ??= doorOf(its));
+  else its.set(its.used > 0 ? its.variants : undefined);
 }
 
 /** Carries out what waits for this realm. */
 function pump() {
   const orders = addon.orders(threadId);
   for (let at = 0; at < orders.length; at += 1) carryOut(orders[at]);
+  open(false);
   if (threadId !== 0) return;
   watch.pump(watched);
   const lines = addon.logLines();
@@ -201,11 +267,11 @@ function carryOut(order) {
     if (named[cell] === undefined) makeCell(cell);
     if (hasOwn(order, 'variant') && order.variant !== null) {
       placed[place] = made(cell, index, file, order.variant, number);
-      require('./stack.cjs').runs(place, file, order.variant);
+      shown.runs(place, file, order.variant);
       show(placed[place]);
     } else {
       delete placed[place];
-      require('./stack.cjs').runs(place, file, null);
+      shown.runs(place, file, null);
       takeOut(cell, index);
     }
     if (before !== undefined) forget(before.slots);
@@ -255,13 +321,13 @@ function takeOut(cell, index) {
   }
 }
 
-/** Puts a variant into a cell; `undefined` takes it out. A cell without variants is empty, as the guards like it best. */
-function put({ set, variants }, index, variant) {
-  while (variants.length <= index) addPlace(variants);
+/** Puts a variant into a cell; `undefined` takes it out. */
+function put(its, index, variant) {
+  const { variants } = its;
+  while (variants.length <= index) append(variants, undefined);
+  its.used += (variant === undefined ? 0 : 1) - (variants[index] === undefined ? 0 : 1);
   variants[index] = variant;
-  let isUsed = false;
-  for (let at = 0; at < variants.length; at += 1) isUsed ||= variants[at] !== undefined;
-  set(isUsed ? variants : undefined);
+  exposeIn(its);
 }
 
 /** A file as the engine names it. */
@@ -295,7 +361,7 @@ function watched(wanted) {
     const { setup, code, position } = wanted[at];
     own(sites, at, makes.site(script(setup, 'stroboscope', 1), one, [code, position]), true);
   }
-  return { argument: { ...makes.argument(sites), global: globalThis }, probe: one };
+  return { sites, absent: makes.absent, probe: one };
 }
 
 function probe(makes, facts) {
@@ -370,4 +436,4 @@ addon.openRealm(threadId, called);
 // A thread that ends has counted since it told last.
 process.on('exit', report);
 
-module.exports = { enter, forgetText, guard, guardText, makeCell, message, prefix, prepare, pump, report, settle: watch.settle, threadId };
+module.exports = { awaitIn, enter, forgetText, guard, guardText, makeCell, message, prefix, prepare, pump, report, settle: watch.settle, settleDoors, threadId };

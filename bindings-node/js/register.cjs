@@ -53,9 +53,17 @@ function preload() {
   if (isMainThread && !isManager(process.argv[1])) begin(own);
 }
 
+function inWords(error) {
+  try {
+    return require('./words.cjs').inWords(error);
+  } catch {
+    return `this Node may not read ${__dirname}: see --allow-fs-read`;
+  }
+}
+
 try {
   preload();
 } catch (error) {
   // The program goes on without us.
-  process.stderr.write(`stroboscope: no probes in this process: ${require('./words.cjs').inWords(error)}\n`);
+  process.stderr.write(`stroboscope: no probes in this process: ${inWords(error)}\n`);
 }

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 const require = createRequire(import.meta.url);
 const { inWords } = require('./words.cjs');
 const register = fileURLToPath(new URL('register.cjs', import.meta.url));
+const folder = fileURLToPath(new URL('..', import.meta.url));
 
 const badArguments = 2;
 
@@ -26,7 +27,7 @@ export function main(words) {
     process.stdout.write(typed.text);
     return own.length === 0 ? badArguments : 0;
   }
-  const node = { file: process.execPath, options: process.execArgv, preload: `--require ${quoted(register)}` };
+  const node = { file: process.execPath, options: process.execArgv, preload: `--require ${quoted(register)}`, folder };
   const { why, code } = addon.becomeProgram(command, typed.told, node);
   return fail(why, code);
 }

@@ -10,12 +10,17 @@ const {
   Map,
   WeakMap,
   WeakSet,
+  append,
   captureStackTrace,
   codeUnit,
   define,
   descriptorOf,
+  endsWith,
+  hasOwn,
   isArray,
   lastIndexOf,
+  lookupGetter,
+  mapDelete,
   mapEntries,
   mapGet,
   mapSet,
@@ -38,18 +43,35 @@ const own = __dirname + sep;
 /** The functions that run variants now, by file: their guards by lines, and the variants by the names of their functions. */
 const guarded = new Map();
 
-/** What can be asked of the site of a call. */
-let read;
+/**
+ * A function runs a variant from now on, or itself again. Its guard then is a frame that the program does not know.
+ * @param {string} key of the function: its cell, a colon, its number
+ * @param {string} file as the engine names it
+ * @param {{ name: string, code: string, line: number, text: number, guard: { line: number, from: number, to: number } } | null} variant
+ *   columns from 0
+ */
+function runs(key, file, variant) {
+  takeUp();
+  const functions = mapGet(guarded, file) ?? new Map();
+  if (variant === null) mapDelete(functions, key);
+  else mapSet(functions, key, variant);
+  if (mapSize(functions) === 0) mapDelete(guarded, file);
+  else mapSet(guarded, file, functions);
+}
+
+/** What can be asked of the site of a call; null until that is known. */
+let read = null;
 
 /** Asks one of the engine's own sites for what it has. */
 function look() {
   const holder = {};
   captureStackTrace(holder);
-  const [site] = holder.stack;
+  const { 0: site } = holder.stack;
   read = {
     __proto__: null,
     file: uncurried(site.getFileName),
     name: uncurried(site.getFunctionName),
+    methodName: uncurried(site.getMethodName),
     typeName: uncurried(site.getTypeName),
     line: uncurried(site.getLineNumber),
     column: uncurried(site.getColumnNumber),
@@ -71,7 +93,11 @@ let places = 0;
 
 /** A file comes in another text now. */
 function forget() {
-  if (places === 0) return;
+  takeUp();
+  if (places > 0) clear();
+}
+
+function clear() {
   columns = new Map();
   places = 0;
 }
@@ -79,7 +105,7 @@ function forget() {
 /** Where a place in a text ({@link addon.column}) stands in the program's own. */
 function columnOf(file, text, line, column) {
   if (text !== 0) return addon.column(file, text, line, column);
-  if (places >= PLACES) forget();
+  if (places >= PLACES) clear();
   let known = mapGet(columns, file);
   if (known === undefined) mapSet(columns, file, (known = new Map()));
   const place = column * LINES + line;
@@ -103,7 +129,8 @@ function show(sites) {
     const site = sites[index];
     const file = read.file(site);
     if (isOurs(file)) continue;
-    if (!isNodes(file) && !weakSetHas(done, site)) place({ site, file, line: read.line(site), column: read.column(site), text: 0, at: null });
+    if (isNodes(file)) tellMethod(site);
+    else if (!weakSetHas(done, site)) place({ site, file, line: read.line(site), column: read.column(site), text: 0, at: null });
     sites[kept] = site;
     kept += 1;
   }
@@ -124,12 +151,13 @@ function showVariants(sites) {
       // What stands around the body of a variant.
       if (startsWith(read.name(site) ?? '', '$s_')) continue;
       frame.text = textOf(functions, frame);
-      if (frame.text === 0 && isGuard(functions, frame, frames)) continue;
+      if (isGuard(functions, frame, frames)) continue;
     }
     append(frames, frame);
   }
   for (let index = 0; index < frames.length; index += 1) {
-    if (!frames[index].isDone && !isNodes(frames[index].file)) place(frames[index]);
+    if (isNodes(frames[index].file)) tellMethod(frames[index].site);
+    else if (!frames[index].isDone) place(frames[index]);
     sites[index] = frames[index].site;
   }
   sites.length = frames.length;
@@ -175,7 +203,7 @@ function hashOf(variant) {
 
 /** True for the frame of a guard, which then is part of that of its variant. */
 function isGuard(functions, frame, frames) {
-  const { site, line, column } = frame;
+  const { site, text, line, column } = frame;
   // A guard that waits is no call any more, and Node's own code calls what goes on; a generator is called by the engine.
   const waits = read.isAsync(site);
   let last = frames.length - 1;
@@ -183,10 +211,10 @@ function isGuard(functions, frame, frames) {
   else if (last > 0 && read.typeName(frames[last].site) === 'Generator') last -= 1;
   const above = frames[last];
   if (above === undefined || above.text === 0 || above.at !== null) return false;
-  const variant = variantAt(functions, line, column);
+  const variant = text === 0 ? variantAt(functions, line, column) : variantOf(functions, addon.guardAt(text, line, column));
   if (variant?.text !== above.text) return false;
   above.at = { text: above.text, line: above.line, column: above.column };
-  above.text = 0;
+  above.text = text;
   if (waits) return true;
   frames.length = last + 1;
   above.site = site;
@@ -205,10 +233,39 @@ function variantAt(functions, line, column) {
   return undefined;
 }
 
+/** The variant of a function by its number: one that was made while the function around it ran a variant has its guard in that. */
+function variantOf(functions, number) {
+  const all = mapEntries(functions);
+  for (let next = nextOfMap(all); number !== null && !next.done; next = nextOfMap(all)) {
+    if (endsWith(next.value[0], `:${number}`)) return next.value[1];
+  }
+  return undefined;
+}
+
+/** The variant whose guard is at a place of any variant: for those who do not know which text the place is of. */
+function variantWithin(functions, line, column) {
+  const all = mapEntries(functions);
+  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
+    const found = variantOf(functions, addon.guardAt(next.value[1].text, line, column));
+    if (found !== undefined && found !== next.value[1]) return found;
+  }
+  return undefined;
+}
+
 const isNodes = (file) => typeof file !== 'string' || startsWith(file, 'node:');
 
-function append(to, site) {
-  define(to, to.length, { __proto__: null, value: site, writable: true, enumerable: true, configurable: true });
+/** Methods of Node's that ours stand in place of, by the names of their functions: the engine finds them on no object any more. */
+const methods = new Map();
+
+/** A function of ours calls this method of Node's from now on. */
+function replaces(functionName, methodName) {
+  mapSet(methods, functionName, methodName);
+}
+
+function tellMethod(site) {
+  if (mapSize(methods) === 0) return;
+  const name = mapGet(methods, read.name(site));
+  if (name !== undefined && read.methodName(site) === null) method(site, 'getMethodName', () => name);
 }
 
 /** Gives a site methods of its own if it stands elsewhere in the program's text. */
@@ -275,8 +332,8 @@ function wrapper(prepare) {
 const isFunction = (value) => typeof value === 'function';
 
 const holder = { __proto__: null, stack: undefined };
-/** Our own look at who reads the property is under way. */
-let isLooking = false;
+/** What the property has for the engine while a stack is ours; else null. */
+let taker = null;
 /** Node has read it, and calls what it got as soon as it has read it once more. */
 let isAsked = false;
 /** What the program has put there runs: whatever reads the property now is the program. */
@@ -286,43 +343,67 @@ const sitesOf = (_, sites) => sites;
 /** True while a stack is being formatted, as when Node reads the property: the engine then asks nobody about a second one, and gives
  *  its text. At all other times the program reads it, and gets what it has put there: it may look whether that is there still. */
 function isFormatting(callee) {
-  isLooking = true;
+  taker = sitesOf;
   try {
     captureStackTrace(holder, callee);
     return typeof holder.stack === 'string';
   } catch {
     return false;
   } finally {
-    isLooking = false;
+    taker = null;
   }
 }
+
+/** What reads the property, once it stands there. */
+let getter = null;
+
+/** From now on the engine hands stacks to this function, and to what the program has put there once that is null. False: the program
+ *  has put something else in place of our property. */
+function handTo(take) {
+  if (getter === null || lookupGetter(Error, NAME) !== getter) return false;
+  taker = take;
+  return true;
+}
+
+/** What the program has put into the property. */
+let prepare = sitesOf;
+/** What formats a stack if that is no function: it leaves it to Node. */
+let nodes = null;
+
+function get() {
+  if (taker !== null) return taker;
+  isAsked ||= read !== null && !isInside && isFormatting(get);
+  if (!isAsked) return prepare;
+  return wrapper(isFunction(prepare) ? prepare : nodes);
+}
+
+function set(value) {
+  // Classes of errors may have one of their own.
+  if (this !== Error) define(this, NAME, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+  else prepare = value;
+}
+
+const stand = (enumerable) => define(Error, NAME, { __proto__: null, get, set, enumerable, configurable: true });
 
 /** From now on stacks are shown as the program's own, where it lets `Error` be changed. Nodes that keep to themselves how stacks are
  *  formatted show places as they are in the text that runs. */
 function install() {
   const before = descriptorOf(Error, NAME);
   if (!isFunction(before?.value) || !before.configurable) return;
-  let prepare = sitesOf;
-  function get() {
-    if (isLooking) return sitesOf;
-    isAsked ||= read !== undefined && !isInside && isFormatting(get);
-    if (!isAsked) return prepare;
-    // What is no function leaves it to Node, as its own function does.
-    return wrapper(isFunction(prepare) ? prepare : before.value);
-  }
-  define(Error, NAME, {
-    __proto__: null,
-    get,
-    set(value) {
-      // Classes of errors may have one of their own.
-      if (this !== Error) define(this, NAME, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
-      else prepare = value;
-    },
-    enumerable: before.enumerable,
-    configurable: true,
-  });
+  nodes = before.value;
+  stand(before.enumerable);
   look();
-  prepare = before.value;
+  prepare = nodes;
+  getter = get;
 }
 
-module.exports = { forget, guarded, install };
+/** The program may have deleted the property, or defined it anew: ours stands there again, and gives what the program has put there.
+ *  Where it wants a property of another kind it has one. */
+function takeUp() {
+  if (getter === null || lookupGetter(Error, NAME) === getter) return;
+  const now = descriptorOf(Error, NAME) ?? { __proto__: null, value: undefined, writable: true, enumerable: false, configurable: true };
+  if (!hasOwn(now, 'value') || !now.writable || !now.configurable) return;
+  if (stand(now.enumerable)) prepare = now.value;
+}
+
+module.exports = { forget, guarded, handTo, install, own, read: () => read, replaces, runs, show, variantAt, variantWithin };

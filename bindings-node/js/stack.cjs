@@ -1,7 +1,8 @@
 // The stack of a hit. It stands on the walk of a hit, asked by hit.cjs.
 //
-// The engine gives a stack to whatever stands in `Error.prepareStackTrace`. For the moment of asking that is a function of ours;
-// the program's own is put back before anything of it could run.
+// The engine gives a stack to whatever `Error.prepareStackTrace` has. For the moment of asking that is a function of ours: shown.cjs
+// has put a property there that answers it. To define one is dear, and makes the engine forget what it knows of `Error`: that is
+// done only where the program has taken ours away, and its own is put back before anything of it could run.
 'use strict';
 
 const layout = require('./layout.cjs');
@@ -13,7 +14,8 @@ const {
     define,
     deleteProperty,
     descriptorOf,
-    mapDelete,
+    floor,
+    hasOwn,
     mapEntries,
     mapGet,
     mapSet,
@@ -23,13 +25,17 @@ const {
     startsWith,
     uncurried,
 } = require('./primordials.cjs');
-const { guarded } = require('./shown.cjs');
+const { guarded, handTo, own, variantAt, variantWithin } = require('./shown.cjs');
 
 /** Files and functions whose numbers are kept here. */
 const CODES = 4096;
 /** What a frame has room for. */
 const MAX_LINE = 0xfffff;
 const MAX_COLUMN = 0xffe;
+/** What a note of a place has its line in. */
+const LINES = 2 ** 20;
+/** The program's own text. */
+const PROGRAMS = 0xffffffff;
 
 /** Pairs of a code and a position, innermost first. */
 const frames = new Uint32Array(layout.STACK_FRAMES * 2);
@@ -96,32 +102,6 @@ function farNumberOf(file, text, name, line, column) {
     return known(inText, `${name}\n${line}:${column}`, () => code(file, name, text, line, column));
 }
 
-/**
- * A function runs a variant from now on, or itself again. Its guard then is a frame that the program does not know.
- * @param {string} key of the function
- * @param {string} file as the engine names it
- * @param {{ name: string, code: string, line: number, text: number, guard: { line: number, from: number, to: number } } | null} variant
- *   columns from 0
- */
-function runs(key, file, variant) {
-    const functions = known(guarded, file, newMap);
-    if (variant === null) mapDelete(functions, key);
-    else mapSet(functions, key, variant);
-    if (mapSize(functions) === 0) mapDelete(guarded, file);
-    else mapSet(guarded, file, functions);
-}
-
-/** The variant whose guard is at a place; `name` is that of the frame above, if a variant may be there. */
-function variantAt(functions, name, line, column) {
-    const all = mapEntries(functions);
-    for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
-        const variant = next.value[1];
-        const { guard } = variant;
-        if (guard.line === line && guard.from < column && column <= guard.to && variant.name === name) return variant;
-    }
-    return null;
-}
-
 /** The variant that a function of this name runs, of a frame that is known to be one: a function that goes on after an `await` has
  *  no guard below it. */
 function variantOf(file, name) {
@@ -134,12 +114,28 @@ function variantOf(file, name) {
     return 0;
 }
 
+/** The variant that is called at a place. Of a function that was made while the one around it ran a variant the guard is in that. */
+function guardedBy(functions, name, line, column, called) {
+    const found = variantAt(functions, line, column);
+    return found === undefined && name === called ? variantWithin(functions, line, column) : found;
+}
+
 let count = 0;
+/** The file and the function of the innermost frame. */
+let topFile = '';
+let topName = '';
 
 function put(index, file, text, name, line, column) {
     const isFar = line > MAX_LINE || column > MAX_COLUMN;
     frames[index * 2] = isFar ? farNumberOf(file, text, name, line, column) : numberOf(file, text, name);
     frames[index * 2 + 1] = isFar ? 0 : (line << 12) | column;
+}
+
+/** How many of these are callers: the last ones may be functions that wait for the one above them. */
+function callers(sites) {
+    let end = sites.length;
+    while (end > 0 && isAsync(sites[end - 1])) end -= 1;
+    return end;
 }
 
 /** Takes the frames down while the engine hands them over, without those of guards. What a guard called is a variant, and so is
@@ -148,15 +144,14 @@ function takeDown(_, sites) {
     // The last frame that was put down, if it may be in a variant.
     let above = null;
     let isWatched = false;
-    for (let index = 0; index < sites.length && count < layout.STACK_FRAMES; index += 1) {
+    const end = callers(sites);
+    for (let index = 0; index < end && count < layout.STACK_FRAMES; index += 1) {
         const site = sites[index];
         // Where a debugger calls the hit, that is the condition of its breakpoint.
         if (index === 0 && isEvalOf(site)) {
             isWatched = true;
             continue;
         }
-        // From here on these are functions that wait for the one above, not callers.
-        if (isAsync(site)) break;
         const file = fileOf(site) ?? '';
         if (startsWith(file, own)) continue;
         const name = functionOf(site) ?? '';
@@ -166,17 +161,24 @@ function takeDown(_, sites) {
         if (functions !== undefined && above !== null) {
             // What stands around the body of a variant.
             if (startsWith(name, '$s_')) continue;
-            const variant = above.file === file ? variantAt(functions, above.name, line, column) : null;
-            if (variant !== null) {
+            const variant = above.file === file ? guardedBy(functions, name, line, column, above.name) : undefined;
+            if (variant?.name === above.name) {
                 put(count - 1, file, variant.text, name, above.line, above.column);
+                if (count === 1) topName = name;
                 above = null;
                 continue;
             }
+        }
+        if (count === 0) {
+            topFile = file;
+            topName = name;
         }
         put(count, file, count === 0 && !isWatched ? variantOf(file, name) : 0, name, line, column);
         above = { file, name, line, column };
         count += 1;
     }
+    // What the engine itself called, and no guard, is a function that goes on.
+    if (above !== null && !isWatched) put(count - 1, above.file, variantOf(above.file, above.name), above.name, above.line, above.column);
     return '';
 }
 
@@ -184,20 +186,38 @@ function takeDown(_, sites) {
 const prepare = { __proto__: null, value: takeDown, writable: true, enumerable: true, configurable: true };
 const limit = { __proto__: null, value: layout.STACK_FRAMES, writable: true, enumerable: true, configurable: true };
 
-/** Frames of files below here are none of the program's. */
-const own = `${__dirname}/`;
-
 /** Where the engine puts what `takeDown` answers. */
 const asked = { __proto__: null, stack: '' };
 
-/** Fills `frames` with the stack from the caller of `below` on, and answers how many there are. Where the program keeps us from
- *  setting what the engine looks at, there are none. */
-function take(below) {
+/** Fills `frames` with the stack from the caller of `below` on, and answers how many there are. `raised`: where that caller is, as
+ *  variants note it, if not where it stands. Where the program keeps us from setting what the engine looks at, there are none. */
+function take(below, raised = 0) {
     count = 0;
-    const ownPrepare = descriptorOf(Error, 'prepareStackTrace');
-    const ownLimit = descriptorOf(Error, 'stackTraceLimit');
-    if (sample === null || !define(Error, 'prepareStackTrace', prepare)) return 0;
-    define(Error, 'stackTraceLimit', limit);
+    if (sample === null) return 0;
+    takeAll(below);
+    // A call that ends by an exception is where that came from, and not where the function ends. The place is in the program's text.
+    if (raised !== 0 && count > 0) put(0, topFile, PROGRAMS, topName, raised % LINES, floor(raised / LINES));
+    return count;
+}
+
+function takeAll(below) {
+    if (handTo(takeDown)) {
+        ask(below);
+        handTo(null);
+        return;
+    }
+    const before = descriptorOf(Error, 'prepareStackTrace');
+    if (!define(Error, 'prepareStackTrace', prepare)) return;
+    ask(below);
+    putBack('prepareStackTrace', before);
+}
+
+/** Has the engine make the stack, and as much of it as there is room for. */
+function ask(below) {
+    const before = descriptorOf(Error, 'stackTraceLimit');
+    const isPlain = before !== undefined && hasOwn(before, 'value') && before.writable;
+    if (isPlain) Error.stackTraceLimit = layout.STACK_FRAMES;
+    else define(Error, 'stackTraceLimit', limit);
     try {
         captureStackTrace(asked, below);
         // The stack is made when it is first read.
@@ -205,9 +225,8 @@ function take(below) {
     } catch {
         count = 0;
     }
-    putBack('prepareStackTrace', ownPrepare);
-    putBack('stackTraceLimit', ownLimit);
-    return count;
+    if (isPlain) Error.stackTraceLimit = before.value;
+    else putBack('stackTraceLimit', before);
 }
 
-module.exports = { frames, runs, take, use };
+module.exports = { frames, take, use };

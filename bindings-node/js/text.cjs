@@ -5,7 +5,9 @@
 const { codeUnit, define, descriptorOf, includes, indexOf, slice } = require('./primordials.cjs');
 
 const { apply } = Reflect;
-const [OPEN, CLOSE, SEMICOLON] = [40, 41, 59];
+const OPEN = 40;
+const CLOSE = 41;
+const SEMICOLON = 59;
 
 /** The text without the guards in it; the names of their cells begin with `prefix`. */
 function withoutGuards(text, prefix) {

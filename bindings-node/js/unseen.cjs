@@ -5,6 +5,11 @@ const { functionText, includes } = require('./primordials.cjs');
 
 const { apply } = Reflect;
 
+let starts = false;
+
+/** True while a thread of ours is being started. */
+const isOurs = () => starts;
+
 /** Starts a thread: Node would tell of it with the next tick. */
 function unseen(start) {
   const { nextTick } = process;
@@ -12,11 +17,13 @@ function unseen(start) {
     if (typeof callback === 'function' && includes(functionText(callback), "process.emit('worker'")) return undefined;
     return apply(nextTick, process, arguments);
   };
+  starts = true;
   try {
     return start();
   } finally {
+    starts = false;
     process.nextTick = nextTick;
   }
 }
 
-module.exports = { unseen };
+module.exports = { isOurs, unseen };

@@ -11,8 +11,8 @@ const {
     ObjectPrototype,
     Uint8Array,
     WeakMap,
+    append,
     codeUnit,
-    define,
     descriptorOf,
     freeze,
     functionText,
@@ -26,6 +26,7 @@ const {
     lengthOfTyped,
     lookupGetter,
     mapSize,
+    namesOf,
     prototypeOf,
     setSize,
     slice,
@@ -37,6 +38,7 @@ const {
     unboxString,
     unboxSymbol,
     weakMapGet,
+    weakMapHas,
     weakMapSet,
 } = require('./primordials.cjs');
 
@@ -149,6 +151,10 @@ class Class {
         this.brand = brand;
     }
 
+    // Declared, so that no setter of the program's stands before them.
+    names;
+    brand;
+
     /** Its number in the session's table with the verdict of redaction (names.cjs), and whose session that is. */
     type = -1;
     session = null;
@@ -173,11 +179,6 @@ function nameOfFunction(of) {
 
 /** True for a class: `class Foo {}`, not `function Foo() {}`. */
 const isClass = of => startsWith(functionText(of), 'class');
-
-/** Adds to a list, whatever the program has made of the prototypes of lists. */
-function append(list, value) {
-    define(list, list.length, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
-}
 
 function makeClass(prototype) {
     const names = [];
@@ -341,6 +342,49 @@ function lengthOf(list, shape) {
     return isInteger(length.value) && length.value >= 0 ? length.value : 0;
 }
 
+/** The engine tells all names of an object or none, which for a million takes a second. One that turns out to have more than this,
+ *  as dictionaries have, is not asked again: the first ones are kept, more than events have room for. */
+const MANY_NAMES = 10_000;
+const FIRST_NAMES = 1_000;
+const many = new WeakMap();
+let hasMany = false;
+/** What evaluates asked again for the names of such an object: it has run out of time. */
+let isTooMuch = false;
+
+/** True of an object that is not asked for its names any more. */
+const hasManyNames = object => hasMany && weakMapHas(many, object);
+
+function noted(object, names) {
+    if (names.length <= MANY_NAMES) return names;
+    const first = [];
+    for (let index = 0; index < FIRST_NAMES; index += 1) append(first, names[index]);
+    weakMapSet(many, object, first);
+    hasMany = true;
+    return names;
+}
+
+/** The names of an object's own properties, or the first ones of very many. */
+function namesIn(object) {
+    const first = hasMany ? weakMapGet(many, object) : undefined;
+    return first ?? noted(object, namesOf(object));
+}
+
+const NO_KEYS = freeze([]);
+
+/** Those that can be enumerated, for what evaluates. */
+function keysIn(object) {
+    if (!hasManyNames(object)) return noted(object, keysOf(object));
+    isTooMuch = true;
+    return NO_KEYS;
+}
+
+/** Says once that an evaluation was too much. */
+function wasTooMuch() {
+    const was = isTooMuch;
+    isTooMuch = false;
+    return was;
+}
+
 /** Number of elements, members, entries or bytes of a container of this shape. */
 function sizeOf(object, shape) {
     switch (shape) {
@@ -349,7 +393,7 @@ function sizeOf(object, shape) {
         case SHAPE.SET:
             return setSize(object);
         case SHAPE.RECORD:
-            return keysOf(object).length;
+            return keysIn(object).length;
         case SHAPE.BUFFER:
             return lengthOfTyped(bytesOf(object, shape));
         default:
@@ -442,17 +486,21 @@ module.exports = {
     endsInPair,
     entryOf,
     fieldOf,
+    hasManyNames,
     isClass,
     isStack,
     isUsual,
     itemOf,
+    keysIn,
     kindOf,
     lengthOf,
     messageOf,
     nameOfFunction,
+    namesIn,
     ownOf,
     plain,
     shapeOf,
     sizeOf,
     unboxed,
+    wasTooMuch,
 };

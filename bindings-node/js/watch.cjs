@@ -11,16 +11,24 @@ const { unseen } = require('./unseen.cjs');
 
 const { apply, defineProperty, deleteProperty } = Reflect;
 const { freeze } = Object;
+const { RangeError } = globalThis;
+const { watchClock: cpu } = addon;
 const { load, notify, store, wait } = Atomics;
 
 /** How long the program waits at most until what is to be watched for in a module is, before that runs; and, at its end, until
  *  the debugger has left. */
-const [SET_MILLISECONDS, LEAVE_MILLISECONDS] = [2000, 500];
-/** Hits of which it is measured what they cost before our code begins. */
+const SET_MILLISECONDS = 2000;
+const LEAVE_MILLISECONDS = 500;
+/** Hits of which it is measured what they cost before our code begins; what is assumed before that, in milliseconds; and how many
+ *  times the least of it a hit takes at most, which comes when nothing of it is in the processor's caches. */
 const MEASURED = 16;
+const ASSUMED_MILLISECONDS = 0.25;
+const AT_MOST = 5;
 
 /** Words that both threads see: the watcher is asked to leave, and has nothing connected; a debugger in this thread pauses it. */
-const [LEAVES, IS_APART, IS_PAUSED] = [0, 1, 2];
+const LEAVES = 0;
+const IS_APART = 1;
+const IS_PAUSED = 2;
 const door = new Int32Array(new SharedArrayBuffer(12));
 store(door, IS_APART, 1);
 /** By the number of a watch: it was hit since the watcher looked last. */
@@ -30,7 +38,7 @@ let watcher = null;
 
 /**
  * Makes the hooks that wait, and deletes those that nothing calls any more.
- * @param {(hits: object[]) => { argument: object, probe: object }} sitesOf
+ * @param {(hits: object[]) => { sites: object[], absent: object, probe: object }} sitesOf
  */
 function pump(sitesOf) {
   if (!isMainThread) return;
@@ -70,34 +78,107 @@ function define(name, value) {
   defineProperty(globalThis, name, { __proto__: null, value, writable: false, enumerable: false, configurable: true });
 }
 
-/** What conditions know by one name: the sites of the hits, and a clock for what a condition costs before it begins. Two
- *  conditions stand at a place, that of the hit and one that only marks; the engine goes through both without anything between
- *  them, in an order of its own: the shorter time is that, the longer one what the program does between two hits. */
-function hook(number, { argument, probe }) {
-  let [left, from, before, after] = [MEASURED, 0, 0, 0];
-  const measured = () => {
-    probe.overhead = (before < after ? before : after) / MEASURED;
-    addon.watchCost(number, probe.overhead * 1e6);
-  };
+/** What conditions know by one name: of each hit its test and what is done if that holds, and what they read with. None of it ever
+ *  fails; a condition notes by itself that it could not call, or not read. */
+function hook(number, { sites, absent, probe }) {
+  const clock = new Clock(number, probe);
   probe.onDisarm = () => addon.watchRest(probe.slot);
   hooked[number] = probe;
-  return freeze({
-    ...argument,
-    begins() {
-      seen[number % seen.length] = 1;
-      if (left > 0 && from > 0) before += now() - from;
+  const made = {
+    __proto__: null,
+    absent,
+    probe,
+    lost: new RangeError('a condition could not be evaluated'),
+    marks: () => clock.marks(),
+    read(value) {
+      try {
+        return value();
+      } catch {
+        return absent;
+      }
     },
-    ends() {
-      if (left > 0) from = now();
-    },
-    marks() {
-      if (left === 0) return;
-      if (from > 0) after += now() - from;
-      from = now();
-      left -= 1;
-      if (left === 0) measured();
-    },
-  });
+    // A function that is called without a receiver has none, or the global object, of which nobody wants to know.
+    receiver: (value) => (value === globalThis || value === undefined ? absent : value),
+  };
+  for (let at = 0; at < sites.length; at += 1) {
+    made[`h${at}t`] = testOf(sites[at], clock);
+    made[`h${at}f`] = fireOf(sites[at], clock, absent);
+  }
+  return freeze(made);
+}
+
+/** A test is all there is of a hit that it does not want. */
+function testOf(site, clock) {
+  const { probe, test } = site;
+  const whole = function () {
+    clock.begins();
+    try {
+      if (apply(test, site, arguments)) return true;
+    } catch (error) {
+      probe.error = error;
+    }
+    clock.ends();
+    return false;
+  };
+  // The stack of one that fails begins below it.
+  site.test = whole;
+  return whole;
+}
+
+function fireOf(site, clock, absent) {
+  const fire = (values, privates) => {
+    try {
+      site.fire(0, absent, absent, values, privates, 0, fire);
+    } catch (error) {
+      site.probe.error = error;
+    }
+    clock.ends();
+    return false;
+  };
+  return fire;
+}
+
+/** What a hit costs before our code begins, in CPU of this thread: the engine stops, makes what a condition can see, and compiles
+ *  that. Nobody can be asked when it has begun. It was after the last hit, and it is no more than a few times what lies between two
+ *  conditions at one place: for some hits there is another one, which only marks. The engine goes through both without anything
+ *  between them, in an order of its own: the shorter time is that, the longer one what the program does between two hits. */
+class Clock {
+  constructor(number, probe) {
+    this.number = number;
+    this.probe = probe;
+  }
+
+  left = MEASURED;
+  most = ASSUMED_MILLISECONDS;
+  ended = 0;
+  before = 0;
+  after = 0;
+
+  begins() {
+    seen[this.number % seen.length] = 1;
+    const since = cpu() - this.ended;
+    if (this.left > 0 && this.ended > 0) this.before += since;
+    const { probe } = this;
+    probe.overhead = since < this.most ? since : this.most;
+    // Each is timed. One that could not go on has left its clock running.
+    probe.started = 0;
+    probe.left = 1;
+  }
+
+  ends() {
+    this.ended = cpu();
+  }
+
+  marks() {
+    if (this.left === 0) return;
+    const time = cpu();
+    if (this.ended > 0) this.after += time - this.ended;
+    this.ended = time;
+    this.left -= 1;
+    if (this.left > 0) return;
+    this.most = ((this.before < this.after ? this.before : this.after) / MEASURED) * AT_MOST;
+    addon.watchCost(this.number, this.most * 1e6);
+  }
 }
 
 /** Why there can be no debugger here; null if there can. A Node whose permission model does not know of debuggers crashes as one

@@ -45,6 +45,7 @@ async function connect() {
   Atomics.store(door, IS_APART, 0);
   session.on('Debugger.scriptParsed', ({ params }) => note(params));
   session.on('Debugger.paused', ({ params }) => paused(params));
+  const began = performance.now();
   const skip = { skip: true };
   const asked = [
     post('Debugger.setSkipAllPauses', skip),
@@ -53,6 +54,7 @@ async function connect() {
     post('Debugger.setSkipAllPauses', skip),
   ];
   await Promise.all(asked);
+  addon.watcherSwitched(performance.now() - began);
 }
 
 /** Others' pauses are theirs. Short of memory the engine stops for whoever is there: if that is us alone, it goes on as we go. */
@@ -172,8 +174,8 @@ async function renew(key) {
   if (watches.size === 0) {
     places.delete(key);
   } else {
-    const condition = `${[...watches.values()].map(({ code }) => code).join('')}false`;
-    posted.push(post(method, { ...parameters, condition }).then(({ breakpointId }) => (place.breakpoint = breakpointId)));
+    const codes = [...watches.values()].map(({ code }) => code).join('');
+    posted.push(post(method, { ...parameters, condition: `${codes}false` }).then(({ breakpointId }) => (place.breakpoint = breakpointId)));
   }
   await Promise.all(posted);
 }
@@ -229,12 +231,12 @@ const inScript = ({ scriptId }, { line, column, code }) => [
   code,
 ];
 
-/** In a script that is not there yet. */
+/** In a script that is not there yet. Variants have its name as well: `$s` is there in those only, which have the hit in them already. */
 const toCome = (url, { line, column, code }) => [
   `${url}:${line}:${column}`,
   'Debugger.setBreakpointByUrl',
   { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$`, lineNumber: line, columnNumber: column },
-  code,
+  `if(typeof $s==='undefined')${code}`,
 ];
 
 /** A second breakpoint at the place, which tells what a condition costs, until that is known. */

@@ -18,12 +18,11 @@ const {
     dateText,
     dateTime,
     define,
-    flagGetters,
+    flags: patternFlags,
     floor,
     isInteger,
     keysOf,
     mapEntries,
-    namesOf,
     nextOfMap,
     nextOfSet,
     now,
@@ -40,6 +39,7 @@ const {
     toNumber,
 } = require('./primordials.cjs');
 const {
+    ABSENT,
     COMPUTED,
     KIND_OF,
     NO_CLASS,
@@ -49,12 +49,15 @@ const {
     classOf,
     elementOf,
     entryOf,
+    hasManyNames,
     isClass,
     isStack,
     isUsual,
+    keysIn,
     lengthOf,
     messageOf,
     nameOfFunction,
+    namesIn,
     ownOf,
     shapeOf,
     sizeOf,
@@ -595,8 +598,8 @@ function textOfDate(date) {
 
 function textOfPattern(pattern) {
     let flagText = '';
-    for (let index = 0; index < flagGetters.length; index += 1) {
-        if (flagGetters[index][1](pattern)) flagText += flagGetters[index][0];
+    for (let index = 0; index < patternFlags.length; index += 1) {
+        if (patternFlags[index][1](pattern)) flagText += patternFlags[index][0];
     }
     return `/${patternSource(pattern)}/${flagText}`;
 }
@@ -721,7 +724,8 @@ function isSecretKey(key) {
 
 /** A plain object in a message: a map with keys that are texts. */
 function record(value, level) {
-    const keys = keysOf(value);
+    if (hasManyNames(value)) return withheld(value, REASON_TIMEOUT);
+    const keys = keysIn(value);
     const size = keys.length;
     word(MAP, NO_TYPE);
     u64(size);
@@ -750,26 +754,32 @@ let privates = null;
 /** What a reader answers for an object that has no such field. */
 let none = null;
 
+const NO_SYMBOLS = [];
+
 /** An object by its own properties, enumerable or not, then those under symbols, then private ones. */
 function fields(value, of, level) {
     head(OBJECT, of);
     at += 4;
     const end = at - 4;
     if (!opens(level)) return close(end, 0, isMessage && !hasField(value) ? REASON_NONE : REASON_DEPTH);
-    const names = namesOf(value);
-    const symbols = symbolsOf(value);
+    const names = namesIn(value);
+    const hasMore = hasManyNames(value);
+    const symbols = hasMore ? NO_SYMBOLS : symbolsOf(value);
     const plain = names.length;
     const all = plain + symbols.length;
     let count = 0;
     for (let index = 0; index < all; index += 1) {
         const key = index < plain ? names[index] : symbols[index - plain];
         const found = ownOf(value, key);
+        // Since its name was asked for it may have gone.
+        if (found === ABSENT) continue;
         if (found === COMPUTED && (isMessage || isStack(value, key))) continue;
         const reason = whyNotMore(count);
         if (reason !== REASON_NONE) return close(end, count, reason);
         field(nameOfKey(key), found, level);
         count += 1;
     }
+    if (hasMore) return close(end, count, REASON_FIELD_COUNT);
     if (privates !== null && prototypeOf(value) !== ObjectPrototype) return privateFields(value, level, end, count);
     close(end, count, REASON_NONE);
 }
@@ -801,7 +811,7 @@ function privateFields(value, level, end, before) {
 
 /** True if a message would show a field of an object. */
 function hasField(value) {
-    const names = namesOf(value);
+    const names = namesIn(value);
     for (let index = 0; index < names.length; index += 1) {
         if (ownOf(value, names[index]) !== COMPUTED) return true;
     }

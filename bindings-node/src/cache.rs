@@ -3,16 +3,17 @@
 //! here costs that time and nothing else.
 //!
 //! What stands in the folder becomes code of the program, so nobody else may be able to write there. Files come into it whole, by a
-//! new name first, and are never changed: processes need not wait for each other.
+//! new name first, and are never changed: processes need not wait for each other. A module does not wait until its file is written:
+//! the hands do that when they have nothing else to do.
 
-use crate::hands::{self, Task};
+use crate::hands;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stroboscope_core::config::Cache;
@@ -30,18 +31,20 @@ const RARELY: u32 = 256;
 const SUFFIX: &str = ".guards";
 
 static FOLDER: Mutex<Option<Arc<Folder>>> = Mutex::new(None);
+/// What is to be written, the next one last.
+static LATER: Mutex<Vec<(Key, Vec<u8>)>> = Mutex::new(Vec::new());
 static WRITES: AtomicU32 = AtomicU32::new(0);
 
 fn folder() -> MutexGuard<'static, Option<Arc<Folder>>> {
     FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps what is written from now on where the settings say. `here` is the folder in which the process works.
-pub fn keep(cache: &Cache, here: &str) {
+/// Keeps what is written from now on where the settings say.
+pub fn keep(cache: &Cache) {
     *folder() = match cache {
         Cache::Off => None,
         Cache::Default(path) => path.clone().map(|path| Arc::new(Folder::new(path, false))),
-        Cache::Folder(path) => Some(Arc::new(Folder::new(Path::new(here).join(path), true))),
+        Cache::Folder(path) => Some(Arc::new(Folder::new(path.clone(), true))),
     };
 }
 
@@ -58,20 +61,26 @@ pub fn guarded(text: &str, kind: SourceKind, cell: &str) -> Result<Guarded, Unre
     if folder.is_writable()
         && let Some(kept) = guarded.keep(key, cell).filter(|kept| kept.len() as u64 <= LARGEST)
     {
-        folder.write(key, &kept);
-        if key.is_one_in(RARELY) {
-            hands::ask(Task::Tidy);
-        }
+        later().push((key, kept));
+        hands::watch();
     }
     Ok(guarded)
 }
 
-/// Removes what is too much.
-pub fn tidy() {
-    let folder = folder().clone();
-    if let Some(folder) = folder.filter(|folder| folder.is_writable()) {
-        folder.tidy(MOST);
+fn later() -> MutexGuard<'static, Vec<(Key, Vec<u8>)>> {
+    LATER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes one of those that wait for it. False: none does.
+pub fn write_one() -> bool {
+    let Some((key, kept)) = later().pop() else { return false };
+    if let Some(folder) = folder().clone().filter(|folder| folder.is_writable()) {
+        folder.write(key, &kept);
+        if key.is_one_in(RARELY) {
+            folder.tidy(MOST);
+        }
     }
+    true
 }
 
 /// Why a folder is of no use.
@@ -175,9 +184,10 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Makes the folder. Where it is the default, not in a home of somebody else, who could not use it then.
+    /// Makes the folder. Where it is the default, not in a home of somebody else, who could not use it then, and not the home: who
+    /// has none, as users of services often do, gets none.
     fn make(&self) -> Result<(), Errno> {
-        let around = self.path.ancestors().skip(1).find_map(|path| path.metadata().ok());
+        let around = self.path.ancestors().skip(1).take(2).find_map(|path| path.metadata().ok());
         if !self.is_named && around.is_none_or(|around| around.uid() != us()) {
             return Err(Errno::ACCESS);
         }

@@ -5,8 +5,9 @@ use crate::{error, guard};
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::json;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,8 @@ pub struct Interpreter {
     pub options: Vec<String>,
     /// What the options in the environment of the program begin with.
     pub preload: String,
+    /// The folder of our files, which that reads.
+    pub folder: String,
 }
 
 /// Why a command cannot be run.
@@ -115,6 +118,9 @@ pub fn become_program(command: Vec<String>, told: String, node: Interpreter) -> 
             Ok(found) => found,
             Err(problem) => return Ok(problem),
         };
+        if let Some(why) = closed(&words, &variable("NODE_OPTIONS"), &node.folder) {
+            return Ok(NoProgram::new(BAD_ARGUMENTS, why));
+        }
         for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
             // Node keeps them from its children. One that is closed is none of the program's either.
             let _ = rustix::io::fcntl_setfd(stream, rustix::io::FdFlags::empty());
@@ -167,6 +173,27 @@ fn program(command: &[OsString], node: &Interpreter) -> Result<(PathBuf, Vec<OsS
     }
     let why = format!("{shown}: not a program that can be run; if it is a script of Node's, write: -- node {shown}");
     Err(NoProgram::new(NOT_EXECUTABLE, why))
+}
+
+/// Why Node would end at our files, before the program's first line, if so: its permission model lets it read others only.
+fn closed(words: &[OsString], options: &OsStr, folder: &str) -> Option<String> {
+    let is_node = words.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "node"));
+    let own = words.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word.starts_with('-'));
+    let options = options.to_string_lossy();
+    let all: Vec<Cow<'_, str>> = own.chain(options.split_whitespace().map(Cow::Borrowed)).collect();
+    let is_on = |word: &Cow<'_, str>| word == "--permission" || word == "--experimental-permission";
+    if !is_node || !all.iter().any(is_on) {
+        return None;
+    }
+    let read = all.iter().filter_map(|word| word.strip_prefix("--allow-fs-read="));
+    let mut places = read.flat_map(|places| places.split(','));
+    if places.any(|place| Path::new(folder).starts_with(place.trim_end_matches('*')) || place == "*") {
+        return None;
+    }
+    let folder = folder.trim_end_matches('/');
+    Some(format!(
+        "Node's permission model denies FileSystemRead of {folder}; start Node with --allow-fs-read={folder}/*"
+    ))
 }
 
 /// How files end that Node runs.

@@ -4,7 +4,7 @@
 use crate::placing::Ticketed;
 use crate::{cache, guard, placing, units};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,8 +21,6 @@ pub enum Task {
     Place(Arc<LiveProbe>, Ticket),
     /// Reads what a unit was compiled of, and places the probes that mean that.
     Read(u32),
-    /// Looks how much the cache keeps.
-    Tidy,
     /// Watches for the end of what others do.
     Watch,
     /// Takes a probe away, by its slot.
@@ -107,8 +105,10 @@ fn work(tasks: &Receiver<Task>) {
         let Some(other) = other else { continue };
         careful(|| match other {
             Task::Read(unit) => placing::read_origins(unit),
-            Task::Tidy => cache::tidy(),
-            Task::Leave => placing::remove_all(),
+            Task::Leave => {
+                placing::remove_all();
+                while cache::write_one() {}
+            }
             Task::Watch | Task::Place(..) | Task::Remove(_) => {}
         });
         if matches!(other, Task::Leave) {
@@ -154,9 +154,16 @@ impl Changes {
     }
 }
 
-/// The next task; `None` if nobody can ask for one. Between two bursts of work it gives memory back.
+/// The next task; `None` if nobody can ask for one. What can wait is done when there is none, and between two bursts of work memory
+/// is given back.
 fn next(tasks: &Receiver<Task>) -> Option<Task> {
     loop {
+        match tasks.try_recv() {
+            Ok(task) => return Some(task),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) if guard::caught(cache::write_one) == Some(true) => continue,
+            Err(TryRecvError::Empty) => {}
+        }
         match tasks.recv_timeout(QUIET) {
             Ok(task) => return Some(task),
             Err(RecvTimeoutError::Disconnected) => return None,

@@ -65,6 +65,8 @@ pub struct Names {
     pub hit: String,
     /// The variable of a method probe, from its entry to its exit.
     pub entry: String,
+    /// The one that says where an exception came from, if the event shows the stack.
+    pub raised: Option<&'static str>,
 }
 
 impl Names {
@@ -107,7 +109,7 @@ impl Hit {
         let test = maker.test(scope, "");
         let site = names.site();
         let fire = format!("if({site}.test({test})){site}.fire(0,{absent},{absent},{values})", absent = maker.absent());
-        Hit { setup: maker.setup("", &[capture]), line: names.guarded(&fire), ..Hit::default() }
+        Hit { setup: maker.setup("", &[capture]), line: maker.seeing(scope, &fire), ..Hit::default() }
     }
 
     /// The hit of a method probe. `entry` and `exit` are what is visible at its two ends.
@@ -119,6 +121,17 @@ impl Hit {
             EvaluateAt::Entry if log.captures() => maker.at_both(entry, exit),
             EvaluateAt::Entry => maker.at_entry(entry),
         }
+    }
+
+    /// The hit of a line, or of a method's entry (0), where a debugger evaluates it: an expression that is false, of two calls that
+    /// never fail. It is as short as can be, since the engine compiles it at each hit.
+    pub fn on_the_spot(probe: &Probe, scope: &Scope, names: &Names, line: u32) -> Hit {
+        let Kind::Log(log) = &probe.kind else { return Hit::default() };
+        let maker = Maker { probe, log, names, line };
+        let (values, capture) = maker.values(scope, true);
+        let (site, test) = (names.site(), maker.test(scope, ""));
+        let line = format!("{site}t({test})&&{site}f({values})");
+        Hit { setup: maker.setup("", &[capture]), line, ..Hit::default() }
     }
 
     /// The statement before the line.
@@ -158,20 +171,25 @@ impl Maker<'_> {
         format!("{}.absent", self.names.s)
     }
 
+    /// The argument that says where an exception came from.
+    fn raised(&self) -> String {
+        self.names.raised.map_or_else(String::new, |name| format!(",{name}"))
+    }
+
     /// A method probe that is evaluated when the method ends.
     fn at_exit(&self, scope: &Scope) -> Hit {
         let (site, entry) = (self.names.site(), &self.names.entry);
         let (values, capture) = self.values(scope, true);
-        let end = |returned: &str, exception: &str| {
+        let end = |returned: &str, exception: &str, raised: &str| {
             let specials = format!("{entry},{returned},{exception}");
             let test = self.test(scope, &specials);
-            self.names.guarded(&format!("if({site}.test({test})){site}.fire({specials},{values})"))
+            self.seeing(scope, &format!("if({site}.test({test})){site}.fire({specials},{values}{raised})"))
         };
         Hit {
             setup: self.setup("$start,$return,$exception", &[capture]),
             enter: format!("let {entry}=0;{}", self.names.guarded(&format!("{entry}={site}.enter()"))),
-            returned: end(HOLE, &self.absent()),
-            threw: end(&self.absent(), HOLE),
+            returned: end(HOLE, &self.absent(), ""),
+            threw: end(&self.absent(), HOLE, &self.raised()),
             ..Hit::default()
         }
     }
@@ -183,7 +201,7 @@ impl Maker<'_> {
         let test = self.test(scope, "");
         let absent = self.absent();
         let fire = format!("if({site}.test({test})){site}.fire(0,{absent},{absent},{values})");
-        Hit { setup: self.setup("", &[capture]), enter: self.names.guarded(&fire), ..Hit::default() }
+        Hit { setup: self.setup("", &[capture]), enter: self.seeing(scope, &fire), ..Hit::default() }
     }
 
     /// A method probe that is evaluated at the entry and captures at both ends.
@@ -193,15 +211,15 @@ impl Maker<'_> {
         let test = self.test(entry_scope, "");
         let begin = format!("if({site}.test({test})){entry}={site}.begin({values})");
         let (exit_values, exit_capture) = self.values(exit_scope, false);
-        let end = |returned: &str, exception: &str| {
-            let finish = format!("if({entry}!==null){site}.end({entry},{returned},{exception},{exit_values})");
-            self.names.guarded(&finish)
+        let end = |returned: &str, exception: &str, raised: &str| {
+            let finish = format!("if({entry}!==null){site}.end({entry},{returned},{exception},{exit_values}{raised})");
+            self.seeing(exit_scope, &finish)
         };
         Hit {
             setup: self.setup("", &[capture, exit_capture]),
-            enter: format!("let {entry}=null;{}", self.names.guarded(&begin)),
-            returned: end(HOLE, &absent),
-            threw: end(&absent, HOLE),
+            enter: format!("let {entry}=null;{}", self.seeing(entry_scope, &begin)),
+            returned: end(HOLE, &absent, ""),
+            threw: end(&absent, HOLE, &self.raised()),
             ..Hit::default()
         }
     }
@@ -270,7 +288,22 @@ impl Maker<'_> {
     }
 
     fn privates(&self, scope: &Scope) -> String {
-        if !self.log.captures() || scope.privates.is_empty() {
+        if self.log.captures() { Maker::readers(scope) } else { "null".to_owned() }
+    }
+
+    /// The statement of a hit whose expressions may read private members.
+    fn seeing(&self, scope: &Scope, statement: &str) -> String {
+        let reads_one = self.probe.symbols.iter().any(|symbol| symbol.starts_with('#'));
+        if !reads_one || scope.privates.is_empty() {
+            return self.names.guarded(statement);
+        }
+        let (site, readers) = (self.names.site(), Maker::readers(scope));
+        self.names.guarded(&format!("{site}.sees({readers});{statement};{site}.sees(null)"))
+    }
+
+    /// The private members that the code around the hit can read: their names, and what reads them.
+    fn readers(scope: &Scope) -> String {
+        if scope.privates.is_empty() {
             return "null".to_owned();
         }
         let pairs = scope.privates.iter().map(|(name, read)| format!("{},{read}", program::text(name)));

@@ -33,7 +33,12 @@ mod units;
 mod vectors;
 mod watch;
 
+use napi::{Env, JsString};
 use napi_derive::{module_init, napi};
+use stroboscope_process::memory::Memory;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 #[module_init]
 fn init() {
@@ -48,8 +53,9 @@ pub fn version() -> &'static str {
 
 /// The text of a module of ours.
 #[napi]
-pub fn text_of(file: String) -> napi::Result<String> {
-    std::fs::read_to_string(&file).map_err(|why| error::said(format!("{file} cannot be read: {why}")))
+pub fn text_of(env: &Env, file: String) -> napi::Result<JsString<'_>> {
+    let text = std::fs::read_to_string(&file).map_err(|why| error::said(format!("{file} cannot be read: {why}")))?;
+    text::of_ours(env, text)
 }
 
 /// The first call of the record writer: it passes the layout that it writes, and another one is refused.

@@ -92,6 +92,18 @@ pub fn open_realm(env: Env, realm: u32, wake: Function<'_, (), ()>) -> napi::Res
     guard::guarded(|| realms::open(env, realm, &wake, units::close))
 }
 
+/// A thread of the program has begun a while ago: true if it has a realm. `ends`: it will not open one any more.
+#[napi]
+pub fn thread_is_known(thread: u32, ends: bool) -> napi::Result<bool> {
+    guard::guarded(|| {
+        let is_known = realms::was_opened(thread);
+        if ends && !is_known {
+            placing::without_realm(thread);
+        }
+        Ok(is_known)
+    })
+}
+
 /// Puts guards into a module that is about to run; `null`: it runs as it is. `kind` is `commonjs`, `module` or `script`;
 /// `begin`, if it is given, is a function that its first line calls with the name of its cell.
 #[napi]
@@ -125,6 +137,30 @@ fn given(env: &Env, guarded: Option<Guarded>) -> napi::Result<Option<GuardedModu
     let Some(Guarded { code, cell }) = guarded else { return Ok(None) };
     let code = code.map(|code| text::given(env, code)).transpose()?;
     Ok(Some(GuardedModule { code, cell }))
+}
+
+/// A module with guards in a realm.
+#[napi(object, object_from_js = false)]
+pub struct GuardedFile {
+    /// Where it is.
+    pub path: String,
+    /// It is a module of ES.
+    pub is_module: bool,
+}
+
+/// The modules of a realm that have guards.
+#[napi]
+pub fn guarded_files(realm: u32) -> napi::Result<Vec<GuardedFile>> {
+    guard::guarded(|| {
+        let files = units::guarded_paths(realm).into_iter();
+        Ok(files.map(|(path, is_module)| GuardedFile { path: path.to_string(), is_module }).collect())
+    })
+}
+
+/// A line of a file as the program has it, from 1; `null`: it has none there.
+#[napi]
+pub fn line_of(path: String, line: u32) -> napi::Result<Option<String>> {
+    guard::guarded(|| Ok(units::line_of(&path, line)))
 }
 
 /// How the program compiles a text itself.

@@ -18,12 +18,16 @@ const MAX_COLUMN: u32 = (1 << COLUMN_BITS) - 1;
 /// Texts of variants whose columns are known; of older ones columns are those of the variant.
 const MAX_TEXTS: usize = 10_000;
 
+/// The text of a file that its columns are in where nothing of ours stands.
+const PROGRAMS: u32 = u32::MAX;
+
 /// What a number stands for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Code {
     file: Box<str>,
     function: Box<str>,
-    /// In which text of the file its columns are: 0 is the file as it was loaded, others are variants.
+    /// In which text of the file its columns are: 0 is the file as it was loaded, [`PROGRAMS`] that of the program, others are
+    /// variants.
     text: u32,
     /// Line and column, if they have no room in a position.
     place: Option<(u32, u32)>,
@@ -100,10 +104,15 @@ pub fn describe(frame: StackFrame) -> FrameText {
         // It is the place of a probe (`own`), which is the original's. That may have the name of what was compiled of it.
         return FrameText { file, function: function.into_string(), line, column };
     }
-    let in_variant = codes().as_ref().and_then(|codes| Some(back(codes.texts.get(&text)?, line, column)));
-    let column = in_variant.unwrap_or_else(|| units::original_column(&file, line, column));
+    let known = if text == PROGRAMS { Some(column) } else { in_variant(text, line, column) };
+    let column = known.unwrap_or_else(|| units::original_column(&file, line, column));
     let (file, line, column) = units::original(&file, line, column).unwrap_or((file, line, column));
     FrameText { file, function: function.into_string(), line, column }
+}
+
+/// The column in the program's own text of a place in a variant, if that is known.
+fn in_variant(text: u32, line: u32, column: u32) -> Option<u32> {
+    codes().as_ref().and_then(|codes| Some(back(codes.texts.get(&text)?, line, column)))
 }
 
 /// The column in the program's own text of a place in a text of a file ([`code`]). Columns from 1.
@@ -117,6 +126,16 @@ pub fn column(file: String, text: u32, line: u32, column: u32) -> napi::Result<u
         }
         let file = if file.starts_with("file://") { SourcePath::new(&file).text() } else { file };
         Ok(units::original_column(&file, line, column))
+    })
+}
+
+/// The function of a module whose guard stands at a place in a variant of another one; `null`: none does. Columns from 1.
+#[napi]
+pub fn guard_at(text: u32, line: u32, column: u32) -> napi::Result<Option<u32>> {
+    guard::guarded(|| {
+        let codes = codes();
+        let positions = codes.as_ref().and_then(|codes| codes.texts.get(&text));
+        Ok(positions.and_then(|positions| positions.owner(line, column.checked_sub(1)?)))
     })
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use stroboscope_core::probe::location::SourcePath;
-use stroboscope_rewriter::{MapComment, SourceMap};
+use stroboscope_rewriter::{MapComment, Original, SourceMap};
 
 /// A map, and a text with one in it, that takes so little time that a realm may read it as a module is loaded.
 const SMALL: u64 = 256 << 10;
@@ -22,7 +22,15 @@ pub struct Origins {
 impl Origins {
     /// A place of the module in its original: file, line and column. Lines and columns from 1.
     pub fn place(&self, line: u32, column: u32) -> Option<(&str, u32, u32)> {
-        let found = self.map.original(line, column.saturating_sub(1))?;
+        self.told(self.map.original(line, column.saturating_sub(1))?, column)
+    }
+
+    /// The same; of one that comes from no original the nearest that does.
+    pub fn nearest(&self, line: u32, column: u32) -> Option<(&str, u32, u32)> {
+        self.told(self.map.nearest(line, column.saturating_sub(1))?, column)
+    }
+
+    fn told(&self, found: Original, column: u32) -> Option<(&str, u32, u32)> {
         let column = if column == 0 { 0 } else { found.column + 1 };
         Some((self.sources.get(found.source)?, found.line, column))
     }
@@ -53,6 +61,19 @@ pub fn read(path: &str, text: &str) -> Result<Option<Origins>, String> {
     let map = SourceMap::read(&json).map_err(|error| error.to_string())?;
     let sources = map.sources().iter().map(|name| resolved(name, &folder)).collect();
     Ok(Some(Origins { map, sources }))
+}
+
+/// The originals of modules that a bundle holds as texts and evaluates one by one, as bundlers have it in development.
+pub fn evaluated(path: &str, text: &str) -> Vec<String> {
+    /// How the name of such a module begins: at the end of a text in quotes.
+    const NOTE: &str = "\\n//# sourceURL=webpack";
+    let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
+    let named = text.match_indices(NOTE).filter_map(|(at, _)| {
+        let (_, name) = text[at + NOTE.len()..].split_once("://")?;
+        let name = name.split(['?', '\\', '"', '\'']).next()?;
+        Some(resolved(&format!("webpack://{}", name.trim_start_matches('/')), folder))
+    });
+    named.collect()
 }
 
 /// True if reading what a module says takes next to no time.
@@ -97,8 +118,20 @@ fn resolved(name: &str, folder: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::resolved;
+    use super::{evaluated, resolved};
     use std::path::Path;
+
+    #[test]
+    fn modules_that_a_bundle_evaluates_are_known_by_their_names() {
+        let text = [
+            r#"eval("{f()\n\n//# sourceURL=webpack:///./no/cart.ts?\n}");"#,
+            r#"eval("\n//# sourceURL=[module]\n//# sourceMappingURL=data:,\n//# sourceURL=webpack-internal:///./no/price.ts\n");"#,
+            r#"eval("f()\n//# sourceURL=webpack://shop/./no/shop.ts?1a2b")"#,
+        ];
+        let text = text.concat();
+        assert_eq!(evaluated("/srv/dist/main.js", &text), ["no/cart.ts", "no/price.ts", "no/shop.ts"]);
+        assert!(evaluated("/srv/main.js", "f()\n//# sourceURL=webpack:///./cart.ts").is_empty());
+    }
 
     #[test]
     fn sources_are_found_from_the_map() {

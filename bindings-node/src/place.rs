@@ -6,6 +6,7 @@ use crate::hit_code::{Hit, Names, Scope, Variable};
 use crate::names;
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
+use crate::session;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use stroboscope_core::host::{Outcome, Section, Site, StackFrame, Ticket};
@@ -168,6 +169,28 @@ pub fn find(file: &File<'_>, location: &Location) -> Result<Placement, Missing> 
     }
 }
 
+/// True if a probe goes into functions of a module that have guards, and nowhere else: then nothing has to be known of it before one
+/// of them is called. Where that is not clear it is not said.
+pub fn waits_for_calls(module: &Module, location: &Location) -> bool {
+    let functions = module.functions();
+    match location {
+        Location::Method { method, .. } => {
+            matches!(module.named(method)[..], [number] if functions[number].why_not.is_none())
+        }
+        Location::Lines { lines, .. } => lines.iter().all(|&line| {
+            let begins = |statement: &rewriter::Statement| statement.line == line;
+            let around = |(_, function): &(usize, &rewriter::Function)| function.first <= line && line <= function.last;
+            let is_plain = |(number, function): (usize, &rewriter::Function)| {
+                let is_here = function.statements.iter().any(begins);
+                let may_run = |one: &rewriter::Statement| begins(one) && module.may_be_running(number, one.site);
+                is_here.then(|| function.why_not.is_none() && !function.statements.iter().any(may_run))
+            };
+            let mut found = functions.iter().enumerate().filter(around).filter_map(is_plain).peekable();
+            found.peek().is_some() && found.all(|is_plain| is_plain) && !module.top_level().iter().any(begins)
+        }),
+    }
+}
+
 fn at_lines(file: &File<'_>, lines: &[u32]) -> Result<Placement, Missing> {
     let functions = file.functions();
     let mut found: Vec<(Option<u32>, Vec<Line>)> = Vec::new();
@@ -220,7 +243,8 @@ fn in_method(file: &File<'_>, wanted: &str) -> Result<Placement, Missing> {
             Ok(Placement { functions: vec![(Some(seen.number as u32), Vec::new())], site, note: None })
         }
         [] => {
-            let names = file.functions.iter().map(|seen| known[seen.number].qualified.as_str());
+            let called = file.functions.iter().map(|seen| &known[seen.number]).filter(|function| !function.is_field());
+            let names = called.map(|function| function.qualified.as_str());
             let near = location::nearest_names(wanted, names.filter(|name| !name.is_empty()));
             let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
             Err(Missing::new("NoSuchMethod", format!("no function `{wanted}` in {path}{near}")))
@@ -282,19 +306,20 @@ pub fn variant(
         for Line { line, sites } in &one.lines {
             for &site in sites {
                 let point = Point::Line(site);
-                let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits), *line);
+                let code = Hit::at_line(&one.live.probe, &scope(module, at, point), &names_of(&hits, None), *line);
                 points.push((point, code.line()));
                 hits.push(told(one, &code, names::own(&one.site.file, &own.name, *line)));
             }
         }
         if one.lines.is_empty() {
             let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));
-            let code = Hit::of_method(&one.live.probe, &entry, &exit, &names_of(&hits));
+            let raised = session::shows_stack(one.live.captures).then_some(rewriter::RAISED);
+            let code = Hit::of_method(&one.live.probe, &entry, &exit, &names_of(&hits, raised));
             let ends = [(Point::Return, code.returned("$s_r")), (Point::Throw, code.threw("$s_e"))];
             points.push((Point::Entry, code.enter()));
             // One that is evaluated at its entry may have nothing to do at an end.
             points.extend(ends.into_iter().filter(|(_, code)| !code.is_empty()));
-            hits.push(told(one, &code, names::own(&one.site.file, &own.name, own.first)));
+            hits.push(told(one, &code, names::own(&one.site.file, &own.name, one.site.first)));
         }
     }
     let points: Vec<(Point, &str)> = points.iter().map(|(point, code)| (*point, code.as_str())).collect();
@@ -322,18 +347,19 @@ pub fn stops(
 ) -> Result<(Vec<Stop>, Vec<realms::Hit>), String> {
     let at = function.map(|function| function as usize);
     let name = at.and_then(|at| module.functions().get(at)).map_or("", |of| of.name.as_str());
-    let names = |number: usize| Names { s: hook.to_owned(), hit: format!("h{number}"), entry: String::new() };
+    let names =
+        |number: usize| Names { s: hook.to_owned(), hit: format!("h{number}"), entry: String::new(), raised: None };
     if let Some(why) = at.and_then(|at| module.why_no_stop(at)) {
         return Err(why.to_owned());
     }
     let (mut stops, mut hits) = (Vec::new(), Vec::new());
     for Line { line, sites } in &one.lines {
         for &site in sites {
-            let spot = OnTheSpot::new(module, at, Some(site), hook);
-            let code = Hit::at_line(&one.live.probe, &spot.scope, &names(hits.len()), *line);
+            let scope = on_the_spot(module, at, Some(site), hook);
+            let code = Hit::on_the_spot(&one.live.probe, &scope, &names(hits.len()), *line);
             let place =
                 module.stop(site).ok_or("a debugger would stop in the constructor of the class: use another line")?;
-            stops.push(Stop { at: place, code: spot.code(&code.line()) });
+            stops.push(Stop { at: place, code: statement(&code, hook) });
             hits.push(told(one, &code, names::own(&one.site.file, name, *line)));
         }
     }
@@ -345,65 +371,36 @@ pub fn stops(
                         snapshot"
                 .to_owned());
         }
-        let spot = OnTheSpot::new(module, Some(at), None, hook);
-        let code = Hit::of_method(probe, &spot.scope, &spot.scope, &names(0));
+        let code = Hit::on_the_spot(probe, &on_the_spot(module, Some(at), None, hook), &names(0), 0);
         let place = module.stop_at_entry(at).ok_or("there is no such function")?;
-        stops.push(Stop { at: place, code: spot.code(&code.enter()) });
+        stops.push(Stop { at: place, code: statement(&code, hook) });
         hits.push(told(one, &code, names::own(&one.site.file, name, one.site.first)));
     }
     Ok((stops, hits))
 }
 
-/// What is visible to code that a debugger evaluates: each name that it uses is read before, alone, since the engine may have
-/// given it up or not have bound it yet.
-struct OnTheSpot {
-    /// Its texts are names of ours.
-    scope: Scope,
-    /// What stands for each of them.
-    names: Vec<String>,
-    hook: String,
+/// What is visible to code that a debugger evaluates. `js/watch.cjs` has the functions of the hook.
+fn on_the_spot(module: &Module, function: Option<usize>, site: Option<u32>, hook: &str) -> Scope {
+    let seen = module.bare_scope(function, site, |name| format!("{hook}.read(()=>{name})"));
+    let this = seen.this.map(|text| Variable {
+        name: "this".to_owned(),
+        read: format!("{hook}.receiver({text})"),
+        section: Some(Section::Arguments),
+    });
+    let variables =
+        seen.variables.into_iter().map(|one| Variable { name: one.name, read: one.text, section: section(one.kind) });
+    Scope { variables: this.into_iter().chain(variables).collect(), ..Scope::default() }
 }
 
-impl OnTheSpot {
-    fn new(module: &Module, function: Option<usize>, site: Option<u32>, hook: &str) -> OnTheSpot {
-        let seen = module.bare_scope(function, site);
-        let this = seen.this.map(|text| {
-            (text, format!("(this==={hook}.global||this===void 0?{hook}.absent:this)"), Some(Section::Arguments))
-        });
-        let variables = seen.variables.into_iter().map(|one| (one.name, one.text, section(one.kind)));
-        let (mut names, mut scope) = (Vec::new(), Scope::default());
-        for (name, text, section) in this.into_iter().chain(variables) {
-            scope.variables.push(Variable { name, read: own_name(names.len()), section });
-            names.push(text);
-        }
-        OnTheSpot { scope, names, hook: hook.to_owned() }
-    }
-
-    /// The text of a hit in a condition. `$s` is there in a variant only, which has the hit in it already.
-    fn code(&self, hit: &str) -> String {
-        let hook = &self.hook;
-        let mut reads = String::new();
-        for (at, text) in self.names.iter().enumerate().filter(|(at, _)| uses(hit, &own_name(*at))) {
-            let name = own_name(at);
-            reads += &["let ", &name, "=", hook, ".absent;try{", &name, "=", text, "}catch{}"].concat();
-        }
-        format!("if(typeof $s==='undefined'){{{hook}.begins();{reads}{hit};{hook}.ends()}}")
-    }
-}
-
-fn own_name(number: usize) -> String {
-    format!("$s_{number}")
-}
-
-/// True if a text has a name in it, and not only a longer one.
-fn uses(text: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, _)| !text[at + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
+/// The hit as a statement. What fails in it is noted, and nothing is called for that: the stack may be at its end.
+fn statement(hit: &Hit, hook: &str) -> String {
+    format!("try{{{}}}catch{{{hook}.probe.error={hook}.lost}}", hit.line())
 }
 
 /// The names of the next hit in a variant.
-fn names_of(hits: &[realms::Hit]) -> Names {
+fn names_of(hits: &[realms::Hit], raised: Option<&'static str>) -> Names {
     let number = hits.len();
-    Names { s: "$s".to_owned(), hit: format!("h{number}"), entry: format!("$s_t{number}") }
+    Names { s: "$s".to_owned(), hit: format!("h{number}"), entry: format!("$s_t{number}"), raised }
 }
 
 /// What a realm makes a hit's site of.
@@ -442,7 +439,7 @@ fn section(kind: VariableKind) -> Option<Section> {
 
 #[cfg(test)]
 mod tests {
-    use super::{File, Missing, find, uses};
+    use super::{File, Missing, find};
     use stroboscope_core::probe::model::Location;
     use stroboscope_rewriter::{Module, SourceKind};
 
@@ -476,12 +473,6 @@ mod tests {
         assert_eq!(found(&lines(&[12])), Ok((vec![(None, vec![12])], String::new())));
         let refused = found(&lines(&[99])).unwrap_err();
         assert_eq!(refused.kind, "NoSuchLine");
-    }
-
-    #[test]
-    fn a_name_is_used_where_it_stands_alone() {
-        assert!(uses("f([$s_1,$s_12])", "$s_12") && uses("$s_1", "$s_1"));
-        assert!(!uses("f([$s_12])", "$s_1"));
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! Two threads place probes: the hands, and a realm that loads a module, which is told of the probes that wait for it before its
 //! code runs. They are placed many at a time: what is loaded is looked through once, and each function is written once.
 
-use crate::place::{NOT_ELIGIBLE, Use};
+use crate::place::{self, NOT_ELIGIBLE, Use};
 use crate::put::{self, Wanted};
 use crate::realms::Order;
 use crate::units::{self, Unit};
 use crate::{guard, session, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Ticket};
@@ -141,9 +142,10 @@ fn all_asked() -> Vec<Ticketed> {
     with(|state| state.asked.iter().map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
 }
 
-/// The probes that name a file as a unit does.
+/// The probes that name a file as a unit does, or one that it evaluates as text.
 fn meaning(unit: &Unit) -> Vec<Ticketed> {
-    naming(&unit.files().into_iter().map(|(_, name)| name).collect::<Vec<_>>())
+    let files = unit.files().into_iter().map(|(_, name)| name);
+    naming(&files.chain(unit.evaluated().iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
 /// The probes whose file may be one of these.
@@ -172,6 +174,41 @@ fn file_of(probe: &Probe) -> Option<&str> {
         Location::Lines { file, .. } => Some(file),
         Location::Method { file, .. } => file.as_deref(),
     }
+}
+
+/// What the file of a probe means among what is loaded, as it was found last: probes come one by one, and have one file.
+struct Meant {
+    changes: u32,
+    file: String,
+    units: Vec<(Arc<Unit>, Option<usize>)>,
+}
+
+static MEANT: Mutex<Option<Meant>> = Mutex::new(None);
+
+/// The cells of the functions of a realm that a probe goes into, if it goes nowhere else, and that takes no time to be known.
+pub fn awaited_in(live: &LiveProbe, realm: u32) -> Option<Vec<Arc<str>>> {
+    let file = file_of(&live.probe)?;
+    let mut last = MEANT.lock().unwrap_or_else(PoisonError::into_inner);
+    let changes = units::changes();
+    if last.as_ref().is_none_or(|last| last.changes != changes || last.file != file) {
+        let loaded = Loaded::now();
+        let Choice::File(found) = chosen(&loaded.candidates, file) else { return None };
+        let unit = |at: usize| Some((Arc::clone(loaded.units.get(&loaded.places[at].0)?), loaded.places[at].1));
+        *last = Some(Meant { changes, file: file.to_owned(), units: found.into_iter().filter_map(unit).collect() });
+    }
+    let units = &last.as_ref()?.units;
+    let goes_to_guards = |(unit, source): &(Arc<Unit>, Option<usize>)| {
+        let is_itself = source.is_none() && unit.known_origins().is_none() && unit.has_small_origins();
+        let takes = |module: Arc<Module>| place::waits_for_calls(&module, &live.probe.location);
+        is_itself && unit.realm == realm && unit.bare.is_none() && unit.at_hand().is_some_and(takes)
+    };
+    let is_awaited = !units.is_empty() && units.iter().all(goes_to_guards);
+    is_awaited.then(|| units.iter().map(|(unit, _)| Arc::clone(&unit.cell)).collect())
+}
+
+/// True if it is known what becomes of a probe. One that nobody has asked for may be on its way.
+pub fn is_answered(slot: u32) -> Option<bool> {
+    with(|state| state.asked(slot).map(|asked| asked.said.is_some()))
 }
 
 /// The files that a probe means. A path that leads to a file of this machine means that file only.
@@ -307,12 +344,56 @@ fn not_loaded(file: &str, candidates: &[Candidate]) -> Outcome {
     {
         return Outcome::Refused { kind: "NotGuarded", reason: format!("{path} has no guards: {why}") };
     }
+    if let Some((name, bundle)) = evaluated(file) {
+        let reason = format!(
+            "{name} is in {bundle}, which evaluates its modules as text, and such text takes no probes: build it with separate \
+             source maps (webpack: `devtool: 'source-map'`)"
+        );
+        return Outcome::Refused { kind: NOT_ELIGIBLE, reason };
+    }
     let alike = location::of_the_same_name(candidates, file);
     let alike = if alike.is_empty() { alike } else { format!("; loaded files of that name: {alike}") };
+    let threads = threads_without();
     if Path::new(file).is_file() {
-        return Outcome::Waiting(format!("{file} is not loaded yet; the probe waits for it{alike}"));
+        return Outcome::Waiting(format!("{file} is not loaded yet; the probe waits for it{alike}{threads}"));
     }
-    Outcome::NotFound(format!("source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting"))
+    Outcome::NotFound(format!(
+        "source file not found: no loaded file is `{file}`{alike}; the probe goes on waiting{threads}"
+    ))
+}
+
+/// Threads of the program in which we are not, as far as that is known.
+static WITHOUT: AtomicU32 = AtomicU32::new(0);
+
+/// One more thread has begun in which we are not: it may have what probes wait for.
+pub fn without_realm(thread: u32) {
+    WITHOUT.fetch_add(1, Ordering::Relaxed);
+    log::debug!(target: "stroboscope", "worker thread {thread} has no probes");
+    let waiting: Vec<Asked> = with(|state| {
+        state.asked.iter().filter(|asked| asked.said.is_some() && asked.placed.is_empty()).cloned().collect()
+    });
+    for asked in waiting {
+        tell_missing(&asked);
+    }
+}
+
+fn threads_without() -> String {
+    match WITHOUT.load(Ordering::Relaxed) {
+        0 => String::new(),
+        threads => format!(
+            "; worker threads that began without stroboscope ({threads} so far) have no probes: preload it with --import or \
+             --require, and leave NODE_OPTIONS in their env"
+        ),
+    }
+}
+
+/// The module that a probe's file means among those that bundles evaluate as text, with the bundle.
+fn evaluated(file: &str) -> Option<(String, Arc<str>)> {
+    let units = units::all();
+    let named = units.iter().flat_map(|(_, unit)| unit.evaluated().iter().map(|name| (name, &unit.path)));
+    let (places, candidates): (Vec<_>, Vec<_>) = named.map(|place| (place, Candidate::new(place.0, false))).unzip();
+    let Choice::File(found) = chosen(&candidates, file) else { return None };
+    found.first().map(|&at| (places[at].0.clone(), Arc::clone(places[at].1)))
 }
 
 /// The files that run, as a debugger sees them. Answers which of them are wanted: probes mean them, and they have no guards.

@@ -145,18 +145,27 @@ fn insert(unit: &Unit, module: &Module, function: u32, new: &[Use]) -> Vec<(Use,
     // Who removes one of them meanwhile looks in here after that.
     let new: Vec<&Use> = new.iter().filter(|one| placing::is_asked(&one.live, one.ticket)).collect();
     of_function.retain(|other| !new.iter().any(|one| one.live.slot == other.live.slot));
-    let before = of_function.len();
-    of_function.extend(new.iter().copied().cloned());
-    if write(unit, module, function, of_function).is_ok() {
+    fill(of_function, &new, |uses| write(unit, module, function, uses))
+}
+
+/// Adds what is new to what is written, all at once. If that cannot be written one of them is to blame, and each is tried for
+/// itself. Answers those with which nothing can be written, and why.
+fn fill<T: Clone>(
+    known: &mut Vec<T>,
+    new: &[&T],
+    mut write: impl FnMut(&[T]) -> Result<(), String>,
+) -> Vec<(T, String)> {
+    let before = known.len();
+    known.extend(new.iter().copied().cloned());
+    if write(known).is_ok() {
         return Vec::new();
     }
-    // One of them is to blame: each is tried for itself.
-    of_function.truncate(before);
+    known.truncate(before);
     let mut failed = Vec::new();
-    for one in new {
-        of_function.push(one.clone());
-        if let Err(reason) = write(unit, module, function, of_function) {
-            failed.extend(of_function.pop().map(|one| (one, reason)));
+    for &one in new {
+        known.push(one.clone());
+        if let Err(reason) = write(known) {
+            failed.extend(known.pop().map(|one| (one, reason)));
         }
     }
     failed
@@ -267,4 +276,34 @@ fn write(unit: &Unit, module: &Module, function: u32, uses: &[Use]) -> Result<()
 fn order(unit: &Unit, function: u32, variant: Option<Variant>, uses: &[Use]) -> Order {
     let (cell, file, is_module) = (Arc::clone(&unit.cell), Arc::clone(&unit.path), unit.kind == SourceKind::Esm);
     Order { cell, function, file, is_module, variant, uses: uses.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill;
+
+    #[test]
+    fn one_that_cannot_be_written_keeps_none_of_the_others_out() {
+        let mut known = vec!["old"];
+        let mut written = Vec::new();
+        let failed = fill(&mut known, &[&"a", &"bad", &"b", &"bad too"], |all| {
+            if let Some(bad) = all.iter().find(|one| one.starts_with("bad")) {
+                return Err(format!("no {bad}"));
+            }
+            written = all.to_vec();
+            Ok(())
+        });
+        assert_eq!(failed, [("bad", "no bad".to_owned()), ("bad too", "no bad too".to_owned())]);
+        assert_eq!((&*known, &*written), (&["old", "a", "b"][..], &["old", "a", "b"][..]));
+    }
+
+    #[test]
+    fn what_can_be_written_is_written_at_once() {
+        let (mut known, mut times) = (vec!["old"], 0);
+        let failed = fill(&mut known, &[&"a", &"b"], |_| {
+            times += 1;
+            Ok(())
+        });
+        assert_eq!((failed, known, times), (Vec::new(), vec!["old", "a", "b"], 1));
+    }
 }

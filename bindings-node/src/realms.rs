@@ -6,7 +6,7 @@ use crate::place::Use;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stroboscope_core::host::StackFrame;
@@ -75,6 +75,9 @@ struct Realm {
     rests: BTreeMap<u32, bool>,
 }
 
+/// Threads that have opened their realm, until who started them knows it.
+static OPENED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
 static REALMS: Mutex<BTreeMap<u32, Realm>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -82,10 +85,20 @@ fn realms() -> MutexGuard<'static, BTreeMap<u32, Realm>> {
     REALMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn opened() -> MutexGuard<'static, BTreeSet<u32>> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// True once if a thread has opened its realm, though it may be gone since.
+pub fn was_opened(realm: u32) -> bool {
+    opened().remove(&realm)
+}
+
 /// Opens the realm of the thread that calls; `wake` is called in it when orders wait. It closes as the thread ends, and
 /// `closed` is told.
 pub fn open(env: Env, realm: u32, wake: &Function<'_, (), ()>, closed: fn(u32)) -> napi::Result<()> {
     let waker = wake.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build()?;
+    opened().insert(realm);
     realms().insert(realm, Realm { waker, waiting: Vec::new(), taken: HashMap::new(), rests: BTreeMap::new() });
     env.add_env_cleanup_hook(realm, move |realm| {
         // Dropped outside of the lock.

@@ -12,12 +12,12 @@ use napi_derive::napi;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
-use stroboscope_core::config::{self, ROWS, Settings};
+use stroboscope_core::config::{self, Settings, Spelling};
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
@@ -30,13 +30,16 @@ use stroboscope_core::record::names::Tables;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::sender::SenderCounters;
 use stroboscope_core::session::{PLACEMENT, Parts, ProbeReport, Session, SessionStats};
-use stroboscope_process::ending::{self, Ending};
+use stroboscope_process::ending::{self, DELIVERY, Ending};
 use stroboscope_process::logging::remark;
 use stroboscope_process::signal::Watch;
 use stroboscope_process::sinks::{self, Wanted};
 use stroboscope_process::tally::Tally;
 use stroboscope_process::threads::Masked;
 use stroboscope_process::{logging, screen, turns};
+
+/// The realm of the main thread.
+const MAIN: u32 = 0;
 
 /// A nap of a thread that waits for another one.
 const STEP: Duration = Duration::from_micros(500);
@@ -49,9 +52,32 @@ struct Running {
     watch: Mutex<Option<Watch>>,
     /// Tells one session of the process from another.
     number: u64,
+    /// A thread ends it.
+    ends: AtomicBool,
+    /// It has ended; true if everything has arrived.
+    delivered: Mutex<Option<bool>>,
 }
 
 impl Running {
+    fn delivered(&self) -> MutexGuard<'_, Option<bool>> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for another thread, which ends it: true if everything has arrived.
+    fn wait_for_end(&self, limit: Duration) -> bool {
+        let mut left = limit;
+        loop {
+            if let Some(delivered) = *self.delivered() {
+                return delivered;
+            }
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(STEP);
+            left = left.saturating_sub(STEP);
+        }
+    }
+
     fn watch(&self) -> MutexGuard<'_, Option<Watch>> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,6 +130,11 @@ pub fn refuses(live: &LiveProbe, site: &Site) -> bool {
     running_now().is_some_and(|running| running.ending.session.refuses(live, site))
 }
 
+/// True if the hits of a probe show the whole stack.
+pub fn shows_stack(captures: bool) -> bool {
+    running_now().is_some_and(|running| running.ending.session.shows_stack(captures))
+}
+
 thread_local! {
     /// Where this thread's hits go, and the session that it belongs to.
     static INTAKE: RefCell<Option<(u64, Intake)>> = const { RefCell::new(None) };
@@ -142,6 +173,8 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
         return Err(error::said("stroboscope is started already"));
     }
     logging::begin(LevelFilter::Warn);
+    // The main thread hands them to Node.
+    logging::wake_with(Some(Box::new(|| realms::wake(MAIN))));
     placing::set_late(facts.by == "program");
     let (command, preload) = (facts.by == "command", facts.by == "preload");
     if let Some(streams) = told(facts.streams.as_deref(), "streams")? {
@@ -152,7 +185,9 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
     logging::mute(mute);
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(command || preload);
-    let (settings, read) = Settings::from_environment(&snake_case(options));
+    // What the command hands on has the core's own names.
+    let spelling = if command { Spelling::Snake } else { Spelling::Camel };
+    let (settings, read) = Settings::from_environment(options, spelling);
     let default = format!("the default is used: {}", runtime::CAPABILITIES.capture_timeout_ms);
     let mut lines: Vec<String> = read.into_iter().map(|line| line.replace(config::RUNTIME_DEFAULT, &default)).collect();
     if let Some(reason) = settings.off(!preload, facts.vendor) {
@@ -161,7 +196,7 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
         *now = Now::Off;
         return Ok(lines);
     }
-    cache::keep(&settings.cache, &facts.folder);
+    cache::keep(&settings.cache);
     let tally: Option<Tally> = told(facts.tally.as_deref(), "tally")?;
     // A first process that has become another program still is the first.
     let first = facts.first || tally.as_ref().is_some_and(|tally| tally.pid == std::process::id());
@@ -189,10 +224,10 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
     Ok(lines)
 }
 
-/// Option names as the core's table has them. One that is not in it is told as it was written.
-fn snake_case(options: &[(String, String)]) -> Vec<(String, String)> {
-    let known = |name: &str| ROWS.iter().find(|row| row.camel_case() == name).map(|row| row.option);
-    options.iter().map(|(name, text)| (known(name).unwrap_or(name).to_owned(), text.clone())).collect()
+/// The text of what the program gives for a setting, found to be of this kind ([`config::argument`]).
+#[napi]
+pub fn setting(name: String, kind: String, parts: Vec<String>) -> napi::Result<String> {
+    guard::guarded(|| config::argument(&name, &kind, &parts, Spelling::Camel).map_err(error::said))
 }
 
 /// What the addon has told another process, or this one before it became another program.
@@ -252,7 +287,9 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
     };
     let session = Arc::new(Session::start(parts).map_err(no_thread)?);
     let number = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
-    Ok(Running { ending: Ending { session, wanted, counters }, runtime, memory, watch: Mutex::default(), number })
+    let ending = Ending { session, wanted, counters };
+    let (watch, ends, delivered) = Default::default();
+    Ok(Running { ending, runtime, memory, watch, number, ends, delivered })
 }
 
 /// The gates of the running session, as this realm's code sees them; `None` if none runs.
@@ -306,6 +343,50 @@ pub fn settled(realm: u32, id: Option<String>) -> napi::Result<bool> {
             left = left.saturating_sub(STEP);
         }
         Ok(true)
+    })
+}
+
+/// A probe that is in force as soon as functions with it are called.
+#[napi(object)]
+pub struct Awaited {
+    /// Its slot.
+    pub slot: u32,
+    /// The cells of these functions.
+    pub cells: Vec<String>,
+}
+
+/// Where nobody has to wait for a probe before functions of certain modules are called; `null` if that is not known.
+#[napi]
+pub fn awaited(realm: u32, id: String) -> napi::Result<Option<Awaited>> {
+    guard::guarded(|| {
+        let Some(live) = running()?.and_then(|running| running.ending.session.probe(&id)) else { return Ok(None) };
+        let cells = placing::awaited_in(&live, realm);
+        Ok(cells.map(|cells| Awaited { slot: live.slot, cells: cells.iter().map(ToString::to_string).collect() }))
+    })
+}
+
+/// True if it is known what becomes of all of these probes, which may be waited for. False: it is not, or the realm has something
+/// to do first.
+#[napi]
+pub fn answered(realm: u32, slots: Vec<u32>, waits: bool) -> napi::Result<bool> {
+    guard::guarded(|| {
+        let Some(running) = running_now() else { return Ok(true) };
+        let is_known =
+            |&slot: &u32| placing::is_answered(slot).unwrap_or_else(|| !running.ending.session.has_slot(slot));
+        let mut left = if waits { PLACEMENT } else { STEP };
+        while !left.is_zero() {
+            if realms::has_orders(realm) {
+                return Ok(false);
+            }
+            if slots.iter().all(is_known) {
+                return Ok(true);
+            }
+            if waits {
+                std::thread::sleep(STEP);
+            }
+            left = left.saturating_sub(STEP);
+        }
+        Ok(waits)
     })
 }
 
@@ -466,8 +547,9 @@ pub fn flush(seconds: f64) -> napi::Result<AsyncTask<Flush>> {
     guard::guarded(|| Ok(AsyncTask::new(Flush { running: running()?, limit: limit(seconds)? })))
 }
 
-/// Ends the session beside the event loop.
+/// Ends the session beside the event loop. Whoever asks for that while it is under way hears the same of it.
 pub struct Stop {
+    running: Option<Arc<Running>>,
     limit: Duration,
 }
 
@@ -476,7 +558,9 @@ impl Task for Stop {
     type JsValue = bool;
 
     fn compute(&mut self) -> napi::Result<bool> {
-        guard::guarded(|| Ok(end(|ending| ending.stop(self.limit))))
+        let limit = self.limit;
+        let end = |running: &Arc<Running>| end(running, limit, |ending| ending.stop(limit));
+        guard::guarded(|| Ok(self.running.as_ref().is_none_or(end)))
     }
 
     fn resolve(&mut self, _: Env, delivered: bool) -> napi::Result<bool> {
@@ -487,7 +571,7 @@ impl Task for Stop {
 /// Delivers what was captured and stops. False if something could not be handed over in time.
 #[napi(ts_return_type = "Promise<boolean>")]
 pub fn stop(seconds: f64) -> napi::Result<AsyncTask<Stop>> {
-    guard::guarded(|| Ok(AsyncTask::new(Stop { limit: limit(seconds)? })))
+    guard::guarded(|| Ok(AsyncTask::new(Stop { running: running_now(), limit: limit(seconds)? })))
 }
 
 fn limit(seconds: f64) -> napi::Result<Duration> {
@@ -495,33 +579,38 @@ fn limit(seconds: f64) -> napi::Result<Duration> {
         .map_err(|_| error::said(format!("timeout must be a number of seconds, 0 or more and finite; got {seconds}")))
 }
 
-/// Ends the session, if there is one: its probes go, what it caught is delivered, and the end is told. True if everything
-/// has arrived.
-fn end(deliver: impl FnOnce(&Ending) -> bool) -> bool {
-    let running = match &mut *now() {
-        Now::On(running) => Arc::clone(running),
-        Now::Off | Now::Idle(_) => return true,
-    };
+/// Ends a session: its probes go, what it caught is delivered, and the end is told. True if everything has arrived. If
+/// another thread is at it, that is waited for.
+fn end(running: &Arc<Running>, limit: Duration, deliver: impl FnOnce(&Ending) -> bool) -> bool {
+    if running.ends.swap(true, Ordering::AcqRel) {
+        return running.wait_for_end(limit);
+    }
     CURRENT.store(0, Ordering::Release);
     running.runtime.stop();
     let delivered = deliver(&running.ending);
-    let sums = Sums { stats: running.ending.session.stats(), reports: running.ending.session.status() };
-    // Another thread may have ended it meanwhile, and told so.
-    let was_here = matches!(&mut *now(), Now::On(current) if Arc::ptr_eq(current, &running));
-    if was_here {
-        if let Some(lost) = ending::losses(&sums.stats, &running.ending.wanted) {
-            remark(&[lost]);
-        }
-        *now() = Now::Idle(Some(Box::new(sums)));
-        if let Some(watch) = running.watch().take() {
-            watch.stop();
-        }
-        running.ending.farewell(0, None);
-        if !running.ending.wanted.place.command {
-            turns::give_up();
-        }
-    }
+    tell_end(running);
+    *running.delivered() = Some(delivered);
     delivered
+}
+
+/// Tells the end, once: what a session came to can be read from now on.
+fn tell_end(running: &Arc<Running>) {
+    let sums = Sums { stats: running.ending.session.stats(), reports: running.ending.session.status() };
+    let mut now = now();
+    if !matches!(&*now, Now::On(current) if Arc::ptr_eq(current, running)) {
+        return;
+    }
+    let lost = ending::losses(&sums.stats, &running.ending.wanted);
+    *now = Now::Idle(Some(Box::new(sums)));
+    drop(now);
+    remark(lost.as_slice());
+    if let Some(watch) = running.watch().take() {
+        watch.stop();
+    }
+    running.ending.farewell(0, None);
+    if !running.ending.wanted.place.command {
+        turns::give_up();
+    }
 }
 
 /// The process that ends, however it does: by its last event, `process.exit`, or an error that nobody caught.
@@ -542,6 +631,16 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 extern "C" fn last_words() {
     if OWNER.load(Ordering::Acquire) == std::process::id() {
         // A panic is counted, and nobody is left to be told.
-        let _ = guard::caught(|| end(|ending| ending.at_the_end(|limit| ending.session.stop(limit))));
+        let _ = guard::caught(|| {
+            if let Some(running) = running_now() {
+                end(&running, DELIVERY, |ending| ending.at_the_end(|limit| ending.session.stop(limit)));
+                // A thread that is at it may never come to its end.
+                tell_end(&running);
+            }
+            // No JavaScript runs any more that could hand them to Node.
+            for (_, line) in logging::take() {
+                logging::say(&line);
+            }
+        });
     }
 }

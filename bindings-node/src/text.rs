@@ -6,14 +6,19 @@ use napi::{Env, JsString, JsValue, Status, sys};
 
 /// So many letters are looked at together.
 const AT_ONCE: usize = 32;
+/// Shorter texts are copied sooner than the engine notes whose they are.
+const LONG: usize = 32 << 10;
 
 /// A text of the engine's. `None`: it has half a pair of units in it, and is no text to us.
 pub fn taken(env: Env, text: JsString<'_>) -> napi::Result<Option<String>> {
     let length = text.latin1_len()?;
-    // Of one that is ASCII a letter takes one byte in any writing.
-    if text.utf8_len()? == length {
-        return Ok(String::from_utf8(bytes_of(env, &text, length)?).ok());
+    let bytes = bytes_of(env, &text, length)?;
+    // Of one that is ASCII a letter takes one byte in any writing; of any other the lower halves of units may look so. To count bytes
+    // takes the engine longer than to copy.
+    if bytes.is_ascii() && text.utf8_len()? == length {
+        return Ok(String::from_utf8(bytes).ok());
     }
+    drop(bytes);
     let units = text.into_utf16()?;
     // It ends with a zero.
     Ok(units.as_slice().split_last().and_then(|(_, units)| of_units(units)))
@@ -40,16 +45,25 @@ fn bytes_of(env: Env, text: &JsString<'_>, length: usize) -> napi::Result<Vec<u8
 /// The same for the engine.
 pub fn given(env: &Env, text: String) -> napi::Result<JsString<'_>> {
     if text.is_ascii() {
-        return external::create(env, text.into_bytes()).unwrap_or_else(|bytes| env.create_string_latin1(bytes));
+        return external::create(env, text.into_bytes(), LONG).unwrap_or_else(|bytes| env.create_string_latin1(bytes));
     }
     let units = units_of(&text);
     drop(text);
     // One that has no letter beyond takes half the room so.
     if units.iter().all(|unit| *unit <= 0xFF) {
         let bytes = units.into_iter().map(|unit| unit as u8).collect();
-        return external::create(env, bytes).unwrap_or_else(|bytes| env.create_string_latin1(bytes));
+        return external::create(env, bytes, LONG).unwrap_or_else(|bytes| env.create_string_latin1(bytes));
     }
-    external::create(env, units).unwrap_or_else(|units| env.create_string_utf16(units))
+    external::create(env, units, LONG).unwrap_or_else(|units| env.create_string_utf16(units))
+}
+
+/// The text of a module of ours, for the engine, which keeps it. None of it lies among the engine's young objects: of those that live
+/// on it copies each, twice, and so much makes it keep twice the room for them.
+pub fn of_ours(env: &Env, text: String) -> napi::Result<JsString<'_>> {
+    if text.is_ascii() {
+        return external::create(env, text.into_bytes(), 0).unwrap_or_else(|bytes| env.create_string_latin1(bytes));
+    }
+    given(env, text)
 }
 
 /// Texts that the engine takes as they are, without a copy: of a long one it would put its own among the young objects, and go
@@ -60,9 +74,6 @@ mod external {
     use std::ffi::{CStr, c_void};
     use std::ptr;
     use std::sync::OnceLock;
-
-    /// Shorter ones are copied sooner than the engine notes whose they are.
-    const LONG: usize = 32 << 10;
 
     type Free = unsafe extern "C" fn(sys::napi_env, *mut c_void, *mut c_void);
     /// What Node has for it, from 20.4 on.
@@ -107,9 +118,13 @@ mod external {
         (!found.is_null()).then_some(found as usize)
     }
 
-    /// A text of these units, or the units if it is to be copied.
-    pub(super) fn create<T: Unit>(env: &Env, mut units: Vec<T>) -> Result<napi::Result<JsString<'_>>, Vec<T>> {
-        let Some(create) = T::create().filter(|_| units.len() >= LONG) else { return Err(units) };
+    /// A text of these units, or the units if it is to be copied: there are fewer than `from`.
+    pub(super) fn create<T: Unit>(
+        env: &Env,
+        mut units: Vec<T>,
+        from: usize,
+    ) -> Result<napi::Result<JsString<'_>>, Vec<T>> {
+        let Some(create) = T::create().filter(|_| units.len() >= from) else { return Err(units) };
         units.shrink_to_fit();
         let (first, length) = (units.as_mut_ptr(), units.len());
         let owned = Box::into_raw(Box::new(units));

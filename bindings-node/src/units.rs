@@ -11,7 +11,7 @@ use crate::{placing, text, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use stroboscope_rewriter::{Module, Positions, SourceKind, Unreadable};
+use stroboscope_rewriter::{MapComment, Module, Positions, SourceKind, Unreadable};
 
 /// A module in a realm.
 pub struct Unit {
@@ -32,6 +32,8 @@ pub struct Unit {
     begun: (u32, u32),
     /// What it was compiled of, once that was read.
     origins: OnceLock<Option<Origins>>,
+    /// The originals of the modules that it evaluates as text, once somebody has asked.
+    evaluated: OnceLock<Vec<String>>,
     /// As it was read last.
     module: Mutex<Option<Arc<Module>>>,
     /// By the number of the function.
@@ -65,6 +67,11 @@ impl Unit {
         Ok(module)
     }
 
+    /// Its module, if that is kept, and nobody reads it just now.
+    pub fn at_hand(&self) -> Option<Arc<Module>> {
+        self.module.try_lock().ok()?.clone()
+    }
+
     fn forget(&self) {
         *self.module.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -87,12 +94,22 @@ impl Unit {
                 None
             })
         };
-        self.origins.get_or_init(read).as_ref()
+        self.origins
+            .get_or_init(|| {
+                CHANGES.fetch_add(1, Ordering::Relaxed);
+                read()
+            })
+            .as_ref()
     }
 
     /// The same, if that was read.
     pub fn known_origins(&self) -> Option<&Origins> {
         self.origins.get().and_then(Option::as_ref)
+    }
+
+    /// The originals of modules that it evaluates as text.
+    pub fn evaluated(&self) -> &[String] {
+        self.evaluated.get_or_init(|| origins::evaluated(&self.path, &self.text))
     }
 
     /// The files that it is, as probes name them: itself, and those that it was compiled of, if that was read. One that was
@@ -134,6 +151,8 @@ struct State {
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 static NEXT: AtomicU32 = AtomicU32::new(0);
+/// How often it has changed what is loaded, or what is known of that.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
 static SPARES: AtomicBool = AtomicBool::new(false);
 
 fn with<R>(use_it: impl FnOnce(&mut State) -> R) -> R {
@@ -196,10 +215,13 @@ pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Gua
             return None;
         }
     };
-    let (code, begun) = match begin {
+    let (mut code, begun) = match begin {
         None => (guarded.code, (0, 0)),
         Some(begin) => begun(&guarded.code, begin, &cell),
     };
+    if matches!(kind, SourceKind::CommonJs | SourceKind::Esm) && MapComment::of(&text).is_none() {
+        code.push_str(NOWHERE);
+    }
     let length = text::width(&code);
     let unit = Unit {
         realm,
@@ -213,6 +235,7 @@ pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Gua
         apart,
         begun,
         origins: OnceLock::new(),
+        evaluated: OnceLock::new(),
         module: Mutex::default(),
         uses: Mutex::default(),
         watches: Mutex::default(),
@@ -220,6 +243,10 @@ pub fn load(source: Source<'_>, prefix: &str, begin: Option<&str>) -> Option<Gua
     enter(number, unit, None);
     Some(Guarded { code: Some(code), cell })
 }
+
+/// What the text of a module ends with that has no source map: the address of one that is empty. Only of what has an address Node
+/// asks where an exception that nobody catches comes from, as it prints that (`js/fatal.cjs`).
+const NOWHERE: &str = "\n//# sourceMappingURL=data:,";
 
 /// A text whose first line of code begins with a call of this function for its cell, with that line and the length of the call.
 fn begun(code: &str, enter: &str, cell: &str) -> (String, (u32, u32)) {
@@ -240,6 +267,7 @@ pub fn spare() {
 fn enter(number: u32, unit: Unit, module: Option<Module>) {
     let unit = Arc::new(unit);
     with(|state| state.units.insert(number, Arc::clone(&unit)));
+    CHANGES.fetch_add(1, Ordering::Relaxed);
     if placing::is_idle() {
         return;
     }
@@ -282,6 +310,7 @@ fn bare(realm: u32, path: &str, text: String, kind: SourceKind, why: Arc<str>) -
         apart: None,
         begun: (0, 0),
         origins: OnceLock::new(),
+        evaluated: OnceLock::new(),
         module: Mutex::default(),
         uses: Mutex::default(),
         watches: Mutex::default(),
@@ -311,6 +340,7 @@ pub fn unload(cell: &str) {
         state.past.insert(Arc::clone(&unit.path), Arc::clone(&unit));
         Some(unit)
     });
+    CHANGES.fetch_add(1, Ordering::Relaxed);
     if let Some(unit) = gone {
         unit.uses().clear();
     }
@@ -325,6 +355,7 @@ pub fn close(realm: u32) {
         let past = gone.values().map(|unit| (Arc::clone(&unit.path), Arc::clone(unit))).collect();
         (gone, std::mem::replace(&mut state.past, past))
     });
+    CHANGES.fetch_add(1, Ordering::Relaxed);
     // Outside of the lock.
     drop(before);
     for unit in gone.into_values() {
@@ -335,6 +366,11 @@ pub fn close(realm: u32) {
 /// All units, by their numbers.
 pub fn all() -> Vec<(u32, Arc<Unit>)> {
     with(|state| state.units.iter().map(|(number, unit)| (*number, Arc::clone(unit))).collect())
+}
+
+/// Another number than before: something else is loaded, or more is known of it.
+pub fn changes() -> u32 {
+    CHANGES.load(Ordering::Relaxed)
 }
 
 /// Gives back the memory of modules that were read.
@@ -359,16 +395,33 @@ pub fn left() -> BTreeMap<String, String> {
     with(|state| state.left.clone())
 }
 
-/// The place in an original of a place in a file that was compiled of it.
+/// The place in an original of a place in a file that was compiled of it. Of one that was compiled in the place of an original each
+/// has one: its own lines would be taken for those of that.
 pub fn original(path: &str, line: u32, column: u32) -> Option<(String, u32, u32)> {
-    let (file, line, column) =
-        unit_of(path)?.origins()?.place(line, column).map(|(file, line, column)| (file.to_owned(), line, column))?;
-    (!file.is_empty()).then_some((file, line, column))
+    let unit = unit_of(path)?;
+    let origins = unit.origins()?;
+    let is_in_place = origins.sources.iter().any(|source| source == path);
+    let found = origins.place(line, column).or_else(|| origins.nearest(line, column).filter(|_| is_in_place));
+    let (file, line, column) = found.filter(|(file, ..)| !file.is_empty())?;
+    Some((file.to_owned(), line, column))
 }
 
 /// The unit of a file; of one that was loaded more than once the last.
 fn unit_of(path: &str) -> Option<Arc<Unit>> {
     with(|state| state.units.values().rev().find(|unit| &*unit.path == path).or_else(|| state.past.get(path)).cloned())
+}
+
+/// The modules of a realm that have guards: their paths, and whether they are modules of ES.
+pub fn guarded_paths(realm: u32) -> Vec<(Arc<str>, bool)> {
+    let guarded = all().into_iter().filter(|(_, unit)| unit.realm == realm && unit.bare.is_none());
+    guarded.map(|(_, unit)| (Arc::clone(&unit.path), unit.kind == SourceKind::Esm)).collect()
+}
+
+/// A line of a file as the program has it, from 1.
+pub fn line_of(path: &str, line: u32) -> Option<String> {
+    let at = (line as usize).checked_sub(1)?;
+    let is_end = |c: char| matches!(c, '\n' | '\u{2028}' | '\u{2029}');
+    unit_of(path)?.text.split(is_end).nth(at).map(|line| line.trim_end_matches('\r').to_owned())
 }
 
 /// The column in a file at which a place stands that its loaded text has at this column. Both from 1.

@@ -173,7 +173,7 @@ pub fn test_hit(segments: Vec<Written>, limits: Option<Vec<u32>>, variables: Vec
         section: Some(Section::Arguments),
     });
     let scope = Scope { variables: variables.collect(), privates: Vec::new() };
-    let names = Names { s: "$s".to_owned(), hit: "h0".to_owned(), entry: String::new() };
+    let names = Names { s: "$s".to_owned(), hit: "h0".to_owned(), entry: String::new(), raised: None };
     let hit = Hit::at_line(&live.probe, &scope, &names, 1);
     let code = Code { refused: None, setup: hit.setup.clone(), line: hit.line() };
     begin(live, tables);

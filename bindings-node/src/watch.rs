@@ -15,11 +15,12 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stroboscope_core::clock::{Clock, SystemClock};
 
 /// The realm whose code a debugger in another thread can reach.
 const MAIN: u32 = 0;
 /// What a hit costs until it was measured, in nanoseconds.
-const HIT_NS: u32 = 120_000;
+const HIT_NS: u32 = 250_000;
 
 /// Wakes the watcher, which lives as long as this does.
 type Waker = ThreadsafeFunction<(), (), (), Status, false>;
@@ -76,6 +77,10 @@ struct State {
     lists: bool,
     /// … or that is being done.
     listing: bool,
+    /// What switching the debugger on has cost at least, in nanoseconds, …
+    switch_price: Option<u64>,
+    /// … which is not counted yet: it was done for the watch that is set next.
+    switched: bool,
     /// Why there is no watcher.
     broken: Option<String>,
 }
@@ -265,6 +270,12 @@ pub fn watch_rest(slot: u32) -> napi::Result<()> {
     })
 }
 
+/// The CPU that this thread has used, in milliseconds.
+#[napi]
+pub fn watch_clock() -> f64 {
+    SystemClock.thread_cpu() as f64 / 1e6
+}
+
 /// What a hit of a watch costs before our own code begins, in nanoseconds.
 #[napi]
 pub fn watch_cost(number: u32, nanoseconds: f64) -> napi::Result<()> {
@@ -397,6 +408,16 @@ fn work(state: &mut State) -> WatcherWork {
     work
 }
 
+/// The debugger is on, which took so long.
+#[napi]
+pub fn watcher_switched(milliseconds: f64) {
+    with(|state| {
+        let took = (milliseconds * 1e6) as u64;
+        state.switch_price = Some(state.switch_price.map_or(took, |least| least.min(took)));
+        state.switched = true;
+    });
+}
+
 /// Breakpoints are set, which took so long, or cannot be.
 #[napi]
 pub fn watcher_set(number: u32, milliseconds: f64, error: Option<String>) -> napi::Result<()> {
@@ -412,7 +433,10 @@ pub fn watcher_set(number: u32, milliseconds: f64, error: Option<String>) -> nap
             watch.price = watch.price.min(took);
             let live = &watch.order.one.live;
             live.set_rearm_cost(watch.price);
-            live.stats.nanoseconds.add(took.into());
+            // Time in which the program had something else to do is not what it costs.
+            let switched = std::mem::take(&mut state.switched).then_some(state.switch_price).flatten();
+            live.stats.spent(u64::from(watch.price));
+            live.stats.spent(switched.unwrap_or(0));
             is_first.then(|| watch.order.one.clone())
         });
         if let Some(one) = one {

@@ -103,6 +103,19 @@ test('by default it is among the caches of the user; off, there is none', (conte
   assert.equal(files(path.join(home, '.cache', 'stroboscope')).length, 1);
 });
 
+test('who has no home gets none, and a folder is named by its absolute path', (context) => {
+  const { home } = place(context);
+  const none = path.join(home, 'nobody');
+  const silent = run(home, { HOME: none, XDG_CACHE_HOME: '', STROBE_CACHE: undefined });
+  shown(silent);
+  assert.doesNotMatch(silent.stderr, /nothing is kept/);
+  assert.ok(!fs.existsSync(none));
+  const before = fs.readdirSync(home);
+  const { stderr } = run(home, { HOME: none, XDG_CACHE_HOME: '', STROBE_CACHE: 'kept' });
+  assert.match(stderr, /STROBE_CACHE: 'kept' is not off or an absolute path; the default is used: ~\/\.cache\/stroboscope/);
+  assert.deepEqual(fs.readdirSync(home), before);
+});
+
 test('a folder that others may use is not used, which is said once', (context) => {
   const { home, cache } = place(context);
   fs.mkdirSync(cache);

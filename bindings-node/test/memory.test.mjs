@@ -45,6 +45,32 @@ test('code that hits have needed is given back when they are over', { skip: proc
   assert.ok(calm.there < busy.there, `${busy.there} kB, then ${calm.there} kB`);
 });
 
+test('hits leave nothing behind that only a whole collection takes away', () => {
+  const grown = answer(
+    `strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, captureSnapshot: true });
+    const { work } = require(process.cwd() + '/work.cjs');
+    const used = () => {
+      gc({ type: 'minor' });
+      gc({ type: 'minor' });
+      return process.memoryUsage().heapUsed;
+    };
+    const hit = () => { for (let n = 0; n < 1000; n += 1) work(n); };
+    // Until the engine has made code of all that runs.
+    for (let round = 0; round < 10; round += 1) {
+      hit();
+      await strobe.flush();
+    }
+    gc();
+    const before = used();
+    hit();
+    return used() - before;`,
+    { rateLimits: 'off', cpuBudget: 100 },
+    {},
+    ['--expose-gc'],
+  );
+  assert.ok(grown < 200_000, `${grown} bytes of 1000 hits`);
+});
+
 /** The names of our modules that are there. */
 const modules = `Reflect.ownKeys(process[Symbol.for('stroboscope')]).flatMap((folder) => Reflect.ownKeys(process[Symbol.for('stroboscope')][folder]))`;
 

@@ -70,7 +70,7 @@ test('the demo shows each probe and ends', () => {
   for (const id of ['line-added', 'slow-price', 'below-zero', 'refused', 'inside-fastify']) assert.ok(stderr.includes(`[${id}]`), stderr);
   assert.match(stderr, /12 x \w+ cost \d+ after \d+/);
   assert.match(stderr, /we pay c\d+: -\d+ with \[/);
-  assert.match(stderr, /POST \/carts\/c\d+\/order for object\{id: "c\d+"\}/);
+  assert.match(stderr, /POST \/carts\/c\d+\/order for Object\{id: "c\d+"\}/);
   assert.doesNotMatch(stderr, /POST \/carts\/c\d+\/lines/);
 });
 

@@ -2,7 +2,7 @@
 import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
@@ -54,6 +54,32 @@ test('all functions of a stack can have probes', () => {
   assert.deepEqual(of('later')[0], ['later stacks.cjs:16:3']);
 });
 
+test('each call is there once, of functions too that were made while the one around them had a probe', () => {
+  const folder = fileURLToPath(new URL('apps/shown/', import.meta.url));
+  const logs = ['make', 'twice', 'handler', 'show'].flatMap((name) => ['--method', `made.cjs:${name}`, '--log', 'x']);
+  const { events, stderr } = run(['--at', 'made.cjs:4', '--capture', ...logs, '--', 'made.cjs'], { cwd: folder });
+  const first = events.find((event) => event.debugger.snapshot.captures) ?? assert.fail(stderr);
+  assert.deepEqual(frames(first, folder), [
+    'fail made.cjs:4:5', 'twice made.cjs:3:96', 'handler made.cjs:7:12', 'show made.cjs:11:28', ' made.cjs:12:1',
+  ]);
+});
+
+test('a call that ends by an exception is where that came from', () => {
+  const places = {
+    inLoop: '10:21', inTest: '18:12', concise: '23:3', look: '31:7', each: '39:3', later: '45:3',
+  };
+  const names = Object.keys(places);
+  const words = names.flatMap((name) => ['--method', `raises.cjs:${name === 'look' ? 'Till.look' : name}`, '--capture']);
+  const { events, stderr } = run([...words, '--', 'raises.cjs']);
+  assert.deepEqual(events.map((event) => frames(event)[0]), names.map((name) => `${name} raises.cjs:${places[name]}`), stderr);
+  // As the setting says, of a log too.
+  const log = ['--method', 'raises.cjs:inLoop', '--log', '{@exception}', '--', 'raises.cjs'];
+  const whole = run(log, { env: { ...process.env, STROBE_LOG_STACK: 'all' } });
+  assert.deepEqual(whole.events.map((event) => frames(event)[0]), ['inLoop raises.cjs:10:21'], whole.stderr);
+  const place = run(log);
+  assert.deepEqual(place.events.map((event) => frames(event)[0]), ['inLoop raises.cjs:7:undefined'], place.stderr);
+});
+
 test('a promise of a probed function that waits for nothing settles in the turn in which it always does', () => {
   const bare = execFileSync(process.execPath, [path.join(apps, 'turns.cjs')], { encoding: 'utf8' });
   const names = ['plain', 'concise', 'promised', 'fails', 'nested', 'method'];
@@ -91,6 +117,32 @@ test('private fields are shown in code of their class, and nothing of the progra
   assert.deepEqual(Object.keys(fields), ['#code', '#lid']);
   assert.deepEqual(inner.arguments.one, { type: 'Proxy', fields: {} });
   assert.equal(make.arguments.this.type, 'class Box');
+});
+
+test('lines of fields of classes have probes, and only those whose value runs no code need a debugger', () => {
+  const logs = { 5: 'made {this.name} {shop}', 7: 'price of {shop}', 8: 'label {this.price}', 10: 'show {this.label}', 12: 'constant of {this.price}' };
+  const words = Object.entries(logs).flatMap(([line, log]) => ['--at', `fields.cjs:${line}`, '--log', log]);
+  const { events, stdout, stderr } = run([...words, '--', 'fields.cjs']);
+  const seen = ['made Item corner', 'price of corner', 'label 2.5', 'constant of 2.5', 'show corner: 2.5'];
+  assert.deepEqual(events.map(({ message }) => message), seen, stderr);
+  assert.match(stdout, /^corner,Item corner: 2\.5$/m);
+  const frame = events[2].debugger.snapshot.stack[0];
+  assert.deepEqual([frame.function, frame.lineNumber], ['<instance_members_initializer>', 8]);
+  const told = spawnSync(process.execPath, [bin, 'run', ...words, '--', 'fields.cjs'], { cwd: apps, encoding: 'utf8' }).stderr;
+  const watched = told.split('\n').filter((text) => text.includes('tier B')).map((text) => text.match(/fields\.cjs:(\d+)/)[1]);
+  assert.deepEqual(watched, ['12'], told);
+  assert.match(told, /since it is a field whose value runs no code/);
+});
+
+test('expressions read private fields where the probe is in code of their class', () => {
+  const { events, stderr } = run([
+    '--at', 'private.cjs:14', '--when', 'this.#code == 7 && isDefined(this.#lid.open)', '--log', '{this.#code} {this.#lid.open} {this["#code"]}',
+    '--method', 'private.cjs:Box.look', '--log', '{this.#code}', '--at', 'private.cjs:26', '--log', '{isDefined(this.#code)}',
+    '--', 'private.cjs',
+  ]);
+  const messages = events.map((event) => event.message);
+  // As in the language, a key is no private name.
+  assert.ok(messages.includes("7 false {'Box' has no member of the computed name}") && messages.includes('7'), stderr + messages);
 });
 
 test('what is not bound yet is left out', () => {
@@ -134,6 +186,12 @@ test('probes on TypeScript are placed in what was compiled of it, and told in it
   }
 });
 
+test('the place of a log in a method is where that begins in the original', () => {
+  const words = ['--method', 'src/cart.ts:Cart.total', '--log', 'total {@return}', '--', 'tsc/shop.js'];
+  const { events, stderr } = run(words, { cwd: maps });
+  assert.deepEqual(events.map((event) => frames(event, maps)), [['total src/cart.ts:17:undefined']], stderr);
+});
+
 test('minified code has its lines', () => {
   const { events, stderr } = seen('esbuild/shop.cjs', [['--at', 'src/cart.ts:13', 'sale'], ['--at', 'src/shop.ts:10', 'x']]);
   assert.equal(events.length, 4, stderr);
@@ -162,6 +220,18 @@ test('what a map does not know, and a map that is broken, are said', () => {
   assert.equal(wrong.status, 0, wrong.stderr);
 });
 
+test('a bundle that evaluates its modules as text is told of, with what to do', (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'evaluates-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  for (const name of ['webpack:///./src/cart.js?', 'webpack-internal:///./src/cart.js']) {
+    const module = `(() => {\n  return 1;\n})()\n//# sourceURL=${name}`;
+    writeFileSync(path.join(folder, 'bundle.cjs'), `const modules = { cart() { eval(${JSON.stringify(module)}); } };\nmodules.cart();\n`);
+    const { status, stderr } = run(['--at', 'src/cart.js:2', '--log', 'x', '--', 'bundle.cjs'], { cwd: folder });
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /src\/cart\.js is in .*bundle\.cjs, which evaluates its modules as text.*devtool: 'source-map'/s);
+  }
+});
+
 test('a map that is a pipe is not waited for', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'strobe-maps-'));
   try {
@@ -170,6 +240,22 @@ test('a map that is a pipe is not waited for', () => {
     const { status, stdout, stderr } = run(['--at', 'other.ts:1', '--log', 'x', '--', 'piped.cjs'], { cwd: folder });
     assert.deepEqual([status, stdout], [0, '2\n'], stderr);
     assert.match(stderr, /piped\.cjs\.map cannot be read: it is no regular file/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('no frame of a file that was compiled in the place of its original is shown in a line of the compiled one', () => {
+  const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'strobe-in-place-')));
+  try {
+    // Only the third line comes from the original, from its thirtieth.
+    const map = JSON.stringify({ version: 3, sources: ['one.cjs'], names: [], mappings: ';;AA6BA' });
+    const code = ['const call = (f) => f();', '', 'const f = (x) => { const y = x + 1; return y; };', '', 'call(() => f(1));'];
+    const comment = `//# sourceMappingURL=data:application/json;base64,${Buffer.from(map).toString('base64')}`;
+    writeFileSync(path.join(folder, 'one.cjs'), [...code, comment, ''].join('\n'));
+    const { events, stderr } = run(['--method', 'one.cjs:f', '--capture', '--', 'one.cjs'], { cwd: folder });
+    const places = frames(events[0] ?? assert.fail(stderr), folder).map((frame) => frame.replace(/:\d+$/, ''));
+    assert.deepEqual(places, ['f one.cjs:30', ' one.cjs:30', 'call one.cjs:30', ' one.cjs:30']);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -20,6 +20,7 @@ test('a table of variants is an array like any other', () => {
     const strobe = require('../../js/index.cjs');
     require('./deep.cjs');
     strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'deep.cjs', lines: ['9'] }, template: 'x' });
+    strobe.status();
     const tables = Object.getOwnPropertyNames(globalThis).filter((name) => name.startsWith('$strobe_')).map((name) => globalThis[name]);
     const one = tables.find((table) => Array.isArray(table));
     console.log(JSON.stringify([one.length, %HasDictionaryElements(one)]));`);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { answer, apps, register } from './processes.mjs';
+import { answer, apps, events, register } from './processes.mjs';
 
 test('settings go in by their names in camel case', () => {
   const remarks = answer('return remarks', { uploadIntervalSeconds: 'soon', service: 'till', noSuch: 1 });
@@ -30,6 +30,51 @@ test('what is no argument says what is', () => {
     "the time is a number of seconds; got '1'",
     'the time is a number of seconds; got object',
   ]);
+});
+
+test('a value that a setting does not take is refused', () => {
+  const said = answer(`
+    await strobe.stop();
+    const said = [];
+    const tries = [
+      { redactedIdentifiers: /width/ }, { redactedIdentifiers: { width: true } }, { redactedIdentifiers: () => 'width' },
+      { redactedIdentifiers: [['width']] }, { tags: new Map([['a', 'b']]) }, { service: ['a'] }, { env: Symbol('x') },
+    ];
+    for (const one of tries) try { said.push(strobe.start(one)); } catch (error) { said.push(error.name + ': ' + error.message); }
+    for (const one of [[], new Map()]) try { said.push(strobe.start(one)); } catch (error) { said.push(error.message); }
+    return said;`);
+  const list = "TypeError: the setting 'redactedIdentifiers' takes a text, or a list of texts; got";
+  assert.deepEqual(said, [
+    `${list} an object of a class`,
+    `${list} a table`,
+    `${list} a function`,
+    `${list} a list of something else`,
+    "TypeError: the setting 'tags' takes a text, a list of texts, or a table of them; got an object of a class",
+    "TypeError: the setting 'service' takes a text, a number, or true or false; got a list",
+    "TypeError: the setting 'env' takes a text, a number, or true or false; got a symbol",
+    'settings are an object, by option names; got a list',
+    'settings are an object, by option names; got a Map',
+  ]);
+});
+
+test('a Set of names is a list of them', () => {
+  const [remarks, written] = answer(`
+    await strobe.stop();
+    const ndjson = require('os').tmpdir() + '/strobe-set-' + process.pid;
+    const remarks2 = strobe.start({ terminal: 'never', ndjson, redactedIdentifiers: new Set(['n']), tags: { team: 'tea', size: 3 } });
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', methodName: 'work' }, captureSnapshot: true });
+    require(process.cwd() + '/work.cjs').work(1);
+    await strobe.stop();
+    const written = require('fs').readFileSync(ndjson, 'utf8');
+    require('fs').rmSync(ndjson);
+    return [remarks2, written];`);
+  assert.deepEqual(remarks, []);
+  assert.equal(events(written)[0].debugger.snapshot.captures.return.arguments.n.notCapturedReason, 'redactedIdent', written);
+});
+
+test('remarks name settings as the program wrote them', () => {
+  assert.deepEqual(answer(`await strobe.stop(); return strobe.start({ enabled: false });`), ['off in this process: it is switched off (enabled)']);
+  assert.match(answer('return remarks', { captureTimeoutMs: 'x' })[0], /^captureTimeoutMs: 'x' is not/);
 });
 
 test('a probe waits for its file, is placed, and goes', () => {
@@ -96,6 +141,7 @@ test('a probe that names a link waits for the file to which it leads', (context)
     strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: '${folder}/other-name.cjs', lines: ['4'] }, template: 'x' });
     const before = strobe.status()[0];
     require(process.cwd() + '/work.cjs').work(1);
+    await strobe.flush();
     return [before, strobe.status()[0]];`);
   assert.equal(before.state, 'waiting', before.reason);
   assert.deepEqual([after.state, after.hits], ['emitting', 1], after.reason);

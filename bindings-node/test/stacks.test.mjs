@@ -1,9 +1,12 @@
 // What stands in `stack`, by what a probe captures and by the setting `logStack`.
-import './processes.mjs';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { answer, events } from './processes.mjs';
 
 const bin = fileURLToPath(new URL('../bin/stroboscope.mjs', import.meta.url));
 const apps = fileURLToPath(new URL('apps/', import.meta.url));
@@ -37,4 +40,42 @@ test('a condition that fails shows where, with no frame of ours', () => {
   const failing = ['--at', 'deep.cjs:9', '--when', 'n.missing.more == 1', '--capture'];
   assert.deepEqual(stack(failing).slice(0, 3), whole);
   assert.deepEqual(stack([...failing.slice(0, -1), '--log', 'never']), whole.slice(0, 1));
+});
+
+/** What programs do with what the engine asks as it makes a stack, one after the other. */
+const changes = [
+  `Error.prepareStackTrace = counts`,
+  `Error.stackTraceLimit = 1`,
+  `Object.defineProperty(Error, 'stackTraceLimit', { get: counts, configurable: true })`,
+  `delete Error.stackTraceLimit`,
+  `Object.defineProperty(Error, 'prepareStackTrace', { value: counts, writable: true, configurable: true })`,
+  `Object.defineProperty(Error, 'prepareStackTrace', { get: counts, configurable: true })`,
+  `delete Error.prepareStackTrace`,
+];
+
+test('whatever a program makes of the properties of Error, a hit shows the stack, runs none of it, and leaves it as it was', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'strobe-stacks-'));
+  const ndjson = path.join(folder, 'events.ndjson');
+  const found = answer(
+    `strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, captureSnapshot: true });
+    const { work } = require(process.cwd() + '/work.cjs');
+    let ran = 0;
+    const counts = () => (ran += 1);
+    const now = () => ['prepareStackTrace', 'stackTraceLimit'].map((name) => Object.getOwnPropertyDescriptor(Error, name));
+    const caller = (n) => work(n);
+    const found = [];
+    for (const change of ${JSON.stringify(changes)}) {
+      eval(change);
+      const before = now();
+      caller(1);
+      found.push([ran, require('node:util').isDeepStrictEqual(now(), before)]);
+    }
+    await strobe.stop(5);
+    return found;`,
+    { ndjson, rateLimits: 'off', cpuBudget: 100 },
+  );
+  assert.deepEqual(found, changes.map(() => [0, true]));
+  const stacks = events(readFileSync(ndjson, 'utf8')).map((event) => event.debugger.snapshot?.stack).filter((frames) => frames);
+  rmSync(folder, { recursive: true });
+  assert.deepEqual(stacks.map((frames) => frames.slice(0, 2).map(({ function: name }) => name)), changes.map(() => ['work', 'caller']));
 });

@@ -1,7 +1,7 @@
 // Programs that change the engine under us, and Nodes that allow less: the probe works, or it is said what does not.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { answer, bin, events, node, register } from './processes.mjs';
+import { answer, apps, bin, events, node, register } from './processes.mjs';
 
 /** The messages of a command's probe in cart.cjs. */
 const cart = (options, words = ['--log', '{item.name}']) =>
@@ -64,6 +64,45 @@ test('the permission model: what is missing is said, and the program runs', () =
   assert.deepEqual(messages(open), ['tea', 'milk', 'bread'], open.stderr);
   if (permission === '--permission') return;
   assert.match(open.stderr, /modules of ES take no probes in this process: Node's permission model denies WorkerThreads; start Node with --allow-worker/);
+});
+
+test('a Node that may not read our files is not begun, and it is said what it needs', () => {
+  const command = (...options) => {
+    const words = ['run', '--json', '-', '--at', 'cart.cjs:10', '--log', '{item.name}'];
+    return node([bin, ...words, '--', process.execPath, permission, ...options, 'cart.cjs']);
+  };
+  const closed = command(`--allow-fs-read=${apps}/*`);
+  assert.deepEqual([closed.status, closed.stdout], [2, '']);
+  const [, needed] = closed.stderr.match(/denies FileSystemRead of \/.*; start Node with (--allow-fs-read=\/.*\/\*)\n$/);
+  const open = command(`--allow-fs-read=${apps}/*`, needed, '--allow-addons');
+  assert.deepEqual(messages(open), ['tea', 'milk', 'bread'], open.stderr);
+});
+
+test('what a program puts on the prototype of all objects is nothing that the addon has told', () => {
+  const names = ['code', 'cell', 'variant', 'rethrow', 'names', 'hits', 'file', 'slot'];
+  const use = "console.log(require('./late.cjs').late(1), require('./late.cjs').late(2))";
+  const run = (body) => node([bin, 'run', '--json', '-', '--at', 'late.cjs:5', '--log', '{n}', '--', process.execPath, '-e', `${body}; ${use}`]);
+  const plain = run(`for (const name of ${JSON.stringify(names)}) Object.prototype[name] = 'q'`);
+  assert.deepEqual([messages(plain).length, plain.status], [2, 0], plain.stderr);
+  const bare = node(['-e', use]).stdout;
+  assert.ok(plain.stdout.includes(bare), plain.stdout);
+  for (const name of names) {
+    const got = run(`Object.defineProperty(Object.prototype, '${name}', { get: () => 'module.exports = { late: () => "injected" }' })`);
+    const fixed = run(`Object.prototype.${name} = 'q'; Object.freeze(Object.prototype)`);
+    for (const { stdout, stderr, status } of [got, fixed]) assert.deepEqual([stdout.includes(bare), status], [true, 0], `${name}: ${stdout} ${stderr}`);
+  }
+});
+
+test('a setter that the program puts on all objects is not called by what is kept of its classes', () => {
+  const { stdout, stderr } = node([bin, 'run', '--capture', '--at', 'setters.cjs:9', '--', 'setters.cjs']);
+  assert.ok(stdout.endsWith('[]\n'), stdout + stderr);
+  assert.match(stderr, /box = Box\(a=1\)/);
+});
+
+test('an option that forbids addons is named', () => {
+  const { stdout, stderr } = node(['--no-addons', '--require', register, 'cart.cjs']);
+  assert.equal(stdout, '3 items\n');
+  assert.equal(stderr, 'stroboscope: no probes in this process: this process may load no addons: start Node without --no-addons\n');
 });
 
 test('a function that is called with the globals of another context has its probe, and so has its copy there', () => {

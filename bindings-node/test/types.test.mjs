@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import test from 'node:test';
 import { answer, apps, events, index, node, register } from './processes.mjs';
 
-const declared = readFileSync(new URL('../index.d.ts', import.meta.url), 'utf8');
+const declared = readFileSync(new URL('../index.d.cts', import.meta.url), 'utf8');
 
 /** The names of an interface's fields, those that may be missing apart. */
 function fields(name) {
@@ -37,6 +37,13 @@ test('statuses and counts have the fields that are declared', () => {
   assert.deepEqual(stats, fields('Stats').always);
   const inner = /uploads: \{\n(.*?)\n {2}\} \| null/s.exec(declared)[1];
   assert.deepEqual(uploads, [...inner.matchAll(/^ {4}(\w+):/gm)].map((one) => one[1]).sort());
+});
+
+test('types are declared for a CommonJS module, as which all programs get the package', () => {
+  const { exports, types, files } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  assert.deepEqual(exports['.'], { types: './index.d.cts', default: './js/index.cjs' });
+  assert.equal(types, './index.d.cts');
+  for (const name of ['index.d.cts', 'settings.d.cts']) assert.ok(files.includes(name), name);
 });
 
 test('what is exported is what is declared', () => {

@@ -77,7 +77,8 @@ test('an Agent that answers after seconds delays uploads only', async (context) 
     await strobe.flush(20);
     return [strobe.status()[0], strobe.stats()];`,
     {},
-    { uploadIntervalSeconds: 0.2, uploadTimeout: 20 },
+    // What hits cost on a busy machine is not what this is about.
+    { uploadIntervalSeconds: 0.2, uploadTimeout: 20, cpuBudget: 100 },
   );
   // Tokens came meanwhile, and nothing that was caught is lost.
   assert.ok(state.emitted > 40, JSON.stringify(state));
@@ -128,6 +129,28 @@ test('stop is false for what was lost long before it, and flush is not', async (
   assert.deepEqual(answers, [false, true, { rejected: 1 }, false, true]);
   assert.deepEqual([uploads.events, uploads.lost], [0, { rejected: 1 }]);
   assert.ok(uploads.secondsSinceSuccess === null || uploads.secondsSinceSuccess >= 0);
+});
+
+test('whoever asks for the end while it is under way hears the same of it', async (context) => {
+  const { url } = await agent(context, 'never');
+  const answers = run(url, `strobe.addProbe(probe); work(1); return [...await Promise.all([strobe.stop(1), strobe.stop(5)]), await strobe.stop()];`);
+  assert.deepEqual(answers, [false, false, true]);
+});
+
+test('an Agent that was named and gets nothing is told of, while the program runs and at its end', () => {
+  const preload = { DD_DYNAMIC_INSTRUMENTATION_ENABLED: 'true', DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE: `${apps}../probes.json` };
+  const named = { ...preload, DD_TRACE_AGENT_URL: 'http://127.0.0.1:9' };
+  const ended = node(['--require', register, 'cart.cjs'], { variables: named });
+  assert.deepEqual([ended.status, ended.stderr], [3, 'stroboscope: stopped; events: 3 not delivered before the end\n']);
+  const unnamed = node(['--require', register, 'cart.cjs'], { variables: preload });
+  assert.deepEqual([unnamed.status, unnamed.stderr], [3, '']);
+  const lasting = `const strobe = require('${bin}/../../js/index.cjs'); strobe.start({ uploadIntervalSeconds: 0.01 });
+    ${probe} strobe.addProbe(probe); work(1);
+    process.on('warning', () => process.exit(4));
+    setTimeout(() => {}, 50_000);`;
+  const running = node(['-e', lasting], { variables: { DD_TRACE_AGENT_URL: named.DD_TRACE_AGENT_URL } });
+  assert.equal(running.status, 4, running.stderr);
+  assert.match(running.stderr, /StroboscopeWarning: 1 event did not get to the Agent at .*: it cannot be reached/);
 });
 
 test('the end of the command has one number for what was lost', async (context) => {

@@ -39,6 +39,34 @@ test('what is very large, hostile or gone is captured within its limits, marked,
   for (const event of caught) assert.ok(JSON.stringify(event).length < 12_000, event.message);
 });
 
+test('a map has its size, a message the names of the language, and a pattern all its flags', (context) => {
+  const { events: caught } = run(context, `
+    strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'holds.cjs', lines: ['4'] }, template: '{value} {value.size}' });
+    ${holds}
+    const values = [new Map([['k', 1]]), new Map([['size', 'own']]), new Set([1, 2]), new Error('lost'), new (class { x = 1; })(), /a/dgimsuy, /b/v];
+    const found = values.map((value) => typeof holds.hold(value));`);
+  const messages = caught.map(({ message }) => message.replace(/ \{[^{}]*\}$/, ''));
+  assert.deepEqual(messages, ['{"k": 1} 1', '{"size": "own"} own', '[1, 2] 2', 'Error: lost', 'Object{x: 1}', '/a/dgimsuy', '/b/v']);
+});
+
+test('an object of very many properties is listed once: what is kept of it is shown, and what asks again has no time', (context) => {
+  const { found, events: caught } = run(context, `
+    const where = { sourceFile: 'holds.cjs', lines: ['4'] };
+    strobe.addProbe({ id: 'shown', type: 'LOG_PROBE', where, captureSnapshot: true, template: 'x' });
+    const when = { dsl: 'len(value) > 1', json: { gt: [{ len: { ref: 'value' } }, 1] } };
+    strobe.addProbe({ id: 'asked', type: 'LOG_PROBE', where, when, template: 'y' });
+    ${holds}
+    const large = {};
+    for (let at = 0; at < 20_000; at += 1) large['k' + at] = at;
+    const found = [large, large, { a: 1, b: 2 }].map((value) => typeof holds.hold(value));`);
+  assert.equal(found.length, 3);
+  const of = (id) => caught.filter((event) => event.debugger.snapshot.probe.id === id);
+  const shown = of('shown').map((event) => event.debugger.snapshot.captures.lines['4'].arguments.value);
+  assert.deepEqual(shown.map(({ notCapturedReason }) => notCapturedReason), ['fieldCount', 'fieldCount', undefined]);
+  // It rests after that.
+  assert.deepEqual(of('asked').map(({ message }) => message), ['Evaluation took longer than 50 ms']);
+});
+
 test('a map that others change while a call waits is shown as it is at each end', (context) => {
   const { found, events: caught } = run(context, `
     strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'holds.cjs', methodName: 'change' }, captureSnapshot: true, evaluateAt: 'ENTRY' });

@@ -101,6 +101,13 @@ test('a function that cannot be rewritten is seen all the same, and the status s
   assert.match(stack[1], /:18$/, stack.join(' '));
 });
 
+test('a condition that fails shows where, and the probe goes on', () => {
+  const { events: found, printed, stderr } = events('--at', 'refused.cjs:6', '--when', 'code.nothing == 1', '--', 'refused.cjs');
+  assert.equal(printed, '22 22 tea', stderr);
+  const stacks = found.map((event) => event.debugger.snapshot.stack.map((frame) => `${frame.function}:${frame.lineNumber}`));
+  assert.deepEqual(stacks.map(([first]) => first), ['evaluated:6'], `${stacks}`);
+});
+
 // V8 would bind `this` as it looks, and `super()` would fail.
 test('nobody looks at the constructor of a derived class', () => {
   const { events: found, printed, stderr } = events('--at', 'refused.cjs:13', '--', 'refused.cjs');
@@ -114,6 +121,7 @@ test('the status says which tier and why', () => {
     line('a', 'refused.cjs', 6);
     require(process.cwd() + '/refused.cjs');
     await until(() => strobe.status()[0].hits === 2);
+    await strobe.flush();
     return { placed: strobe.status()[0] };`);
   assert.deepEqual([placed.state, placed.hits], ['emitting', 2], JSON.stringify(placed));
   assert.match(placed.note, /conditional breakpoint \(tier B\), since it calls eval/);
@@ -245,6 +253,31 @@ test('a worker thread says what does not work there', () => {
   assert.match(reason, /a debugger reaches the main thread only/);
 });
 
+test('threads that begin without us are told of where a probe waits', () => {
+  const { before, reason } = answer(`
+    start();
+    const { Worker } = require('node:worker_threads');
+    line('a', 'work.cjs', 4);
+    const before = strobe.status()[0].reason;
+    new Worker(process.cwd() + '/work.cjs');
+    await until(() => /began without/.test(strobe.status()[0].reason));
+    return { before, reason: strobe.status()[0].reason };`);
+  assert.doesNotMatch(before, /began without/);
+  assert.match(reason, /the probe.* wait.*; worker threads that began without stroboscope \(1 so far\) have no probes: preload it/);
+});
+
+test('threads that carry probes are no such threads', () => {
+  const { reason } = answer(`
+    start();
+    const { Worker } = require('node:worker_threads');
+    line('a', 'nowhere.cjs', 4);
+    const worker = new Worker(process.cwd() + '/work.cjs');
+    await new Promise((done) => worker.on('exit', done));
+    await sleep(300);
+    return { reason: strobe.status()[0].reason };`, { options: ['--require', fileURLToPath(new URL('../js/register.cjs', import.meta.url))] });
+  assert.doesNotMatch(reason, /began without/);
+});
+
 test('the permission model says what is not allowed', () => {
   const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
   const options = [permission, '--allow-fs-read=*', '--allow-fs-write=*', '--allow-addons'];
@@ -257,4 +290,61 @@ test('the permission model says what is not allowed', () => {
     return { placed: strobe.status()[0] };`, { options });
   assert.equal(placed.state, 'error', JSON.stringify(placed));
   assert.match(placed.reason, /the permission model forbids a debugger/);
+});
+
+test('no more than its share is taken from the program, however often it comes by', () => {
+  // Of each block it is known what it took, and whether it was hit: what a call itself takes is next to nothing.
+  const { tight, turns, reason, state } = answer(`
+    const { total } = require(process.cwd() + '/total.cjs');
+    start();
+    const used = () => { const { user, system } = process.cpuUsage(); return user + system; };
+    const hits = () => strobe.status()[0].hits;
+    line('a', 'total.cjs', 6, { template: '{sum}', when: { dsl: 'sum == -1', json: { eq: [{ ref: 'sum' }, -1] } } });
+    await until(() => /tier B/.test(strobe.status()[0].reason));
+    let [lost, all, calls, reason, state] = [0, 0, 20, '', ''];
+    const block = (most) => {
+      const [before, begin] = [hits(), used()];
+      for (let call = 0; call < calls; call += 1) total([1]);
+      const took = used() - begin;
+      const isHit = hits() > before;
+      if (isHit) lost += took;
+      all += took;
+      calls = isHit ? 20 : most;
+      if (state !== 'paused') ({ reason, state } = strobe.status()[0]);
+    };
+    while (all < 3e6) block(200_000);
+    const tight = lost / all;
+    strobe.removeProbe('a');
+    await sleep(50);
+    line('b', 'total.cjs', 6, { template: '{sum}', when: { dsl: 'sum == -1', json: { eq: [{ ref: 'sum' }, -1] } } });
+    await until(() => /tier B/.test(strobe.status()[0].reason));
+    [lost, calls] = [0, 20];
+    for (const end = performance.now() + 4000; performance.now() < end; await sleep(1)) block(20);
+    return { tight, turns: lost / 4e6, reason, state };`);
+  assert.equal(state, 'paused', reason);
+  assert.match(reason, /^paused for 10 s: it used .* of a core over 3 s.*the budget is 2 %; it comes back in (?:10|9) s$/);
+  assert.ok(tight < 0.12, `${tight} of a loop`);
+  assert.ok(turns < 0.08, `${turns} of a core in turns of a timer`);
+});
+
+test('no iterator of the program runs, where arrays are taken apart', () => {
+  const { runs, hits } = answer(`
+    const vm = require('node:vm');
+    // Node's own part of a thread takes its arrays apart so.
+    void process.stdout;
+    let runs = 0;
+    const { prototype } = Array;
+    const { [Symbol.iterator]: values } = prototype;
+    prototype[Symbol.iterator] = function () { runs += 1; return Reflect.apply(values, this, []); };
+    start();
+    line('a', 'refused.cjs', 6);
+    require(process.cwd() + '/refused.cjs');
+    const file = process.cwd() + '/made.cjs';
+    new vm.Script('(function made(a) { return a; })', { filename: file }).runInContext(vm.createContext({}))(1);
+    vm.runInThisContext('(function made(a) { return a; })', { filename: file })(1);
+    const during = runs;
+    prototype[Symbol.iterator] = values;
+    await until(() => strobe.status()[0].hits === 2);
+    return { runs: during, hits: strobe.status()[0].hits };`);
+  assert.deepEqual([runs, hits], [0, 2]);
 });

@@ -68,6 +68,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(vectors::_test_event, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_print, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::_test_parses_to, module)?)?;
+    module.add_function(wrap_pyfunction!(session::setting, module)?)?;
     module.add_function(wrap_pyfunction!(session::start, module)?)?;
     module.add_function(wrap_pyfunction!(session::stop, module)?)?;
     module.add_function(wrap_pyfunction!(session::add_probe, module)?)?;

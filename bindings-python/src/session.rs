@@ -5,7 +5,7 @@ use crate::guard::{self, Guarded};
 use crate::runtime::{self, PyRuntime};
 use crate::{exit, fork, hooks, identity, names, selftest, ticks};
 use log::LevelFilter;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::config::{self, Settings};
+use stroboscope_core::config::{self, Settings, Spelling};
 use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
@@ -142,6 +142,13 @@ fn session(py: Python<'_>) -> PyResult<Option<Arc<Session>>> {
     running(py, |running| Arc::clone(&running.ending.session))
 }
 
+/// The text of what the program gives for a setting, found to be of this kind ([`config::argument`]).
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+pub fn setting(name: &str, kind: &str, parts: Vec<String>) -> PyResult<String> {
+    config::argument(name, kind, &parts, Spelling::Snake).map_err(PyTypeError::new_err)
+}
+
 /// Starts. `options` are settings by their option names; `keep` keeps events in memory for [`_test_events`]; `by` is who
 /// asks: the `program`, the `preload`, or the `command`, and then `first` tells whether this is the process that was meant, and
 /// `tally` where that one adds up what the others counted, `streams` those that the command was given. `mute`: Python started
@@ -179,7 +186,7 @@ pub fn start(
     logging::mute(mute);
     // The preload speaks before the program does, and nobody sees what it returns.
     logging::speak(by != "program");
-    let (settings, read) = Settings::from_environment(&options);
+    let (settings, read) = Settings::from_environment(&options, Spelling::Snake);
     let default = format!("the default is used: {}", runtime::CAPABILITIES.capture_timeout_ms);
     let read = read.into_iter().map(|line| line.replace(config::RUNTIME_DEFAULT, &default));
     let mut lines: Vec<String> = read.collect();

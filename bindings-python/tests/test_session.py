@@ -466,6 +466,37 @@ def test_switched_off_by_the_environment_a_program_works_as_it_is(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("redacted_types={'width': True}", "'redacted_types' takes a text, or a list of texts; got a table"),
+        ("redacted_types=len", "'redacted_types' takes a text, or a list of texts; got an object of type "),
+        ("redacted_types=[['A']]", "'redacted_types' takes a text, or a list of texts; got a list of something else"),
+        ("service=['a']", "'service' takes a text, a number, or true or false; got a list"),
+        ("env=b'a'", "'env' takes a text, a number, or true or false; got an object of type bytes"),
+    ],
+)
+def test_what_a_setting_does_not_take_is_refused(tmp_path: Path, given: str, said: str) -> None:
+    found = answer(
+        tmp_path,
+        f"""
+        try:
+            stroboscope.start({given})
+        except TypeError as error:
+            print(json.dumps(str(error)))
+        """,
+    )
+    assert found.startswith(f"the setting {said}")
+
+
+def test_any_iterable_is_a_list(tmp_path: Path) -> None:
+    body = """
+        remarks = stroboscope.start(redacted_identifiers=(name for name in ["a", "b"]), enabled=False)
+        print(json.dumps(remarks))
+    """
+    assert answer(tmp_path, body) == ["off in this process: it is switched off (enabled)"]
+
+
 def test_a_program_that_starts_us_itself_runs_under_the_command_too(tmp_path: Path) -> None:
     write(tmp_path, "asks.py", program)
     script = tmp_path / "asks.py"
@@ -508,7 +539,7 @@ def test_texts_that_could_stand_nowhere_are_told_and_the_session_starts(tmp_path
     )
     for text in ("service: ", "env: ", "tags: ", "ndjson: ", "api_key: its value is not a key"):
         assert sum(line.startswith(text) for line in remarks) == 1, (text, remarks)
-    assert "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent" in remarks
+    assert "agentless_enabled is on, but api_key cannot be used; events go to an Agent" in remarks
     assert len(remarks) == 7, remarks
 
 

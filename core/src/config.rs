@@ -3,6 +3,7 @@
 //!
 //! [`ROWS`] is the one table. Reading, log lines and `docs/settings.md` come from it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +90,8 @@ impl std::fmt::Debug for Secret {
 #[allow(clippy::struct_excessive_bools, reason = "settings are switches")]
 pub struct Settings {
     pub enabled: Option<bool>,
+    /// What said so, by the name that was used.
+    pub enabled_by: String,
     pub dynamic_instrumentation_enabled: Option<bool>,
     pub probe_file: Option<PathBuf>,
     /// `None`: the host's own default.
@@ -145,6 +148,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             enabled: None,
+            enabled_by: "STROBE_ENABLED".to_owned(),
             dynamic_instrumentation_enabled: None,
             probe_file: None,
             capture_timeout: None,
@@ -199,6 +203,23 @@ impl Default for Settings {
 /// Reads the text of a setting, or says what was expected.
 type Read = fn(&mut Settings, &str) -> Result<(), &'static str>;
 
+/// How a host writes the names of options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// `capture_timeout_ms`.
+    Snake,
+    /// `captureTimeoutMs`.
+    Camel,
+}
+
+/// What a program may give for a setting. A text can always stand for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Text,
+    List,
+    Table,
+}
+
 /// One setting.
 pub struct Row {
     /// The argument's name.
@@ -213,10 +234,19 @@ pub struct Row {
     secret: bool,
     /// True if what it is for is not built yet.
     later: bool,
+    takes: Takes,
     read: Read,
 }
 
 impl Row {
+    /// The argument's name as a host writes it.
+    fn name(&self, spelling: Spelling) -> String {
+        match spelling {
+            Spelling::Snake => self.option.to_owned(),
+            Spelling::Camel => self.camel_case(),
+        }
+    }
+
     /// The argument's name where names are written in camel case.
     pub fn camel_case(&self) -> String {
         let mut words = self.option.split('_');
@@ -237,7 +267,12 @@ const fn row(
     doc: &'static str,
     read: Read,
 ) -> Row {
-    Row { option, variables, default, doc, secret: false, later: false, read }
+    Row { option, variables, default, doc, secret: false, later: false, takes: Takes::Text, read }
+}
+
+const fn many(mut row: Row) -> Row {
+    row.takes = Takes::List;
+    row
 }
 
 const fn secret(mut row: Row) -> Row {
@@ -289,13 +324,13 @@ pub static ROWS: &[Row] = &[
         "Bytes of configuration that are accepted.", set!(max_payload_size, positive))),
     later(row("metrics_enabled", &["DD_DYNAMIC_INSTRUMENTATION_METRICS_ENABLED"], "`true`",
         "Send health metrics.", set!(metrics_enabled, boolean))),
-    row("redacted_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_IDENTIFIERS"], "empty",
-        "Names, separated by commas, whose values are withheld too.", set!(redacted_identifiers, list)),
-    row("redaction_excluded_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTION_EXCLUDED_IDENTIFIERS"], "empty",
+    many(row("redacted_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_IDENTIFIERS"], "empty",
+        "Names, separated by commas, whose values are withheld too.", set!(redacted_identifiers, list))),
+    many(row("redaction_excluded_identifiers", &["DD_DYNAMIC_INSTRUMENTATION_REDACTION_EXCLUDED_IDENTIFIERS"], "empty",
         "Names, separated by commas, whose values are shown. It beats every list of withheld names.",
-        set!(redaction_excluded_identifiers, list)),
-    row("redacted_types", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_TYPES"], "empty",
-        "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list)),
+        set!(redaction_excluded_identifiers, list))),
+    many(row("redacted_types", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_TYPES"], "empty",
+        "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list))),
     later(row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
         "Seconds between two looks for a new configuration.", set!(poll_interval, seconds))),
     later(row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
@@ -307,7 +342,7 @@ pub static ROWS: &[Row] = &[
     row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text)),
     row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text)),
     row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
-    row("tags", &["DD_TAGS"], "empty", "Tags, as `key:value,key:value`.", set!(tags, tags)),
+    Row { takes: Takes::Table, ..row("tags", &["DD_TAGS"], "empty", "Tags, as `key:value,key:value`.", set!(tags, tags)) },
     row("git_commit_sha", &["DD_GIT_COMMIT_SHA"], "none", "The commit that is running.", set!(git_commit_sha, text)),
     row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, repository)),
     row("git_metadata_enabled", &["DD_TRACE_GIT_METADATA_ENABLED"], "`true`",
@@ -328,10 +363,10 @@ pub static ROWS: &[Row] = &[
     row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text)),
     row("propagate_process_tags", &["DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED"], "`true`",
         "Say in each event which program it comes from.", set!(propagate_process_tags, boolean)),
-    later(row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
-        "Packages, separated by commas, that count as libraries.", set!(third_party_includes, list))),
-    later(row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
-        "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list))),
+    later(many(row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
+        "Packages, separated by commas, that count as libraries.", set!(third_party_includes, list)))),
+    later(many(row("third_party_excludes", &["DD_THIRD_PARTY_DETECTION_EXCLUDES"], "empty",
+        "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list)))),
     row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
         "Per cent of one core that all probes together may cost: above 0, at most 100. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
     row("capture", &["STROBE_CAPTURE"], "`full`",
@@ -343,7 +378,7 @@ pub static ROWS: &[Row] = &[
         "What stands in `stack` of events of probes that capture nothing: `all` of it, or `place`, the frame of the probe's own place. Where captures stop an event loop, taking a stack costs most of such a hit.",
         set!(log_stack, some(log_stack))),
     row("cache", &["STROBE_CACHE"], "`~/.cache/stroboscope`",
-        "A folder of this user alone in which Node keeps what it has put into modules, so that later starts need not do it again: at most 256 MB. By default it is below `XDG_CACHE_HOME`, if that is set; `off`: nothing is kept. Python has no use for it.",
+        "A folder of this user alone, by its absolute path, in which Node keeps what it has put into modules, so that later starts need not do it again: at most 256 MB. By default it is below `XDG_CACHE_HOME`, if that is set; `off`: nothing is kept. Python has no use for it.",
         set!(cache, cache)),
     row("ndjson", &["STROBE_NDJSON"], "none",
         "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
@@ -529,10 +564,16 @@ fn log_stack(text: &str) -> Result<LogStack, &'static str> {
 }
 
 fn cache(text: &str) -> Result<Cache, &'static str> {
+    const EXPECTED: &str = "off or an absolute path";
     if boolean(text) == Ok(false) {
         return Ok(Cache::Off);
     }
-    Ok(path(text).map_err(|_| "off or a path")?.map_or(Cache::Default(None), Cache::Folder))
+    // Below each working folder of a process there would be another one.
+    match path(text).map_err(|_| EXPECTED)? {
+        None => Ok(Cache::Default(None)),
+        Some(folder) if folder.is_absolute() => Ok(Cache::Folder(folder)),
+        Some(_) => Err(EXPECTED),
+    }
 }
 
 /// Our folder among the caches of the user, as desktops have agreed on it: a path that is not absolute does not count.
@@ -563,11 +604,36 @@ enum Origin {
     Argument,
 }
 
+/// The text of what a program gives for a setting: `kind` is what the host has found it to be (`text`, `list`, `table`, whose
+/// parts are texts, as `key:value` in a table), or says what else it is. An error says what it should be.
+pub fn argument(name: &str, kind: &str, parts: &[String], spelling: Spelling) -> Result<String, String> {
+    let row = ROWS.iter().find(|row| row.name(spelling) == name);
+    // One that is not known is told as such.
+    let takes = row.map_or(Takes::Table, |row| row.takes);
+    let fits = match kind {
+        "text" => true,
+        "list" => takes != Takes::Text,
+        "table" => takes == Takes::Table,
+        _ => false,
+    };
+    if fits {
+        return Ok(parts.join(","));
+    }
+    let expected = match takes {
+        Takes::Text => "a text, a number, or true or false",
+        Takes::List => "a text, or a list of texts",
+        Takes::Table => "a text, a list of texts, or a table of them",
+    };
+    let given = if kind == "list" || kind == "table" { format!("a {kind}") } else { kind.to_owned() };
+    Err(format!("the setting '{name}' takes {expected}; got {given}"))
+}
+
 impl Settings {
-    /// Reads settings from arguments (option names and their texts) and the environment. What comes with them are lines
-    /// for the log, one for each value that cannot be used.
+    /// Reads settings from arguments (option names as the host writes them, and their texts) and the environment. What comes
+    /// with them are lines for the log, one for each value that cannot be used.
     pub fn resolve(
         arguments: &[(String, String)],
+        spelling: Spelling,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> (Settings, Vec<String>) {
         let mut settings = Settings::default();
@@ -576,7 +642,7 @@ impl Settings {
         let mut flush: Option<(Origin, Duration)> = None;
         let (mut capture_is_said, mut key_is_bad) = (false, false);
         for row in ROWS {
-            let Some((name, text, origin)) = source(row, arguments, environment) else { continue };
+            let Some((name, text, origin)) = source(row, &row.name(spelling), arguments, environment) else { continue };
             let before = settings.upload_interval;
             // What was no text has this in the place of its bytes: it names nothing that is there.
             let read = if text.contains(char::REPLACEMENT_CHARACTER) {
@@ -604,7 +670,7 @@ impl Settings {
             settings.cache = Cache::Default(default_cache(environment));
         }
         for (name, _) in arguments {
-            if !ROWS.iter().any(|row| row.option == name) {
+            if !ROWS.iter().any(|row| row.name(spelling) == *name) {
                 log.push(format!("the option '{name}' is unknown and ignored"));
             }
         }
@@ -620,7 +686,11 @@ impl Settings {
             }
         }
         // By the name that was used: arguments go before the environment.
-        let used = |option, variable| if arguments.iter().any(|(name, _)| name == option) { option } else { variable };
+        let used = |option: &str, variable: &str| {
+            let called = ROWS.iter().find(|row| row.option == option).map(|row| row.name(spelling));
+            called.filter(|called| arguments.iter().any(|(name, _)| name == called)).unwrap_or(variable.to_owned())
+        };
+        settings.enabled_by = used("enabled", "STROBE_ENABLED");
         if settings.capture != CaptureMode::Full && !capture_is_said {
             let name = used("capture", "STROBE_CAPTURE");
             log.push(format!(
@@ -632,12 +702,12 @@ impl Settings {
             log.push(format!("{name}: {key} has no value and is left out; a tag is key:value"));
         }
         if settings.agentless_enabled && settings.api_key.is_none() {
-            let line = if key_is_bad {
-                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent"
+            let (name, key) = (used("agentless_enabled", "DD_AGENTLESS_ENABLED"), used("api_key", "DD_API_KEY"));
+            log.push(if key_is_bad {
+                format!("{name} is on, but {key} cannot be used; events go to an Agent")
             } else {
-                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY is not set; events go to an Agent"
-            };
-            log.push(line.to_owned());
+                format!("{name} is on, but {key} is not set; events go to an Agent")
+            });
             settings.agentless_enabled = false;
         }
         if settings.agentless_enabled && settings.remote_configuration_enabled {
@@ -650,31 +720,40 @@ impl Settings {
 
     /// Reads settings from arguments and the environment of the process.
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    pub fn from_environment(arguments: &[(String, String)]) -> (Settings, Vec<String>) {
-        Settings::resolve(arguments, &|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()))
+    pub fn from_environment(arguments: &[(String, String)], spelling: Spelling) -> (Settings, Vec<String>) {
+        Settings::resolve(arguments, spelling, &|name| {
+            std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+        })
     }
 
     /// Why nothing is started, if so. `asked` is true if the program or the command asked for it, `vendor` if the
     /// vendor's own debugger runs in this process.
-    pub fn off(&self, asked: bool, vendor: bool) -> Option<&'static str> {
+    pub fn off(&self, asked: bool, vendor: bool) -> Option<Cow<'static, str>> {
         let on = self.dynamic_instrumentation_enabled.unwrap_or(false);
         match self.enabled {
             Some(true) => None,
-            Some(false) => Some("it is switched off (STROBE_ENABLED)"),
+            Some(false) => Some(format!("it is switched off ({})", self.enabled_by).into()),
             None if vendor => {
-                Some("the vendor's own debugger runs in this process; set STROBE_ENABLED=true to run both")
+                Some("the vendor's own debugger runs in this process; set STROBE_ENABLED=true to run both".into())
             }
             None if asked || on => None,
-            None => Some("it is not switched on; set DD_DYNAMIC_INSTRUMENTATION_ENABLED=true or STROBE_ENABLED=true"),
+            None => {
+                Some("it is not switched on; set DD_DYNAMIC_INSTRUMENTATION_ENABLED=true or STROBE_ENABLED=true".into())
+            }
         }
     }
 
-    /// True if the user said where an Agent is. If not, one that does not answer is nothing to complain about.
+    /// True if the user said where an Agent is.
     pub fn agent_is_configured(&self) -> bool {
         self.agent_named
             || self.trace_agent_url.is_some()
             || self.agent_host.is_some()
             || self.trace_agent_port.is_some()
+    }
+
+    /// True if somebody said where events are to go. If not, and nobody is there, that is nothing to complain about.
+    pub fn agent_is_named(&self) -> bool {
+        self.agent_is_configured() || self.agentless_enabled
     }
 
     /// The Agent's address. `exists` tells whether there is a socket at a path.
@@ -714,10 +793,11 @@ fn authority(host: Option<&str>, port: u16) -> String {
 /// argument is meant.
 fn source(
     row: &Row,
+    called: &str,
     arguments: &[(String, String)],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Option<(String, String, Origin)> {
-    if let Some((name, text)) = arguments.iter().rev().find(|(name, _)| name == row.option) {
+    if let Some((name, text)) = arguments.iter().rev().find(|(name, _)| name == called) {
         return Some((name.clone(), text.clone(), Origin::Argument));
     }
     let set = |name: &str| environment(name).filter(|text| !text.trim().is_empty());
@@ -777,7 +857,7 @@ pub fn document() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, CaptureMode, LogStack, ROWS, Secret, Settings, Show};
+    use super::{Cache, CaptureMode, LogStack, ROWS, Secret, Settings, Show, Spelling, argument};
     use std::path::Path;
     use std::time::Duration;
 
@@ -787,7 +867,42 @@ mod tests {
         };
         let environment = own(environment);
         let find = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, text)| text.clone());
-        Settings::resolve(&own(arguments), &find)
+        Settings::resolve(&own(arguments), Spelling::Snake, &find)
+    }
+
+    #[test]
+    fn what_a_setting_does_not_take_is_refused() {
+        let parts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let given = |name, kind, texts: &[&str]| argument(name, kind, &parts(texts), Spelling::Camel);
+        assert_eq!(given("redactedTypes", "list", &["A", "B"]).as_deref(), Ok("A,B"));
+        assert_eq!(given("redactedTypes", "text", &["A"]).as_deref(), Ok("A"));
+        assert_eq!(given("tags", "table", &["a:b", "c:d"]).as_deref(), Ok("a:b,c:d"));
+        assert_eq!(given("noSuch", "list", &["A"]).as_deref(), Ok("A"), "it is told as unknown");
+        for (name, kind, said) in [
+            ("redactedTypes", "table", "the setting 'redactedTypes' takes a text, or a list of texts; got a table"),
+            (
+                "redactedTypes",
+                "a function",
+                "the setting 'redactedTypes' takes a text, or a list of texts; got a function",
+            ),
+            ("cpuBudget", "list", "the setting 'cpuBudget' takes a text, a number, or true or false; got a list"),
+            ("tags", "null", "the setting 'tags' takes a text, a list of texts, or a table of them; got null"),
+        ] {
+            assert_eq!(given(name, kind, &["x"]), Err(said.to_owned()));
+        }
+    }
+
+    #[test]
+    fn remarks_name_options_as_the_host_writes_them() {
+        let given = [("captureTimeoutMs", "x"), ("enabled", "no"), ("capture_key", "x"), ("agentlessEnabled", "on")];
+        let given = given.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let (settings, log) = Settings::resolve(&given, Spelling::Camel, &|_| None);
+        assert!(log[0].starts_with("captureTimeoutMs: 'x' is not"), "{log:?}");
+        assert_eq!(log[1], "the option 'capture_key' is unknown and ignored");
+        assert_eq!(log[2], "agentlessEnabled is on, but DD_API_KEY is not set; events go to an Agent");
+        assert_eq!(settings.off(true, false).as_deref(), Some("it is switched off (enabled)"));
+        let (settings, _) = Settings::resolve(&[], Spelling::Camel, &|_| Some("off".to_owned()));
+        assert_eq!(settings.off(true, false).as_deref(), Some("it is switched off (STROBE_ENABLED)"));
     }
 
     #[test]
@@ -828,6 +943,14 @@ mod tests {
             Cache::Folder(Path::new("/srv/kept").to_owned())
         );
         assert_eq!(cache(&[("cache", "")], &[home, ("STROBE_CACHE", "off")]), default("/home/ada/.cache/stroboscope"));
+        for relative in ["kept", "./kept", "~/kept"] {
+            let (settings, log) = read(&[], &[home, ("STROBE_CACHE", relative)]);
+            assert_eq!(settings.cache, default("/home/ada/.cache/stroboscope"));
+            let line = format!(
+                "STROBE_CACHE: '{relative}' is not off or an absolute path; the default is used: ~/.cache/stroboscope"
+            );
+            assert_eq!(log, [line]);
+        }
     }
 
     #[test]
@@ -964,7 +1087,7 @@ mod tests {
             log,
             [
                 "api_key: its value is not a key: it has characters that cannot stand in one; the default is used: none",
-                "DD_AGENTLESS_ENABLED is on, but DD_API_KEY cannot be used; events go to an Agent",
+                "agentless_enabled is on, but api_key cannot be used; events go to an Agent",
             ]
         );
     }

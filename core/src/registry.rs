@@ -46,6 +46,7 @@ pub struct LiveProbe {
     refused_in_a_row: AtomicU32,
     rearm_cost: AtomicU32,
     refused_cost: AtomicU32,
+    dear: AtomicBool,
     suspend_asked: AtomicBool,
     panicked: AtomicBool,
     paused: AtomicBool,
@@ -54,7 +55,7 @@ pub struct LiveProbe {
     /// Hits may have gone by that were not counted.
     missed: AtomicBool,
     failures: Failures,
-    /// Monotonic time until which it rests after an evaluation that ran out of time or steps; 0: it does not.
+    /// Monotonic time until which it rests, after an evaluation that ran out of time or steps or to save CPU; 0: it does not.
     rests_until: AtomicU64,
     /// Its turn at the global gate.
     turn: Turn,
@@ -83,6 +84,7 @@ impl LiveProbe {
             refused_in_a_row: AtomicU32::new(0),
             rearm_cost: AtomicU32::new(2_000),
             refused_cost: AtomicU32::new(REFUSED_HIT_NS),
+            dear: AtomicBool::new(false),
             suspend_asked: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             paused: AtomicBool::new(false),
@@ -125,11 +127,17 @@ impl LiveProbe {
         self.rearm_cost.store(nanoseconds, Relaxed);
     }
 
-    /// Its hooks are of a sort that can be switched off and on whatever the host does elsewhere, and a refused hit of them costs
-    /// so many nanoseconds.
+    /// Its hooks are of a sort that can be switched off and on whatever the host does elsewhere, and each hit of them is dear: a
+    /// refused one costs so many nanoseconds.
     pub fn set_refused_cost(&self, nanoseconds: u32) {
         self.refused_cost.store(nanoseconds, Relaxed);
         self.can_disarm.store(true, Relaxed);
+        self.dear.store(true, Relaxed);
+    }
+
+    /// True if its hits are dear, so that few of them are more than the budget.
+    pub(crate) fn is_dear(&self) -> bool {
+        self.dear.load(Relaxed)
     }
 
     /// Counts a hit that found the gate empty. True if its hooks should be switched off now: what it has cost since the
@@ -182,7 +190,7 @@ impl LiveProbe {
         self.rests_until.store(monotonic, Relaxed);
     }
 
-    /// Until when it rests because an evaluation ran out of time or steps; 0: it does not.
+    /// Until when it rests, because an evaluation ran out of time or steps or to save CPU; 0: it does not.
     pub(crate) fn rests_until(&self) -> u64 {
         self.rests_until.load(Relaxed)
     }

@@ -653,8 +653,22 @@ impl Session {
 
     /// True once it is known what becomes of a probe, or of all: placed, waiting, or refused.
     pub fn is_settled(&self, id: Option<&str>) -> bool {
-        let is_open = |report: &ProbeReport| report.state == State::Received && id.is_none_or(|id| report.id == id);
-        !self.status().iter().any(is_open)
+        let board = self.shared.board();
+        let is_open = |entry: &Entry| entry.state == State::Received;
+        match id {
+            Some(id) => !board.get(id).is_some_and(is_open),
+            None => !board.all().any(|(_, entry)| is_open(entry)),
+        }
+    }
+
+    /// The probe in force that has an id.
+    pub fn probe(&self, id: &str) -> Option<Arc<LiveProbe>> {
+        self.shared.registry.load().get(id).cloned()
+    }
+
+    /// True if a probe in force has this slot.
+    pub fn has_slot(&self, slot: u32) -> bool {
+        self.shared.registry.load().by_slot(slot).is_some()
     }
 
     /// The probes in force.
@@ -769,6 +783,11 @@ impl Session {
         settled.unwrap_or(false) && self.lost() == 0
     }
 
+    /// True if the hits of a probe show the whole stack, and not only the frame of their own place.
+    pub fn shows_stack(&self, captures: bool) -> bool {
+        self.shared.process.shows_stack(captures)
+    }
+
     /// Events that are on their way to the Agent: what would be lost if the process ended now.
     pub fn on_their_way(&self) -> u64 {
         let stats = self.stats();
@@ -822,7 +841,8 @@ fn failures(process: &Process, live: &LiveProbe) -> Vec<(String, u64)> {
 
 fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>, now: u64) -> ProbeReport {
     let rest = live.map_or(0, |live| live.rests_until().saturating_sub(now));
-    let (state, reason) = if rest > 0 && matches!(entry.state, State::Installed | State::Emitting) {
+    let suspended = rest > 0 && live.is_some_and(|live| !live.rests());
+    let (state, reason) = if suspended && matches!(entry.state, State::Installed | State::Emitting) {
         let seconds = rest.div_ceil(1_000_000_000);
         let reason = format!(
             "rests for {seconds} s more: evaluating its expressions ran out of time or steps; make the condition or the \
@@ -831,7 +851,10 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         (State::Paused, reason)
     } else {
         let exception = entry.exception.as_ref();
-        (entry.state, exception.map_or_else(|| entry.message.clone(), |exception| exception.message.clone()))
+        let reason = exception.map_or_else(|| entry.message.clone(), |exception| exception.message.clone());
+        let back = (entry.state == State::Paused && rest > 0).then(|| rest.div_ceil(1_000_000_000));
+        let back = back.map(|seconds| format!("; it comes back in {seconds} s"));
+        (entry.state, reason + &back.unwrap_or_default())
     };
     let stats = live.map(|live| &live.stats);
     let count = |of: fn(&ProbeStats) -> &Counter| stats.map_or(0, |stats| of(stats).get());

@@ -298,9 +298,24 @@ impl ProbeStats {
         let cost = nanoseconds.saturating_mul(weight);
         self.nanoseconds.add_serial(cost);
         self.timed.add_serial(weight);
+        self.note_dearest(cost);
+    }
+
+    /// Adds what its hooks have cost beside their hits. From any thread.
+    pub fn spent(&self, nanoseconds: u64) {
+        self.nanoseconds.add(nanoseconds);
+        self.note_dearest(nanoseconds);
+    }
+
+    fn note_dearest(&self, cost: u64) {
         if cost > self.dearest.get() {
             self.dearest.set(cost);
         }
+    }
+
+    /// What the dearest sample since the last look has added to the nanoseconds.
+    pub fn dearest(&self) -> u64 {
+        self.dearest.get()
     }
 
     /// A look at the costs: what the dearest sample since the last one has added. The next hits are timed one by one again.

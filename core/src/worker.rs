@@ -4,7 +4,7 @@
 //!
 //! [`Worker::tick`] is one round; the thread calls it and sleeps as long as it says. Tests call it with a manual clock.
 
-use crate::budget::breaker::{Breaker, Cost};
+use crate::budget::breaker::{ALL_NS, Breaker, Cost, DEAR_NS, Pause};
 use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
@@ -91,6 +91,13 @@ struct Control {
     realms: Vec<u32>,
 }
 
+impl Control {
+    fn cost(&self, dearest: u64) -> Cost {
+        let (slot, nanoseconds) = (self.live.slot, self.live.stats.nanoseconds.get());
+        Cost { slot, nanoseconds, dearest, on: self.off.is_none() }
+    }
+}
+
 /// The worker's state. A session has one.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -104,6 +111,8 @@ pub struct Worker {
     capturing: Bucket,
     others: Bucket,
     breaker: Breaker,
+    /// That of probes whose hits are dear, looked at in each round.
+    dear: Breaker,
     /// Records stay in the rings.
     holds: bool,
     next_look: u64,
@@ -132,7 +141,9 @@ impl Worker {
     ) -> Self {
         let now = shared.process.clock.monotonic();
         let (capturing, others) = shared.global_buckets(now);
-        let breaker = Breaker::new(shared.settings.cpu_budget, now);
+        let budget = shared.settings.cpu_budget;
+        let breaker = Breaker::new(budget, ALL_NS, now);
+        let dear = Breaker::new(budget, DEAR_NS, now);
         Worker {
             shared,
             runtime,
@@ -145,6 +156,7 @@ impl Worker {
             capturing,
             others,
             breaker,
+            dear,
             holds: false,
             next_look: now + LOOK_NS,
             next_ticket: 1,
@@ -419,7 +431,9 @@ impl Worker {
                 }
                 if matches!(control.off, Some(Off::Paused { .. })) {
                     control.live.set_paused(false);
-                    self.breaker.resumed(control.live.slot, control.live.stats.nanoseconds.get());
+                    let spent = control.live.stats.nanoseconds.get();
+                    self.breaker.resumed(control.live.slot, spent);
+                    self.dear.resumed(control.live.slot, spent);
                     rearm.push(Arc::clone(&control.live));
                     let now = self.shared.wall_ms();
                     self.shared.tell(&control.live, |board, id, version| board.resumed(id, version, now));
@@ -524,23 +538,24 @@ impl Worker {
         if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
     }
 
-    /// Looks at what hits cost, a few times a second.
+    /// Looks at what hits cost: a few times a second, at those that are dear in each round.
     fn watch(&mut self, now: u64) {
+        let dear = self.controls.values().filter(|control| control.live.is_dear());
+        let costs: Vec<Cost> = dear.map(|control| control.cost(control.live.stats.dearest())).collect();
+        if let Some(pause) = self.dear.look(now, &costs) {
+            self.pause_probe(&pause, now);
+        }
         if now < self.next_look {
             return;
         }
         self.next_look = now + LOOK_NS;
-        let costs: Vec<Cost> = self
-            .controls
-            .values()
-            .map(|control| Cost {
-                slot: control.live.slot,
-                nanoseconds: control.live.stats.nanoseconds.get(),
-                dearest: control.live.stats.look(),
-                on: control.off.is_none(),
-            })
-            .collect();
-        let Some(pause) = self.breaker.look(now, &costs) else { return };
+        let costs: Vec<Cost> = self.controls.values().map(|control| control.cost(control.live.stats.look())).collect();
+        if let Some(pause) = self.breaker.look(now, &costs) {
+            self.pause_probe(&pause, now);
+        }
+    }
+
+    fn pause_probe(&mut self, pause: &Pause, now: u64) {
         let Some(control) = self.controls.get_mut(&pause.slot) else { return };
         control.live.set_paused(true);
         control.live.gate.switch_off();
@@ -548,6 +563,7 @@ impl Worker {
         self.runtime.disarm(std::slice::from_ref(&control.live));
         let (reason, wall_ms) = (pause.reason(now), self.shared.wall_ms());
         self.shared.tell(&control.live, |board, id, version| board.paused(id, version, &reason, wall_ms));
+        control.live.rest_until(pause.until);
     }
 
     /// Removes probes whose time has come.

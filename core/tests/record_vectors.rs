@@ -8,7 +8,7 @@ use stroboscope_core::capture::redact::{BUILT_IN, Redaction};
 use stroboscope_core::capture::walk::{self, Deadline, WalkContext};
 use stroboscope_core::clock::ManualClock;
 use stroboscope_core::emit::language::Profile;
-use stroboscope_core::emit::message;
+use stroboscope_core::emit::message::{self, Spelling};
 use stroboscope_core::emit::values::value_alone;
 use stroboscope_core::expr::template::Template;
 use stroboscope_core::host::{Frame, Language, Section};
@@ -156,7 +156,8 @@ fn read_all(record: &[u8], tables: &Tables) -> Result<(), String> {
             std::str::from_utf8(&json.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
             let mut text = String::new();
             let mut out = message::Capped::new(&mut text, 8192);
-            message::value(&mut items.clone(), tables, &mut out, 0).map_err(|error| error.to_string())?;
+            let spelling = Spelling { tables, profile: Profile::of(Language::Python) };
+            message::value(&mut items.clone(), spelling, &mut out, 0).map_err(|error| error.to_string())?;
             items.skip().map_err(|error| error.to_string())?;
         } else if let Item::Stack { count, raw } = item {
             for _ in 0..count {

@@ -21,7 +21,7 @@ const FILES: [Generated; 5] = [
     ("core/schema/record.json", layout::document),
     ("bindings-python/python/stroboscope/settings.py", python_settings),
     ("bindings-node/js/layout.cjs", node_layout),
-    ("bindings-node/settings.d.ts", node_settings),
+    ("bindings-node/settings.d.cts", node_settings),
 ];
 
 /// The constants of the record and of evaluations for Node's writer.
@@ -57,7 +57,7 @@ fn node_settings() -> String {
     let mut text = String::from(
         "// The settings that `start` takes. Written by `cargo run -p xtask -- gen`; do not edit.\n\n\
          /** A value; `undefined` and `null` leave the setting to the environment and the default. */\n\
-         export type Setting = string | number | boolean | URL | readonly string[] | Record<string, string> | null;\n\n\
+         export type Setting = string | number | boolean | URL | readonly string[] | ReadonlySet<string> | Record<string, string> | null;\n\n\
          /** By option name; see docs/settings.md. */\nexport interface Settings {\n",
     );
     for row in config::ROWS {

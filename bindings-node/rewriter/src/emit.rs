@@ -2,18 +2,25 @@
 
 use crate::kept::Piece;
 use crate::position::{NAME, NONE, Positions};
-use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart};
+use crate::read::{Act, Function, Mark, Module, Part, Place, ReturnPart, SitePart, SourceKind};
 use crate::slot::{NAMES, Slot, SlotKind};
 use crate::text::{breaks, width};
+use crate::variant::RAISED;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-/// In a line with this comment in it Node shows no source of an exception that nobody catches: it would be that of the guard.
+/// In a line with this comment in it Node shows no source of an exception that nobody catches: it would be that of the guard. Lines
+/// of modules need none: what Node shows of them can be put right as it shows it.
 pub(crate) const QUIET: &str = "/*node-do-not-add-exception-line*/";
+
+/// Lines that a note of a place has room for.
+const LINES: u32 = 1 << 20;
 
 /// What is written.
 pub(crate) struct Emitter<'m> {
     module: &'m Module,
+    /// That of the module.
+    text: &'m str,
     cell: &'m str,
     /// The function of which this is a variant, with the places of its slots.
     variant: Option<(usize, HashMap<u32, usize>)>,
@@ -21,6 +28,8 @@ pub(crate) struct Emitter<'m> {
     codes: HashMap<u32, &'m str>,
     /// `return` leaves a value and the block around the body.
     exits: bool,
+    /// Each statement notes that it runs ([`RAISED`]).
+    pub notes: bool,
     pub out: String,
     pub positions: Positions,
     /// What was put in.
@@ -34,15 +43,17 @@ pub(crate) struct Emitter<'m> {
 }
 
 impl<'m> Emitter<'m> {
-    /// For all of a module.
-    pub fn module(module: &'m Module, cell: &'m str) -> Emitter<'m> {
-        let out = String::with_capacity(module.text.len() * 5 / 4);
+    /// For all of a module, with its text.
+    pub fn module(module: &'m Module, text: &'m str, cell: &'m str) -> Emitter<'m> {
+        let out = String::with_capacity(text.len() * 5 / 4);
         Emitter {
             module,
+            text,
             cell,
             variant: None,
             codes: HashMap::new(),
             exits: false,
+            notes: false,
             out,
             positions: Positions::default(),
             pieces: Vec::new(),
@@ -71,7 +82,9 @@ impl<'m> Emitter<'m> {
         let mut positions = Positions::default();
         positions.push(line, (0, new), (old, old), function as u32);
         let variant = Some((function, places));
-        Emitter { module, cell, variant, codes, exits, out: head, positions, pieces: Vec::new(), at, line, old, new }
+        let (out, pieces, text) = (head, Vec::new(), module.text.as_str());
+        let notes = false;
+        Emitter { module, text, cell, variant, codes, exits, notes, out, positions, pieces, at, line, old, new }
     }
 
     /// Writes the text from where it is up to `end`, with what the marks in it say.
@@ -120,13 +133,13 @@ impl<'m> Emitter<'m> {
 
     fn copy(&mut self, to: u32) {
         let module = self.module;
-        let Some(text) = module.text.get(self.at as usize..to as usize) else { return };
+        let Some(text) = self.text.get(self.at as usize..to as usize) else { return };
         self.out.push_str(text);
         self.at = to;
         let line = module.lines.line(to);
         if line != self.line {
             self.line = line;
-            self.old = module.lines.column(&module.text, to);
+            self.old = module.lines.column(self.text, to);
             self.new = self.old;
             return;
         }
@@ -137,7 +150,7 @@ impl<'m> Emitter<'m> {
 
     /// Writes something in place of the text up to `to`; its line breaks stay.
     fn put(&mut self, text: &str, to: u32, guard: u32) {
-        let left_out = self.module.text.get(self.at as usize..to as usize).unwrap_or("");
+        let left_out = self.text.get(self.at as usize..to as usize).unwrap_or("");
         let kept = breaks(left_out);
         let (from, begin) = (self.at, self.out.len());
         self.out.push_str(text);
@@ -154,7 +167,7 @@ impl<'m> Emitter<'m> {
         }
         self.positions.push(line, (new, new + width(text)), (old, old), guard);
         self.line = self.module.lines.line(self.at);
-        self.old = self.module.lines.column(&self.module.text, self.at);
+        self.old = self.module.lines.column(self.text, self.at);
         self.new = 0;
         self.positions.push(self.line, (0, 0), (0, self.old), NONE);
     }
@@ -247,7 +260,9 @@ impl<'m> Emitter<'m> {
         let number = number.to_string();
         let mut guard = String::with_capacity(256);
         let test = [before, "typeof ", cell, "!=='undefined'&&", cell, "[", &number, "]!==void 0"];
-        let call = [between, even, wait, cell, "[", &number, "].call(", QUIET];
+        let is_module = matches!(self.module.kind, SourceKind::CommonJs | SourceKind::Esm) && self.variant.is_none();
+        let quiet = if is_module { "" } else { QUIET };
+        let call = [between, even, wait, cell, "[", &number, "].call(", quiet];
         guard.extend(test);
         guard.extend(call);
         guard.push_str(if function.passes_this() { "this" } else { "void 0" });
@@ -307,14 +322,19 @@ impl<'m> Emitter<'m> {
         if site.function != Some(*function) {
             return None;
         }
-        let code = self.codes.get(&number)?;
+        let code = self.codes.get(&number).copied();
+        if code.is_none() && !self.notes {
+            return None;
+        }
+        let note = if self.notes { self.module.note(site.at) } else { String::new() };
+        let code = || format!("{{{note}{}}}", code.unwrap_or(""));
         match (site.place, part) {
-            (Place::Listed, SitePart::Begin) => Some(format!("{{{code}}}")),
-            (Place::Alone, SitePart::Begin) => Some(format!("{{{{{code}}}")),
+            (Place::Listed, SitePart::Begin) => Some(code()),
+            (Place::Alone, SitePart::Begin) => Some(format!("{{{}", code())),
             (Place::Alone | Place::While, SitePart::End) => Some("}".to_owned()),
-            (Place::While, SitePart::Begin) => Some(format!("for(;;){{{{{code}}}if(!")),
+            (Place::While, SitePart::Begin) => Some(format!("for(;;){{{}if(!", code())),
             (Place::While, SitePart::Body) => Some(")break;".to_owned()),
-            (Place::DoTest, SitePart::Begin) => Some(format!("(()=>{{{code}}})(),(")),
+            (Place::DoTest, SitePart::Begin) => Some(format!("(()=>{})(),(", code())),
             (Place::DoTest, SitePart::End) => Some(")".to_owned()),
             // The one of a concise arrow function stands before its body.
             _ => None,
@@ -339,6 +359,15 @@ fn taken(function: &Function, slot: &Slot) -> Option<&'static str> {
         SlotKind::NewTarget => Some("$s_t"),
         SlotKind::Arguments if function.mapped() => None,
         _ => Some("$s_g"),
+    }
+}
+
+impl Module {
+    /// The statement that notes that what begins at a place of the text runs ([`RAISED`]).
+    pub(crate) fn note(&self, at: u32) -> String {
+        let (line, column) = (self.lines.line(at), self.lines.column(&self.text, at) + 1);
+        let place = if line < LINES { u64::from(column) * u64::from(LINES) + u64::from(line) } else { 0 };
+        format!("{RAISED}={place};")
     }
 }
 

@@ -59,21 +59,28 @@ impl fmt::Display for Key {
 impl Guarded {
     /// What a cache keeps of it; nothing if it cannot be kept. `cell` is the name that it was made with.
     pub fn keep(&self, key: Key, cell: &str) -> Option<Vec<u8>> {
-        let mut texts = String::new();
+        let mut texts = String::with_capacity(self.code.len() / 2);
         let mut pieces = Vec::with_capacity(self.pieces.len() * 3);
+        let cells = memchr::memmem::Finder::new(cell);
         for piece in &self.pieces {
             let text = self.code.get(piece.new.0..piece.new.1)?;
             if memchr::memchr(GAP, text.as_bytes()).is_some() {
                 return None;
             }
-            let begin = texts.len();
-            texts.push_str(&text.replace(cell, "\0"));
+            let (begin, mut at) = (texts.len(), 0);
+            for found in cells.find_iter(text.as_bytes()) {
+                texts.push_str(text.get(at..found)?);
+                texts.push(char::from(GAP));
+                at = found + cell.len();
+            }
+            texts.push_str(text.get(at..)?);
             pieces.extend([piece.old.0, piece.old.1, u32::try_from(texts.len() - begin).ok()?]);
         }
         let shifts: Vec<u32> = self.positions.numbers().flatten().collect();
         let head = [pieces.len() / 3, shifts.len() / 6, self.code.len()].map(u32::try_from);
         let [Ok(of_pieces), Ok(of_shifts), Ok(length)] = head else { return None };
-        let mut kept = vec![0; 16];
+        let mut kept = Vec::with_capacity(28 + 4 * (pieces.len() + shifts.len()) + texts.len());
+        kept.extend([0; 16]);
         kept.extend([of_pieces, of_shifts, length].iter().chain(&pieces).chain(&shifts).flat_map(|n| n.to_le_bytes()));
         kept.extend(texts.as_bytes());
         let sum = key.sum(&kept[16..]);

@@ -33,4 +33,4 @@ pub use position::Positions;
 pub use read::{Function, FunctionKind, Module, SourceKind, Statement, Unreadable};
 pub use scope::{Scope, Variable, VariableKind};
 pub use source_map::{MapComment, Mapped, Original, SourceMap};
-pub use variant::{Point, Variant};
+pub use variant::{Point, RAISED, Variant};

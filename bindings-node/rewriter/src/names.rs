@@ -91,16 +91,32 @@ pub(crate) fn of_key(key: &PropertyKey<'_>) -> Option<String> {
     }
 }
 
-/// The functions that a method name of a probe means. A bare name means functions of that name; if there is none, members.
+/// The functions that a method name of a probe means. A bare name means functions of that name; if there is none, members. One in
+/// another may have that one's name before its own.
 pub(crate) fn named(functions: &[Function], wanted: &str) -> Vec<usize> {
-    let wanted = wanted.replace(".prototype.", ".");
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let wanted = wanted.replace(".prototype.", ".").replace(".<locals>.", ".");
     let having = |is: &dyn Fn(&Function) -> bool| -> Vec<usize> {
-        functions.iter().enumerate().filter(|(_, function)| is(function)).map(|(at, _)| at).collect()
+        let found = functions.iter().enumerate().filter(|(_, function)| !function.is_field() && is(function));
+        found.map(|(at, _)| at).collect()
     };
-    let whole = having(&|function| function.qualified == wanted && !wanted.is_empty());
-    if !whole.is_empty() || wanted.contains('.') || wanted.is_empty() {
+    let whole = having(&|function| function.qualified == wanted);
+    if !whole.is_empty() {
         return whole;
+    }
+    if wanted.contains('.') {
+        return having(&|function| nested(functions, function) == wanted);
     }
     let bare = having(&|function| function.name == wanted && !function.of_class);
     if bare.is_empty() { having(&|function| function.name == wanted) } else { bare }
+}
+
+/// The name of a function after those of the functions around it.
+fn nested(functions: &[Function], function: &Function) -> String {
+    let around = std::iter::successors(Some(function), |inner| inner.parent.and_then(|at| functions.get(at)));
+    let mut names: Vec<&str> = around.map(|one| one.qualified.as_str()).filter(|name| !name.is_empty()).collect();
+    names.reverse();
+    names.join(".")
 }

@@ -52,12 +52,12 @@ impl Positions {
         found.map(|edit| (edit.line, edit.from, edit.to))
     }
 
-    /// True for a place in a guard, or in what stands around the body of a variant: a stack frame there is none of the
-    /// program's. Lines from 1, columns from 0, as V8 gives them for the text written here.
-    pub fn is_ours(&self, line: u32, column: u32) -> bool {
+    /// The function in whose guard a place is, or around whose body, in a variant: a stack frame there is none of the program's.
+    /// Lines from 1, columns from 0, as V8 gives them for the text written here.
+    pub fn owner(&self, line: u32, column: u32) -> Option<u32> {
         let after = self.edits.partition_point(|edit| (edit.line, edit.from) <= (line, column));
-        let found = after.checked_sub(1).and_then(|at| self.edits.get(at));
-        found.is_some_and(|edit| edit.guard < NAME && edit.line == line && column < edit.to)
+        let found = after.checked_sub(1).and_then(|at| self.edits.get(at))?;
+        (found.guard < NAME && found.line == line && column < found.to).then_some(found.guard)
     }
 
     /// The original column of a place, lines from 1 and columns from 0, in UTF-16 units. What was put in belongs to the place

@@ -112,6 +112,8 @@ pub(crate) struct Nature {
     /// It waits for something itself: functions in it do not count.
     pub awaits: bool,
     pub generator: bool,
+    /// It is the value of a field of a class, evaluated as if it were an arrow function.
+    pub field: bool,
     /// A constructor of a class that extends another.
     pub derived: bool,
     /// An arrow function in one.
@@ -157,6 +159,11 @@ pub struct Function {
 }
 
 impl Function {
+    /// True if it is the value of a field of a class, which nobody calls by a name.
+    pub fn is_field(&self) -> bool {
+        self.nature.field
+    }
+
     /// True if `arguments` and the parameters are two names of the same things.
     pub(crate) fn mapped(&self) -> bool {
         self.nature.arguments && !self.nature.arrow && !self.nature.strict && self.nature.simple
@@ -268,6 +275,8 @@ pub struct Module {
     pub(crate) unstoppable: FxHashSet<u32>,
     /// The variables of it that code of probes can read wherever it is, in their places.
     pub(crate) names: Vec<String>,
+    /// Runs of statements in which no guard is, from where to where.
+    pub(crate) still: Vec<(u32, u32)>,
 }
 
 impl fmt::Debug for Module {
@@ -280,7 +289,11 @@ impl Module {
     /// Reads a text.
     pub fn read(text: &str, kind: SourceKind) -> Result<Module, Unreadable> {
         fits(text)?;
-        deep(text.len(), || read(&room::new(text), text, kind, Depth::Probes))
+        deep(text.len(), || {
+            let mut module = read(&room::new(text), text, kind, Depth::Probes)?;
+            text.clone_into(&mut module.text);
+            Ok(module)
+        })
     }
 
     /// The functions. The number of one is its place in the cell of the module.
@@ -402,6 +415,7 @@ pub(crate) enum Depth {
     Probes,
 }
 
+/// Reads a text, which the module does not have in it yet.
 pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: Depth) -> Result<Module, Unreadable> {
     let lines = Lines::new(text);
     let program = parse(allocator, text, kind.source_type())?;
@@ -414,11 +428,11 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
         let end = last.span().end;
         reader.mark(end, end, Act::Names);
     }
-    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, .. } = reader;
-    let text = text.to_owned();
+    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, still, .. } =
+        reader;
     let slots = slots.list;
     Ok(Module {
-        text,
+        text: String::new(),
         kind,
         lines,
         functions,
@@ -433,6 +447,7 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
         stops,
         unstoppable,
         names,
+        still,
     })
 }
 
@@ -519,6 +534,7 @@ pub(crate) struct Reader<'m> {
     pub loops: Vec<(Option<usize>, u32, u32)>,
     pub stops: FxHashMap<u32, u32>,
     pub unstoppable: FxHashSet<u32>,
+    pub still: Vec<(u32, u32)>,
     /// The next statement is one of a list.
     pub listed: bool,
     /// The label in front of the next statement, which has its site already.
@@ -570,6 +586,7 @@ impl<'m> Reader<'m> {
             loops: Vec::new(),
             stops: FxHashMap::default(),
             unstoppable: FxHashSet::default(),
+            still: Vec::new(),
             listed: false,
             labelled: false,
             new_base: None,

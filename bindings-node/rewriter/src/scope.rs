@@ -140,6 +140,10 @@ impl Module {
         let Some(site) = self.sites.get(site as usize).filter(|site| site.function == function) else {
             return Vec::new();
         };
+        // A field's value has no scope of its own: its class has.
+        if function.is_some_and(|function| self.functions[function].is_field()) {
+            return Vec::new();
+        }
         let outermost = function.map(|function| self.functions[function].scope);
         let mut locals = Vec::new();
         for scope in self.scoping.scope_ancestors(site.scope) {
@@ -181,6 +185,9 @@ impl Module {
     /// The locals of a function itself, without those of blocks in it.
     pub(crate) fn own_locals(&self, function: usize) -> Vec<String> {
         let of = &self.functions[function];
+        if of.is_field() {
+            return Vec::new();
+        }
         let names = self.symbols(of.scope).into_iter().map(|symbol| self.scoping.symbol_name(symbol).to_owned());
         names.filter(|name| !of.params.contains(name)).collect()
     }

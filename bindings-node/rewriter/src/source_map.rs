@@ -52,6 +52,13 @@ struct Mapping {
 
 const UNMAPPED: u32 = u32::MAX;
 
+impl Mapping {
+    fn original(&self) -> Option<Original> {
+        let place = Original { source: self.source as usize, line: self.old_line, column: self.old_column };
+        (self.source != UNMAPPED).then_some(place)
+    }
+}
+
 /// A source map.
 #[derive(Debug, Default)]
 pub struct SourceMap {
@@ -117,9 +124,16 @@ impl SourceMap {
     pub fn original(&self, line: u32, column: u32) -> Option<Original> {
         let line = self.of_line(line as usize - usize::from(line > 0));
         let after = line.partition_point(|mapping| mapping.column <= column);
-        let found = line.get(after.checked_sub(1)?)?;
-        let Mapping { source, old_line, old_column, .. } = *found;
-        (source != UNMAPPED).then_some(Original { source: source as usize, line: old_line, column: old_column })
+        line.get(after.checked_sub(1)?)?.original()
+    }
+
+    /// The original of the place that is nearest: of one that comes from no file what stands before it, or after it at the beginning.
+    pub fn nearest(&self, line: u32, column: u32) -> Option<Original> {
+        let range = self.range(line as usize - usize::from(line > 0));
+        let of_line = self.mappings.get(range.clone()).unwrap_or_default();
+        let at = range.start + of_line.partition_point(|mapping| mapping.column <= column);
+        let (before, after) = self.mappings.split_at_checked(at)?;
+        before.iter().rev().chain(after).find_map(Mapping::original)
     }
 
     fn range(&self, line: usize) -> Range<usize> {
@@ -216,6 +230,8 @@ impl MapComment {
     /// Finds what a file says about its source map: the last such comment counts.
     pub fn of(text: &str) -> Option<MapComment> {
         const MARK: &str = "sourceMappingURL=";
+        // Most texts have none, and all of one is soon looked through from its beginning.
+        memchr::memmem::find(text.as_bytes(), MARK.as_bytes())?;
         let at = text.rfind(MARK)?;
         let before = text.get(..at)?;
         if !before.ends_with("//# ") && !before.ends_with("//@ ") && !before.ends_with("/*# ") {
@@ -354,6 +370,20 @@ mod tests {
         assert_eq!(map.original(2, 2), Some(Original { source: 0, line: 4, column: 2 }));
         assert_eq!(map.original(1, 11), Some(Original { source: 0, line: 3, column: 9 }));
         assert_eq!(map.original(9, 0), None);
+    }
+
+    /// Only the third line comes from an original, from its thirtieth.
+    #[test]
+    fn what_comes_from_nowhere_has_a_nearest_place() {
+        let map =
+            SourceMap::read(r#"{"version":3,"sources":["a.ts"],"names":[],"mappings":";;AA6BA"}"#).expect("a map");
+        let place = Some(Original { source: 0, line: 30, column: 0 });
+        assert_eq!(map.original(1, 4), None);
+        for (line, column) in [(0, 0), (1, 4), (3, 0), (3, 9), (4, 0), (9, 9)] {
+            assert_eq!(map.nearest(line, column), place, "{line}:{column}");
+        }
+        let empty = SourceMap::read(r#"{"version":3,"sources":["a.ts"],"names":[],"mappings":";A"}"#).expect("a map");
+        assert_eq!(empty.nearest(2, 0), None);
     }
 
     #[test]

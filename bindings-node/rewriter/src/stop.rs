@@ -46,25 +46,34 @@ impl Module {
         waits && self.loops.iter().any(around)
     }
 
-    /// What is visible at a statement, or at the entry of a function, to code that stands there itself: the texts are the bare
-    /// names, and reading one may fail.
-    pub fn bare_scope(&self, function: Option<usize>, site: Option<u32>) -> Scope {
+    /// What is visible at a statement, or at the entry of a function, to code that a debugger evaluates there. The texts are the
+    /// bare names; where reading one may fail, `careful` makes another text of it: of an outer variable, which the engine may
+    /// have given up or not have bound yet, of one in a `switch`, and of any in a function that waits, of which the engine keeps
+    /// only what is read later.
+    pub fn bare_scope(&self, function: Option<usize>, site: Option<u32>, careful: impl Fn(&str) -> String) -> Scope {
         let mut scope = Scope::default();
         let mut seen: HashSet<String> = HashSet::new();
+        let nature = function.and_then(|at| Some(self.functions.get(at)?.nature));
+        let waits = nature.is_none_or(|nature| nature.is_async || nature.generator);
         let params = function.and_then(|at| self.functions.get(at)).map_or(&[][..], |of| &of.params[..]);
         let locals = site.map(|site| self.locals_at(function, site)).unwrap_or_default();
         for (name, bound) in locals {
             let kind = if params.contains(&name) { VariableKind::Argument } else { VariableKind::Local };
-            if seen.insert(name.clone()) && bound.is_some() {
-                scope.variables.push(Variable { text: name.clone(), name, kind });
+            if !seen.insert(name.clone()) {
+                continue;
             }
+            let Some(bound) = bound else { continue };
+            let text = if waits || bound != name { careful(&name) } else { bound };
+            scope.variables.push(Variable { name, text, kind });
         }
         let Some((function, of)) = function.and_then(|at| Some((at, self.functions.get(at)?))) else { return scope };
         // An arrow function that does not name it may have lost it.
         let has_this = !of.nature.arrow || of.nature.this;
-        scope.this = has_this.then(|| "this".to_owned());
+        let text = |name: &str, sure: bool| if sure && !waits { name.to_owned() } else { careful(name) };
+        scope.this = has_this.then(|| text("this", !of.nature.arrow));
         for name in params.iter().filter(|name| seen.insert((*name).clone())) {
-            scope.variables.push(Variable { text: name.clone(), name: name.clone(), kind: VariableKind::Argument });
+            let (text, name) = (text(name, true), name.clone());
+            scope.variables.push(Variable { text, name, kind: VariableKind::Argument });
         }
         for &slot in &of.slots {
             let slot = &self.slots[slot as usize];
@@ -74,12 +83,12 @@ impl Module {
             }
             if seen.insert(name.clone()) {
                 let kind = if slot.owner == 0 { VariableKind::Module } else { VariableKind::Closure };
-                scope.variables.push(Variable { text: name.clone(), name: name.clone(), kind });
+                scope.variables.push(Variable { text: careful(name), name: name.clone(), kind });
             }
         }
         for (_, name) in self.elsewhere(function, &seen) {
             let (name, kind) = (name.to_owned(), VariableKind::Elsewhere);
-            scope.variables.push(Variable { text: name.clone(), name, kind });
+            scope.variables.push(Variable { text: careful(&name), name, kind });
         }
         scope
     }

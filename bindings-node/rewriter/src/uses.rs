@@ -37,6 +37,7 @@ const TAG: &str = "it uses a private name or super as the tag of a template";
 const DELETE: &str = "it deletes a variable";
 const DEFAULT: &str = "it assigns to a variable around it by destructuring, with a function as the default value";
 const SUPER: &str = "it writes to a computed member of super";
+const CONSTANT: &str = "it is a field whose value runs no code, and such have no test for probes";
 const ASM: &str = "it is written in asm.js";
 
 /// So many private fields of a class can be read by probes: each guard in the class names them.
@@ -297,7 +298,9 @@ impl<'m> Reader<'m> {
 
     fn enter_function(&mut self, function: Function) -> usize {
         let at = self.functions.len();
-        if let Some(of_scope) = self.scope_functions.get_mut(function.scope.index()) {
+        // The scope of a field is that of its class.
+        let is_own = !function.nature.field;
+        if let Some(of_scope) = self.scope_functions.get_mut(function.scope.index()).filter(|_| is_own) {
             *of_scope = at as u32;
         }
         self.functions.push(function);
@@ -395,6 +398,40 @@ impl<'m> Reader<'m> {
         }
     }
 
+    /// The value of a field is evaluated for itself, with a `this` of its own: it is a function, of one expression.
+    fn field(&mut self, value: &Expression<'_>, is_static: bool, hint: Option<Hint>) {
+        let span = value.span();
+        let scope = self.scopes.last().copied();
+        let mut function = self.make_function(span, scope, hint.clone());
+        // As the engine calls what evaluates all fields.
+        let name = if is_static { "<static_initializer>" } else { "<instance_members_initializer>" };
+        name.clone_into(&mut function.name);
+        let nature = Nature {
+            arrow: true,
+            concise: true,
+            field: true,
+            strict: true,
+            this: true,
+            simple: true,
+            ..Nature::default()
+        };
+        function.nature = nature;
+        function.kind = FunctionKind::Expression;
+        function.body = (span.start, span.end);
+        function.why_not = is_constant(value).then_some(CONSTANT);
+        let around = (std::mem::take(&mut self.listed), self.new_base.take(), self.spot.take());
+        let chains = std::mem::take(&mut self.chains);
+        let at = self.enter_function(function);
+        self.mark(span.start, span.start, Act::Guard(at));
+        self.reach_fields(span.start);
+        let number = self.site(span.start, span.end, Place::Concise);
+        self.mark(span.start, span.start, Act::Site(number, SitePart::Begin));
+        self.with_hint(value, |_| hint);
+        self.leave_function(at);
+        (self.listed, self.new_base, self.spot) = around;
+        self.chains = chains;
+    }
+
     /// The code of a probe in a function can read the private fields of the classes around.
     fn reach_fields(&mut self, at: u32) {
         for number in 0..self.classes.len() {
@@ -406,6 +443,18 @@ impl<'m> Reader<'m> {
             let slot = self.slots.number(kind, owner);
             self.need(at, owner, slot);
         }
+    }
+
+    /// Notes a statement without a guard in it: as part of the run of such statements before it, if there is one. Runs from
+    /// `before` on are in it. Answers which run it is.
+    fn note_still(&mut self, span: Span, before: usize, run: Option<usize>) -> usize {
+        self.still.truncate(before);
+        if let Some((at, (_, end))) = run.and_then(|run| Some((run, self.still.get_mut(run)?))) {
+            *end = span.end;
+            return at;
+        }
+        self.still.push((span.start, span.end));
+        self.still.len() - 1
     }
 
     /// The site of a statement, its marks before and after it.
@@ -576,6 +625,24 @@ fn is_anonymous_function(expression: &Expression<'_>) -> bool {
     }
 }
 
+/// True for a value that is there without any code being run for it.
+fn is_constant(expression: &Expression<'_>) -> bool {
+    match unwrapped(expression) {
+        Expression::BooleanLiteral(_)
+        | Expression::NullLiteral(_)
+        | Expression::NumericLiteral(_)
+        | Expression::BigIntLiteral(_)
+        | Expression::RegExpLiteral(_)
+        | Expression::StringLiteral(_)
+        | Expression::Identifier(_) => true,
+        Expression::TemplateLiteral(template) => template.expressions.is_empty(),
+        Expression::ArrayExpression(array) => array.elements.is_empty(),
+        Expression::ObjectExpression(object) => object.properties.is_empty(),
+        Expression::UnaryExpression(unary) => is_constant(&unary.argument),
+        _ => false,
+    }
+}
+
 /// True for a statement that does something where it stands: one that declares a function or names things only does not.
 fn runs(statement: &Statement<'_>) -> bool {
     match statement {
@@ -642,10 +709,14 @@ impl<'a> Visit<'a> for Reader<'_> {
         let around = self.spot;
         self.lists.push(around);
         let list = self.lists.len() as u32 - 1;
+        let mut run = None;
         for statement in it {
             self.listed = true;
             self.spot = Some(Spot { list, at: statement.span().start });
+            let (functions, before) = (self.functions.len(), self.still.len());
             self.visit_statement(statement);
+            // A guard is where a function is.
+            run = (self.functions.len() == functions).then(|| self.note_still(statement.span(), before, run));
         }
         self.listed = false;
         self.spot = around;
@@ -878,10 +949,15 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_property_definition(&mut self, it: &PropertyDefinition<'a>) {
         self.visit_property_key(&it.key);
         let Some(value) = &it.value else { return };
+        let key = names::of_key(&it.key).filter(|_| self.is_for_probes());
+        let hint = self.classes.last().zip(key).map(|(class, key)| class.name.member(key));
         self.contexts.push(Context::Class);
-        self.with_hint(value, |reader| {
-            reader.classes.last().zip(names::of_key(&it.key)).map(|(class, key)| class.name.member(key))
-        });
+        // Of a function that has its name of the field only the code of its own runs.
+        if is_anonymous_function(value) {
+            self.with_hint(value, |_| hint);
+        } else {
+            self.field(value, it.r#static, hint);
+        }
         self.contexts.pop();
     }
 

@@ -19,9 +19,13 @@ pub enum Point {
     Line(u32),
     /// After a normal end; the value is in `$s_r`. It runs once a call, whatever `finally` blocks do.
     Return,
-    /// After an exception; it is in `$s_e`, and goes on afterwards.
+    /// After an exception; it is in `$s_e`, and goes on afterwards. Code that names [`RAISED`] finds in it where the exception
+    /// came from.
     Throw,
 }
+
+/// The variable that says which statement of the function ran last: its line plus 2^20 times its column, both from 1; 0: none yet.
+pub const RAISED: &str = "$s_at";
 
 /// A variant of a function.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ impl Module {
             let head = format!("(function($s){{{helpers}{head}");
             let lines = codes.lines.iter().map(|(site, code)| (*site, code.as_str())).collect();
             let mut emitter = Emitter::variant(self, cell, function, lines, exits, head);
+            emitter.notes = codes.throws.contains(RAISED);
             emitter.write(of.body.1);
             emitter.finish(&tail)
         };
@@ -138,11 +143,15 @@ impl Module {
         head.push_str(&codes.entry);
         if exits {
             let ended = if nature.generator { ",$s_d" } else { "" };
-            let _ = write!(head, "let $s_r,$s_l{ended};try{{$s_x:{{{}", self.locals_reader(function, codes));
+            let notes = if codes.throws.contains(RAISED) { ",$s_at=0" } else { "" };
+            let _ = write!(head, "let $s_r,$s_l{ended}{notes};try{{$s_x:{{{}", self.locals_reader(function, codes));
         }
         if nature.concise {
             let code = self.concise_code(function, codes);
             head.push_str(&code);
+            if codes.throws.contains(RAISED) {
+                head.push_str(&self.note(of.body.0));
+            }
             let open = if exits { "$s_r=(0," } else { "return(" };
             head.push_str(open);
         }

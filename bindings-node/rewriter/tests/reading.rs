@@ -62,10 +62,10 @@ fn places_lead_back() {
         let (now, before) = (column(line), column(text.lines().nth(1).expect("two lines")));
         assert_eq!(guarded.positions.original(2, now), before, "{word}");
         assert_eq!(guarded.positions.now(2, before), now, "{word}");
-        assert!(!guarded.positions.is_ours(2, now), "{word}");
+        assert_eq!(guarded.positions.owner(2, now), None, "{word}");
     }
     let guard = line.find("$cell[0].call").expect("a guard") as u32;
-    assert!(guarded.positions.is_ours(2, guard));
+    assert!(guarded.positions.owner(2, guard).is_some());
 }
 
 #[test]
@@ -91,8 +91,9 @@ fn a_debugger_is_told_where_to_stop_and_what_it_can_read() {
     let running: Vec<_> =
         module.functions()[0].statements.iter().map(|one| (one.line, module.may_be_running(0, one.site))).collect();
     assert_eq!(running, [(6, false), (7, true), (8, true), (10, false), (10, false)]);
+    let careful = |name: &str| format!("?{name}");
     let names = |function: Option<usize>, site: Option<u32>| -> Vec<String> {
-        module.bare_scope(function, site).variables.into_iter().map(|one| one.name).collect()
+        module.bare_scope(function, site, careful).variables.into_iter().map(|one| one.name).collect()
     };
     assert_eq!(names(None, Some(module.top_level()[2].site)), ["x", "total", "f", "g"]);
     assert_eq!(names(None, Some(module.top_level()[0].site)), ["f", "g"], "`total` is not bound yet");
@@ -102,7 +103,22 @@ fn a_debugger_is_told_where_to_stop_and_what_it_can_read() {
     assert_eq!(names(Some(0), line(0, 8)), ["queue", "n", "total"]);
     assert_eq!(names(Some(1), line(1, 14)), ["code", "own", "total"]);
     assert_eq!(names(Some(1), None), ["code", "total"]);
-    assert_eq!(module.bare_scope(Some(1), None).this.as_deref(), Some("this"));
+    assert_eq!(module.bare_scope(Some(1), None, careful).this.as_deref(), Some("this"));
+    let texts = |function: usize, at: u32| -> Vec<String> {
+        let seen = module.bare_scope(Some(function), line(function, at), careful);
+        seen.variables.into_iter().map(|one| one.text).collect()
+    };
+    assert_eq!(texts(1, 14), ["code", "own", "?total"], "an outer one may be lost");
+    assert_eq!(texts(0, 8), ["?queue", "?n", "?total"], "a function that waits keeps what is read later");
+    let module = read("function f(a) { const g = () => eval(this); switch (a) { case 0: let b; default: eval(a) } }");
+    let seen =
+        module.bare_scope(Some(0), Some(module.functions()[0].statements.last().expect("the last").site), careful);
+    assert_eq!(
+        seen.variables.iter().map(|one| &*one.text).collect::<Vec<_>>(),
+        ["?b", "a", "g"],
+        "another case may have run"
+    );
+    assert_eq!(module.bare_scope(Some(1), None, careful).this.as_deref(), Some("?this"));
     assert_eq!(module.why_no_stop(1), None);
     assert!(read("class A extends B { constructor() { super() } }").why_no_stop(0).is_some());
 }
@@ -134,7 +150,8 @@ fn variables_of_the_module_are_found_where_a_function_does_not_name_them() {
     assert_eq!(elsewhere(0), ["hidden"], "it writes it, and reads the other");
     assert_eq!(elsewhere(1), ["hidden"], "a parameter hides the other");
     assert_eq!(elsewhere(3), ["limit"], "what hides it is out of reach");
-    let bare: Vec<String> = module.bare_scope(Some(1), None).variables.into_iter().map(|one| one.name).collect();
+    let bare: Vec<String> =
+        module.bare_scope(Some(1), None, str::to_owned).variables.into_iter().map(|one| one.name).collect();
     assert_eq!(bare, ["limit", "hidden"]);
     let guarded = guarded(text, SourceKind::CommonJs, "$cell").expect("guards");
     assert!(guarded.code.contains("{case 0:return hidden;case 1:return limit;}}"), "{}", guarded.code);
@@ -151,4 +168,16 @@ fn a_body_of_a_function_has_its_parameters() {
     let names: Vec<String> = module.scope(0, Point::Entry).variables.into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["left", "right"]);
     assert!(module.variant(0, "$cell", &[]).expect("a variant").code.contains("$s_c[0]() + $s_c[1]()"));
+}
+
+#[test]
+fn a_function_in_another_is_found_by_both_names() {
+    let text = "function outer() { return () => { function inner() {} } }\nclass A { m() { const inner = () => 1 } }";
+    let module = read(text);
+    let inner = module.named("outer.inner");
+    assert_eq!(inner.len(), 1);
+    assert_eq!(module.named("outer.<locals>.inner"), inner);
+    assert_eq!(module.named("A.m.inner").len(), 1);
+    assert!(module.named("m.inner").is_empty() && module.named("inner.outer").is_empty());
+    assert_eq!(module.named("inner").len(), 2);
 }

@@ -3,13 +3,13 @@
 import atexit
 import os
 import sys
+from _collections_abc import Iterable, Mapping  # it is there before any program: `collections.abc` may not be
 
 from stroboscope import _native
 from stroboscope._native import __version__
 
 TYPE_CHECKING = False  # that of `typing`, whose import would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any, Literal, Unpack
 
     from stroboscope.settings import Settings
@@ -44,7 +44,7 @@ def _start(
     tally: tuple[int, int, str] | None = None,
     streams: tuple[int, list[tuple[int, int] | None]] | None = None,
 ) -> list[str]:
-    options = [(_utf8(name), _utf8(_text(value))) for name, value in settings.items() if value is not None]
+    options = [(_utf8(name), _setting(name, value)) for name, value in settings.items() if value is not None]
     colors = not os.environ.get("NO_COLOR")
     mute = sys.__stderr__ is None  # descriptor 2 may be any file of the program's
     remarks = _native.start(options, by=by, first=first, no_color=not colors, mute=mute, tally=tally, streams=streams)
@@ -161,11 +161,32 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
+def _setting(name: str, value: "Any") -> str:
+    kind, parts = _given(value)
+    return _native.setting(_utf8(name), kind, [_utf8(part) for part in parts])
+
+
+def _given(value: "Any") -> tuple[str, list[str]]:
+    """What is given for a setting, in the words of the core, and its texts."""
+    if _is_text(value):
+        return "text", [_text(value)]
+    if isinstance(value, Mapping):
+        pairs = [(key, part) for key, part in value.items() if _is_text(key) and _is_text(part)]
+        if len(pairs) == len(value):
+            return "table", [f"{_text(key)}:{_text(part)}" for key, part in pairs]
+    elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, memoryview)):
+        parts = list(value)
+        if all(map(_is_text, parts)):
+            return "list", [_text(part) for part in parts]
+        return "a list of something else", []
+    return f"an object of type {type(value).__name__}", []
+
+
+def _is_text(value: "Any") -> bool:
+    return isinstance(value, (str, int, float, os.PathLike)) and not isinstance(value, type)
+
+
 def _text(value: "Any") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, dict):
-        return ",".join(f"{key}:{part}" for key, part in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(map(str, value))
-    return str(value)
+    return os.fsdecode(value) if isinstance(value, os.PathLike) else str(value)

@@ -5,6 +5,7 @@ from stroboscope.types import ProbeStatus, Stats
 
 __version__: str
 
+def setting(name: str, kind: str, parts: list[str]) -> str: ...
 def start(
     options: list[tuple[str, str]],
     keep: bool = False,

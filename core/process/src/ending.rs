@@ -147,12 +147,15 @@ impl Ending {
     }
 }
 
-/// What an end lost, in a line for the log; `None` if nothing, or where the end is told on standard error.
+/// What an end lost, in a line for the log; `None` if nothing, or where the end is told on standard error. An Agent that nobody
+/// named and that never answered is nobody's mistake.
 pub fn losses(stats: &SessionStats, wanted: &Wanted) -> Option<String> {
     if wanted.tells_end() {
         return None;
     }
-    let uploads = stats.uploads.iter().flat_map(|uploads| &uploads.lost);
+    let answered = stats.uploads.as_ref().is_some_and(|uploads| uploads.since_success.is_some());
+    let blames = |reason: &str| reason == "rejected" || answered || wanted.settings.agent_is_named();
+    let uploads = stats.uploads.iter().flat_map(|uploads| &uploads.lost).filter(|(reason, _)| blames(reason));
     // What was too late for an upload is among what that lost.
     let told = |reason: &str| reason == "notWritten" || (reason == "stopped" && stats.uploads.is_none());
     let here = stats.dropped.iter().filter(|(reason, _)| told(reason));

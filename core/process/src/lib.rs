@@ -3,11 +3,13 @@
 //! It stands beside the core since some of it cannot be said without `unsafe`, which the core forbids.
 //!
 //! On the walk of a hit going out, at its end: [`sinks`] → [`screen`] → [`turns`] → [`outlet`], and behind it [`ending`] with
-//! [`tally`] and [`hangs`]. [`room`] is before both walks; [`logging`], [`pages`], [`signal`] and [`threads`] stand on neither.
+//! [`tally`] and [`hangs`]. [`room`] is before both walks; [`logging`], [`memory`], [`pages`], [`signal`] and
+//! [`threads`] stand on neither.
 
 pub mod ending;
 pub mod hangs;
 pub mod logging;
+pub mod memory;
 pub mod outlet;
 pub mod pages;
 pub mod room;

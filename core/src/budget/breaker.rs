@@ -2,13 +2,18 @@
 //! time that grows. Fed by [`crate::worker`] a few times a second with the nanoseconds sampled in hits. What is spent while
 //! a probe rests (other threads may still be inside a hit) is nobody's fault, and does not count. Nor does a single sample
 //! pause a probe, since it may stand for hits that were nothing like it.
+//!
+//! There are two: one for all probes, over ten seconds, and one for those whose hits are dear, over three. A hit of those costs
+//! as much as a thousand others, so that a loop of the program would spend at once what ten seconds allow.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Nanoseconds over which the cost is taken.
-const WINDOW_NS: u64 = 10_000_000_000;
-/// Nanoseconds between two looks that are kept.
-const LOOK_NS: u64 = 1_000_000_000;
+/// Nanoseconds over which the cost of all probes is taken, …
+pub const ALL_NS: u64 = 10_000_000_000;
+/// … and that of those whose hits are dear.
+pub const DEAR_NS: u64 = 3_000_000_000;
+/// Looks that are kept in a window.
+const LOOKS: u64 = 10;
 /// The first pause.
 const FIRST_PAUSE_NS: u64 = 10_000_000_000;
 /// The longest pause.
@@ -38,6 +43,8 @@ pub struct Pause {
     pub share: f64,
     /// The share of all probes, per cent.
     pub total: f64,
+    /// The nanoseconds over which shares are taken.
+    pub window: u64,
     /// What it spent, nanoseconds, …
     pub spent: u64,
     /// … in so many nanoseconds.
@@ -51,26 +58,29 @@ impl Pause {
     pub fn reason(&self, now: u64) -> String {
         let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
         format!(
-            "paused for {} s: it used {:.2} s of CPU in the last {:.1} s, {:.1} % of a core over 10 s, all probes {:.1} %, \
+            "paused for {} s: it used {:.2} s of CPU in the last {:.1} s, {:.1} % of a core over {} s, all probes {:.1} %, \
              the budget is {} %",
             self.until.saturating_sub(now) / 1_000_000_000,
             seconds(self.spent),
             seconds(self.within),
             self.share,
+            self.window / 1_000_000_000,
             self.total,
             self.budget
         )
     }
 }
 
-/// The breaker of a process.
+/// A breaker of a process.
 #[derive(Debug)]
 pub struct Breaker {
+    /// Nanoseconds over which the cost is taken.
+    window: u64,
     /// Per cent of one core; not finite or ≤ 0: no budget.
     budget: f64,
     /// What counts, by probe.
     counted: HashMap<u32, Counted>,
-    /// What counted at earlier looks, oldest first, a second or more between two of them.
+    /// What counted at earlier looks, oldest first, a tenth of the window or more between two of them.
     looks: VecDeque<(u64, HashMap<u32, u64>)>,
     pauses: HashMap<u32, u32>,
 }
@@ -87,10 +97,10 @@ struct Counted {
 }
 
 impl Breaker {
-    /// A breaker with a budget in per cent of one core. Nothing was spent before `now`.
-    pub fn new(budget: f64, now: u64) -> Self {
+    /// A breaker with a budget in per cent of one core, taken over so many nanoseconds. Nothing was spent before `now`.
+    pub fn new(budget: f64, window: u64, now: u64) -> Self {
         let looks = VecDeque::from([(now, HashMap::new())]);
-        Breaker { budget, counted: HashMap::new(), looks, pauses: HashMap::new() }
+        Breaker { window, budget, counted: HashMap::new(), looks, pauses: HashMap::new() }
     }
 
     /// A pause is over: what was added to its counter until now does not count.
@@ -105,7 +115,7 @@ impl Breaker {
             return None;
         }
         self.count(now, costs);
-        while self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW_NS) {
+        while self.looks.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= self.window) {
             self.looks.pop_front();
         }
         let (since, before) = self.looks.front()?;
@@ -113,12 +123,12 @@ impl Breaker {
         let total_of = |slot: u32| self.counted.get(&slot).map_or(0, |counted| counted.total);
         let spent = |slot: u32| total_of(slot).saturating_sub(before.get(&slot).copied().unwrap_or(0));
         // A share is taken over the whole window, so that one dear second in ten does not count tenfold.
-        let share = |nanoseconds: u64| nanoseconds as f64 * 100.0 / within.max(WINDOW_NS) as f64;
+        let share = |nanoseconds: u64| nanoseconds as f64 * 100.0 / within.max(self.window) as f64;
         let total = share(costs.iter().map(|cost| spent(cost.slot)).sum());
         let certain =
             |slot: u32| spent(slot).saturating_sub(self.counted.get(&slot).map_or(0, |counted| counted.dearest.0));
         if share(costs.iter().map(|cost| certain(cost.slot)).sum()) <= self.budget {
-            let kept = self.looks.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= LOOK_NS);
+            let kept = self.looks.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= self.window / LOOKS);
             if kept {
                 self.looks.push_back((now, self.totals()));
             }
@@ -134,7 +144,8 @@ impl Breaker {
         // What was spent up to here is settled by the pause.
         self.looks.clear();
         self.looks.push_back((now, self.totals()));
-        Some(Pause { slot, until: now.saturating_add(pause), share, total, spent, within, budget: self.budget })
+        let (window, until) = (self.window, now.saturating_add(pause));
+        Some(Pause { slot, until, share, total, window, spent, within, budget: self.budget })
     }
 
     /// Adds what probes that are on have spent since the last look; forgets those that are gone.
@@ -144,7 +155,9 @@ impl Breaker {
         self.counted.retain(|slot, _| known.contains(slot));
         for cost in costs {
             let counted = self.counted.entry(cost.slot).or_default();
-            if cost.dearest >= counted.dearest.0 || now.saturating_sub(counted.dearest.1) >= WINDOW_NS {
+            if cost.dearest >= counted.dearest.0
+                || now.saturating_sub(counted.dearest.1) >= self.window + self.window / LOOKS
+            {
                 counted.dearest = (cost.dearest, now);
             }
             if cost.on {
@@ -173,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_single_sample_pauses_nothing_but_two_do() {
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         let sampled = |ms: u64, dearest: u64| [Cost { dearest: dearest * 1_000_000, ..cost(1, ms) }];
         assert_eq!(breaker.look(0, &sampled(0, 0)), None);
         assert_eq!(breaker.look(SECOND, &sampled(910, 900)), None, "10 ms without it");
         assert_eq!(breaker.look(2 * SECOND, &sampled(920, 1)), None);
         let pause = breaker.look(3 * SECOND, &sampled(1820, 900)).unwrap();
         assert_eq!((pause.slot, pause.spent), (1, 1_820_000_000));
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         assert_eq!(breaker.look(0, &sampled(0, 0)), None);
         assert_eq!(breaker.look(SECOND, &sampled(900, 900)), None);
         for second in 2..12 {
@@ -191,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_was_spent_before_a_pause_does_not_count_after_it_and_the_next_pause_is_longer() {
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 900)]).unwrap().until, 11 * SECOND);
         for second in 2..11 {
@@ -205,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_dearest_probe_is_paused_and_longer_each_time() {
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0), cost(2, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 10), cost(2, 100)]), None, "1.1 % of ten seconds");
         let pause = breaker.look(2 * SECOND, &[cost(1, 20), cost(2, 200)]).unwrap();
@@ -218,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_during_a_pause_is_not_held_against_the_probe() {
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         let first = breaker.look(SECOND / 10, &[cost(1, 201)]).unwrap();
         assert_eq!((first.spent, first.within), (201_000_000, SECOND / 10));
@@ -237,7 +250,7 @@ mod tests {
     #[test]
     fn the_dearest_that_is_still_on_is_paused_though_one_that_rests_was_dearer() {
         let clock = ManualClock::new(Duration::ZERO);
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         assert_eq!(breaker.look(clock.monotonic(), &[cost(1, 0), cost(2, 0), cost(3, 0)]), None);
         clock.advance(Duration::from_secs(1));
         // Probe 1 spends 190 ms and rests from then on: its rate is used up, or somebody suspended it.
@@ -257,15 +270,31 @@ mod tests {
 
     #[test]
     fn what_the_first_look_finds_was_spent_since_the_beginning() {
-        let mut breaker = Breaker::new(2.0, 5 * SECOND);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 5 * SECOND);
         let pause = breaker.look(6 * SECOND, &[cost(1, 300)]).unwrap();
         assert_eq!((pause.spent, pause.within), (300_000_000, SECOND));
         assert!(pause.reason(6 * SECOND).contains("it used 0.30 s of CPU in the last 1.0 s"));
     }
 
     #[test]
+    fn over_a_shorter_window_less_may_be_spent_at_once() {
+        let step = SECOND / 50;
+        let mut breaker = Breaker::new(2.0, DEAR_NS, 0);
+        assert_eq!(breaker.look(step, &[cost(1, 20)]), None);
+        assert_eq!(breaker.look(2 * step, &[cost(1, 40)]), None);
+        assert_eq!(breaker.look(3 * step, &[cost(1, 60)]), None, "2 % of three seconds");
+        let pause = breaker.look(4 * step, &[cost(1, 80)]).unwrap();
+        assert!(pause.reason(4 * step).contains("2.7 % of a core over 3 s"), "{}", pause.reason(4 * step));
+        // At the same rate, but with what was spent long ago behind it.
+        let mut breaker = Breaker::new(2.0, DEAR_NS, 0);
+        for tenth in 0..100 {
+            assert_eq!(breaker.look(tenth * SECOND / 10, &[cost(1, tenth * 19 / 10)]), None, "{tenth}");
+        }
+    }
+
+    #[test]
     fn what_is_within_the_budget_is_never_paused() {
-        let mut breaker = Breaker::new(2.0, 0);
+        let mut breaker = Breaker::new(2.0, ALL_NS, 0);
         for second in 0..100 {
             assert_eq!(breaker.look(second * SECOND, &[cost(1, second * 19)]), None);
         }
@@ -273,7 +302,7 @@ mod tests {
 
     #[test]
     fn without_a_budget_nothing_is_paused() {
-        let mut breaker = Breaker::new(0.0, 0);
+        let mut breaker = Breaker::new(0.0, ALL_NS, 0);
         assert_eq!(breaker.look(0, &[cost(1, 0)]), None);
         assert_eq!(breaker.look(SECOND, &[cost(1, 900)]), None);
     }

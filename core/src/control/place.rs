@@ -43,8 +43,7 @@ impl Place {
     /// that nobody named and that is not there is nothing to complain about.
     pub fn uploads(self, settings: &Settings, shows: bool) -> bool {
         let has_local_sink = self.keep || settings.ndjson.is_some() || shows;
-        let named = settings.agent_is_configured() || settings.agentless_enabled;
-        named || !(self.command || has_local_sink)
+        settings.agent_is_named() || !(self.command || has_local_sink)
     }
 
     /// True if people are told at the end what each probe did.

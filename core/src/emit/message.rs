@@ -2,6 +2,7 @@
 //! It stands on the walk of a hit, on the worker: [`crate::record::read`] before, [`super::event`] after. A decoration's
 //! tag is rendered by it too, in the hit, from the scratch record.
 
+use super::language::Profile;
 use super::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::print;
@@ -97,7 +98,7 @@ pub enum Recorded<'r> {
 pub fn render<'a>(
     template: &Template,
     reader: &Reader<'_>,
-    tables: &Tables,
+    spelling: Spelling<'_>,
     find: impl Fn(u16) -> Option<Recorded<'a>>,
     until_missing: bool,
     out: &mut Capped<'_>,
@@ -106,7 +107,7 @@ pub fn render<'a>(
         let Segment::Literal(text) = segment else {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             match find(index) {
-                Some(Recorded::Value(at)) => value(&mut reader.from(at), tables, out, 0)?,
+                Some(Recorded::Value(at)) => value(&mut reader.from(at), spelling, out, 0)?,
                 Some(Recorded::Failed(failure)) => {
                     push_failure(failure, out);
                     // What ended the evaluation ends the text too: it is the last that was recorded.
@@ -138,6 +139,15 @@ fn bare(name: &str) -> &str {
     name.rsplit(['.', ':', '\\']).next().unwrap_or(name)
 }
 
+/// What names stand for: those of the tables, and the language's own where a record names none.
+#[derive(Clone, Copy)]
+pub struct Spelling<'a> {
+    /// Names and types of the session.
+    pub tables: &'a Tables,
+    /// The language.
+    pub profile: &'a Profile,
+}
+
 fn type_name<'a>(tables: &'a Tables, name: NameRef<'a>) -> Result<&'a str> {
     match name {
         NameRef::Implied => Ok(""),
@@ -151,15 +161,19 @@ pub(super) fn unknown(what: &str, id: u32) -> Error {
 }
 
 /// Renders the next value of a record; `level` 0 is the top.
-pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
+pub fn value(reader: &mut Reader<'_>, spelling: Spelling<'_>, out: &mut Capped<'_>, level: u32) -> Result<()> {
+    let Spelling { tables, profile } = spelling;
     reader.check_depth(level)?;
     if let Some(int) = reader.plain_int()? {
         out.push_ascii(itoa::Buffer::new().format(int));
         return Ok(());
     }
     let node = reader.value()?;
-    let class_or =
-        |kind: &'static str| type_name(tables, node.type_name).map(|class| if class.is_empty() { kind } else { class });
+    let class_of = |tag: u8| -> Result<&str> {
+        let class = type_name(tables, node.type_name)?;
+        let own = || profile.type_names.get(usize::from(tag)).copied().unwrap_or_default();
+        Ok(if class.is_empty() { own() } else { class })
+    };
     match node.content {
         Content::Undefined => out.push_str("undefined"),
         Content::Null => out.push_str("null"),
@@ -188,17 +202,17 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
             }
         }
         Content::List { children, .. } | Content::Set { children, .. } => {
-            list(reader, out, ["[", "]"], children, |reader, out| value(reader, tables, out, level + 1))?;
+            list(reader, out, ["[", "]"], children, |reader, out| value(reader, spelling, out, level + 1))?;
         }
         Content::Map { children, .. } => {
             list(reader, out, ["{", "}"], children, |reader, out| {
-                value(reader, tables, out, level + 1)?;
+                value(reader, spelling, out, level + 1)?;
                 out.push_str(": ");
-                value(reader, tables, out, level + 1)
+                value(reader, spelling, out, level + 1)
             })?;
         }
         Content::Object(children) => {
-            out.push_str(class_or("object")?);
+            out.push_str(class_of(lay::OBJECT)?);
             list(reader, out, ["{", "}"], children, |reader, out| {
                 match reader.name()? {
                     NameRef::Text(name) => out.push_str(name),
@@ -206,15 +220,15 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
                     NameRef::Implied => {}
                 }
                 out.push_str(": ");
-                value(reader, tables, out, level + 1)
+                value(reader, spelling, out, level + 1)
             })?;
         }
         Content::Exception => {
-            out.push_str(class_or("exception")?);
-            exception_message(reader, tables, out, level)?;
+            out.push_str(class_of(lay::EXCEPTION)?);
+            exception_message(reader, spelling, out, level)?;
         }
         Content::Enum(member) => {
-            out.push_str(class_or("enum")?);
+            out.push_str(class_of(lay::ENUM)?);
             out.push('.');
             out.push_str(member);
         }
@@ -227,7 +241,7 @@ pub fn value(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, lev
         Content::Scalar(text) => out.push_str(text),
         Content::Opaque => {
             out.push('<');
-            out.push_str(class_or("opaque")?);
+            out.push_str(class_of(lay::OPAQUE)?);
             out.push('>');
         }
         Content::Computed => out.push_str("{computed}"),
@@ -271,7 +285,7 @@ fn list<'r>(
 }
 
 /// `: message`, unless it is empty.
-fn exception_message(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<'_>, level: u32) -> Result<()> {
+fn exception_message(reader: &mut Reader<'_>, spelling: Spelling<'_>, out: &mut Capped<'_>, level: u32) -> Result<()> {
     let mut ahead = reader.clone();
     match ahead.value()?.content {
         Content::Null => {}
@@ -288,7 +302,7 @@ fn exception_message(reader: &mut Reader<'_>, tables: &Tables, out: &mut Capped<
         }
         _ => {
             out.push_str(": ");
-            return value(reader, tables, out, level + 1);
+            return value(reader, spelling, out, level + 1);
         }
     }
     *reader = ahead;
@@ -338,10 +352,10 @@ fn push_quoted(text: Text<'_>, size: u64, out: &mut Capped<'_>) {
 }
 
 /// The plain text of one value, which begins at `at`: a decoration's tag, a metric's.
-pub fn plain_text(reader: &Reader<'_>, at: usize, tables: &Tables, limit: usize) -> Result<String> {
+pub fn plain_text(reader: &Reader<'_>, at: usize, spelling: Spelling<'_>, limit: usize) -> Result<String> {
     let mut text = String::new();
     let mut out = Capped::new(&mut text, limit);
-    value(&mut reader.from(at), tables, &mut out, 0)?;
+    value(&mut reader.from(at), spelling, &mut out, 0)?;
     out.finish();
     Ok(text)
 }

@@ -7,7 +7,7 @@
 use super::event::{Event, SpanKind};
 use super::json::Json;
 use super::language::{Names, Profile};
-use super::message::{self, FailureText, Recorded};
+use super::message::{self, FailureText, Recorded, Spelling};
 use super::values::{Spellings, Values, text_of};
 use crate::capture::limits::MESSAGE_LENGTH;
 use crate::error::{Error, ErrorKind, Result};
@@ -344,6 +344,7 @@ impl Renderer {
     fn message_in_order(&mut self, reader: &mut Reader<'_>, cx: &RenderContext<'_>) -> Result<bool> {
         let Kind::Log(log) = &cx.live.probe.kind else { return Ok(false) };
         let mut ahead = reader.clone();
+        let spelling = Spelling { tables: cx.tables, profile: self.spellings.profile() };
         let mut out = message::Capped::new(&mut self.message, MESSAGE_LENGTH);
         for (index, segment) in log.template.segments.iter().enumerate() {
             match segment {
@@ -352,7 +353,7 @@ impl Renderer {
                     if ahead.template()? != Some(index as u32) {
                         return Ok(false);
                     }
-                    message::value(&mut ahead, cx.tables, &mut out, 0)?;
+                    message::value(&mut ahead, spelling, &mut out, 0)?;
                 }
             }
         }
@@ -373,6 +374,7 @@ impl Renderer {
         failures: &[(Place, FailureText)],
         cx: &RenderContext<'_>,
     ) -> Result<()> {
+        let spelling = Spelling { tables: cx.tables, profile: self.spellings.profile() };
         let mut out = message::Capped::new(&mut self.message, MESSAGE_LENGTH);
         let of_template = failures.iter().all(|(place, _)| matches!(place, Place::Segment(_) | Place::Expression(_)));
         if let (Kind::Log(log), true) = (&cx.live.probe.kind, of_template) {
@@ -383,7 +385,7 @@ impl Renderer {
                     .map(|&(_, at)| Recorded::Value(at))
                     .or_else(|| failed().map(|(_, failure)| Recorded::Failed(failure)))
             };
-            message::render(&log.template, reader, cx.tables, find, header.error, &mut out)?;
+            message::render(&log.template, reader, spelling, find, header.error, &mut out)?;
         } else if let Some((_, first)) = failures.first() {
             out.push_str(&first.message);
         }

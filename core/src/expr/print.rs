@@ -92,7 +92,8 @@ fn node(tree: &Tree, id: NodeId, wanted: Level, out: &mut String, jobs: &mut Vec
         }
         Node::Member(of, symbol) => {
             jobs.push(Job::Node(of, Level::Postfix));
-            if is_identifier(&tree.symbols[symbol as usize]) {
+            let name = &tree.symbols[symbol as usize];
+            if is_identifier(name.strip_prefix('#').unwrap_or(name)) {
                 jobs.extend([Job::Fixed("."), Job::Name(symbol)]);
             } else {
                 // The printed form must stay readable, so such a member is written as the key it nearly is.

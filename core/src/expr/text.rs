@@ -202,6 +202,8 @@ impl fmt::Display for Token<'_> {
 const SIGNS: [&str; 19] =
     ["&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", "{", "}", ",", ".", "-", "="];
 
+const NO_CHOICE: &str = "there is no choice of two values; write conditions with '&&', '||'";
+
 struct Parser<'t> {
     text: &'t str,
     /// The next token's first byte.
@@ -351,6 +353,9 @@ impl<'t> Parser<'t> {
             Token::Sign("(") => Err(self.invalid(at, "only the functions of the language can be called")),
             Token::Sign("&&") => self.infix(Infix::Logic(Logic::And)),
             Token::Sign("||") => self.infix(Infix::Logic(Logic::Or)),
+            Token::Sign(sign @ ("==" | "!=")) if self.text[at..].starts_with(&[sign, "="].concat()) => {
+                Err(self.invalid(at, format_args!("there is no '{sign}='; write '{sign}'")))
+            }
             Token::Sign("==") => self.infix(Infix::Binary(Binary::Eq)),
             Token::Sign("!=") => self.infix(Infix::Binary(Binary::Ne)),
             Token::Sign("<") => self.infix(Infix::Binary(Binary::Lt)),
@@ -364,27 +369,46 @@ impl<'t> Parser<'t> {
             Token::Word("in" | "not") => {
                 Err(self.invalid(at, "there is no 'in'; write 'contains(collection, element)'"))
             }
-            Token::Word("if") => {
-                Err(self.invalid(at, "there is no choice of two values; write conditions with '&&', '||'"))
-            }
+            Token::Word("if") => Err(self.invalid(at, NO_CHOICE)),
             Token::Sign(",") => self.comma(),
             Token::Sign(")") => self.close(')'),
             Token::Sign("]") => self.close(']'),
             Token::Sign("}") => self.close('}'),
             Token::End => self.end(),
             Token::Sign("=") => Err(self.invalid(at, "a single '='; write '==' to compare")),
+            Token::Stray('?') => Err(self.question(at)),
             Token::Sign("-") | Token::Stray('+' | '*' | '/' | '%') => Err(self.invalid(at, "there is no arithmetic")),
             Token::Stray(c @ ('&' | '|')) => Err(self.invalid(at, format_args!("a single '{c}'; write '{c}{c}'"))),
             _ => Err(self.expected("an operator or the end")),
         }
     }
 
+    /// Says what stands for what other languages write with a question mark.
+    fn question(&self, at: usize) -> Invalid {
+        let rest = &self.text[at..];
+        if rest.starts_with("??") {
+            return self.invalid(at, "there is no '??'; ask whether a value is there by isDefined(x)");
+        }
+        if rest.starts_with("?.") {
+            return self.invalid(at, "there is no '?.'; write '.', after isDefined(x) && where it may not be there");
+        }
+        self.invalid(at, NO_CHOICE)
+    }
+
     /// Reads `.name`.
     fn member(&mut self) -> Result<Next, Invalid> {
         self.advance();
-        let Token::Word(name) = self.next else {
+        // A private member of JavaScript has its sign before its name.
+        let (from, is_private) = (self.at, self.next == Token::Stray('#'));
+        if is_private
+            && self.text[self.after..].starts_with(|next: char| next.is_alphabetic() || matches!(next, '_' | '$'))
+        {
+            self.advance();
+        }
+        let Token::Word(_) = self.next else {
             return Err(self.expected("the name of a member"));
         };
+        let name = &self.text[from..self.after];
         self.advance();
         if self.next == Token::Sign("(") {
             return Err(self.invalid(self.at, "methods of values are never called"));
@@ -773,7 +797,14 @@ mod tests {
         says("user.getName()", "methods of values are never called (column 13)");
         says("a[0](1)", "only the functions of the language can be called (column 5)");
         says("upper(s)", "unknown function 'upper' (column 1)");
-        says("a ? b : c", "expected an operator or the end, found '?' (column 3)");
+        says("a ? b : c", "there is no choice of two values; write conditions with '&&', '||' (column 3)");
+        says("a ?? b", "there is no '??'; ask whether a value is there by isDefined(x) (column 3)");
+        says("a?.b", "there is no '?.'; write '.', after isDefined(x) && where it may not be there (column 2)");
+        says("a === 1", "there is no '==='; write '==' (column 3)");
+        says("a !== 1", "there is no '!=='; write '!=' (column 3)");
+        says("a ==  = 1", "expected an expression, found '=' (column 7)");
+        says("this.# code", "expected the name of a member, found '#' (column 6)");
+        says("#code", "expected an expression, found '#' (column 1)");
         says("1 < a < 3", "comparisons do not chain; use '&&' or parentheses (column 7)");
         says("a == b != c", "comparisons do not chain; use '&&' or parentheses (column 8)");
         says("a instanceof \"T\" < 3", "comparisons do not chain; use '&&' or parentheses (column 18)");
@@ -813,6 +844,7 @@ mod tests {
         reads("a == (b == c)", "a == (b == c)");
         reads("any(a,{b||c})[ -1 ]", "any(a, {b || c})[-1]");
         reads("null == a.null", "null == a.null");
+        reads("this.#a.#b == 1", "this.#a.#b == 1");
         reads("instanceof.instanceof instanceof 'instanceof'", "instanceof.instanceof instanceof \"instanceof\"");
     }
 

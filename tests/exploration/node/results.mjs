@@ -1,4 +1,5 @@
 // What a run gave, and what two runs have in common.
+import { work } from './programs.mjs';
 
 /** Tests and how they ended, from output in the Test Anything Protocol: by name, the ends of all of that name. */
 export function testsIn(output) {
@@ -27,9 +28,9 @@ const vague = [
 /** Frames of a module that is being loaded: on Node 20 our hook is one of them, and the outermost of ten falls off. */
 const loading = /^#?\s*at .*(?:node:internal\/modules\/|bindings-node\/js\/load\.cjs)/;
 
-/** The lines of an output, sorted, without what is never the same. */
+/** The lines of an output, sorted, without what is never the same, and without where the programs are. */
 export function linesIn(output) {
-  const text = vague.reduce((left, [pattern, put]) => left.replace(pattern, put), output);
+  const text = vague.reduce((left, [pattern, put]) => left.replace(pattern, put), output.replaceAll(work, ''));
   return text.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !loading.test(line)).sort();
 }
 

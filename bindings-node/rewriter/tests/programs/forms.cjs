@@ -256,6 +256,40 @@ tell('classes of functions', () => { const C = classFor(1); const c = new C(10);
 class WithStatics { static x = 1; static y = this.x + 1; static z = () => this.y; ['computed' + fixed] () { return fixed } }
 tell('statics', () => [WithStatics.y, WithStatics.z(), new WithStatics().computedfixed()])
 
+let made = 0
+const count = () => ++made
+const withFields = () => class Fields extends Base {
+  static list = [count(), this.name, typeof super.create]
+  static #own = count() + 1
+  static own = Fields.#own + Fields.#own
+  #secret = count() + fixed.length
+  plain = count()
+  sum = this.#secret + this.x
+  asked = super.method()
+  nested = [1, 2].map((n) => n + this.plain)
+  ['key' + fixed] = { get () { return made }, [fixed]: this.x };
+  named = function () { return 1 }
+  parens = (() => 1)
+  classy = class {}
+  constant = 1
+  text = `a${this.x}`
+  target = typeof new.target
+  made = new holder.Inner(2).x
+  late = late2
+    ?? count()
+  read () { return this.#secret }
+}
+var late2
+tell('fields', () => {
+  made = 0
+  const Fields = withFields()
+  const one = new Fields(7)
+  return [Fields.list, Fields.own, made, one, one.named.name, one.parens.name, one.classy.name, one['key' + fixed].get(), one.read()]
+})
+tell('fields that fail', () => { class Fails { a = null.b } return new Fails() })
+tell('top fields', () => [new TopFields().sum, TopFields.all])
+class TopFields { static all = [1, 2].map((n) => n * 2); one = count.length; sum = this.one + TopFields.all[0] }
+
 // new with what stands around.
 const holder = { Inner: class { constructor (x) { this.x = x } }, deep: { make () { return holder.Inner } } }
 function builds () { return [new holder.Inner(1).x, new (holder.deep.make())(2).x, new holder['Inner'](3).x, new Old(5).twice(), new Base(1).double] }

@@ -261,7 +261,7 @@ impl AgentSettings {
             user_agent: identity.user_agent.to_owned(),
             entity_id: settings.entity_id.clone(),
             external_env: settings.external_env.clone(),
-            named: settings.agent_is_configured() || settings.agentless_enabled,
+            named: settings.agent_is_named(),
             timeout: settings.upload_timeout,
             ..AgentSettings::new(endpoint)
         })

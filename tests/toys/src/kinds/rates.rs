@@ -10,7 +10,7 @@ use crate::runner::{Vector, Verdict};
 use crate::value::{Dialect, World};
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
-use stroboscope_core::config::Settings;
+use stroboscope_core::config::{Settings, Spelling};
 use stroboscope_core::emit::status::State;
 use stroboscope_core::probe::wire;
 use stroboscope_core::session::ProbeReport;
@@ -76,7 +76,7 @@ fn settings(vector: &Vector) -> Result<Settings, String> {
         .iter()
         .map(|(name, value)| (name.clone(), value.text().unwrap_or_default().to_owned()))
         .collect();
-    let (settings, log) = Settings::resolve(&options, &|_| None);
+    let (settings, log) = Settings::resolve(&options, Spelling::Snake, &|_| None);
     if log.is_empty() { Ok(settings) } else { Err(log.join("; ")) }
 }
 

@@ -1,7 +1,7 @@
 // The settings that `start` takes. Written by `cargo run -p xtask -- gen`; do not edit.
 
 /** A value; `undefined` and `null` leave the setting to the environment and the default. */
-export type Setting = string | number | boolean | URL | readonly string[] | Record<string, string> | null;
+export type Setting = string | number | boolean | URL | readonly string[] | ReadonlySet<string> | Record<string, string> | null;
 
 /** By option name; see docs/settings.md. */
 export interface Settings {

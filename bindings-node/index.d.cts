@@ -1,4 +1,4 @@
-import type { Settings } from './settings.d.ts';
+import type { Settings } from './settings.d.cts';
 
 export type { Settings };
 
