@@ -341,6 +341,8 @@ impl Worker {
         }
         let probe = &control.live.probe;
         let now = self.shared.wall_ms();
+        // A hit may come, and fail, before its installation is told: that it is stopped stays said.
+        let stopped = control.off == Some(Off::Panicked);
         let mut board = self.shared.board();
         if !self.shared.registry.has(&control.live) {
             // It was removed meanwhile, and another one of its id and version may be in force.
@@ -352,7 +354,9 @@ impl Worker {
                 control.live.set_site(site);
                 control.live.set_note(note);
                 control.missing = None;
-                board.installed(&probe.id, probe.version, &place, now);
+                if !stopped {
+                    board.installed(&probe.id, probe.version, &place, now);
+                }
             }
             Outcome::Moved { note, site } => {
                 let old = control.live.site();
@@ -365,6 +369,9 @@ impl Worker {
                 control.live.set_site(site);
                 control.live.set_note(notes);
                 control.missing = None;
+                if stopped {
+                    return;
+                }
                 if moves {
                     control.emitted = false;
                     board.moved(&probe.id, probe.version, &place, now);

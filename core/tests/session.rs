@@ -232,6 +232,22 @@ fn a_panic_of_ours_ends_the_probe_and_nothing_else() {
 }
 
 #[test]
+fn a_panic_that_comes_before_the_report_of_the_installation_stays_told() {
+    for host in HOSTS {
+        let settings = Settings::default();
+        let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
+        put(&mut process, &[probe("p", &json!({}))]);
+        process.live("p").unwrap().panicked();
+        process.round();
+        process.answer("p", 1, &Outcome::Done { note: None, site: Site { file: "p.rs".into(), ..Site::default() } });
+        process.round();
+        let report = report(&process, "p");
+        assert_eq!((report.state, report.site.map(|site| site.file.clone())), (State::Error, Some("p.rs".into())));
+        assert_eq!(told(&process, "p"), ["RECEIVED", "ERROR Panic"], "{host:?}");
+    }
+}
+
+#[test]
 fn an_evaluation_over_its_limit_is_not_tried_again_for_five_minutes() {
     let list = world(r#"{"l": {"$count": {"times": 40}}}"#);
     let small = world(r#"{"l": [1]}"#);
