@@ -3,6 +3,7 @@
 // too, and may have replaced what the engine offers: what is called here was taken before.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { newest } from './newest.mjs';
 
 const require = createRequire(import.meta.url);
 const addon = require('./addon.cjs');
@@ -13,13 +14,18 @@ const emitWarning = process.emitWarning.bind(process);
 const decoder = new TextDecoder();
 
 let told;
+let number;
 
 export function initialize(data) {
   told = data;
+  number = newest.number += 1;
 }
 
 export async function load(url, context, nextLoad) {
   const result = await nextLoad(url, context);
+  // Hooks of the program stand above these now, and ours above them.
+  if (number !== newest.number) return result;
+  if (result.format === 'commonjs' && result.source != null && startsWith(url, 'file:')) leave(url);
   if (result.format !== 'module' || !startsWith(url, 'file:') || startsWith(url, told.own)) return result;
   try {
     const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
@@ -33,6 +39,15 @@ export async function load(url, context, nextLoad) {
     // It is no business of the program.
     emitWarning(`${url} has no guards, and takes no probes: ${inWords(error)}`, 'StroboscopeWarning');
     return result;
+  }
+}
+
+/** What a loader gives of CommonJS goes past all that we could put guards into. */
+function leave(url) {
+  try {
+    addon.leave(fileURLToPath(url), 'a loader gives its text in a thread of its own');
+  } catch {
+    // It is no business of the program.
   }
 }
 

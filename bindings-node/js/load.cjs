@@ -1,6 +1,6 @@
-// The hooks through which every module of the program comes before it runs. Newer Nodes have one for all sorts of modules,
-// in the thread that runs them; on older ones CommonJS modules come through `Module.prototype._compile`, and ES modules
-// through a thread of hooks (`hooks.mjs`). Node loads modules whatever a program has replaced, and so do the hooks.
+// The hooks through which every module of the program comes before it runs, last of all hooks, so that the text is the one that
+// runs. CommonJS modules come through `Module.prototype._compile`; ES modules through hooks in the thread that runs them, or on
+// older Nodes through a thread of hooks (`hooks.mjs`). Node loads modules whatever a program has replaced, and so do the hooks.
 'use strict';
 
 const { existsSync, readFileSync } = require('node:fs');
@@ -10,7 +10,7 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const { isMainThread } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 const { isCounted } = require('./counted.cjs');
-const { endsWith, startsWith, uncurried } = require('./primordials.cjs');
+const { endsWith, includes, startsWith, uncurried } = require('./primordials.cjs');
 const contexts = require('./contexts.cjs');
 const realm = require('./realm.cjs');
 const shown = require('./shown.cjs');
@@ -21,6 +21,7 @@ const { unseen } = require('./unseen.cjs');
 const { inWords } = require('./words.cjs');
 
 const { apply } = Reflect;
+const { register: registerLoader } = Module;
 const emitWarning = process.emitWarning.bind(process);
 const decode = uncurried(TextDecoder.prototype.decode);
 const matched = uncurried(RegExp.prototype.exec);
@@ -39,7 +40,8 @@ const kinds = {
 
 /** The text of a module with guards; null: it runs as it is. What fails in here is no business of the program. */
 function guard(path, text, wanted) {
-  if (startsWith(path, own)) return null;
+  // What has guards already came through another of the hooks.
+  if (startsWith(path, own) || includes(text, realm.prefix)) return null;
   shown.forget();
   try {
     for (let at = 0; at < wanted.length; at += 1) {
@@ -66,32 +68,81 @@ function stripTypeScriptTypes(text) {
   }
 }
 
-function withHooks() {
-  Module.registerHooks({
-    load(url, context, nextLoad) {
-      const result = nextLoad(url, context);
-      const wanted = kinds[result.format ?? 'commonjs'];
-      if (wanted === undefined || result.source == null || !startsWith(url, 'file:')) return result;
-      const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
-      // Lines and columns stay. Node strips what we return once more, and finds no types.
-      const isTyped = typeof result.format === 'string' && endsWith(result.format, 'typescript');
-      const source = guard(fileURLToPath(url), isTyped ? stripTypeScriptTypes(text) : text, wanted);
-      return source === null ? result : { ...result, source };
-    },
-  });
+/** Without types, where Node strips a text of this format of them. Lines and columns stay; Node strips it once more, and finds none. */
+const untyped = (format, text) => (typeof format === 'string' && endsWith(format, 'typescript') ? stripTypeScriptTypes(text) : text);
+
+/** Puts guards into what a hook has loaded. */
+function loaded(url, context, nextLoad) {
+  const result = nextLoad(url, context);
+  const { format } = result;
+  const wanted = kinds[format ?? 'commonjs'];
+  if (wanted === undefined || result.source == null || !startsWith(url, 'file:') || isCompiled(context, format)) return result;
+  const text = typeof result.source === 'string' ? result.source : decode(decoder, result.source);
+  const source = guard(fileURLToPath(url), untyped(format, text), wanted);
+  return source === null ? result : { ...result, source };
 }
 
-function withoutHooks() {
+/** True if a module comes through `_compile` as well, after whatever else the program has put there. */
+function isCompiled({ conditions }, format) {
+  for (let at = 0; at < conditions.length; at += 1) if (conditions[at] === 'require') return true;
+  return format === 'commonjs' && !addon.hasLoaders();
+}
+
+/** Options by which a program has loaders in a thread of their own from its start. */
+const loaders = /(?:^|\s)--(?:experimental-)?loader\b/;
+
+function withHooks() {
+  const { registerHooks } = Module;
+  const register = () => registerHooks({ load: loaded });
+  let hooks = register();
+  // The hooks that came last are asked first, and change what the others answer.
+  replace('registerHooks', (given) => {
+    const theirs = apply(registerHooks, Module, given);
+    hooks.deregister();
+    hooks = register();
+    return theirs;
+  });
+  replace('register', (given) => {
+    addon.noteLoaders();
+    return apply(registerLoader, Module, given);
+  });
+  if (loaders.test(process.execArgv.concat(process.env.NODE_OPTIONS ?? '').join(' '))) addon.noteLoaders();
+  compileGuarded(() => {});
+}
+
+/** Calls of a function of Node's for modules come here. */
+function replace(name, called) {
+  const handler = { __proto__: null, apply: (_, receiver, given) => called(given) };
+  Module[name] = new Proxy(Module[name], handler);
+}
+
+/** CommonJS modules get their guards where they are compiled. `before` is told of each file and its text. */
+function compileGuarded(before) {
   const { prototype } = Module;
   const compile = prototype._compile;
-  prototype._compile = function _compile(content, filename) {
-    if (!registered && !startsWith(filename, own) && matched(mayImport, content) !== null) registerThread();
-    const guarded = guard(filename, content, kinds.commonjs);
-    // Other hooks of the kind may hand more on.
-    if (guarded !== null) arguments[0] = guarded;
+  prototype._compile = function _compile(content, filename, format) {
+    before(filename, content);
+    const wanted = kinds[format ?? 'commonjs'];
+    if (typeof content === 'string' && typeof filename === 'string' && wanted !== undefined) {
+      const guarded = guard(filename, untyped(format, content), wanted);
+      // Other hooks of the kind may hand more on.
+      if (guarded !== null) arguments[0] = guarded;
+    }
     return apply(compile, this, arguments);
   };
   shown.replaces('Module._compile', '_compile');
+}
+
+function withoutHooks() {
+  // As with hooks in this thread: those that came last are asked first.
+  replace('register', (given) => {
+    const theirs = apply(registerLoader, Module, given);
+    if (registered) registerHooks();
+    return theirs;
+  });
+  compileGuarded((filename, content) => {
+    if (!registered && !startsWith(filename, own) && matched(mayImport, content) !== null) registerThread();
+  });
   if (!beginsWithCommonJs()) registerThread();
 }
 
@@ -122,6 +173,7 @@ function isModulePackage(file) {
 }
 
 let registered = false;
+let registrations = 0;
 
 /** The thread of hooks through which modules of ES come. It takes as much memory as a program: it begins when one may come. */
 function registerThread() {
@@ -137,9 +189,16 @@ function registerThread() {
       realm.settle();
     },
   });
+  unseen(registerHooks);
+}
+
+/** Puts ours above all hooks that there are; those of before do nothing any more. */
+function registerHooks() {
+  const enter = `${realm.prefix}enter`;
   const data = { realm: realm.threadId, prefix: realm.prefix, enter, own: pathToFileURL(own).href };
   try {
-    unseen(() => Module.register('./hooks.mjs', { parentURL: pathToFileURL(__filename), data }));
+    registrations += 1;
+    apply(registerLoader, Module, [`./hooks.mjs?${registrations}`, { parentURL: pathToFileURL(__filename), data }]);
   } catch (error) {
     emitWarning(`modules of ES take no probes in this process: ${inWords(error)}`, 'StroboscopeWarning');
   }

@@ -35,6 +35,16 @@ function append(list, value) {
     define(list, list.length, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
 }
 
+const { parse: parseJson } = JSON;
+const repeat = uncurried(String.prototype.repeat);
+
+/** A list of so many elements, all `undefined`. A text becomes one at once, and elements that are there can be set. */
+function listOf(size) {
+    const list = size > 0 ? parseJson(`[${repeat('0,', size - 1)}0]`) : [];
+    for (let index = 0; index < size; index += 1) list[index] = undefined;
+    return list;
+}
+
 const started = hrtime()[0];
 
 /** Milliseconds since some time. The clock of `node:perf_hooks` is as quick, and that takes much memory. */
@@ -72,6 +82,7 @@ module.exports = Object.freeze({
     symbolsOf: Object.getOwnPropertySymbols,
     descriptorOf: Reflect.getOwnPropertyDescriptor,
     append,
+    listOf,
     define,
     deleteProperty: Reflect.deleteProperty,
     prototypeOf,

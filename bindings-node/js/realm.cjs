@@ -8,7 +8,7 @@ const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const addon = require('./addon.cjs');
 const contexts = require('./contexts.cjs');
-const { WeakMap, append, define, descriptorOf, freeze, hasOwn, includes, now, types, uncurried, weakMapSet } = require('./primordials.cjs');
+const { WeakMap, define, descriptorOf, freeze, hasOwn, includes, listOf, now, types, uncurried, weakMapSet } = require('./primordials.cjs');
 const shown = require('./shown.cjs');
 const watch = require('./watch.cjs');
 
@@ -229,7 +229,7 @@ function doorOf(its) {
       }
       delete doors[its.name];
       expose(its.name);
-      return its.variants[index];
+      return index < its.variants.length ? its.variants[index] : undefined;
     },
   });
 }
@@ -302,8 +302,10 @@ function show(one) {
   for (let at = 0; at < homes.length; at += 1) showIn(homes[at], one, wakes);
 }
 
-function showIn(home, { cell, index }, wakes) {
+function showIn(home, { cell, index, wanted }, wakes) {
   const its = home.cells[cell];
+  // For what lies behind its end the engine would look into prototypes, where the program may have put something.
+  if (its.variants.length === 0) its.variants = listOf(wanted.functions);
   put(its, index, wakes ? its.made[index] : undefined);
 }
 
@@ -317,14 +319,13 @@ function takeOut(cell, index) {
   for (let at = 0; at < homes.length; at += 1) {
     const its = homes[at].cells[cell];
     delete its.made[index];
-    put(its, index, undefined);
+    if (index < its.variants.length) put(its, index, undefined);
   }
 }
 
 /** Puts a variant into a cell; `undefined` takes it out. */
 function put(its, index, variant) {
   const { variants } = its;
-  while (variants.length <= index) append(variants, undefined);
   its.used += (variant === undefined ? 0 : 1) - (variants[index] === undefined ? 0 : 1);
   variants[index] = variant;
   exposeIn(its);

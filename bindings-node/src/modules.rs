@@ -7,6 +7,7 @@ use crate::{error, guard, hands, placing, text, units};
 use napi::bindgen_prelude::{External, Function};
 use napi::{Env, JsString};
 use napi_derive::napi;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_process::logging;
@@ -50,6 +51,8 @@ pub struct RealmVariant {
     pub name: String,
     /// The number of the text, for stacks.
     pub text: u32,
+    /// How many functions its module has: so many places the cell has.
+    pub functions: u32,
     /// Where the guard stands that calls it.
     pub guard: GuardPlace,
     /// Text of a function that throws what it is given, if the code needs one.
@@ -253,6 +256,21 @@ pub fn spare_modules() {
     units::spare();
 }
 
+/// The program has loaders in a thread of their own: what they load of CommonJS goes past `Module.prototype._compile`.
+static HAS_LOADERS: AtomicBool = AtomicBool::new(false);
+
+/// The program has such loaders from now on, in all its threads.
+#[napi]
+pub fn note_loaders() {
+    HAS_LOADERS.store(true, Ordering::Relaxed);
+}
+
+/// True if it has.
+#[napi]
+pub fn has_loaders() -> bool {
+    HAS_LOADERS.load(Ordering::Relaxed)
+}
+
 /// Whether the hooks of a probe rest.
 #[napi(object)]
 pub struct RealmRest {
@@ -288,6 +306,7 @@ fn told(number: u32, order: Order) -> RealmOrder {
         line: variant.line,
         name: variant.name,
         text: variant.text,
+        functions: variant.functions,
         guard: GuardPlace { line: variant.guard.0, from: variant.guard.1, to: variant.guard.2 },
         rethrow: variant.rethrow,
         hits: variant.hits.iter().map(told_hit).collect(),

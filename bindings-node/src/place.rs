@@ -326,7 +326,8 @@ pub fn variant(
     let made = module.variant(at, cell, &points).map_err(|error| error.to_string())?;
     let guard = guards.guard(function).ok_or("the function has no guard")?;
     let rewriter::Variant { code, first_line: line, positions, name, rethrow } = made;
-    Ok(Variant { code, line, name, text: names::text(positions), guard, rethrow, hits })
+    let functions = u32::try_from(module.functions().len()).unwrap_or(u32::MAX);
+    Ok(Variant { code, line, name, text: names::text(positions), functions, guard, rethrow, hits })
 }
 
 /// What a debugger is to do for a probe at one place.

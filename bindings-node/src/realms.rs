@@ -43,6 +43,8 @@ pub struct Variant {
     pub name: String,
     /// The number of the text ([`crate::names::text`]).
     pub text: u32,
+    /// How many functions its module has.
+    pub functions: u32,
     /// Where the guard stands that calls it: its line, and the columns at which it begins and ends.
     pub guard: (u32, u32, u32),
     /// Text of a function that throws what it is given.

@@ -1,5 +1,8 @@
 // Programs that change the engine under us, and Nodes that allow less: the probe works, or it is said what does not.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
 import { answer, apps, bin, events, node, register } from './processes.mjs';
 
@@ -90,6 +93,21 @@ test('what a program puts on the prototype of all objects is nothing that the ad
     const got = run(`Object.defineProperty(Object.prototype, '${name}', { get: () => 'module.exports = { late: () => "injected" }' })`);
     const fixed = run(`Object.prototype.${name} = 'q'; Object.freeze(Object.prototype)`);
     for (const { stdout, stderr, status } of [got, fixed]) assert.deepEqual([stdout.includes(bare), status], [true, 0], `${name}: ${stdout} ${stderr}`);
+  }
+});
+
+test('what a program puts under an index of all objects or lists is no variant of a function', (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'indexes-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'two.cjs');
+  for (const polluted of ['Object.prototype[1] = "one"', 'Array.prototype[2] = () => "hijacked"', 'Object.defineProperty(Object.prototype, 1, { get: () => () => "got", set() {} })']) {
+    for (const early of [true, false]) {
+      const functions = ['a', 'b', 'c'].map((name, at) => `function ${name}(n) {\n  return n + ${at};\n}\n`).join('');
+      writeFileSync(file, `${early ? polluted : ''};\n${functions}${early ? '' : polluted};\nconsole.log(a(1), b(1), c(1));\n`);
+      const { stdout, stderr, status } = node([bin, 'run', '--json', '-', '--at', `${file}:3`, '--log', '{n}', '--', process.execPath, file]);
+      assert.deepEqual([stdout.includes('1 2 3'), status], [true, 0], polluted + stdout + stderr);
+      assert.equal(messages({ stdout }).length, 1, stderr);
+    }
   }
 });
 

@@ -1,0 +1,6 @@
+function add(n) {
+  const sum = n + MACRO;
+  return sum;
+}
+
+exports.add = add;

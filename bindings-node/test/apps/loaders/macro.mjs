@@ -1,0 +1,4 @@
+export function add(n) {
+  const sum = n + MACRO;
+  return sum;
+}
