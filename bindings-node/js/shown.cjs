@@ -40,7 +40,8 @@ const NAME = 'prepareStackTrace';
 /** Frames of files below here are ours. */
 const own = __dirname + sep;
 
-/** The functions that run variants now, by file: their guards by lines, and the variants by the names of their functions. */
+/** The functions that run variants now, by file: the variants by the keys of their functions, and the list of them all, which is null
+ *  until it is asked for. */
 const guarded = new Map();
 
 /**
@@ -52,11 +53,22 @@ const guarded = new Map();
  */
 function runs(key, file, variant) {
   takeUp();
-  const functions = mapGet(guarded, file) ?? new Map();
-  if (variant === null) mapDelete(functions, key);
-  else mapSet(functions, key, variant);
-  if (mapSize(functions) === 0) mapDelete(guarded, file);
+  const functions = mapGet(guarded, file) ?? { __proto__: null, byKey: new Map(), list: null };
+  functions.list = null;
+  if (variant === null) mapDelete(functions.byKey, key);
+  else mapSet(functions.byKey, key, variant);
+  if (mapSize(functions.byKey) === 0) mapDelete(guarded, file);
   else mapSet(guarded, file, functions);
+}
+
+/** The variants of a file's functions: each hit asks for them, and going through a map would make an object for each. */
+function variantsOf(functions) {
+  if (functions.list === null) {
+    functions.list = [];
+    const all = mapEntries(functions.byKey);
+    for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) append(functions.list, next.value[1]);
+  }
+  return functions.list;
 }
 
 /** What can be asked of the site of a call; null until that is known. */
@@ -168,9 +180,9 @@ const isOurs = (file) => typeof file === 'string' && startsWith(file, own);
 /** The variant among these that a frame is in; 0 if it is in the text that was loaded. */
 function textOf(functions, { site, line, column }) {
   const position = read.position(site);
-  const all = mapEntries(functions);
-  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
-    const variant = next.value[1];
+  const variants = variantsOf(functions);
+  for (let index = 0; index < variants.length; index += 1) {
+    const variant = variants[index];
     // Only where both can be meant it is worth while to look at the whole text.
     const mayBe = position < variant.code.length && startOf(variant.code, line - variant.line) + column - 1 === position;
     if (mayBe && hashOf(variant) === read.hash(site)) return variant.text;
@@ -225,17 +237,17 @@ function isGuard(functions, frame, frames) {
 
 /** The variant whose guard is at a place. */
 function variantAt(functions, line, column) {
-  const all = mapEntries(functions);
-  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
-    const { guard } = next.value[1];
-    if (guard.line === line && guard.from < column && column <= guard.to) return next.value[1];
+  const variants = variantsOf(functions);
+  for (let index = 0; index < variants.length; index += 1) {
+    const { guard } = variants[index];
+    if (guard.line === line && guard.from < column && column <= guard.to) return variants[index];
   }
   return undefined;
 }
 
 /** The variant of a function by its number: one that was made while the function around it ran a variant has its guard in that. */
 function variantOf(functions, number) {
-  const all = mapEntries(functions);
+  const all = mapEntries(functions.byKey);
   for (let next = nextOfMap(all); number !== null && !next.done; next = nextOfMap(all)) {
     if (endsWith(next.value[0], `:${number}`)) return next.value[1];
   }
@@ -244,10 +256,10 @@ function variantOf(functions, number) {
 
 /** The variant whose guard is at a place of any variant: for those who do not know which text the place is of. */
 function variantWithin(functions, line, column) {
-  const all = mapEntries(functions);
-  for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
-    const found = variantOf(functions, addon.guardAt(next.value[1].text, line, column));
-    if (found !== undefined && found !== next.value[1]) return found;
+  const variants = variantsOf(functions);
+  for (let index = 0; index < variants.length; index += 1) {
+    const found = variantOf(functions, addon.guardAt(variants[index].text, line, column));
+    if (found !== undefined && found !== variants[index]) return found;
   }
   return undefined;
 }
@@ -406,4 +418,4 @@ function takeUp() {
   if (stand(now.enumerable)) prepare = now.value;
 }
 
-module.exports = { forget, guarded, handTo, install, own, read: () => read, replaces, runs, show, variantAt, variantWithin };
+module.exports = { forget, guarded, handTo, install, own, read: () => read, replaces, runs, show, variantAt, variantWithin, variantsOf };

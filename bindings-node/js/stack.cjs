@@ -16,16 +16,14 @@ const {
     descriptorOf,
     floor,
     hasOwn,
-    mapEntries,
     mapGet,
     mapSet,
     mapSize,
-    nextOfMap,
     setPrototypeOf,
     startsWith,
     uncurried,
 } = require('./primordials.cjs');
-const { guarded, handTo, own, variantAt, variantWithin } = require('./shown.cjs');
+const { guarded, handTo, own, variantAt, variantWithin, variantsOf } = require('./shown.cjs');
 
 /** Files and functions whose numbers are kept here. */
 const CODES = 4096;
@@ -81,25 +79,32 @@ function use(number) {
     codes = new Map();
 }
 
-/** What a map has for a key; else what `make` gives, which it has from then on if there is room. */
-function known(map, key, make) {
+/** The map that a map has for a key; else a new one, which it has from then on if there is room. */
+function inner(map, key) {
     const found = mapGet(map, key);
     if (found !== undefined) return found;
-    const made = make();
+    const made = new Map();
     if (mapSize(map) < CODES) mapSet(map, key, made);
     return made;
 }
 
-const newMap = () => new Map();
-
 function numberOf(file, text, name) {
-    const inText = known(known(codes, file, newMap), text, newMap);
-    return known(inText, name, () => code(file, name, text, 0, 0));
+    const inText = inner(inner(codes, file), text);
+    const found = mapGet(inText, name);
+    return found === undefined ? numbered(inText, name, code(file, name, text, 0, 0)) : found;
 }
 
 function farNumberOf(file, text, name, line, column) {
-    const inText = known(known(codes, file, newMap), text, newMap);
-    return known(inText, `${name}\n${line}:${column}`, () => code(file, name, text, line, column));
+    const inText = inner(inner(codes, file), text);
+    const key = `${name}\n${line}:${column}`;
+    const found = mapGet(inText, key);
+    return found === undefined ? numbered(inText, key, code(file, name, text, line, column)) : found;
+}
+
+/** A number that is kept where there is room. */
+function numbered(map, key, number) {
+    if (mapSize(map) < CODES) mapSet(map, key, number);
+    return number;
 }
 
 /** The variant that a function of this name runs, of a frame that is known to be one: a function that goes on after an `await` has
@@ -107,9 +112,9 @@ function farNumberOf(file, text, name, line, column) {
 function variantOf(file, name) {
     const functions = mapGet(guarded, file);
     if (functions === undefined) return 0;
-    const all = mapEntries(functions);
-    for (let next = nextOfMap(all); !next.done; next = nextOfMap(all)) {
-        if (next.value[1].name === name) return next.value[1].text;
+    const variants = variantsOf(functions);
+    for (let index = 0; index < variants.length; index += 1) {
+        if (variants[index].name === name) return variants[index].text;
     }
     return 0;
 }
@@ -139,10 +144,18 @@ function callers(sites) {
 }
 
 /** Takes the frames down while the engine hands them over, without those of guards. What a guard called is a variant, and so is
- *  where the hit is. */
+ *  where the hit is. Nothing is made for that: what hits leave behind lets the engine take more memory for what is new. */
 function takeDown(_, sites) {
-    // The last frame that was put down, if it may be in a variant.
-    let above = null;
+    if (sites.length === room && room < layout.STACK_FRAMES) {
+        isCut = true;
+        return '';
+    }
+    depth = sites.length;
+    // The last frame that was put down, if it may be in a variant; else its name is null.
+    let aboveFile = '';
+    let aboveName = null;
+    let aboveLine = 0;
+    let aboveColumn = 0;
     let isWatched = false;
     const end = callers(sites);
     for (let index = 0; index < end && count < layout.STACK_FRAMES; index += 1) {
@@ -158,14 +171,14 @@ function takeDown(_, sites) {
         const line = lineOf(site) ?? 0;
         const column = columnOf(site) ?? 0;
         const functions = mapGet(guarded, file);
-        if (functions !== undefined && above !== null) {
+        if (functions !== undefined && aboveName !== null) {
             // What stands around the body of a variant.
             if (startsWith(name, '$s_')) continue;
-            const variant = above.file === file ? guardedBy(functions, name, line, column, above.name) : undefined;
-            if (variant?.name === above.name) {
-                put(count - 1, file, variant.text, name, above.line, above.column);
+            const variant = aboveFile === file ? guardedBy(functions, name, line, column, aboveName) : undefined;
+            if (variant?.name === aboveName) {
+                put(count - 1, file, variant.text, name, aboveLine, aboveColumn);
                 if (count === 1) topName = name;
-                above = null;
+                aboveName = null;
                 continue;
             }
         }
@@ -174,17 +187,30 @@ function takeDown(_, sites) {
             topName = name;
         }
         put(count, file, count === 0 && !isWatched ? variantOf(file, name) : 0, name, line, column);
-        above = { file, name, line, column };
+        aboveFile = file;
+        aboveName = name;
+        aboveLine = line;
+        aboveColumn = column;
         count += 1;
     }
     // What the engine itself called, and no guard, is a function that goes on.
-    if (above !== null && !isWatched) put(count - 1, above.file, variantOf(above.file, above.name), above.name, above.line, above.column);
+    if (aboveName !== null && !isWatched) put(count - 1, aboveFile, variantOf(aboveFile, aboveName), aboveName, aboveLine, aboveColumn);
     return '';
 }
 
 /** What stands in the property; it is put back as it was. */
 const prepare = { __proto__: null, value: takeDown, writable: true, enumerable: true, configurable: true };
-const limit = { __proto__: null, value: layout.STACK_FRAMES, writable: true, enumerable: true, configurable: true };
+const limit = { __proto__: null, value: 0, writable: true, enumerable: true, configurable: true };
+
+/** Frames that the engine is asked for: it takes memory for all of them, and most stacks are short. Twice as many where there may be
+ *  more, and half again after so many stacks in a row that had room in that. */
+const FEW = 16;
+const CALM = 64;
+let room = FEW;
+let shallow = 0;
+/** Frames of the last stack, and whether it may have had more. */
+let depth = 0;
+let isCut = false;
 
 /** Where the engine puts what `takeDown` answers. */
 const asked = { __proto__: null, stack: '' };
@@ -216,17 +242,34 @@ function takeAll(below) {
 function ask(below) {
     const before = descriptorOf(Error, 'stackTraceLimit');
     const isPlain = before !== undefined && hasOwn(before, 'value') && before.writable;
-    if (isPlain) Error.stackTraceLimit = layout.STACK_FRAMES;
-    else define(Error, 'stackTraceLimit', limit);
+    do {
+        limit.value = room;
+        if (isPlain) Error.stackTraceLimit = room;
+        else define(Error, 'stackTraceLimit', limit);
+        capture(below);
+    } while (isCut);
+    shallow = depth < room / 2 && room > FEW ? shallow + 1 : 0;
+    if (shallow === CALM) {
+        room /= 2;
+        shallow = 0;
+    }
+    if (isPlain) Error.stackTraceLimit = before.value;
+    else putBack('stackTraceLimit', before);
+}
+
+/** Has it made once. If it may have been cut there is more room for the next one. */
+function capture(below) {
+    isCut = false;
+    depth = 0;
     try {
         captureStackTrace(asked, below);
         // The stack is made when it is first read.
         void asked.stack;
     } catch {
         count = 0;
+        isCut = false;
     }
-    if (isPlain) Error.stackTraceLimit = before.value;
-    else putBack('stackTraceLimit', before);
+    if (isCut) room *= 2;
 }
 
 module.exports = { frames, take, use };

@@ -79,3 +79,25 @@ test('whatever a program makes of the properties of Error, a hit shows the stack
   rmSync(folder, { recursive: true });
   assert.deepEqual(stacks.map((frames) => frames.slice(0, 2).map(({ function: name }) => name)), changes.map(() => ['work', 'caller']));
 });
+
+test('a stack is whole, and has no more frames than there is room for, however deep the ones before it were', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'strobe-stacks-'));
+  const ndjson = path.join(folder, 'events.ndjson');
+  const depths = [1, 15, 16, 17, 40, 200, ...Array(200).fill(2), 33, 127, 128];
+  answer(
+    `strobe.addProbe({ id: 'a', type: 'LOG_PROBE', where: { sourceFile: 'work.cjs', lines: ['4'] }, captureSnapshot: true });
+    const { work } = require(process.cwd() + '/work.cjs');
+    const down = (left) => left === 1 ? work(1) : down(left - 1);
+    for (const depth of ${JSON.stringify(depths)}) down(depth);
+    await strobe.stop(5);
+    return null;`,
+    { ndjson, rateLimits: 'off', cpuBudget: 100 },
+  );
+  const stacks = events(readFileSync(ndjson, 'utf8')).map((event) => event.debugger.snapshot?.stack).filter((frames) => frames);
+  rmSync(folder, { recursive: true });
+  const rest = stacks[0].length - 1 - depths[0];
+  // The engine is asked for 128, of which the guard has one.
+  const most = 127;
+  assert.deepEqual(stacks.map((frames) => frames.filter(({ function: name }) => name === 'down').length), depths.map((depth) => Math.min(depth, most - 1)));
+  assert.deepEqual(stacks.map((frames) => frames.length), depths.map((depth) => Math.min(1 + depth + rest, most)));
+});
