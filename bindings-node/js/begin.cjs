@@ -60,12 +60,13 @@ function facts(by, first, keep, told) {
     main,
     folder: folder(),
     package: packageName(main),
-    utcOffset: -new Date().getTimezoneOffset() * 60,
     streams: told.streams,
     tally: told.tally,
     vendor: Object.keys(require.cache).some((file) => /dd-trace[\\/]src[\\/]debugger[\\/]index\.js$/.test(file)),
   };
 }
+
+const utcOffset = () => -new Date().getTimezoneOffset() * 60;
 
 function folder() {
   try {
@@ -98,7 +99,7 @@ function packageName(main) {
  */
 function start(settings, by, first = true, keep = false, told = {}) {
   load.install(by !== 'program');
-  const remarks = addon.start(options(settings), facts(by, first, keep, told));
+  const remarks = addon.start(options(settings), facts(by, first, keep, told), utcOffset);
   settle(null);
   return remarks;
 }

@@ -32,8 +32,6 @@ pub struct Facts {
     pub folder: String,
     /// The name in the main script's `package.json`; empty if there is none.
     pub package: String,
-    /// Seconds that local time is ahead of UTC.
-    pub utc_offset: i32,
     /// The vendor's own debugger runs in this process.
     pub vendor: bool,
     /// Of the command: the streams that it was given, …

@@ -6,7 +6,7 @@ use crate::identity::{self, Facts};
 use crate::runtime::{self, NodeRuntime};
 use crate::{cache, error, guard, placing, realms, watch};
 use log::LevelFilter;
-use napi::bindgen_prelude::{AsyncTask, Int32Array};
+use napi::bindgen_prelude::{AsyncTask, Function, Int32Array};
 use napi::{Env, Task};
 use napi_derive::napi;
 use serde::de::DeserializeOwned;
@@ -161,13 +161,22 @@ pub fn current() -> f64 {
     CURRENT.load(Ordering::Acquire) as f64
 }
 
-/// Starts. `options` are settings by their option names in camel case. Returns remarks.
+/// Starts. `options` are settings by their option names in camel case; `utc_offset` tells how many seconds local time is ahead of
+/// UTC, and is asked only where times are shown: for that the engine reads half a megabyte of time zones. Returns remarks.
 #[napi]
-pub fn start(options: Vec<(String, String)>, facts: Facts) -> napi::Result<Vec<String>> {
-    guard::guarded(|| begin(&options, &facts))
+pub fn start(
+    options: Vec<(String, String)>,
+    facts: Facts,
+    utc_offset: Function<'_, (), i32>,
+) -> napi::Result<Vec<String>> {
+    guard::guarded(|| begin(&options, &facts, || utc_offset.call(())))
 }
 
-fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String>> {
+fn begin(
+    options: &[(String, String)],
+    facts: &Facts,
+    utc_offset: impl FnOnce() -> napi::Result<i32>,
+) -> napi::Result<Vec<String>> {
     let mut now = now();
     if matches!(*now, Now::On(_)) {
         return Err(error::said("stroboscope is started already"));
@@ -201,7 +210,10 @@ fn begin(options: &[(String, String)], facts: &Facts) -> napi::Result<Vec<String
     // A first process that has become another program still is the first.
     let first = facts.first || tally.as_ref().is_some_and(|tally| tally.pid == std::process::id());
     let place = Place { command, preload, first, no_color: facts.no_color, keep: facts.keep, mute };
-    let mut wanted = Wanted::new(settings, place, Some(facts.utc_offset), &facts.folder, &mut lines);
+    let mut wanted = Wanted::new(settings, place, None, &facts.folder, &mut lines);
+    if wanted.shows() {
+        wanted.ahead_of_utc(utc_offset()?);
+    }
     wanted.share(tally);
     let probes = wanted.settings.probe_file.clone();
     let running = Arc::new(make(wanted, facts, &mut lines)?);

@@ -43,6 +43,16 @@ test('a message is shown on standard error, with a summary', () => {
   assert.match(stderr, /cart\.cjs:10 +3 hits +3 events/);
 });
 
+test('times are shown in the time zone of the program', () => {
+  const clock = () => new Date().toLocaleTimeString('en-GB', { timeZone: 'Asia/Kathmandu' }).slice(0, 5);
+  const before = clock();
+  const env = { ...process.env, TZ: 'Asia/Kathmandu' };
+  const { stderr } = spawnSync(process.execPath, [bin, 'run', '--at', 'cart.cjs:10', '--log', 'adds', '--', 'cart.cjs'], { cwd: apps, encoding: 'utf8', timeout: 30_000, env });
+  const shown = [...stderr.matchAll(/^(\d\d:\d\d):\d\d\.\d{3} +cart\.cjs:10/gm)].map(([, time]) => time);
+  assert.equal(shown.length, 3, stderr);
+  for (const time of shown) assert.ok([before, clock()].includes(time), `${time}, and it was ${before}`);
+});
+
 test('a condition decides', () => {
   const { events: found, stderr } = events('--at', 'cart.cjs:10', '--when', 'count > 1', '--log', '{count}', '--', 'cart.cjs');
   assert.deepEqual(found.map((event) => event.message), ['2'], stderr);

@@ -46,8 +46,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What was asked for in a process that was started in `folder`, with its clock `utc_offset` seconds ahead of UTC. What is
-    /// not as it should be is added to the remarks.
+    /// What was asked for in a process that was started in `folder`, with its clock `utc_offset` seconds ahead of UTC, if
+    /// that is known yet. What is not as it should be is added to the remarks.
     pub fn new(
         mut settings: Settings,
         place: Place,
@@ -67,6 +67,11 @@ impl Wanted {
         let (unwritten, unshown, patience) = Default::default();
         let folder = Folder::new(folder);
         Wanted { settings, place, tally: None, unwritten, unshown, patience, utc_offset, folder }
+    }
+
+    /// Local time is so many seconds ahead of UTC.
+    pub fn ahead_of_utc(&mut self, seconds: i32) {
+        self.utc_offset = Some(seconds);
     }
 
     /// The processes of a run share what they count and take turns: the first one makes what that takes, the others are told
