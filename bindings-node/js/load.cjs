@@ -131,6 +131,7 @@ function compileGuarded(before) {
     return apply(compile, this, arguments);
   };
   shown.replaces('Module._compile', '_compile');
+  shown.replaces('Module.<anonymous>', '_compile');
 }
 
 function withoutHooks() {

@@ -17,6 +17,7 @@ const {
   descriptorOf,
   endsWith,
   hasOwn,
+  indexOf,
   isArray,
   lastIndexOf,
   lookupGetter,
@@ -266,8 +267,10 @@ function variantWithin(functions, line, column) {
 
 const isNodes = (file) => typeof file !== 'string' || startsWith(file, 'node:');
 
-/** Methods of Node's that ours stand in place of, by the names of their functions: the engine finds them on no object any more. */
+/** Methods of Node's that ours stand in place of, by the names of their functions: the engine finds them on no object any more. In
+ *  newer Nodes these have no name but that of the class, and a stack has the method's. */
 const methods = new Map();
+const NAMELESS = '<anonymous>';
 
 /** A function of ours calls this method of Node's from now on. */
 function replaces(functionName, methodName) {
@@ -276,8 +279,17 @@ function replaces(functionName, methodName) {
 
 function tellMethod(site) {
   if (mapSize(methods) === 0) return;
-  const name = mapGet(methods, read.name(site));
-  if (name !== undefined && read.methodName(site) === null) method(site, 'getMethodName', () => name);
+  const functionName = read.name(site);
+  const shownAs = functionName || `${read.typeName(site)}.${NAMELESS}`;
+  const name = mapGet(methods, shownAs);
+  if (name === undefined || read.methodName(site) !== null) return;
+  method(site, 'getMethodName', () => name);
+  if (functionName) return;
+  method(site, 'toString', () => {
+    const words = read.text(site);
+    const from = indexOf(words, NAMELESS);
+    return from < 0 ? words : slice(words, 0, from) + name + slice(words, from + NAMELESS.length);
+  });
 }
 
 /** Gives a site methods of its own if it stands elsewhere in the program's text. */
