@@ -103,6 +103,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     runtime: Arc<dyn Runtime>,
     commands: Receiver<Command>,
+    /// Those that were put off while a record waited for what the host said before it.
+    put_off: VecDeque<Command>,
     output: Output,
     controls: BTreeMap<u32, Control>,
     tickets: HashMap<Ticket, u32>,
@@ -148,6 +150,7 @@ impl Worker {
             shared,
             runtime,
             commands,
+            put_off: VecDeque::new(),
             output,
             controls: BTreeMap::new(),
             tickets: HashMap::new(),
@@ -211,7 +214,7 @@ impl Worker {
     /// One round.
     pub fn tick(&mut self) -> Next {
         fault::at(fault::Place::Round);
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.put_off.pop_front().or_else(|| self.commands.try_recv().ok()) {
             self.obey(command);
         }
         let now = self.shared.process.clock.monotonic();
@@ -532,6 +535,7 @@ impl Worker {
     /// the queue.
     fn accept(&mut self, record: &[u8], now: u64) -> usize {
         let Some(slot) = read::probe_of(record) else { return record.len() };
+        self.hear_of(slot);
         let Some(control) = self.controls.get_mut(&slot) else {
             // Its probe was removed in the meantime.
             self.output.lose(slot, 1);
@@ -543,6 +547,20 @@ impl Worker {
             self.shared.tell(&control.live, |board, id, version| board.emitting(id, version, now));
         }
         if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
+    }
+
+    /// Its first event tells where a probe is. What the host has said of that was said before the hit, and may wait here.
+    fn hear_of(&mut self, slot: u32) {
+        let is_known = |control: &Control| control.emitted || control.live.site().is_some();
+        if self.controls.get(&slot).is_none_or(is_known) {
+            return;
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Installed { .. } => self.obey(command),
+                other => self.put_off.push_back(other),
+            }
+        }
     }
 
     /// Looks at what hits cost: a few times a second, at those that are dear in each round.

@@ -248,6 +248,26 @@ fn a_panic_that_comes_before_the_report_of_the_installation_stays_told() {
 }
 
 #[test]
+fn an_event_that_comes_before_the_report_of_the_installation_has_its_place() {
+    for host in HOSTS {
+        let settings = Settings::default();
+        let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
+        put(&mut process, &[probe("p", &json!({}))]);
+        process.put_quietly("p", 1);
+        process.hit("p", 1, &world("{}"));
+        // The worker hears of it when the round has begun.
+        let site = Site { file: "p.rs".into(), lines: vec![7], ..Site::default() };
+        process.answer_meanwhile("p", 1, Outcome::Done { note: None, site });
+        put(&mut process, &[probe("p", &json!({})), probe("q", &json!({}))]);
+        let events = process.memory.events();
+        let event: Value = serde_json::from_str(events.first().expect("an event")).unwrap();
+        let place = &event["debugger"]["snapshot"]["probe"]["location"];
+        assert_eq!((&place["file"], &place["lines"]), (&json!("p.rs"), &json!(["7"])), "{host:?}: {event}");
+        assert_eq!(told(&process, "p"), ["RECEIVED", "INSTALLED", "EMITTING"], "{host:?}");
+    }
+}
+
+#[test]
 fn an_evaluation_over_its_limit_is_not_tried_again_for_five_minutes() {
     let list = world(r#"{"l": {"$count": {"times": 40}}}"#);
     let small = world(r#"{"l": [1]}"#);

@@ -156,6 +156,7 @@ pub struct ToyRuntime {
     scripted: bool,
     words: &'static [AtomicI32],
     state: Mutex<State>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl ToyRuntime {
@@ -163,7 +164,7 @@ impl ToyRuntime {
     pub fn new(host: Host, scripted: bool) -> ToyRuntime {
         // A host's memory for gates stays as long as its code; here, as long as the test.
         let words = Vec::leak((0..WORDS).map(|_| AtomicI32::new(0)).collect());
-        ToyRuntime { host, scripted, words, state: Mutex::default() }
+        ToyRuntime { host, scripted, words, state: Mutex::default(), meanwhile: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -255,6 +256,10 @@ impl Runtime for ToyRuntime {
 
     fn install(&self, probe: &Arc<LiveProbe>, ticket: Ticket) -> Install {
         self.state().asked.push((Arc::clone(probe), ticket));
+        let meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         if self.scripted {
             return Install::Pending(ticket);
         }
@@ -305,7 +310,7 @@ pub struct Options {
 /// A toy process.
 pub struct Process {
     /// Its session.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// What it emitted.
     pub memory: Memory,
     /// Its names and types.
@@ -353,6 +358,7 @@ impl Process {
         });
         let (context, intake) = (session.hit_context(), session.intake());
         let (turn, events, now) = (0, 0, Duration::ZERO);
+        let session = Arc::new(session);
         Process { session, memory, tables, clock, bad: Vec::new(), runtime, worker, context, intake, turn, events, now }
     }
 
@@ -462,6 +468,16 @@ impl Process {
             self.put(realm, live);
         }
         self.session.installed_in(realm, *ticket, outcome);
+    }
+
+    /// A script's answer that comes in the midst of a round: as the next probe is installed.
+    pub fn answer_meanwhile(&mut self, id: &str, version: i64, outcome: Outcome) {
+        let asked = self.runtime.state().asked.clone();
+        let found = asked.into_iter().find(|(live, _)| live.probe.id == id && live.probe.version == version);
+        let Some((_, ticket)) = found else { return };
+        let session = Arc::clone(&self.session);
+        let tell = move || session.installed_in(0, ticket, outcome);
+        *self.runtime.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
     }
 
     /// Puts a hook in place without a word of it, as one that is hit before the report of its installation.
