@@ -3,11 +3,14 @@
 'use strict';
 
 const layout = require('./layout.cjs');
-const { Map, mapClear, mapGet, mapSet, mapSize } = require('./primordials.cjs');
+const { Map, lengthOfTyped, mapClear, mapGet, mapSet, mapSize } = require('./primordials.cjs');
 
 /** Verdicts on names that have no number: so many are kept, of texts that are no longer than this. */
 const VERDICTS = 4096;
 const LONGEST = 256;
+
+/** A longer name of a property or class is nobody's, and the core would read all of it at each hit: what has it is withheld. */
+const MAX_NAME = 262_144;
 
 /** The core's side ({@link use}). */
 let intake = null;
@@ -41,7 +44,7 @@ function nameNumber(name) {
 function isSecret(name) {
     const known = mapGet(numbers, name);
     if (known !== undefined) return (known & 1) === 1;
-    if (name.length > LONGEST) return intake.classify(name);
+    if (name.length > LONGEST) return name.length > MAX_NAME || intake.classify(name);
     const kept = mapGet(verdicts, name);
     if (kept !== undefined) return kept;
     const verdict = intake.classify(name);
@@ -55,15 +58,21 @@ function keep(name, verdict) {
 }
 
 /** The same of a key of bytes. */
-const isSecretBytes = bytes => intake.classifyBytes(bytes);
+const isSecretBytes = bytes => lengthOfTyped(bytes) > MAX_NAME || intake.classifyBytes(bytes);
 
 /** The number of a class in the table, times two, and one more if its values are withheld. */
 function typeNumber(of) {
     if (of.session === session) return of.type;
-    const { names } = of;
-    of.type = names.length === 0 ? layout.NO_TYPE * 2 : intake.typeNumber(names);
+    of.type = askType(of.names);
     of.session = session;
     return of.type;
 }
 
-module.exports = { isSecret, isSecretBytes, nameNumber, typeNumber, use };
+function askType(names) {
+    for (let index = 0; index < names.length; index += 1) {
+        if (names[index].length > MAX_NAME) return layout.NO_TYPE * 2 + 1;
+    }
+    return names.length === 0 ? layout.NO_TYPE * 2 : intake.typeNumber(names);
+}
+
+module.exports = { MAX_NAME, isSecret, isSecretBytes, nameNumber, typeNumber, use };

@@ -138,6 +138,7 @@ module.exports = Object.freeze({
     patternSource: getterOf(RegExp.prototype, 'source'),
     flags,
     inlineFlags,
+    symbolDescription: getterOf(Symbol.prototype, 'description'),
     symbolText: uncurried(Symbol.prototype.toString),
     unboxNumber: uncurried(Number.prototype.valueOf),
     unboxString: uncurried(String.prototype.valueOf),
@@ -162,7 +163,11 @@ module.exports = Object.freeze({
 
     allocUnsafeSlow: Buffer.allocUnsafeSlow,
     ofBuffer: { ucs2Write: Buffer.prototype.ucs2Write, utf8Write: Buffer.prototype.utf8Write },
-    ofView: { setFloat64: DataView.prototype.setFloat64, setUint32: DataView.prototype.setUint32 },
+    ofView: {
+        getUint32: DataView.prototype.getUint32,
+        setFloat64: DataView.prototype.setFloat64,
+        setUint32: DataView.prototype.setUint32,
+    },
     bufferOf: getterOf(TypedArray.prototype, 'buffer'),
 
     StoragePrototype: AsyncLocalStorage.prototype,

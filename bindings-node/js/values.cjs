@@ -6,6 +6,7 @@
 'use strict';
 
 const layout = require('./layout.cjs');
+const { MAX_NAME } = require('./names.cjs');
 const {
     ArrayPrototype,
     ObjectPrototype,
@@ -31,6 +32,9 @@ const {
     setSize,
     slice,
     startsWith,
+    symbolDescription,
+    symbolText,
+    symbolsOf,
     types,
     unboxBigInt,
     unboxBoolean,
@@ -160,6 +164,16 @@ class Class {
     session = null;
 }
 
+/** A text that is not much longer than so many units, and longer if it was: what reads it on takes no time for the rest. */
+const cutTo = (text, most) => (text.length > most ? slice(text, 0, most + 1) : text);
+
+/** The text of a symbol. */
+function textOfSymbol(symbol) {
+    const description = symbolDescription(symbol);
+    if (description === undefined || description.length <= MAX_NAME) return symbolText(symbol);
+    return `Symbol(${cutTo(description, MAX_NAME)})`;
+}
+
 /** The name without what stands before its last dot. */
 const bareName = name => slice(name, lastIndexOf(name, '.') + 1);
 
@@ -191,7 +205,7 @@ function makeClass(prototype) {
             break;
         }
         const name = nameOfClass(at);
-        if (name !== '') append(names, name);
+        if (name !== '') append(names, cutTo(name, MAX_NAME));
         if (brand === ORDINARY) brand = brandOf(at) ?? ORDINARY;
         last = at;
         at = prototypeOf(at);
@@ -351,25 +365,41 @@ let hasMany = false;
 /** What evaluates asked again for the names of such an object: it has run out of time. */
 let isTooMuch = false;
 
+const NO_KEYS = freeze([]);
+
 /** True of an object that is not asked for its names any more. */
 const hasManyNames = object => hasMany && weakMapHas(many, object);
 
 function noted(object, names) {
-    if (names.length <= MANY_NAMES) return names;
-    const first = [];
-    for (let index = 0; index < FIRST_NAMES; index += 1) append(first, names[index]);
-    weakMapSet(many, object, first);
-    hasMany = true;
+    if (names.length > MANY_NAMES) note(object, names, NO_KEYS);
     return names;
+}
+
+function note(object, names, symbols) {
+    weakMapSet(many, object, { names: firstOf(names), symbols: firstOf(symbols) });
+    hasMany = true;
+}
+
+function firstOf(names) {
+    const first = [];
+    for (let index = 0; index < FIRST_NAMES && index < names.length; index += 1) append(first, names[index]);
+    return first;
 }
 
 /** The names of an object's own properties, or the first ones of very many. */
 function namesIn(object) {
     const first = hasMany ? weakMapGet(many, object) : undefined;
-    return first ?? noted(object, namesOf(object));
+    return first === undefined ? noted(object, namesOf(object)) : first.names;
 }
 
-const NO_KEYS = freeze([]);
+/** The symbols of an object whose names are these. */
+function symbolsIn(object, names) {
+    const first = hasMany ? weakMapGet(many, object) : undefined;
+    if (first !== undefined) return first.symbols;
+    const symbols = symbolsOf(object);
+    if (symbols.length > MANY_NAMES) note(object, names, symbols);
+    return symbols;
+}
 
 /** Those that can be enumerated, for what evaluates. */
 function keysIn(object) {
@@ -482,6 +512,7 @@ module.exports = {
     beginsInPair,
     bytesOf,
     classOf,
+    cutTo,
     elementOf,
     endsInPair,
     entryOf,
@@ -501,6 +532,8 @@ module.exports = {
     plain,
     shapeOf,
     sizeOf,
+    symbolsIn,
+    textOfSymbol,
     unboxed,
     wasTooMuch,
 };

@@ -7,6 +7,7 @@
 const layout = require('./layout.cjs');
 const { isSecret, isSecretBytes, nameNumber, typeNumber } = require('./names.cjs');
 const {
+    BigInt,
     DataView,
     ObjectPrototype,
     Uint32Array,
@@ -34,8 +35,6 @@ const {
     setValues,
     slice,
     sliceOfTyped,
-    symbolText,
-    symbolsOf,
     toNumber,
 } = require('./primordials.cjs');
 const {
@@ -47,6 +46,7 @@ const {
     bareName,
     bytesOf,
     classOf,
+    cutTo,
     elementOf,
     entryOf,
     hasManyNames,
@@ -61,6 +61,8 @@ const {
     ownOf,
     shapeOf,
     sizeOf,
+    symbolsIn,
+    textOfSymbol,
     unboxed,
 } = require('./values.cjs');
 const trace = require('./trace.cjs');
@@ -154,7 +156,12 @@ const NO_TRACE = new Uint32Array(6);
 /** Where the next byte goes. */
 let at = 0;
 let flags = 0;
-/** Values looked at; every 64th reads the clock. */
+/** At so many steps the clock is read. A value is one, and what may take long takes them all. */
+const STEPS = 64;
+/** An object of more names, and a longer text, which the engine may have to join first, take long. */
+const LONG_NAMES = 256;
+const LONG_TEXT = 65_536;
+/** Steps since the clock was read. */
 let looked = 0;
 /** When the time of the point is over; 0 until the clock is first looked at. */
 let deadline = 0;
@@ -263,6 +270,7 @@ function ascii16(text, size) {
 
 function longString(text, limit) {
     let kept = text.length;
+    if (kept > LONG_TEXT) looked = STEPS;
     if (isMessage) {
         if (kept > limit) kept = unitsOfPoints(text, limit);
     } else if (kept > limit) {
@@ -323,7 +331,7 @@ function writeName(name) {
 }
 
 /** The name of a property: a symbol's is its text. */
-const nameOfKey = key => (typeof key === 'symbol' ? symbolText(key) : key);
+const nameOfKey = key => (typeof key === 'symbol' ? textOfSymbol(key) : key);
 
 /** The word of a value of a class. */
 function typed(tag, of) {
@@ -355,11 +363,12 @@ function head(tag, of) {
 /** True if nothing more is to be read: the time is over or the record full. */
 function isOver() {
     looked += 1;
-    if ((looked & 63) === 0) lookAtClock();
+    if (looked >= STEPS) lookAtClock();
     return at >= stop && over();
 }
 
 function lookAtClock() {
+    looked = 0;
     const time = now();
     if (deadline === 0) deadline = time + captureTime;
     if (time >= deadline) {
@@ -459,7 +468,7 @@ function scalar(value, level) {
         case 'bigint':
             return big(value);
         case 'symbol':
-            return label(SCALAR, classOf(value), symbolText(value));
+            return label(SCALAR, classOf(value), textOfSymbol(value));
         case 'function':
             return func(value);
         default:
@@ -489,20 +498,23 @@ function number(value) {
 
 /** Beyond this an integer is asked for its digits in native code, where a digit costs nothing. */
 const HUGE = 1n << 4096n;
+const NEGATIVE_HUGE = -HUGE;
+/** Beyond this even a copy takes too long: only what is left of it when its lower bits are shifted out is asked for. */
+const VAST = 1n << 4_194_304n;
+const NEGATIVE_VAST = -VAST;
+/** Bits of the largest integer that the engine makes, and how many are shifted out less and less. */
+const LARGEST_SHIFT = 1_073_741_824;
+const SHIFT_STEP = 2_097_152;
 
 /** The way to the digits of a huge integer ({@link use}). */
 let hugeDigits = null;
 
 function big(value) {
+    word(BIG, NO_TYPE);
+    // Two integers are compared by their lengths first.
+    if (value >= HUGE || value <= NEGATIVE_HUGE) return huge(value);
     const isNegative = value < 0n;
     const magnitude = isNegative ? -value : value;
-    word(BIG, NO_TYPE);
-    if (magnitude >= HUGE) {
-        const digits = hugeDigits(value);
-        setTyped(bytes, digits, at);
-        at += lengthOf(digits, SHAPE.BYTES);
-        return;
-    }
     bytes[at] = isNegative ? 1 : 0;
     bytes[at + 1] = 32;
     at += 2;
@@ -523,6 +535,33 @@ function big(value) {
     at = end;
 }
 
+function huge(value) {
+    const dropped = value >= VAST || value <= NEGATIVE_VAST ? vastShift(value) : 0;
+    const digits = hugeDigits(dropped === 0 ? value : upper(value, dropped));
+    const start = at;
+    setTyped(bytes, digits, at);
+    at += lengthOf(digits, SHAPE.BYTES);
+    if (dropped === 0) return;
+    // Digits are of 32 bits, and the bits of the magnitude and how many digits are left out stand before them.
+    view.setUint32(start + 2, view.getUint32(start + 2, true) + dropped, true);
+    view.setUint32(start + 10, view.getUint32(start + 10, true) + dropped / 32, true);
+}
+
+/** The most lower bits, in steps, that leave something when they are shifted out. What leaves nothing costs nothing. */
+function vastShift(value) {
+    const nothing = value < 0n ? -1n : 0n;
+    let shift = LARGEST_SHIFT;
+    while (shift > 0 && value >> BigInt(shift) === nothing) shift -= SHIFT_STEP;
+    return shift - SHIFT_STEP;
+}
+
+/** The magnitude's upper bits with the sign. To shift rounds down: that is mended unless only zeros go, which is judged by 64 bits, as
+ *  it is the last bit of millions. */
+function upper(value, shift) {
+    const rest = value >> BigInt(shift);
+    return value > 0n || asUintN(64, value) === 0n ? rest : rest + 1n;
+}
+
 /** A text of ours: of a well-known scalar, or the name of a function. */
 function label(tag, of, text) {
     head(tag, of);
@@ -536,7 +575,7 @@ function func(value) {
     const of = classOf(value);
     if (typeNumber(of) % 2 === 1) return withheld(value, REASON_REDACTED_TYPE);
     if (shapeOf(value) === SHAPE.PROXY) return typed(OPAQUE, of);
-    const name = nameOfFunction(value);
+    const name = cutTo(nameOfFunction(value), LABEL_BYTES);
     if (!isClass(value)) return label(FUNCTION, of, name);
     word(FUNCTION, INLINE);
     inline(name === '' ? 'class' : `class ${name}`);
@@ -601,7 +640,7 @@ function textOfPattern(pattern) {
     for (let index = 0; index < patternFlags.length; index += 1) {
         if (patternFlags[index][1](pattern)) flagText += patternFlags[index][0];
     }
-    return `/${patternSource(pattern)}/${flagText}`;
+    return `/${cutTo(patternSource(pattern), LABEL_BYTES)}/${flagText}`;
 }
 
 /** Nothing of it can be shown: walking it would consume it. */
@@ -715,7 +754,7 @@ function map(value, of, level) {
 /** True if what stands under a key of a map is withheld. */
 function isSecretKey(key) {
     if (typeof key === 'string') return isSecret(key);
-    if (typeof key === 'symbol') return isSecret(symbolText(key));
+    if (typeof key === 'symbol') return isSecret(textOfSymbol(key));
     if (typeof key !== 'object' || key === null) return false;
     const shape = shapeOf(key);
     if (shape === SHAPE.BOXED) return isSecretKey(unboxed(key));
@@ -727,6 +766,7 @@ function record(value, level) {
     if (hasManyNames(value)) return withheld(value, REASON_TIMEOUT);
     const keys = keysIn(value);
     const size = keys.length;
+    if (size > LONG_NAMES) looked = STEPS;
     word(MAP, NO_TYPE);
     u64(size);
     at += 4;
@@ -754,8 +794,6 @@ let privates = null;
 /** What a reader answers for an object that has no such field. */
 let none = null;
 
-const NO_SYMBOLS = [];
-
 /** An object by its own properties, enumerable or not, then those under symbols, then private ones. */
 function fields(value, of, level) {
     head(OBJECT, of);
@@ -764,9 +802,10 @@ function fields(value, of, level) {
     if (!opens(level)) return close(end, 0, isMessage && !hasField(value) ? REASON_NONE : REASON_DEPTH);
     const names = namesIn(value);
     const hasMore = hasManyNames(value);
-    const symbols = hasMore ? NO_SYMBOLS : symbolsOf(value);
+    const symbols = symbolsIn(value, names);
     const plain = names.length;
     const all = plain + symbols.length;
+    if (all > LONG_NAMES) looked = STEPS;
     let count = 0;
     for (let index = 0; index < all; index += 1) {
         const key = index < plain ? names[index] : symbols[index - plain];
@@ -815,7 +854,7 @@ function hasField(value) {
     for (let index = 0; index < names.length; index += 1) {
         if (ownOf(value, names[index]) !== COMPUTED) return true;
     }
-    return symbolsOf(value).length > 0;
+    return symbolsIn(value, names).length > 0;
 }
 
 // ---- the record ----------------------------------------------------------------------------------------------------------
