@@ -78,14 +78,13 @@ function folder() {
 
 /** The name of the package that the main script belongs to. */
 function packageName(main) {
-  for (let at = path.dirname(main); main !== '' && at !== path.dirname(at); at = path.dirname(at)) {
-    const file = path.join(at, 'package.json');
-    if (!existsSync(file)) continue;
-    try {
-      return String(JSON.parse(readFileSync(file, 'utf8')).name ?? '');
-    } catch {
-      return ''; // what is wrong with it is the program's business
+  try {
+    for (let at = path.dirname(main); main !== '' && at !== path.dirname(at); at = path.dirname(at)) {
+      const file = path.join(at, 'package.json');
+      if (existsSync(file)) return String(JSON.parse(readFileSync(file, 'utf8')).name ?? '');
     }
+  } catch {
+    // What is wrong with it is the program's business; above the program's folder Node's permission model may deny even to look.
   }
   return '';
 }

@@ -168,8 +168,17 @@ function beginsWithCommonJs() {
 function isModulePackage(file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     const description = path.join(folder, 'package.json');
-    if (existsSync(description)) return JSON.parse(readFileSync(description, 'utf8')).type === 'module';
+    if (mayExist(description)) return JSON.parse(readFileSync(description, 'utf8')).type === 'module';
     if (folder === path.dirname(folder)) return false;
+  }
+}
+
+/** True if there is this file, and Node's permission model does not deny to look: what it denies is none for Node either. */
+function mayExist(file) {
+  try {
+    return existsSync(file);
+  } catch {
+    return false;
   }
 }
 

@@ -1,6 +1,6 @@
 // Programs that change the engine under us, and Nodes that allow less: the probe works, or it is said what does not.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
@@ -79,6 +79,16 @@ test('a Node that may not read our files is not begun, and it is said what it ne
   const [, needed] = closed.stderr.match(/denies FileSystemRead of \/.*; start Node with (--allow-fs-read=\/.*\/\*)\n$/);
   const open = command(`--allow-fs-read=${apps}/*`, needed, '--allow-addons');
   assert.deepEqual(messages(open), ['tea', 'milk', 'bread'], open.stderr);
+});
+
+test('a program whose folders above may not be read has no name, and its probes', (context) => {
+  const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'denied-')));
+  context.after(() => rmSync(folder, { recursive: true }));
+  copyFileSync(path.join(apps, 'cart.cjs'), path.join(folder, 'cart.cjs'));
+  const options = [permission, `--allow-fs-read=${folder}/*`, `--allow-fs-read=${path.dirname(path.dirname(bin))}/*`, '--allow-addons'];
+  const words = ['run', '--json', '-', '--at', 'cart.cjs:10', '--log', '{item.name}', '--', process.execPath, ...options, 'cart.cjs'];
+  const found = node([bin, ...words], { cwd: folder });
+  assert.deepEqual(messages(found), ['tea', 'milk', 'bread'], found.stderr);
 });
 
 test('what a program puts on the prototype of all objects is nothing that the addon has told', () => {
