@@ -29,7 +29,7 @@ function setting(name, value) {
 
 /** What is given for a setting, in the words of the addon, and its texts. */
 function given(value) {
-  if (isText(value)) return { kind: 'text', parts: [text(value)] };
+  if (isText(value)) return { kind: kinds[typeof value], parts: [text(value)] };
   if (Array.isArray(value) || value instanceof Set) {
     const parts = [...value];
     return parts.every(isText) ? { kind: 'list', parts: parts.map(text) } : { kind: 'a list of something else', parts: [] };
@@ -40,6 +40,9 @@ function given(value) {
   if (!keys.every((key) => isText(value[key]))) return { kind: 'a table of something else', parts: [] };
   return { kind: 'table', parts: keys.map((key) => `${key}:${text(value[key])}`) };
 }
+
+/** What texts stand for, in the words of the addon. */
+const kinds = { string: 'text', object: 'text', number: 'number', bigint: 'number', boolean: 'truth' };
 
 const isText = (value) => value instanceof URL || ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
 

@@ -39,6 +39,7 @@ test('a value that a setting does not take is refused', () => {
     const tries = [
       { redactedIdentifiers: /width/ }, { redactedIdentifiers: { width: true } }, { redactedIdentifiers: () => 'width' },
       { redactedIdentifiers: [['width']] }, { tags: new Map([['a', 'b']]) }, { service: ['a'] }, { env: Symbol('x') },
+      { ndjson: 5 }, { service: 5n }, { redactedIdentifiers: true },
     ];
     for (const one of tries) try { said.push(strobe.start(one)); } catch (error) { said.push(error.name + ': ' + error.message); }
     for (const one of [[], new Map()]) try { said.push(strobe.start(one)); } catch (error) { said.push(error.message); }
@@ -50,8 +51,11 @@ test('a value that a setting does not take is refused', () => {
     `${list} a function`,
     `${list} a list of something else`,
     "TypeError: the setting 'tags' takes a text, a list of texts, or a table of them; got an object of a class",
-    "TypeError: the setting 'service' takes a text, a number, or true or false; got a list",
-    "TypeError: the setting 'env' takes a text, a number, or true or false; got a symbol",
+    "TypeError: the setting 'service' takes a text; got a list",
+    "TypeError: the setting 'env' takes a text; got a symbol",
+    "TypeError: the setting 'ndjson' takes a text; got a number",
+    "TypeError: the setting 'service' takes a text; got a number",
+    `${list} true or false`,
     'settings are an object, by option names; got a list',
     'settings are an object, by option names; got a Map',
   ]);

@@ -472,8 +472,10 @@ def test_switched_off_by_the_environment_a_program_works_as_it_is(tmp_path: Path
         ("redacted_types={'width': True}", "'redacted_types' takes a text, or a list of texts; got a table"),
         ("redacted_types=len", "'redacted_types' takes a text, or a list of texts; got an object of type "),
         ("redacted_types=[['A']]", "'redacted_types' takes a text, or a list of texts; got a list of something else"),
-        ("service=['a']", "'service' takes a text, a number, or true or false; got a list"),
-        ("env=b'a'", "'env' takes a text, a number, or true or false; got an object of type bytes"),
+        ("service=['a']", "'service' takes a text; got a list"),
+        ("ndjson=5", "'ndjson' takes a text; got a number"),
+        ("redacted_types=True", "'redacted_types' takes a text, or a list of texts; got true or false"),
+        ("env=b'a'", "'env' takes a text; got an object of type bytes"),
     ],
 )
 def test_what_a_setting_does_not_take_is_refused(tmp_path: Path, given: str, said: str) -> None:

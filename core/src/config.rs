@@ -215,6 +215,8 @@ pub enum Spelling {
 /// What a program may give for a setting. A text can always stand for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
+    /// A text, and nothing that only looks like one: a number would become the name of a file or a service.
+    Name,
     Text,
     List,
     Table,
@@ -275,6 +277,11 @@ const fn many(mut row: Row) -> Row {
     row
 }
 
+const fn name(mut row: Row) -> Row {
+    row.takes = Takes::Name;
+    row
+}
+
 const fn secret(mut row: Row) -> Row {
     row.secret = true;
     row
@@ -303,8 +310,8 @@ pub static ROWS: &[Row] = &[
         set!(enabled, some(switch))),
     row("dynamic_instrumentation_enabled", &["DD_DYNAMIC_INSTRUMENTATION_ENABLED"], "`false`",
         "On at start, where the folder `_preload` is on `PYTHONPATH` (docs/probe-file.md).", set!(dynamic_instrumentation_enabled, some(boolean))),
-    row("probe_file", &["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"], "none",
-        "A file with a JSON array of probes, read once at start.", set!(probe_file, path)),
+    name(row("probe_file", &["DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"], "none",
+        "A file with a JSON array of probes, read once at start.", set!(probe_file, path))),
     row("capture_timeout_ms", &["DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT_MS", "DD_DYNAMIC_INSTRUMENTATION_CAPTURE_TIMEOUT"],
         "`100`; Node `15`", "Milliseconds that the capture of one hit may take.", set!(capture_timeout, some(milliseconds))),
     row("evaluation_timeout_ms", &["DD_DYNAMIC_INSTRUMENTATION_EVALUATION_TIMEOUT_MS"], "`50`",
@@ -333,34 +340,34 @@ pub static ROWS: &[Row] = &[
         "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list))),
     later(row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
         "Seconds between two looks for a new configuration.", set!(poll_interval, seconds))),
-    later(row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
-        "Sends events to this address instead.", set!(snapshot_url, http_url))),
+    later(name(row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
+        "Sends events to this address instead.", set!(snapshot_url, http_url)))),
     later(row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
         "Take probes from the Agent's remote configuration.", set!(remote_configuration_enabled, boolean))),
-    later(row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
-        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path))),
-    row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text)),
-    row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text)),
+    later(name(row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
+        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path)))),
+    name(row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text))),
+    name(row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text))),
     row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
     Row { takes: Takes::Table, ..row("tags", &["DD_TAGS"], "empty", "Tags, as `key:value,key:value`.", set!(tags, tags)) },
-    row("git_commit_sha", &["DD_GIT_COMMIT_SHA"], "none", "The commit that is running.", set!(git_commit_sha, text)),
-    row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, repository)),
+    name(row("git_commit_sha", &["DD_GIT_COMMIT_SHA"], "none", "The commit that is running.", set!(git_commit_sha, text))),
+    name(row("git_repository_url", &["DD_GIT_REPOSITORY_URL"], "none", "The repository of the code.", set!(git_repository_url, repository))),
     row("git_metadata_enabled", &["DD_TRACE_GIT_METADATA_ENABLED"], "`true`",
         "Send the commit and the repository.", set!(git_metadata_enabled, boolean)),
-    row("trace_agent_url", &["DD_TRACE_AGENT_URL"], "none",
-        "Where the Agent is: `http://host:port` or `unix:///path`, a path as it stands, without escapes (`%20`). It beats host and port.", set!(trace_agent_url, agent_url)),
-    row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host)),
+    name(row("trace_agent_url", &["DD_TRACE_AGENT_URL"], "none",
+        "Where the Agent is: `http://host:port` or `unix:///path`, a path as it stands, without escapes (`%20`). It beats host and port.", set!(trace_agent_url, agent_url))),
+    name(row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host))),
     row("trace_agent_port", &["DD_TRACE_AGENT_PORT"], "`8126`", "The Agent's port.", set!(trace_agent_port, some(port))),
-    later(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
-        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url))),
-    later(row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host))),
+    later(name(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
+        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url)))),
+    later(name(row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host)))),
     later(row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port)))),
     row("agentless_enabled", &["DD_AGENTLESS_ENABLED"], "`false`",
         "Send events to the intake without an Agent; needs `api_key`.", set!(agentless_enabled, boolean)),
-    secret(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, api_key))),
-    row("site", &["DD_SITE"], "`datadoghq.com`", "The site that events go to without an Agent.", set!(site, site)),
-    row("external_env", &["DD_EXTERNAL_ENV"], "none", "Tells the Agent which container this is.", set!(external_env, text)),
-    row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text)),
+    secret(name(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, api_key)))),
+    name(row("site", &["DD_SITE"], "`datadoghq.com`", "The site that events go to without an Agent.", set!(site, site))),
+    name(row("external_env", &["DD_EXTERNAL_ENV"], "none", "Tells the Agent which container this is.", set!(external_env, text))),
+    name(row("entity_id", &["DD_ENTITY_ID"], "found out", "Tells the Agent which container this is.", set!(entity_id, text))),
     row("propagate_process_tags", &["DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED"], "`true`",
         "Say in each event which program it comes from.", set!(propagate_process_tags, boolean)),
     later(many(row("third_party_includes", &["DD_THIRD_PARTY_DETECTION_INCLUDES"], "empty",
@@ -369,9 +376,9 @@ pub static ROWS: &[Row] = &[
         "Packages, separated by commas, that count as the application's own.", set!(third_party_excludes, list)))),
     row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
         "Per cent of one core that all probes together may cost: above 0, at most 100. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
-    row("capture", &["STROBE_CAPTURE"], "`full`",
-        "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture),
-    later(secret(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret)))),
+    name(row("capture", &["STROBE_CAPTURE"], "`full`",
+        "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture)),
+    later(secret(name(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret))))),
     row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
         "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, switch)),
     row("log_stack", &["STROBE_LOG_STACK"], "`all`; Node `place`",
@@ -380,8 +387,8 @@ pub static ROWS: &[Row] = &[
     row("cache", &["STROBE_CACHE"], "`~/.cache/stroboscope`",
         "A folder of this user alone, by its absolute path, in which Node keeps what it has put into modules, so that later starts need not do it again: at most 256 MB. By default it is below `XDG_CACHE_HOME`, if that is set; `off`: nothing is kept. Python has no use for it.",
         set!(cache, cache)),
-    row("ndjson", &["STROBE_NDJSON"], "none",
-        "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path)),
+    name(row("ndjson", &["STROBE_NDJSON"], "none",
+        "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path))),
     row("terminal", &["STROBE_TERMINAL"], "`auto`",
         "Whether events are shown on standard error: `auto`, `always` or `never`.", set!(terminal, show)),
 ];
@@ -605,14 +612,16 @@ enum Origin {
 }
 
 /// The text of what a program gives for a setting: `kind` is what the host has found it to be (`text`, `list`, `table`, whose
-/// parts are texts, as `key:value` in a table), or says what else it is. An error says what it should be.
+/// parts are texts, as `key:value` in a table; `number` and `truth` of a text that stands for one), or says what else it is. An error
+/// says what it should be.
 pub fn argument(name: &str, kind: &str, parts: &[String], spelling: Spelling) -> Result<String, String> {
     let row = ROWS.iter().find(|row| row.name(spelling) == name);
-    // One that is not known is told as such.
     let takes = row.map_or(Takes::Table, |row| row.takes);
     let fits = match kind {
         "text" => true,
-        "list" => takes != Takes::Text,
+        // One that is not known is told as such.
+        "number" | "truth" => row.is_none() || takes == Takes::Text,
+        "list" => matches!(takes, Takes::List | Takes::Table),
         "table" => takes == Takes::Table,
         _ => false,
     };
@@ -620,11 +629,16 @@ pub fn argument(name: &str, kind: &str, parts: &[String], spelling: Spelling) ->
         return Ok(parts.join(","));
     }
     let expected = match takes {
+        Takes::Name => "a text",
         Takes::Text => "a text, a number, or true or false",
         Takes::List => "a text, or a list of texts",
         Takes::Table => "a text, a list of texts, or a table of them",
     };
-    let given = if kind == "list" || kind == "table" { format!("a {kind}") } else { kind.to_owned() };
+    let given = match kind {
+        "truth" => "true or false".to_owned(),
+        "list" | "table" | "number" => format!("a {kind}"),
+        _ => kind.to_owned(),
+    };
     Err(format!("the setting '{name}' takes {expected}; got {given}"))
 }
 

@@ -169,7 +169,8 @@ def _setting(name: str, value: "Any") -> str:
 def _given(value: "Any") -> tuple[str, list[str]]:
     """What is given for a setting, in the words of the core, and its texts."""
     if _is_text(value):
-        return "text", [_text(value)]
+        kind = "truth" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else "text"
+        return kind, [_text(value)]
     if isinstance(value, Mapping):
         pairs = [(key, part) for key, part in value.items() if _is_text(key) and _is_text(part)]
         if len(pairs) == len(value):

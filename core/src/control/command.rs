@@ -56,11 +56,12 @@ struct Inline {
 
 impl Inline {
     fn give(&mut self, option: &str, value: Value) -> Result<(), String> {
-        if option == "--when" && value.as_str().is_some_and(|text| text.trim().is_empty()) {
-            let id = &self.id;
-            return Err(format!(
-                "--when of {id} is empty: write a condition, for example 'len(lines) > 20', or leave it out"
-            ));
+        if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+            let wanted = match option {
+                "--when" => "a condition, for example 'len(lines) > 20'",
+                _ => "a message, for example 'total {total}'",
+            };
+            return Err(format!("{option} of {} is empty: write {wanted}, or leave it out", self.id));
         }
         if self.given.insert(option.to_owned(), value).is_some() {
             return Err(format!("{option} is given twice for {}", self.id));
@@ -140,10 +141,10 @@ pub enum Typed {
 pub fn read<W: AsRef<OsStr>>(words: &[W], manner: &Manner, around: Around) -> Result<Typed, String> {
     let words: Vec<String> = words.iter().map(|word| marked(word.as_ref())).collect();
     let is_help = |word: &String| word == "--help" || word == "-h";
+    let version = || Ok(Typed::Show(format!("stroboscope {}\n", env!("CARGO_PKG_VERSION"))));
     match words.split_first() {
-        Some((first, _)) if first == "--version" => {
-            return Ok(Typed::Show(format!("stroboscope {}\n", env!("CARGO_PKG_VERSION"))));
-        }
+        Some((first, _)) if first == "--version" => return version(),
+        Some((first, rest)) if first == "run" && rest.first().is_some_and(|word| word == "--version") => return version(),
         None => return Ok(Typed::Show(help(manner))),
         Some(_) if words.iter().any(is_help) => return Ok(Typed::Show(help(manner))),
         Some((first, rest)) if first == "run" => run(rest, manner, around).map(Typed::Run),
@@ -593,6 +594,7 @@ mod tests {
         for words in [&[][..], &["-h"], &["run", "--help"]] {
             assert_eq!(read(words), Ok(Typed::Show(help(&MANNER))));
         }
+        assert_eq!(read(&["run", "--version"]), read(&["--version"]));
         assert_eq!(read(&["--version"]), Ok(Typed::Show(format!("stroboscope {}\n", env!("CARGO_PKG_VERSION")))));
     }
 
@@ -617,6 +619,7 @@ mod tests {
             (&["--log", "x", "--at", "a.js:1", "--at", "b.js:1"], "--log needs a probe before it: write it after"),
             (&["--at", "a.js:1", "--log", "x", "--log", "y"], "--log is given twice for a.js:1"),
             (&["--at", "a.js:1", "--when", " "], "--when of a.js:1 is empty: write a condition"),
+            (&["--at", "a.js:1", "--log", ""], "--log of a.js:1 is empty: write a message"),
             (&["--at", "a.js:1", "--rate", "nan"], "--rate nan: it is neither a number"),
             (&["--at", "a.js:1", "--json", ""], "--json is given no file: write a path, or -"),
             (&["--at", "a.js:1", "--json", "x", "--json", "y"], "--json is given twice"),

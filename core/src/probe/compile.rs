@@ -178,7 +178,8 @@ impl Maker<'_> {
     /// Says that a limit is higher than what is ever captured.
     fn levels(&mut self, capture: Capture) {
         if let Some(depth) = capture.depth.filter(|depth| *depth > MAX_LEVELS) {
-            let text = format!("maxReferenceDepth is {MAX_LEVELS} at most: {depth} counts as that");
+            let given = if depth == u32::MAX { "what is above".to_owned() } else { depth.to_string() };
+            let text = format!("maxReferenceDepth is {MAX_LEVELS} at most: {given} counts as that");
             self.warnings.push(text);
         }
     }

@@ -452,14 +452,16 @@ fn message(fields: &Object<'_>) -> Result<Message> {
 
 fn capture(fields: &Object<'_>) -> Result<Capture> {
     let Some(capture) = fields.object("capture")? else { return Ok(Capture::default()) };
-    let limit = |name: &str| -> Result<Option<u32>> {
+    let whole_limit = |name: &str| -> Result<Option<u32>> {
         let Some(raw) = capture.raw(name) else { return Ok(None) };
         let number = whole(raw.get()).filter(|number| *number >= 0);
         let number = number.ok_or_else(|| capture.wrong(name, "a whole number from 0", raw))?;
-        Ok(Some(u32::try_from(number).unwrap_or(MOST).min(MOST)))
+        Ok(Some(u32::try_from(number).unwrap_or(u32::MAX)))
     };
+    let limit = |name: &str| Ok(whole_limit(name)?.map(|number| number.min(MOST)));
     Ok(Capture {
-        depth: limit("maxReferenceDepth")?,
+        // Who is told that it is too much reads their own number.
+        depth: whole_limit("maxReferenceDepth")?,
         elements: limit("maxCollectionSize")?,
         length: limit("maxLength")?,
         fields: limit("maxFieldCount")?,
