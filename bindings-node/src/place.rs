@@ -252,12 +252,25 @@ fn in_method(file: &File<'_>, wanted: &str) -> Result<Placement, Missing> {
         _ => {
             let lines: Vec<String> = found.iter().map(|seen| seen.first.to_string()).collect();
             let reason = format!(
-                "{} functions of {path} are called `{wanted}`, at lines {}: use a line probe",
+                "{} functions of {path} are called `{wanted}`, at lines {}: use a line probe{}",
                 lines.len(),
-                lines.join(", ")
+                lines.join(", "),
+                or_accessor(&found.iter().map(|seen| &known[seen.number]).collect::<Vec<_>>())
             );
             Err(Missing::new("AmbiguousMethod", reason))
         }
+    }
+}
+
+/// How a getter is told from its setter, where a name means these two.
+fn or_accessor(found: &[&rewriter::Function]) -> String {
+    let is = |function: &rewriter::Function, accessor: &str| function.accessor == accessor;
+    match found {
+        [one, other] if (is(one, "get") && is(other, "set")) || (is(one, "set") && is(other, "get")) => {
+            let (class, name) = one.qualified.split_at(one.qualified.rfind('.').map_or(0, |dot| dot + 1));
+            format!(", or name one of them: `{class}get {name}` or `{class}set {name}`")
+        }
+        _ => String::new(),
     }
 }
 

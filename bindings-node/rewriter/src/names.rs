@@ -91,9 +91,29 @@ pub(crate) fn of_key(key: &PropertyKey<'_>) -> Option<String> {
     }
 }
 
-/// The functions that a method name of a probe means. A bare name means functions of that name; if there is none, members. One in
-/// another may have that one's name before its own.
+/// The functions that a method name of a probe means. A getter may be told from the setter of its name: `Class.get name`.
 pub(crate) fn named(functions: &[Function], wanted: &str) -> Vec<usize> {
+    let found = called(functions, wanted);
+    match of_accessor(wanted) {
+        Some((accessor, name)) if found.is_empty() => {
+            let is = |at: &usize| functions.get(*at).is_some_and(|function| function.accessor == accessor);
+            called(functions, &name).into_iter().filter(is).collect()
+        }
+        _ => found,
+    }
+}
+
+/// What an accessor is, and its name: of `Class.get name`.
+fn of_accessor(wanted: &str) -> Option<(&'static str, String)> {
+    let (around, last) = wanted.split_at(wanted.rfind('.').map_or(0, |dot| dot + 1));
+    let (accessor, name) = last.split_once(' ')?;
+    let accessor = ["get", "set"].into_iter().find(|known| *known == accessor)?;
+    Some((accessor, format!("{around}{name}")))
+}
+
+/// A bare name means functions of that name; if there is none, members, and then functions that are declared as a variable of that name.
+/// One in another may have that one's name before its own.
+fn called(functions: &[Function], wanted: &str) -> Vec<usize> {
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -110,7 +130,11 @@ pub(crate) fn named(functions: &[Function], wanted: &str) -> Vec<usize> {
         return having(&|function| nested(functions, function) == wanted);
     }
     let bare = having(&|function| function.name == wanted && !function.of_class);
-    if bare.is_empty() { having(&|function| function.name == wanted) } else { bare }
+    if !bare.is_empty() {
+        return bare;
+    }
+    let members = having(&|function| function.name == wanted);
+    if members.is_empty() { having(&|function| function.variable == wanted) } else { members }
 }
 
 /// The name of a function after those of the functions around it.

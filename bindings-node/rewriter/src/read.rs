@@ -134,6 +134,10 @@ pub struct Function {
     pub name: String,
     /// Its name with that of its class or object: `Class.method`.
     pub qualified: String,
+    /// The variable that a function with a name of its own is declared as; else empty.
+    pub(crate) variable: String,
+    /// `get` or `set`, of an accessor; else empty.
+    pub accessor: &'static str,
     /// What it is.
     pub kind: FunctionKind,
     /// The function around it.
@@ -544,6 +548,8 @@ pub(crate) struct Reader<'m> {
     pub chains: u32,
     /// The next function is a constructor of such a class.
     pub constructor: Option<bool>,
+    /// What the next function is as an accessor.
+    pub accessor: &'static str,
     /// What makes names mean something only the run can tell: in all of the module, or in functions.
     pub unclear: Option<&'static str>,
     pub unclear_in: Vec<Option<&'static str>>,
@@ -592,6 +598,7 @@ impl<'m> Reader<'m> {
             new_base: None,
             chains: 0,
             constructor: None,
+            accessor: "",
             unclear: None,
             unclear_in: Vec::new(),
             scope_functions: vec![NONE; scoping.scopes_len()],

@@ -15,9 +15,9 @@ use oxc_ast::ast::{
     DoWhileStatement, ExportDefaultDeclarationKind, Expression, ForOfStatement, FormalParameters, FunctionBody,
     IdentifierReference, ImportExpression, ImportMeta, MemberExpression, MethodDefinition, MethodDefinitionKind,
     NewExpression, NewTarget, ObjectExpression, ObjectProperty, ObjectPropertyKind, PrivateFieldExpression,
-    PrivateInExpression, PropertyDefinition, PropertyKey, ReturnStatement, SimpleAssignmentTarget, Statement,
-    StaticBlock, SwitchStatement, TaggedTemplateExpression, ThisExpression, UnaryExpression, UpdateExpression,
-    VariableDeclaration, VariableDeclarationKind, VariableDeclarator, WhileStatement, WithStatement,
+    PrivateInExpression, PropertyDefinition, PropertyKey, PropertyKind, ReturnStatement, SimpleAssignmentTarget,
+    Statement, StaticBlock, SwitchStatement, TaggedTemplateExpression, ThisExpression, UnaryExpression,
+    UpdateExpression, VariableDeclaration, VariableDeclarationKind, VariableDeclarator, WhileStatement, WithStatement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::{GetSpan, Span};
@@ -316,6 +316,8 @@ impl<'m> Reader<'m> {
         Function {
             name: hint.name(),
             qualified: hint.qualified(),
+            variable: String::new(),
+            accessor: "",
             kind: FunctionKind::Function,
             parent: self.innermost(),
             first: line(span.start),
@@ -820,11 +822,13 @@ impl<'a> Visit<'a> for Reader<'_> {
     fn visit_function(&mut self, it: &oxc_ast::ast::Function<'a>, _flags: ScopeFlags) {
         let hint = self.hint.take();
         let constructor = self.constructor.take();
+        let accessor = std::mem::take(&mut self.accessor);
         let own = self.own_name(it.id.as_ref());
-        // A member is found by the name of its place; elsewhere a function has its own name.
-        let hint = match (hint, own) {
-            (Some(hint), _) if hint.of_class || hint.path.len() > 1 => Some(hint),
-            (hint, own) => own.or(hint),
+        // A member is found by the name of its place; elsewhere a function has its own name, and is found by its variable's too.
+        let (hint, variable) = match (hint, own) {
+            (Some(hint), _) if hint.of_class || hint.path.len() > 1 => (Some(hint), String::new()),
+            (Some(hint), Some(own)) => (Some(own), hint.name()),
+            (hint, own) => (own.or(hint), String::new()),
         };
         if let Some(id) = &it.id
             && it.is_declaration()
@@ -833,6 +837,8 @@ impl<'a> Visit<'a> for Reader<'_> {
         }
         let Some(body) = &it.body else { return };
         let mut function = self.make_function(it.span, it.scope_id.get(), hint);
+        function.variable = variable;
+        function.accessor = accessor;
         if let Some(id) = it.id.as_ref().filter(|_| self.is_for_probes()) {
             function.name = id.name.to_string();
         }
@@ -943,6 +949,11 @@ impl<'a> Visit<'a> for Reader<'_> {
         self.hint = class.zip(key).map(|(class, key)| class.name.member(key));
         let constructor = it.kind == MethodDefinitionKind::Constructor;
         self.constructor = constructor.then(|| class.is_some_and(|class| class.derived));
+        self.accessor = match it.kind {
+            MethodDefinitionKind::Get => "get",
+            MethodDefinitionKind::Set => "set",
+            _ => "",
+        };
         self.visit_function(&it.value, ScopeFlags::Function);
     }
 
@@ -1260,6 +1271,11 @@ impl Reader<'_> {
             }
             return;
         }
+        self.accessor = match it.kind {
+            PropertyKind::Get => "get",
+            PropertyKind::Set => "set",
+            PropertyKind::Init => "",
+        };
         self.with_hint(&it.value, |_| names::of_key(&it.key).map(|key| object.member(key)));
     }
 }

@@ -23,6 +23,20 @@ fn functions_have_the_names_of_their_places() {
 }
 
 #[test]
+fn a_variable_names_a_function_with_another_name_and_an_accessor_can_be_told_from_the_other() {
+    let module = read(
+        "const fact = function f2() {}\nfunction fact2() {}\nconst fact2 = function x() {}\n\
+         class K { get a() {} set a(v) {} 'get b'() {} get b() {} }\nconst o = { set p(v) {}, get p() {}, get: () => 1 }\n",
+    );
+    assert_eq!((module.named("fact"), module.named("f2")), (vec![0], vec![0]));
+    assert_eq!(module.named("fact2"), [1], "its own name comes first");
+    assert_eq!((module.named("K.get a"), module.named("K.set a"), module.named("K.a")), (vec![3], vec![4], vec![3, 4]));
+    assert_eq!(module.named("K.get b"), [5], "it is called so");
+    assert_eq!((module.named("get p"), module.named("o.set p"), module.named("o.get")), (vec![8], vec![7], vec![9]));
+    assert!(module.named("K.get c").is_empty() && module.named("K.get ").is_empty());
+}
+
+#[test]
 fn a_line_has_the_sites_that_it_needs() {
     let text = "function f(a) {\n  a(); b()\n  if (a) b()\n  for (const x of a) b(x)\n  if (a) { a()\n  b() } else { a() }\n}\n";
     let module = read(text);

@@ -144,7 +144,9 @@ pub fn read<W: AsRef<OsStr>>(words: &[W], manner: &Manner, around: Around) -> Re
     let version = || Ok(Typed::Show(format!("stroboscope {}\n", env!("CARGO_PKG_VERSION"))));
     match words.split_first() {
         Some((first, _)) if first == "--version" => return version(),
-        Some((first, rest)) if first == "run" && rest.first().is_some_and(|word| word == "--version") => return version(),
+        Some((first, rest)) if first == "run" && rest.first().is_some_and(|word| word == "--version") => {
+            return version();
+        }
         None => return Ok(Typed::Show(help(manner))),
         Some(_) if words.iter().any(is_help) => return Ok(Typed::Show(help(manner))),
         Some((first, rest)) if first == "run" => run(rest, manner, around).map(Typed::Run),
