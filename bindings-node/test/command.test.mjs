@@ -3,6 +3,8 @@ import './processes.mjs';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -152,6 +154,17 @@ test('a probe that has no place says so', () => {
   assert.match(line.stderr, /no executable code at line 99; the nearest lines with code are/);
   const method = run('run', '--method', 'cart.cjs:Cart.ad', '--', 'cart.cjs');
   assert.match(method.stderr, /no function `Cart\.ad` in .*nearest: Cart\.add/);
+});
+
+test('a getter is told from the setter of its name', (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'accessors-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'named.cjs');
+  writeFileSync(file, 'class K { get a() { return 1; } set a(v) {} }\nconst fact = function own(n) { return n; };\nnew K().a = new K().a + fact(1);\n');
+  const { events: found, stderr } = events('--method', 'named.cjs:K.a', '--method', 'named.cjs:K.get a', '--log', 'got {@return}',
+    '--method', 'named.cjs:K.set a', '--log', 'set {v}', '--method', 'named.cjs:fact', '--log', 'fact {n}', '--', file);
+  assert.deepEqual(found.map(({ message }) => message).sort(), ['fact 1', 'got 1', 'set 2'], stderr);
+  assert.match(stderr, /2 functions of .* are called `K\.a`, at lines 1, 1: use a line probe, or name one of them: `K\.get a` or `K\.set a`/);
 });
 
 test('probes of a pipe are read once, and those of a command around this one are for the same program', () => {
