@@ -37,6 +37,16 @@ for (const how of ['cluster', 'fork', 'spawn', 'exec']) {
   });
 }
 
+test('of several processes the one in which a probe got furthest says why it never fired', () => {
+  const words = ['run', '--method', 'work.cjs:nosuch', '--log', 'x', '--at', 'work.cjs:40', '--log', 'y', '--', 'starts.cjs', 'work.cjs'];
+  const { stderr, status } = node([bin, ...words]);
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /work\.cjs:nosuch +0 hits +0 events\n  no function `nosuch` in work\.cjs$/m);
+  assert.match(stderr, /work\.cjs:40 +0 hits +0 events\n  no executable code at line 40; .*$/m);
+  assert.doesNotMatch(stderr, /not loaded/);
+  assert.match(stderr, /^summed over 2 processes$/m);
+});
+
 test('options of Node that a program sets for its children keep the probes', () => {
   const [found] = messages(['several.cjs', 'fork'], { NODE_OPTIONS: '--no-warnings' });
   assert.deepEqual(found, ['0', '1']);

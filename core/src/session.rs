@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::control::Sink;
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
-use crate::emit::status::{Board, Entry, State};
+use crate::emit::status::{Board, Entry, NOT_FOUND, State};
 use crate::error::{Error, ErrorKind};
 use crate::expr::eval::Names;
 use crate::hit::{HitContext, Process};
@@ -266,6 +266,8 @@ pub struct ProbeReport {
     pub reason: String,
     /// Where it is.
     pub site: Option<Site>,
+    /// It is an error that nothing matches its place, for which it goes on waiting.
+    pub is_missing: bool,
     /// Why it is there and not where it was asked for.
     pub note: Option<String>,
     /// Hits of its hooks.
@@ -878,3 +880,4 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         disarmed: live.is_some_and(|live| live.is_disarmed()),
     }
 }
+        is_missing: entry.exception.as_ref().is_some_and(|exception| exception.kind == NOT_FOUND),

@@ -9,7 +9,7 @@ use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
 use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
-use crate::emit::status::PANIC;
+use crate::emit::status::{NOT_FOUND, PANIC};
 use crate::fault;
 use crate::host::{Install, Outcome, Runtime, Site, Ticket};
 use crate::record::layout::HEADER;
@@ -615,7 +615,7 @@ impl Worker {
             let Some((_, reason)) = control.missing.take_if(|(due, _)| *due <= now) else { continue };
             let now = self.shared.wall_ms();
             self.shared.tell(&control.live, |board, id, version| {
-                board.error(id, version, "SourceFileNotFound", &reason, now);
+                board.error(id, version, NOT_FOUND, &reason, now);
             });
         }
     }

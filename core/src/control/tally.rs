@@ -15,6 +15,30 @@ use std::fmt::Write as _;
 
 use super::terminal::{self, Look, ProbeSummary};
 
+/// How far a probe got: of several processes the one where it got furthest knows best why it never fired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Its code was never loaded.
+    #[default]
+    Waits,
+    /// Its code is there, and it cannot be in it, or must not.
+    Fails,
+    /// It was placed.
+    Placed,
+}
+
+impl Reach {
+    fn of(report: &ProbeReport) -> Self {
+        match report.state {
+            State::Installed | State::Emitting | State::Paused => Reach::Placed,
+            State::Received | State::Waiting => Reach::Waits,
+            State::Error | State::Blocked | State::Expired if report.is_missing => Reach::Waits,
+            State::Error | State::Blocked | State::Expired => Reach::Fails,
+        }
+    }
+}
+
 /// One probe, in one process or in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -37,8 +61,8 @@ pub struct ProbeCounts {
     pub emitted: u64,
     /// Hits and events dropped, by reason.
     pub dropped: Vec<(String, u64)>,
-    /// It was placed.
-    pub placed: bool,
+    /// How far it got.
+    pub reach: Reach,
     /// Why it never fired.
     pub note: Option<String>,
 }
@@ -117,7 +141,7 @@ impl ProbeCounts {
             failures: report.failures.clone(),
             emitted: report.emitted,
             dropped: own.chain(unended).filter(|(_, count)| *count > 0).collect(),
-            placed: matches!(report.state, State::Installed | State::Emitting | State::Paused),
+            reach: Reach::of(report),
             note: note(report),
         }
     }
@@ -132,9 +156,8 @@ impl ProbeCounts {
         if self.site.is_empty() {
             self.site = other.site;
         }
-        // Where it was placed is known best why it never fired.
-        if other.placed && !self.placed {
-            self.placed = true;
+        if other.reach > self.reach {
+            self.reach = other.reach;
             self.note = other.note;
         }
         add_reasons(&mut self.dropped, other.dropped);
@@ -177,9 +200,9 @@ impl Counts {
         }
     }
 
-    /// This process becomes a program that no probe gets into, as `why` says: then that is why a probe was never placed.
+    /// This process becomes a program that no probe gets into, as `why` says: then that is why code was never loaded.
     pub fn end_here(&mut self, why: String) {
-        for probe in self.probes.iter_mut().filter(|probe| !probe.placed) {
+        for probe in self.probes.iter_mut().filter(|probe| probe.reach == Reach::Waits) {
             probe.note = None;
         }
         self.remarks.push(why);
@@ -353,10 +376,10 @@ fn place(report: &ProbeReport) -> String {
 mod tests {
     use super::*;
 
-    fn probe(hits: u64, placed: bool, note: &str) -> Counts {
+    fn probe(hits: u64, reach: Reach, note: &str) -> Counts {
         let note = Some(note.to_owned()).filter(|note| !note.is_empty());
         let dropped = vec![("rateLimitProbe".to_owned(), hits)];
-        let probe = ProbeCounts { id: "p".into(), hits, placed, note, dropped, ..ProbeCounts::default() };
+        let probe = ProbeCounts { id: "p".into(), hits, reach, note, dropped, ..ProbeCounts::default() };
         Counts { probes: vec![probe], ..Counts::default() }
     }
 
@@ -379,12 +402,12 @@ mod tests {
             said(Audience::People, "one\n"),
             said(Audience::Programs, "{}\n"),
             said(Audience::People, "two\n"),
-            ended(5, probe(0, true, "never reached")),
-            ended(2, probe(5, true, "")),
+            ended(5, probe(0, Reach::Placed, "never reached")),
+            ended(2, probe(5, Reach::Placed, "")),
             "torn {".to_owned() + "\n",
-            ended(4, probe(1, true, "")),
+            ended(4, probe(1, Reach::Placed, "")),
             summed(),
-            ended(3, probe(9, true, "")),
+            ended(3, probe(9, Reach::Placed, "")),
             said(Audience::People, "late"),
         ]
         .concat();
@@ -397,30 +420,37 @@ mod tests {
 
     #[test]
     fn a_process_that_ends_twice_counts_once_and_one_that_became_another_program_twice() {
-        let twice = [begins(2), ended(2, probe(5, true, "")), ended(2, probe(6, true, ""))].concat();
-        let (once, again) = (sum(&twice), sum(&[&*twice, &*begins(2), &*ended(2, probe(1, true, ""))].concat()));
+        let twice = [begins(2), ended(2, probe(5, Reach::Placed, "")), ended(2, probe(6, Reach::Placed, ""))].concat();
+        let (once, again) =
+            (sum(&twice), sum(&[&*twice, &*begins(2), &*ended(2, probe(1, Reach::Placed, ""))].concat()));
         assert_eq!((once.ended, once.counts.probes[0].hits), (1, 6));
         assert_eq!((again.ended, again.counts.probes[0].hits), (2, 7));
     }
 
     #[test]
     fn a_program_that_no_probe_gets_into_is_why_one_was_never_placed() {
-        let mut counts = probe(0, false, "module x was not imported");
+        let mut counts = probe(0, Reach::Waits, "module x was not imported");
         counts.end_here("became deaf".into());
         let other = counts.clone();
         counts.add(other);
         assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\nbecame deaf\n");
-        let mut counts = probe(0, true, "never reached");
+        let mut counts = probe(0, Reach::Placed, "never reached");
         counts.end_here("became deaf".into());
         assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  never reached\nbecame deaf\n");
+        let mut counts = probe(0, Reach::Fails, "no such function");
+        counts.end_here("became deaf".into());
+        assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  no such function\nbecame deaf\n");
     }
 
     #[test]
-    fn why_a_probe_never_fired_is_asked_where_it_was_placed() {
-        let mut counts = probe(0, false, "not found");
-        counts.add(probe(0, true, "never reached"));
+    fn why_a_probe_never_fired_is_asked_where_it_got_furthest() {
+        let mut counts = probe(0, Reach::Waits, "not found");
+        counts.add(probe(0, Reach::Fails, "no such function"));
+        counts.add(probe(0, Reach::Waits, "not found either"));
+        assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  no such function\n");
+        counts.add(probe(0, Reach::Placed, "never reached"));
         assert_eq!(counts.text(Look::default()), "p  0 hits  0 events\n  never reached\n");
-        counts.add(probe(1, true, ""));
+        counts.add(probe(1, Reach::Placed, ""));
         assert!(!counts.text(Look::default()).contains("never"), "{}", counts.text(Look::default()));
     }
 }

@@ -15,6 +15,8 @@ const MAX_WAITING: usize = 8192;
 
 /// A pause for its cost, as `exception.type`.
 pub const CPU_BUDGET: &str = "CpuBudget";
+/// The type of exception of a place that nothing has matched for a while.
+pub const NOT_FOUND: &str = "SourceFileNotFound";
 
 /// A panic of ours, as `exception.type`.
 pub const PANIC: &str = "Panic";
