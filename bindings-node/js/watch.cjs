@@ -25,11 +25,13 @@ const MEASURED = 16;
 const ASSUMED_MILLISECONDS = 0.25;
 const AT_MOST = 5;
 
-/** Words that both threads see: the watcher is asked to leave, and has nothing connected; a debugger in this thread pauses it. */
+/** Words that both threads see: the watcher is asked to leave, and has nothing connected; a debugger in this thread pauses it; what
+ *  the watcher has asked of this thread, or done, so far. */
 const LEAVES = 0;
 const IS_APART = 1;
 const IS_PAUSED = 2;
-const door = new Int32Array(new SharedArrayBuffer(12));
+const NEWS = 3;
+const door = new Int32Array(new SharedArrayBuffer(16));
 store(door, IS_APART, 1);
 /** By the number of a watch: it was hit since the watcher looked last. */
 const seen = new Int32Array(new SharedArrayBuffer(4096));
@@ -49,13 +51,14 @@ function pump(sitesOf) {
       forget(number, name);
       continue;
     }
+    const began = now();
     let error = null;
     try {
       define(name, hook(number, sitesOf(hits)));
     } catch (failure) {
       error = String(failure?.message);
     }
-    addon.watchMade(number, error);
+    addon.watchMade(number, now() - began, error);
   }
   if (wanted && watcher === null) open();
 }
@@ -251,11 +254,14 @@ function say(word, value) {
   notify(door, word);
 }
 
-/** Waits until what was ordered is done. Time and again the engine looks for what the debugger has to say. */
+/** Waits until what was ordered is done. */
 function settle(milliseconds = SET_MILLISECONDS) {
   if (!isMainThread) return;
   goesOn();
+  if (!addon.watchAwaits()) return;
+  const began = now();
   until(() => !addon.watchIsBusy(), milliseconds);
+  addon.watchAwaited(now() - began);
 }
 
 /** The debugger leaves before the process does: else Node would wait for it, and say so. */
@@ -276,8 +282,11 @@ function stay() {
   session.post('Debugger.setSkipAllPauses', { skip: true });
 }
 
+/** Time and again the engine looks for what the debugger asks of this thread: at once when there is something, since between two
+ *  waits it does so. */
 function until(holds, milliseconds) {
-  for (const end = now() + milliseconds; !holds() && now() < end; ) wait(door, IS_APART, load(door, IS_APART), 1);
+  const end = now() + milliseconds;
+  for (let news = load(door, NEWS); !holds() && now() < end; news = load(door, NEWS)) wait(door, NEWS, news, 1);
 }
 
 module.exports = { pump, report, settle };

@@ -7,7 +7,7 @@ const { parentPort, workerData } = require('node:worker_threads');
 const addon = require('./addon.cjs');
 
 const { door, seen, isCounted } = workerData;
-const [LEAVES, IS_APART, IS_PAUSED] = [0, 1, 2];
+const [LEAVES, IS_APART, IS_PAUSED, NEWS] = [0, 1, 2, 3];
 /** So long the breakpoints stay away after a pause of the program's own: there may be more of them. */
 const PAUSE_MILLISECONDS = 100;
 /** How long a debugger that has nothing to do stays: to switch it on stops the program for some time. */
@@ -33,7 +33,14 @@ const meters = new Map();
 const post = (method, parameters) =>
   new Promise((resolve, reject) => {
     session.post(method, parameters, (error, result) => (error ? reject(new Error(error.message)) : resolve(result)));
+    tell();
   });
+
+/** The main thread may wait for this. */
+function tell() {
+  Atomics.add(door, NEWS, 1);
+  Atomics.notify(door, NEWS);
+}
 
 /** Switches the debugger on. It would never stop for anything: not for a `debugger` of the program's. */
 async function connect() {
@@ -74,7 +81,7 @@ function disconnect() {
   set.clear();
   meters.clear();
   Atomics.store(door, IS_APART, 1);
-  Atomics.notify(door, IS_APART);
+  tell();
 }
 
 function note({ scriptId, url, length, hash, isModule, startLine, startColumn, executionContextAuxData }) {
@@ -192,14 +199,15 @@ const remove = (breakpointId) => post('Debugger.removeBreakpoint', { breakpointI
 async function setOne(one) {
   const began = performance.now();
   orders.set(one.number, one);
-  const { number, slot, hook, path, length, stops, measures, beside } = one;
+  const { number, slot, hook, path, length, stops, measures, beside, hasQueries } = one;
   const url = pathToFileURL(path).href;
   const loaded = (scripts.get(url) ?? []).filter((script) => script.length === length);
   try {
-    const wanted = stops.flatMap((stop) => (loaded.length > 0 ? loaded.map((script) => inScript(script, stop)) : [toCome(url, stop)]));
+    const wanted = stops.flatMap((stop) => (loaded.length > 0 ? loaded.map((script) => inScript(script, stop)) : [toCome(url, hasQueries, stop)]));
     set.set(number, wanted.map(([key]) => key));
     for (const place of wanted) await enter(number, slot, place);
     addon.watcherSet(number, performance.now() - began, null);
+    tell();
   } catch (error) {
     orders.delete(number);
     await leave(number);
@@ -232,12 +240,16 @@ const inScript = ({ scriptId }, { line, column, code }) => [
 ];
 
 /** In a script that is not there yet. Variants have its name as well: `$s` is there in those only, which have the hit in them already. */
-const toCome = (url, { line, column, code }) => [
+const toCome = (url, hasQueries, { line, column, code }) => [
   `${url}:${line}:${column}`,
   'Debugger.setBreakpointByUrl',
-  { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$`, lineNumber: line, columnNumber: column },
+  { ...address(url, hasQueries), lineNumber: line, columnNumber: column },
   `if(typeof $s==='undefined')${code}`,
 ];
+
+/** The engine compiles each pattern anew for each script, and conditions are scripts: only what needs one has it. */
+const address = (url, hasQueries) =>
+  hasQueries ? { urlRegex: `^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?:[?#].*)?$` } : { url };
 
 /** A second breakpoint at the place, which tells what a condition costs, until that is known. */
 async function measure(number, hook, url, loaded, { line, column }) {

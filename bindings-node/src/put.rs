@@ -209,7 +209,8 @@ fn order_watch(unit: &Unit, module: &Module, function: Option<u32>, one: Use, be
     let (mut stops, hits) = place::stops(module, function, &one, &hook)?;
     unit.moved(&mut stops);
     unit.watches().entry(one.live.slot).or_default().push(number);
-    watch::add(number, watch::Order { path: Arc::clone(&unit.path), length: unit.length, stops, hits, one, beside });
+    let (path, has_queries) = (Arc::clone(&unit.path), unit.kind != SourceKind::CommonJs);
+    watch::add(number, watch::Order { path, length: unit.length, stops, hits, one, beside, has_queries });
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
+use stroboscope_core::budget::placing::Deferred;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
 use stroboscope_core::config::{self, Settings, Spelling};
@@ -128,6 +129,25 @@ pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
 /// True if the service denies the code that was found for a probe.
 pub fn refuses(live: &LiveProbe, site: &Site) -> bool {
     running_now().is_some_and(|running| running.ending.session.refuses(live, site))
+}
+
+/// Asks whether a debugger may watch for one more now, or why not.
+pub fn book_placing() -> Result<(), Deferred> {
+    running_now().map_or(Ok(()), |running| running.ending.session.book_placing())
+}
+
+/// Having it watch for so many took so long.
+pub fn placing_took(placed: u32, nanoseconds: u64) {
+    if let Some(running) = running_now() {
+        running.ending.session.placing_took(placed, nanoseconds);
+    }
+}
+
+/// A probe that is said to be placed is placed later.
+pub fn defer(ticket: Ticket, deferred: Deferred) {
+    if let Some(running) = running_now() {
+        running.ending.session.defer(ticket, deferred);
+    }
 }
 
 /// True if the hits of a probe show the whole stack.

@@ -8,13 +8,14 @@
 //! it when one is taken away for want of a token, and when a probe is paused.
 
 use crate::place::{Stop, Use};
-use crate::{guard, placing, realms, units};
+use crate::{guard, placing, realms, session, units};
 use napi::Status;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stroboscope_core::budget::placing::Deferred;
 use stroboscope_core::clock::{Clock, SystemClock};
 
 /// The realm whose code a debugger in another thread can reach.
@@ -39,18 +40,24 @@ pub struct Order {
     pub one: Use,
     /// The probe is in a variant as well: without this it misses calls that run already.
     pub beside: bool,
+    /// The engine may know the file by an address with a query, as it does modules of ES, and what a program compiles itself.
+    pub has_queries: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The main thread has to make its hook.
     Ordered,
+    /// That is put off: others have taken too much.
+    Deferred,
     /// The watcher has to set its breakpoints.
     Ready,
     /// They are set, or being set.
     Set,
-    /// They are away until there is a token.
+    /// They go until there is a token, …
     Resting,
+    /// … and are away.
+    Away,
     /// They go, and the hook after them.
     Leaving,
 }
@@ -73,6 +80,10 @@ struct State {
     /// Hooks that nothing calls any more.
     left: Vec<u32>,
     waker: Option<Waker>,
+    /// Watches of which it has become known what a hit costs.
+    measured: Vec<u32>,
+    /// Watches that were set while the program waits for them, unless it waits for the debugger to begin.
+    awaited: Option<Vec<u32>>,
     /// Scripts are to be listed …
     lists: bool,
     /// … or that is being done.
@@ -126,7 +137,7 @@ pub fn drop(numbers: &[u32]) {
     with(|state| {
         for number in numbers {
             let Some(watch) = state.watches.get_mut(number) else { continue };
-            if watch.stage == Stage::Ordered {
+            if matches!(watch.stage, Stage::Ordered | Stage::Deferred) {
                 state.watches.remove(number);
             } else {
                 watch.stage = Stage::Leaving;
@@ -143,10 +154,13 @@ pub fn rest(slot: u32) {
 
 /// … and now it has one.
 pub fn resume(slot: u32) {
-    turn(slot, &[Stage::Resting], Stage::Ready);
+    turn(slot, &[Stage::Resting, Stage::Away], Stage::Ready);
+    if turn(slot, &[Stage::Deferred], Stage::Ordered) {
+        realms::wake(MAIN);
+    }
 }
 
-fn turn(slot: u32, from: &[Stage], to: Stage) {
+fn turn(slot: u32, from: &[Stage], to: Stage) -> bool {
     with(|state| {
         let mut turned = false;
         for watch in state.watches.values_mut() {
@@ -158,7 +172,8 @@ fn turn(slot: u32, from: &[Stage], to: Stage) {
         if turned {
             wake(state);
         }
-    });
+        turned
+    })
 }
 
 fn wake(state: &State) {
@@ -224,6 +239,10 @@ pub fn watch_prefix(prefix: String) {
 #[napi]
 pub fn watch_hooks() -> napi::Result<WatchHooks> {
     guard::guarded(|| {
+        for (one, deferred) in defer() {
+            placing::watched(&one, None);
+            session::defer(one.ticket, deferred);
+        }
         Ok(with(|state| {
             let gone = std::mem::take(&mut state.left);
             let gone = gone.into_iter().map(|number| (number, Vec::new()));
@@ -238,18 +257,71 @@ pub fn watch_hooks() -> napi::Result<WatchHooks> {
     })
 }
 
-/// A hook is made, or could not be.
+/// Puts off what there is no room for in the budget.
+fn defer() -> Vec<(Use, Deferred)> {
+    let is_new = |(_, watch): &(&u32, &Watch)| watch.stage == Stage::Ordered && !watch.order.beside;
+    let new: Vec<u32> = with(|state| state.watches.iter().filter(is_new).map(|(number, _)| *number).collect());
+    let mut deferred = Vec::new();
+    for number in new {
+        let Err(why) = session::book_placing() else { continue };
+        with(|state| {
+            if let Some(watch) = state.watches.get_mut(&number) {
+                watch.stage = Stage::Deferred;
+                deferred.push((watch.order.one.clone(), why));
+            }
+        });
+    }
+    deferred
+}
+
+/// A hook is made, which took so long, or could not be.
 #[napi]
-pub fn watch_made(number: u32, error: Option<String>) -> napi::Result<()> {
+pub fn watch_made(number: u32, milliseconds: f64, error: Option<String>) -> napi::Result<()> {
     guard::guarded(|| {
+        let took = (milliseconds * 1e6) as u64;
+        session::placing_took(0, took);
         match error {
             None => with(|state| {
                 if let Some(watch) = state.watches.get_mut(&number).filter(|watch| watch.stage == Stage::Ordered) {
                     watch.stage = Stage::Ready;
+                    watch.order.one.live.stats.spent(took);
                 }
                 wake(state);
             }),
             Some(error) => failed(number, &error),
+        }
+        Ok(())
+    })
+}
+
+/// The program is about to wait for what was ordered. False if it need not.
+#[napi]
+pub fn watch_awaits() -> napi::Result<bool> {
+    guard::guarded(|| {
+        let is_busy = is_busy();
+        if is_busy {
+            with(|state| state.awaited = Some(Vec::new()));
+        }
+        Ok(is_busy)
+    })
+}
+
+/// It has waited so long: that is what the watches cost which were set meanwhile. Where it waited for the debugger to begin, each
+/// has counted by itself.
+#[napi]
+pub fn watch_awaited(milliseconds: f64) -> napi::Result<()> {
+    guard::guarded(|| {
+        let waited = (milliseconds * 1e6) as u64;
+        let placed = with(|state| {
+            let awaited = state.awaited.take().unwrap_or_default();
+            let each = waited.checked_div(awaited.len() as u64).unwrap_or(0);
+            for watch in awaited.iter().filter_map(|number| state.watches.get(number)) {
+                watch.order.one.live.stats.spent(each);
+            }
+            awaited.len() as u32
+        });
+        if placed > 0 {
+            session::placing_took(placed, waited);
         }
         Ok(())
     })
@@ -284,6 +356,7 @@ pub fn watch_cost(number: u32, nanoseconds: f64) -> napi::Result<()> {
             if let Some(watch) = state.watches.get_mut(&number) {
                 watch.order.one.live.set_refused_cost(nanoseconds as u32);
                 watch.measured = true;
+                state.measured.push(number);
             }
             wake(state);
         });
@@ -357,6 +430,8 @@ pub struct WatcherSet {
     pub measures: bool,
     /// It is for calls that run already: it goes when there are none any more.
     pub beside: bool,
+    /// The engine may know the file by an address with a query.
+    pub has_queries: bool,
 }
 
 /// A breakpoint.
@@ -380,17 +455,20 @@ fn work(state: &mut State) -> WatcherWork {
     let stop =
         |stop: &Stop| WatcherStop { line: stop.at.0.saturating_sub(1), column: stop.at.1, code: stop.code.clone() };
     let mut work = WatcherWork { needed: state.lists, lists: state.lists, ..WatcherWork::default() };
+    work.measured = std::mem::take(&mut state.measured);
     for (number, watch) in &mut state.watches {
-        if watch.measured {
-            work.measured.push(*number);
-        }
         match watch.stage {
             Stage::Ordered | Stage::Set => work.needed = true,
-            Stage::Resting | Stage::Leaving => work.unset.push(*number),
+            Stage::Deferred | Stage::Away => {}
+            Stage::Leaving => work.unset.push(*number),
+            Stage::Resting => {
+                watch.stage = Stage::Away;
+                work.unset.push(*number);
+            }
             Stage::Ready => {
                 watch.stage = Stage::Set;
                 work.needed = true;
-                let Order { path, length, stops, beside, .. } = &watch.order;
+                let Order { path, length, stops, beside, has_queries, .. } = &watch.order;
                 work.set.push(WatcherSet {
                     number: *number,
                     slot: watch.order.one.live.slot,
@@ -400,6 +478,7 @@ fn work(state: &mut State) -> WatcherWork {
                     stops: stops.iter().map(stop).collect(),
                     measures: !watch.measured,
                     beside: *beside,
+                    has_queries: *has_queries,
                 });
             }
         }
@@ -435,7 +514,13 @@ pub fn watcher_set(number: u32, milliseconds: f64, error: Option<String>) -> nap
             live.set_rearm_cost(watch.price);
             // Time in which the program had something else to do is not what it costs.
             let switched = std::mem::take(&mut state.switched).then_some(state.switch_price).flatten();
-            live.stats.spent(u64::from(watch.price));
+            if switched.is_some() {
+                state.awaited = None;
+            }
+            match &mut state.awaited {
+                Some(awaited) => awaited.push(number),
+                None => live.stats.spent(u64::from(watch.price)),
+            }
             live.stats.spent(switched.unwrap_or(0));
             is_first.then(|| watch.order.one.clone())
         });

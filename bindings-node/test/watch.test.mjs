@@ -329,6 +329,52 @@ test('no more than its share is taken from the program, however often it comes b
   assert.ok(turns < 0.08, `${turns} of a core in turns of a timer`);
 });
 
+test('where placing takes more than the budget, what is left is paused and the program goes on', () => {
+  const { statuses, sum } = answer(`
+    const fs = require('node:fs');
+    const folder = fs.mkdtempSync(require('node:path').join(require('node:os').tmpdir(), 'strobe-many-'));
+    start();
+    const files = Array.from({ length: 20 }, (_, at) => folder + '/many' + at + '.cjs');
+    for (const file of files) {
+      fs.writeFileSync(file, 'exports.one = 1;\\n');
+      line(file, file, 1);
+    }
+    await strobe.flush();
+    let sum = 0;
+    for (const file of files) sum += require(file).one;
+    await until(() => strobe.status().every(({ state }) => state === 'paused' || state === 'emitting'));
+    fs.rmSync(folder, { recursive: true });
+    return { statuses: strobe.status().map(({ hits, state, reason }) => ({ hits, state, reason })), sum };`, { settings: { cpuBudget: 0.1, ndjson: '/dev/null' } });
+  const waits = /^paused for 10 s: placing probes of its kind took .* of a core, the budget is 0\.1 %/;
+  const deferred = statuses.filter(({ reason }) => waits.test(reason));
+  assert.equal(sum, 20);
+  assert.ok(deferred.length >= 10 && deferred.length < 20, JSON.stringify(statuses));
+  for (const { hits } of deferred) assert.equal(hits, 0);
+});
+
+test('without a budget all are placed, however many there are', () => {
+  const { hits } = answer(`
+    const fs = require('node:fs');
+    const folder = fs.mkdtempSync(require('node:path').join(require('node:os').tmpdir(), 'strobe many?#%é-'));
+    start();
+    const files = Array.from({ length: 200 }, (_, at) => folder + '/many' + at + '.cjs');
+    for (const file of files) {
+      fs.writeFileSync(file, 'exports.one = 1;\\n');
+      line(file, file, 1);
+    }
+    await strobe.flush();
+    for (const file of files) require(file);
+    await until(() => strobe.status().every(({ hits }) => hits === 1));
+    fs.rmSync(folder, { recursive: true });
+    return { hits: strobe.status().map(({ hits }) => hits) };`, { settings: { cpuBudget: 100, ndjson: '/dev/null' } });
+  assert.deepEqual(hits, Array(200).fill(1));
+});
+
+test('a module of ES with a query is seen', () => {
+  const { events: found, printed, stderr } = events('--at', 'top.mjs:3', '--log', 'x', '--', 'queries.mjs');
+  assert.equal(found.length, 2, stderr + printed);
+});
+
 test('no iterator of the program runs, where arrays are taken apart', () => {
   const { runs, hits } = answer(`
     const vm = require('node:vm');

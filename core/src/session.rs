@@ -1,6 +1,7 @@
 //! Start, stop, fork: owns the registry, the rings, the worker and the sender. Bindings hold one [`Session`].
 
 use crate::budget::gate::{Bucket, Gate, Words};
+use crate::budget::placing::{Deferred, Placing};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::Sink;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) language: Language,
     pub(crate) registry: Registry,
     board: Mutex<Board>,
+    placing: Placing,
     /// The service configuration in force.
     service: Mutex<InForce>,
     /// Probes that it blocks, by id.
@@ -264,10 +266,10 @@ pub struct ProbeReport {
     pub state: State,
     /// Why, in a sentence; empty if there is nothing to say.
     pub reason: String,
-    /// Where it is.
-    pub site: Option<Site>,
     /// It is an error that nothing matches its place, for which it goes on waiting.
     pub is_missing: bool,
+    /// Where it is.
+    pub site: Option<Site>,
     /// Why it is there and not where it was asked for.
     pub note: Option<String>,
     /// Hits of its hooks.
@@ -349,12 +351,14 @@ impl Session {
             log_stack: settings.log_stack.unwrap_or(capabilities.log_stack),
         });
         let board = Mutex::new(Board::new(settings.diagnostics_interval));
+        let placing = Placing::new(settings.cpu_budget);
         let shared = Arc::new(Shared {
             process,
             settings,
             language: capabilities.language,
             registry: Registry::default(),
             board,
+            placing,
             service: Mutex::default(),
             blocked: Mutex::default(),
             retired: Mutex::default(),
@@ -646,6 +650,25 @@ impl Session {
         self.shared.refuses(&live.probe, Some(site)).is_some()
     }
 
+    /// Asks whether a hook may be placed now that is dear to place. If not, the host answers for its probe that it is placed,
+    /// hands over to [`Session::defer`] what this says, and places it when it is re-armed.
+    ///
+    /// # Errors
+    /// Placing such hooks has taken too much of late.
+    pub fn book_placing(&self) -> Result<(), Deferred> {
+        self.shared.placing.book(self.shared.process.clock.monotonic())
+    }
+
+    /// Placing so many of the hooks that were booked took so long.
+    pub fn placing_took(&self, placed: u32, nanoseconds: u64) {
+        self.shared.placing.took(self.shared.process.clock.monotonic(), placed, nanoseconds);
+    }
+
+    /// A probe is paused until it may be placed.
+    pub fn defer(&self, ticket: Ticket, deferred: Deferred) {
+        self.tell(Command::Defer { ticket, deferred });
+    }
+
     /// Waits for a moment until what the host has said so far is in the statuses.
     pub fn catch_up(&self) -> bool {
         let (done, answer) = channel::bounded(1);
@@ -865,6 +888,7 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         version: entry.version,
         state,
         reason,
+        is_missing: entry.exception.as_ref().is_some_and(|exception| exception.kind == NOT_FOUND),
         site: live.and_then(|live| live.site()).map(|site| Site::clone(&site)),
         note: live.and_then(|live| live.note()),
         hits: count(|stats| &stats.hits),
@@ -880,4 +904,3 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         disarmed: live.is_some_and(|live| live.is_disarmed()),
     }
 }
-        is_missing: entry.exception.as_ref().is_some_and(|exception| exception.kind == NOT_FOUND),

@@ -4,8 +4,9 @@
 //!
 //! [`Worker::tick`] is one round; the thread calls it and sleeps as long as it says. Tests call it with a manual clock.
 
-use crate::budget::breaker::{ALL_NS, Breaker, Cost, DEAR_NS, Pause};
+use crate::budget::breaker::{ALL_NS, Breaker, Cost, DEAR_NS};
 use crate::budget::gate::{Bucket, STEP_NS};
+use crate::budget::placing::Deferred;
 use crate::budget::throttle::WINDOW_NS;
 use crate::emit::output::Output;
 use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Change { added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>> },
     /// The host has finished, or changed, an installation.
     Installed { ticket: Ticket, realm: u32, outcome: Outcome },
+    /// A probe is to be placed later.
+    Defer { ticket: Ticket, deferred: Deferred },
     /// What the host said before is known now.
     CatchUp { done: Sender<()> },
     /// The rate of all capturing probes together is another one.
@@ -238,6 +241,11 @@ impl Worker {
             Command::Installed { ticket, realm, outcome } => {
                 if let Some(&slot) = self.tickets.get(&ticket) {
                     self.settle(slot, realm, outcome);
+                }
+            }
+            Command::Defer { ticket, deferred } => {
+                if let Some(&slot) = self.tickets.get(&ticket) {
+                    self.pause_probe(slot, deferred.until, &deferred.reason);
                 }
             }
             Command::CatchUp { done } => {
@@ -568,7 +576,7 @@ impl Worker {
         let dear = self.controls.values().filter(|control| control.live.is_dear());
         let costs: Vec<Cost> = dear.map(|control| control.cost(control.live.stats.dearest())).collect();
         if let Some(pause) = self.dear.look(now, &costs) {
-            self.pause_probe(&pause, now);
+            self.pause_probe(pause.slot, pause.until, &pause.reason(now));
         }
         if now < self.next_look {
             return;
@@ -576,19 +584,21 @@ impl Worker {
         self.next_look = now + LOOK_NS;
         let costs: Vec<Cost> = self.controls.values().map(|control| control.cost(control.live.stats.look())).collect();
         if let Some(pause) = self.breaker.look(now, &costs) {
-            self.pause_probe(&pause, now);
+            self.pause_probe(pause.slot, pause.until, &pause.reason(now));
         }
     }
 
-    fn pause_probe(&mut self, pause: &Pause, now: u64) {
-        let Some(control) = self.controls.get_mut(&pause.slot) else { return };
+    fn pause_probe(&mut self, slot: u32, until: u64, reason: &str) {
+        let Some(control) = self.controls.get_mut(&slot).filter(|control| control.off != Some(Off::Panicked)) else {
+            return;
+        };
         control.live.set_paused(true);
         control.live.gate.switch_off();
-        control.off = Some(Off::Paused { until: pause.until });
+        control.off = Some(Off::Paused { until });
         self.runtime.disarm(std::slice::from_ref(&control.live));
-        let (reason, wall_ms) = (pause.reason(now), self.shared.wall_ms());
-        self.shared.tell(&control.live, |board, id, version| board.paused(id, version, &reason, wall_ms));
-        control.live.rest_until(pause.until);
+        let wall_ms = self.shared.wall_ms();
+        self.shared.tell(&control.live, |board, id, version| board.paused(id, version, reason, wall_ms));
+        control.live.rest_until(until);
     }
 
     /// Removes probes whose time has come.

@@ -77,6 +77,27 @@ fn later(process: &mut Process, by: Duration) {
 }
 
 #[test]
+fn what_is_dear_to_place_waits_while_placing_has_taken_too_much() {
+    for host in HOSTS {
+        let mut process = Process::new(host, Settings::default());
+        put(&mut process, &[probe("first", &json!({})), probe("second", &json!({}))]);
+        process.round();
+        assert!(process.place_dear("first"), "{host:?}");
+        process.session.placing_took(1, 70_000_000);
+        assert!(!process.place_dear("second"), "{host:?}");
+        process.round();
+        assert_eq!(report(&process, "first").state, State::Installed, "{host:?}");
+        let second = report(&process, "second");
+        assert_eq!(second.state, State::Paused, "{host:?}: {}", second.reason);
+        let numbers = "paused for 10 s: placing probes of its kind took 0.07 s of the last 3 s, 2.3 % of a core, the budget is 2 %";
+        assert!(second.reason.starts_with(numbers), "{host:?}: {}", second.reason);
+        later(&mut process, 11 * SECOND);
+        assert_eq!(report(&process, "second").state, State::Installed, "{host:?}");
+        assert!(process.place_dear("second"), "{host:?}");
+    }
+}
+
+#[test]
 fn the_dearest_probe_rests_says_why_in_numbers_and_comes_back() {
     let nothing = world("{}");
     for host in HOSTS {

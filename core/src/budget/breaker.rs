@@ -15,7 +15,7 @@ pub const DEAR_NS: u64 = 3_000_000_000;
 /// Looks that are kept in a window.
 const LOOKS: u64 = 10;
 /// The first pause.
-const FIRST_PAUSE_NS: u64 = 10_000_000_000;
+pub(super) const FIRST_PAUSE_NS: u64 = 10_000_000_000;
 /// The longest pause.
 const LONGEST_PAUSE_NS: u64 = 600_000_000_000;
 

@@ -2,4 +2,5 @@
 
 pub mod breaker;
 pub mod gate;
+pub mod placing;
 pub mod throttle;

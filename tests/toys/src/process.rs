@@ -480,6 +480,19 @@ impl Process {
         *self.runtime.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
     }
 
+    /// Places a probe if there is room for it, as a host does whose hooks are dear to place. True if it was.
+    pub fn place_dear(&mut self, id: &str) -> bool {
+        let asked = self.runtime.state().asked.clone();
+        let Some((_, ticket)) = asked.iter().rev().find(|(live, _)| live.probe.id == id) else { return false };
+        match self.session.book_placing() {
+            Ok(()) => true,
+            Err(deferred) => {
+                self.session.defer(*ticket, deferred);
+                false
+            }
+        }
+    }
+
     /// Puts a hook in place without a word of it, as one that is hit before the report of its installation.
     pub fn put_quietly(&mut self, id: &str, version: i64) {
         let asked = self.runtime.state().asked.clone();
