@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use stroboscope_core::clock::{Clock as _, SystemClock};
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Ticket};
 use stroboscope_core::probe::location::{self, Candidate, Choice, SourcePath};
@@ -28,6 +29,8 @@ pub type Ticketed = (Arc<LiveProbe>, Ticket);
 struct Asked {
     live: Arc<LiveProbe>,
     ticket: Ticket,
+    /// What the names of its file have in common; empty if it names none.
+    key: String,
     /// Units that it is in, with the file of each that it means.
     placed: Places,
     /// What was said of it last.
@@ -48,6 +51,8 @@ struct State {
     late: bool,
     /// Files that ran without guards when a debugger told of them.
     early: Option<Vec<String>>,
+    /// Files of probes that are links, and when that was found.
+    links: Option<(u64, Arc<BTreeSet<String>>)>,
 }
 
 impl State {
@@ -83,8 +88,10 @@ pub fn place(probes: &[Ticketed]) {
         for (live, ticket) in probes {
             state.asked.retain(|asked| asked.live.slot != live.slot);
             let (live, ticket, placed) = (Arc::clone(live), *ticket, Places::new());
-            state.asked.push(Asked { live, ticket, placed, said: None, listed: false, moves: false });
+            let key = file_of(&live.probe).map(|file| SourcePath::new(file).name_key()).unwrap_or_default();
+            state.asked.push(Asked { live, ticket, key, placed, said: None, listed: false, moves: false });
         }
+        state.links = None;
     });
     let units = units::all();
     if let Some((_, unit)) = units.iter().find(|(_, unit)| !unit.has_small_origins()) {
@@ -131,15 +138,10 @@ pub fn wants(path: &str) -> bool {
     if !candidate.is_library() {
         return true;
     }
-    let asked = all_asked();
-    let (candidates, keys) = ([candidate], BTreeSet::from([SourcePath::new(path).name_key()]));
+    let asked = naming(&[path]);
     // Many probes have one file.
     let files: BTreeSet<&str> = asked.iter().filter_map(|(live, _)| file_of(&live.probe)).collect();
-    files.into_iter().any(|file| may_mean(file, &keys) && chosen(&candidates, file) != Choice::None)
-}
-
-fn all_asked() -> Vec<Ticketed> {
-    with(|state| state.asked.iter().map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
+    files.into_iter().any(|file| chosen(std::slice::from_ref(&candidate), file) != Choice::None)
 }
 
 /// The probes that name a file as a unit does, or one that it evaluates as text.
@@ -148,24 +150,34 @@ fn meaning(unit: &Unit) -> Vec<Ticketed> {
     naming(&files.chain(unit.evaluated().iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
-/// The probes whose file may be one of these.
+/// The probes whose file may be one of these: it has the name of one, or is a link, which may lead to any.
 fn naming(files: &[&str]) -> Vec<Ticketed> {
     let keys: BTreeSet<String> = files.iter().map(|name| SourcePath::new(name).name_key()).collect();
-    let mut asked = all_asked();
-    let mut known: BTreeMap<String, bool> = BTreeMap::new();
-    asked.retain(|(live, _)| {
-        let Some(file) = file_of(&live.probe) else { return false };
-        match known.get(file) {
-            Some(&means) => means,
-            None => *known.entry(file.to_owned()).or_insert_with(|| may_mean(file, &keys)),
-        }
-    });
-    asked
+    let links = links();
+    let is_link = |asked: &Asked| file_of(&asked.live.probe).is_some_and(|file| links.contains(file));
+    let means = |asked: &&Asked| !asked.key.is_empty() && (keys.contains(&asked.key) || is_link(asked));
+    with(|state| state.asked.iter().filter(means).map(|asked| (Arc::clone(&asked.live), asked.ticket)).collect())
 }
 
-/// True if a probe's file may be one with a name of these: it has that name, or is a link, which may lead to any.
-fn may_mean(file: &str, keys: &BTreeSet<String>) -> bool {
-    keys.contains(&SourcePath::new(file).name_key()) || Path::new(file).is_symlink()
+/// For how long it is known which files are links, in nanoseconds: a program may load thousands of modules meanwhile.
+const LINKS_NS: u64 = 100_000_000;
+
+/// The files of probes that are links. A probe that comes meanwhile waits, so that it is among them.
+fn links() -> Arc<BTreeSet<String>> {
+    let now = SystemClock.monotonic();
+    with(|state| {
+        if let Some((since, links)) = &state.links
+            && now.saturating_sub(*since) < LINKS_NS
+        {
+            return Arc::clone(links);
+        }
+        let files = state.asked.iter().filter_map(|asked| file_of(&asked.live.probe));
+        let files: BTreeSet<&str> = files.collect();
+        let links = files.into_iter().filter(|file| Path::new(file).is_symlink()).map(str::to_owned);
+        let links = Arc::new(links.collect());
+        state.links = Some((now, Arc::clone(&links)));
+        links
+    })
 }
 
 /// The file that a probe names.

@@ -622,6 +622,25 @@ def test_children_are_watched_too_and_report_only_what_they_caught(shop: Path) -
     assert result.stderr.splitlines()[-1] == "summed over 3 processes"
 
 
+def test_why_a_probe_never_fired_is_told_by_the_process_in_which_it_got_furthest(shop: Path) -> None:
+    write(
+        shop.parent,
+        "parent.py",
+        """
+        import subprocess, sys
+        subprocess.run([sys.executable, "shop.py", "cup"], check=True)
+        """,
+    )
+    result = strobe(
+        shop.parent, "--method", "shop:nosuch", "--log", "x", "--at", "shop.py:400", "--log", "y", "--", "parent.py"
+    )
+    assert result.returncode == 0
+    assert "  no Python function `nosuch` in module `shop`\n" in result.stderr
+    assert "  no executable code at line 400" in result.stderr
+    assert "was not imported" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "summed over 2 processes"
+
+
 def test_any_program_can_be_the_command(shop: Path) -> None:
     at = f"shop.py:{line_of(shop, '# here')}"
     result = strobe(
