@@ -20,6 +20,7 @@ const REARM_NS: u32 = 50_000;
 pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::JavaScript,
     methods: true,
+    metrics: false,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 15,

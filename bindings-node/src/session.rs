@@ -315,6 +315,8 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
         clock: Arc::new(SystemClock),
         sinks: sinks::open(&wanted, &memory, lines),
         sender,
+        // It has no metric probes yet.
+        datagrams: None,
         tables,
     };
     let session = Arc::new(Session::start(parts).map_err(no_thread)?);

@@ -22,7 +22,7 @@ use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::sender::SenderCounters;
-use stroboscope_core::session::{PLACEMENT, Parts, ProbeReport, Session, SessionStats};
+use stroboscope_core::session::{MetricStats, PLACEMENT, Parts, ProbeReport, Session, SessionStats};
 use stroboscope_process::ending::{self, DELIVERY, Ending};
 use stroboscope_process::logging::remark;
 use stroboscope_process::screen::{self, Streams};
@@ -270,6 +270,7 @@ fn begin(
     let runtime = Arc::new(make(py).inspect_err(|_| names::use_tables(None))?);
     let waker = runtime.waker();
     logging::wake_with(Some(Box::new(move || waker.wake())));
+    let datagrams = sinks::metrics(&wanted, &identity, ticks::clock());
     let parts = Parts {
         identity,
         settings,
@@ -277,6 +278,7 @@ fn begin(
         clock: ticks::clock(),
         sinks: sinks::open(&wanted, &memory, lines),
         sender,
+        datagrams,
         tables,
     };
     let session = match Session::start(parts) {
@@ -688,6 +690,8 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     out.set_item("dropped", counts(py, &stats.dropped)?)?;
     out.set_item("queued_bytes", stats.queued_bytes)?;
     out.set_item("unreadable", stats.unreadable)?;
+    out.set_item("measured", stats.measured)?;
+    out.set_item("metrics", stats.metrics.map(|metrics| sent_metrics(py, &metrics)).transpose()?)?;
     let Some(uploads) = stats.uploads else {
         out.set_item("uploads", py.None())?;
         return Ok(out);
@@ -703,6 +707,14 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let seconds = uploads.since_success.map(|time| Duration::from_nanos(time).as_secs_f64());
     sent.set_item("seconds_since_success", seconds)?;
     out.set_item("uploads", sent)?;
+    Ok(out)
+}
+
+fn sent_metrics<'py>(py: Python<'py>, metrics: &MetricStats) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("sent", metrics.sent)?;
+    out.set_item("datagrams", metrics.datagrams)?;
+    out.set_item("lost", metrics.lost)?;
     Ok(out)
 }
 
@@ -741,6 +753,9 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     out.set_item("failed", report.failed)?;
     out.set_item("failure", terminal::why(report.failed, &report.failures))?;
     out.set_item("emitted", report.emitted)?;
+    if let Some(measured) = report.measured {
+        out.set_item("measured", measured)?;
+    }
     out.set_item("pending", report.pending)?;
     out.set_item("dropped", counts(py, &report.dropped)?)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::control::agent::Endpoint;
+use crate::datagrams::Destination;
 use crate::expr::template::Segment;
 use crate::probe::model::{Kind, Probe};
 
@@ -358,10 +359,10 @@ pub static ROWS: &[Row] = &[
         "Where the Agent is: `http://host:port` or `unix:///path`, a path as it stands, without escapes (`%20`). It beats host and port.", set!(trace_agent_url, agent_url))),
     name(row("agent_host", &["DD_AGENT_HOST"], "`localhost`", "The Agent's host.", set!(agent_host, host))),
     row("trace_agent_port", &["DD_TRACE_AGENT_PORT"], "`8126`", "The Agent's port.", set!(trace_agent_port, some(port))),
-    later(name(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
-        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url)))),
-    later(name(row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host)))),
-    later(row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port)))),
+    name(row("dogstatsd_url", &["DD_DOGSTATSD_URL"], "none",
+        "Where metrics go: `udp://host:port` or `unix:///path`. It beats host and port.", set!(dogstatsd_url, dogstatsd_url))),
+    name(row("dogstatsd_host", &["DD_DOGSTATSD_HOST"], "as `agent_host`", "The host that metrics go to.", set!(dogstatsd_host, host))),
+    row("dogstatsd_port", &["DD_DOGSTATSD_PORT"], "`8125`", "The port that metrics go to.", set!(dogstatsd_port, some(port))),
     row("agentless_enabled", &["DD_AGENTLESS_ENABLED"], "`false`",
         "Send events to the intake without an Agent; needs `api_key`.", set!(agentless_enabled, boolean)),
     secret(name(row("api_key", &["DD_API_KEY"], "none", "The key for sending without an Agent.", set!(api_key, api_key)))),
@@ -546,7 +547,9 @@ fn agent_url(text: &str) -> Result<Option<String>, &'static str> {
 }
 
 fn dogstatsd_url(text: &str) -> Result<Option<String>, &'static str> {
-    url(text, &["udp", "unix"], "udp://host:port or unix:///path")
+    // What can be sent to is known in one place.
+    let usable = text.is_empty() || Destination::parse(text).is_some();
+    if usable { self::text(text) } else { Err("udp://host:port or unix:///path") }
 }
 
 fn http_url(text: &str) -> Result<Option<String>, &'static str> {
@@ -780,6 +783,11 @@ impl Settings {
             return format!("unix://{SOCKET}");
         }
         format!("http://{}", authority(self.agent_host.as_deref(), self.trace_agent_port.unwrap_or(8126)))
+    }
+
+    /// True if somebody said where metrics are to go.
+    pub fn dogstatsd_is_named(&self) -> bool {
+        self.dogstatsd_url.is_some() || self.dogstatsd_host.is_some() || self.dogstatsd_port.is_some()
     }
 
     /// Where metrics go. `exists` tells whether there is a socket at a path.
@@ -1165,6 +1173,7 @@ mod tests {
         let capabilities = Capabilities {
             language: Language::Python,
             methods: true,
+            metrics: true,
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,

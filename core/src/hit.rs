@@ -1,6 +1,6 @@
 //! The hot path of inside hosts, one function, top to bottom. Before: the host's hook and its guard; after:
 //! [`crate::worker`]. A hit looks at the gate, decides the condition, takes tokens, asks for room, and only then
-//! captures. It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
+//! captures; one of a metric probe adds a value to [`crate::emit::meter`] instead. It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
 
 use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
@@ -9,11 +9,11 @@ use crate::clock::{Clock, Moment};
 use crate::config::LogStack;
 use crate::emit::ring::{QueuedBytes, RecordSender};
 use crate::expr::Expression;
-use crate::expr::eval::{self, Budget, Category, Failure, Scope, Scratch};
+use crate::expr::eval::{self, Budget, Category, Failure, Measured, Scope, Scratch};
 use crate::expr::template::Segment;
 use crate::fault;
 use crate::host::{Frame, Name, Section};
-use crate::probe::model::{EvaluateAt, Kind, Log};
+use crate::probe::model::{EvaluateAt, Kind, Log, Metric};
 use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
 use crate::record::write::{self, Header, Place, Suspended, Writer};
@@ -187,7 +187,7 @@ impl Timer {
 /// What was decided before anything is captured.
 enum Decision {
     Fire,
-    /// Nothing is sent.
+    /// Nothing comes of the hit.
     Skip(Verdict),
     /// An error event is sent: the condition failed.
     Fail(Failure),
@@ -241,6 +241,9 @@ impl HitContext {
     /// The entry of a probed method: what it leaves for the exit, if anything.
     #[inline]
     pub fn entry<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, frame: &F) -> (Verdict, Option<EntryToken>) {
+        if !live.leaves_entry() {
+            return (self.entry_alone(live, frame), None);
+        }
         let started = self.process.clock.moment();
         if live.probe.evaluate_at == EvaluateAt::Exit {
             return (Verdict::Keep, Some(EntryToken { started, half: None }));
@@ -249,6 +252,17 @@ impl HitContext {
         let answer = self.evaluate_entry(live, frame, started);
         self.stop(live, timer);
         answer
+    }
+
+    /// The entry of a method whose exit needs to know nothing of it.
+    fn entry_alone<'f, F: Frame<'f>>(&mut self, live: &'f LiveProbe, frame: &F) -> Verdict {
+        if live.probe.evaluate_at == EvaluateAt::Exit {
+            return Verdict::Keep;
+        }
+        let timer = self.count(live);
+        let verdict = self.evaluate(live, frame, Point::Entry, None);
+        self.stop(live, timer);
+        verdict
     }
 
     /// The exit of a probed method. `token` is what its entry left; `None` if the entry was not seen.
@@ -309,15 +323,25 @@ impl HitContext {
     ) -> Verdict {
         // It is made a number of milliseconds only where somebody reads it.
         let scope = scope(frame, point, duration.filter(|_| live.reads_duration));
-        match self.decide(live, &scope, point) {
+        match self.wanted(live, &scope, point) {
             Decision::Fire => {}
             Decision::Skip(verdict) => return verdict,
             Decision::Fail(failure) => {
-                self.condition_failed(live, &scope, duration, &failure);
+                self.failed(live, &scope, duration, Place::Condition, &failure);
                 return Verdict::Keep;
             }
         }
-        let Kind::Log(log) = &live.probe.kind else { return Verdict::Keep };
+        let log = match &live.probe.kind {
+            Kind::Log(log) => log,
+            Kind::Metric(metric) => {
+                self.measure(live, metric, &scope, duration);
+                return Verdict::Keep;
+            }
+            Kind::Span | Kind::SpanDecoration(_) => return Verdict::Keep,
+        };
+        if !self.take(live) {
+            return Verdict::Keep;
+        }
         self.fault(fault::Place::Message);
         self.begin(live, frame, duration);
         if self.message(live, log, &scope) {
@@ -340,13 +364,16 @@ impl HitContext {
             return (self.evaluate(live, frame, Point::Entry, None), None);
         }
         let scope = scope(frame, Point::Entry, None);
-        match self.decide(live, &scope, Point::Entry) {
+        match self.wanted(live, &scope, Point::Entry) {
             Decision::Fire => {}
             Decision::Skip(verdict) => return (verdict, None),
             Decision::Fail(failure) => {
-                self.condition_failed(live, &scope, None, &failure);
+                self.failed(live, &scope, None, Place::Condition, &failure);
                 return (Verdict::Keep, None);
             }
+        }
+        if !self.take(live) {
+            return (Verdict::Keep, None);
         }
         let Kind::Log(log) = &live.probe.kind else { return (Verdict::Keep, None) };
         self.begin(live, frame, None);
@@ -386,10 +413,34 @@ impl HitContext {
         self.send(live);
     }
 
-    /// Steps 2 to 5 of a hit: look, condition, take, room, and the token of all probes.
+    /// Measures a value. Nothing is captured, and nothing goes through the ring.
+    #[inline]
+    fn measure<'f, F: Frame<'f>>(
+        &mut self,
+        live: &'f LiveProbe,
+        metric: &'f Metric,
+        scope: &Scope<'_, F, F::Value>,
+        duration: Option<u64>,
+    ) {
+        self.fault(fault::Place::Message);
+        let measured = match &metric.value {
+            None => Ok(Measured::Int(1)),
+            Some(value) => {
+                let HitContext { process, scratch, .. } = self;
+                let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
+                eval::number(value, &live.probe.symbols, scope, &mut budget, metric.kind)
+            }
+        };
+        match measured {
+            Ok(value) => live.measured(value),
+            Err(failure) => self.failed(live, scope, duration, Place::Metric, &failure),
+        }
+    }
+
+    /// Steps 2 and 3 of a hit: look, and the condition.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
-    fn decide<'f, F: Frame<'f>>(
+    fn wanted<'f, F: Frame<'f>>(
         &mut self,
         live: &'f LiveProbe,
         scope: &Scope<'_, F, F::Value>,
@@ -422,21 +473,28 @@ impl HitContext {
                 Err(failure) => return Decision::Fail(failure),
             }
         }
+        Decision::Fire
+    }
+
+    /// Steps 4 and 5 of a hit: take, room, and the token of all probes.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
+    fn take(&mut self, live: &LiveProbe) -> bool {
         if !live.gate.take() {
             live.came_too_late();
-            return Decision::Skip(Verdict::Keep);
+            return false;
         }
         if self.records.is_full() {
             // Its token is spent: a hit over the rate is told as such, also while the queue is full.
             live.stats.dropped(Drop::QueueFull).add_serial(1);
-            return Decision::Skip(Verdict::Keep);
+            return false;
         }
         if !live.take_global(&self.process) {
             live.gate.put_back();
             live.stats.dropped(Drop::RateLimitGlobal).add_serial(1);
-            return Decision::Skip(Verdict::Keep);
+            return false;
         }
-        Decision::Fire
+        true
     }
 
     /// The verdict of a condition that takes more than comparing plain values.
@@ -600,17 +658,18 @@ impl HitContext {
         }
     }
 
-    /// A condition failed: one error event per window, with the stack and without captures. Evaluation goes on, unless
-    /// it is itself the cost.
+    /// A condition or the value of a metric failed: one error event per window, with the stack and without captures.
+    /// Evaluation goes on, unless it is itself the cost.
     #[cold]
-    fn condition_failed<'f, F: Frame<'f>>(
+    fn failed<'f, F: Frame<'f>>(
         &mut self,
         live: &LiveProbe,
         scope: &Scope<'_, F, F::Value>,
         duration: Option<u64>,
+        place: Place,
         failure: &Failure,
     ) {
-        live.condition_failed(failure);
+        live.evaluation_failed(place, failure);
         if is_costly(failure) {
             live.ask_suspension();
         }
@@ -624,7 +683,7 @@ impl HitContext {
         }
         self.begin(live, scope.frame, duration);
         self.writer.mark_error();
-        self.writer.failure(Place::Condition, |out| failure.encode(out));
+        self.writer.failure(place, |out| failure.encode(out));
         self.stack(live, scope.frame);
         self.send(live);
     }

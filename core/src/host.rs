@@ -413,11 +413,14 @@ impl Language {
 
 /// What a runtime can do. Something it cannot is a status with a reason, never a surprise.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "abilities that have nothing to do with one another")]
 pub struct Capabilities {
     /// Who it is.
     pub language: Language,
     /// Method probes.
     pub methods: bool,
+    /// Metric probes.
+    pub metrics: bool,
     /// Lines at module level.
     pub module_lines: bool,
     /// True if a hook may be switched off at the host and on again cheaply.

@@ -19,12 +19,18 @@
 //! 5. Write the record. A template expression that fails: [`Intake::template_failed`].
 //! 6. [`Intake::record`].
 //!
+//! A hit of a metric probe ends after step 2: it runs the expression of the value, asks [`Yielded::measured`] for its number
+//! (a double that is finite, and whole where the probe counts, is its own number), and keeps it until the next
+//! [`Intake::measured`]. If either fails: [`Intake::value_failed`], and where that says so a record as in step 2.
+//!
 //! Counts may be handed over later, many hits at once, by [`Intake::report`].
 
 use crate::capture::redact::Redaction;
 use crate::emit::ring::RecordSender;
 use crate::error::{Error, ErrorKind, Result};
-use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Scratch, Short, matches_text};
+#[cfg(doc)]
+use crate::expr::eval::Yielded;
+use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Measured, Scratch, Short, matches_text};
 use crate::expr::target::{Arg, At, Op, Program, Purpose, Search};
 use crate::expr::tree::Special;
 use crate::hit::{Verdict, is_costly};
@@ -260,7 +266,7 @@ pub struct Counts {
     pub weight: u64,
 }
 
-/// Why a record was not taken.
+/// Why a record, or what was measured, was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is not a record of this layout. Counted.
@@ -328,7 +334,7 @@ impl Intake {
         Ok(())
     }
 
-    /// A failure in a hit of a probe, for its record and for [`Intake::condition_failed`] or [`Intake::template_failed`].
+    /// A failure in a hit of a probe, for its record and for [`Intake::condition_failed`], [`Intake::value_failed`] or [`Intake::template_failed`].
     ///
     /// # Errors
     /// If the probe is not in force.
@@ -341,13 +347,46 @@ impl Intake {
         self.probe(slot).is_ok_and(|live| live.stats.is_next_timed())
     }
 
+    /// Takes what hits of a metric probe have measured: each value, or of a count their sum and of a gauge the last. `hits`: how
+    /// many they were.
+    ///
+    /// # Errors
+    /// If the probe is not in force.
+    pub fn measured(&mut self, slot: u32, hits: u32, values: &[f64]) -> std::result::Result<(), Refusal> {
+        let live = self.probe(slot)?;
+        let mut lost = 0;
+        for value in values {
+            // Waited for: this is no hit.
+            let is_taken = value.is_finite()
+                && live.meter.as_ref().is_some_and(|meter| meter.add_waiting(Measured::Float(*value)));
+            lost += u32::from(!is_taken);
+        }
+        live.stats.measured.add(hits.saturating_sub(lost).into());
+        if lost > 0 {
+            live.stats.dropped(Drop::Internal).add(lost.into());
+        }
+        Ok(())
+    }
+
     /// A condition has failed. True: an error event is due, and its record is to be handed over.
     ///
     /// # Errors
     /// If the probe is not in force.
     pub fn condition_failed(&mut self, slot: u32, failure: &Failure) -> std::result::Result<bool, Refusal> {
+        self.failed(slot, Place::Condition, failure)
+    }
+
+    /// The value of a metric has failed. True: an error event is due, and its record is to be handed over.
+    ///
+    /// # Errors
+    /// If the probe is not in force.
+    pub fn value_failed(&mut self, slot: u32, failure: &Failure) -> std::result::Result<bool, Refusal> {
+        self.failed(slot, Place::Metric, failure)
+    }
+
+    fn failed(&mut self, slot: u32, place: Place, failure: &Failure) -> std::result::Result<bool, Refusal> {
         let live = self.probe(slot)?;
-        live.condition_failed(failure);
+        live.evaluation_failed(place, failure);
         if is_costly(failure) {
             live.ask_suspension();
         }

@@ -14,6 +14,7 @@ pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod datagrams;
 pub mod emit;
 pub mod error;
 pub mod expr;

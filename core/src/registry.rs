@@ -3,11 +3,13 @@
 
 use crate::budget::gate::{Gate, Look, Turn};
 use crate::budget::throttle::Throttle;
-use crate::expr::eval::Failure;
+use crate::emit::meter::Meter;
+use crate::expr::eval::{Failure, Measured};
 use crate::expr::tree::Special;
 use crate::hit::Process;
 use crate::host::Site;
-use crate::probe::model::Probe;
+use crate::probe::model::{EvaluateAt, Kind, Probe};
+use crate::record::write::Place;
 use crate::stats::{Drop, Failures, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
@@ -32,6 +34,8 @@ pub struct LiveProbe {
     pub stats: ProbeStats,
     /// Its error events.
     pub throttle: Throttle,
+    /// What it has measured, if it is a metric probe.
+    pub meter: Option<Meter>,
     /// True if it captures, so that the capturing budget applies.
     pub captures: bool,
     /// True if one of its expressions reads `@duration`, so that an exit without its entry is skipped.
@@ -68,7 +72,12 @@ impl LiveProbe {
     /// A live probe with a full gate. `period`: nanoseconds between two tokens, `None` if none ever comes;
     /// `can_disarm`: the host can switch its hooks off and on.
     pub fn new(probe: Arc<Probe>, slot: u32, gate: Gate, period: Option<u64>, can_disarm: bool) -> Self {
+        let meter = match &probe.kind {
+            Kind::Metric(metric) => Some(Meter::new(metric.kind)),
+            Kind::Log(_) | Kind::Span | Kind::SpanDecoration(_) => None,
+        };
         LiveProbe {
+            meter,
             captures: probe.captures(),
             reads_duration: probe.reads(Special::Duration),
             probe,
@@ -230,17 +239,44 @@ impl LiveProbe {
         self.missed.fetch_or(paused, Relaxed);
     }
 
-    /// Counts a hit whose condition failed, and keeps why.
+    /// True if the entry of a method leaves something for its exit: the time of a call, or the first half of an event.
+    #[inline]
+    pub(crate) fn leaves_entry(&self) -> bool {
+        self.meter.is_none() || (self.reads_duration && self.probe.evaluate_at == EvaluateAt::Exit)
+    }
+
+    /// True if hits at the entry of its method are wanted: to evaluate it there, or for the time of the call.
+    pub fn wants_entry(&self) -> bool {
+        self.leaves_entry() || self.probe.evaluate_at == EvaluateAt::Entry
+    }
+
+    /// True if hits at the exit of its method are wanted.
+    pub fn wants_exit(&self) -> bool {
+        self.leaves_entry() || self.probe.evaluate_at == EvaluateAt::Exit
+    }
+
+    /// Adds a value that was measured, where no other thread does so at the same time.
+    #[inline]
+    pub(crate) fn measured(&self, value: Measured) {
+        let is_taken = self.meter.as_ref().is_some_and(|meter| meter.add(value));
+        if is_taken {
+            self.stats.measured.add_serial(1);
+        } else {
+            self.stats.dropped(Drop::QueueFull).add(1);
+        }
+    }
+
+    /// Counts a hit whose condition, or the value of its metric, failed, and keeps why.
     #[cold]
-    pub(crate) fn condition_failed(&self, failure: &Failure) {
-        self.failures.note(failure);
+    pub(crate) fn evaluation_failed(&self, place: Place, failure: &Failure) {
+        self.failures.note(place, failure);
         // After it: who reads the count first finds at least as many reasons.
         fence(Release);
         self.stats.failed.add(1);
     }
 
-    /// Why the condition failed, the latest reason first, each with how often.
-    pub(crate) fn failures(&self) -> Vec<(Failure, u64)> {
+    /// Why the condition or the value failed, the latest reason first, each with how often.
+    pub(crate) fn failures(&self) -> Vec<(Place, Failure, u64)> {
         self.failures.all()
     }
 

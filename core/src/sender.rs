@@ -1,5 +1,5 @@
-//! Uploads batches to the Agent, on a thread of its own, so that a slow or hanging Agent delays nothing but uploads. The
-//! only file that does network I/O. On the walk of a hit going out: before it `worker.rs` with `emit/batch.rs`, which
+//! Uploads batches to the Agent, on a thread of its own, so that a slow or hanging Agent delays nothing but uploads. All
+//! network I/O that may take time is done here. On the walk of a hit going out: before it `worker.rs` with `emit/batch.rs`, which
 //! never waits here; after it `control/agent/*`, which decide what to send, where, and what to do when it fails.
 
 use std::cell::Cell;
@@ -445,7 +445,10 @@ impl Sender {
         let (wake, woken) = bounded(1);
         let (settling, settled) = bounded(1);
         let shared = Arc::clone(&self.shared);
-        #[allow(clippy::disallowed_methods, reason = "the sender's thread is one of the two that the core starts")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the sender's thread is one of the two that go on while a session does"
+        )]
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).stack_size(512 * 1024).spawn(move || {
             Courier::new(&shared, &woken).run(&taken, &settling);
         });

@@ -5,11 +5,12 @@ use crate::budget::placing::{Deferred, Placing};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::Sink;
+use crate::datagrams::{Datagrams, MetricCounters};
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, NOT_FOUND, State};
 use crate::error::{Error, ErrorKind};
-use crate::expr::eval::Names;
+use crate::expr::eval::{Failure, Names};
 use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
 use crate::intake::Intake;
@@ -17,6 +18,7 @@ use crate::probe::compile;
 use crate::probe::model::{Probe, ServiceConfiguration};
 use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
+use crate::record::write::Place;
 use crate::registry::{LiveProbe, ProbeSet, Registry};
 use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, Drop, ProbeStats};
@@ -170,7 +172,8 @@ impl Shared {
 
     /// The refilling side of a probe's gate.
     pub(crate) fn bucket(&self, probe: &Probe, now: u64) -> Bucket {
-        if self.settings.rate_limits { Bucket::new(probe.rate, probe.captures(), now) } else { Bucket::unlimited() }
+        let has_rate = self.settings.rate_limits && probe.rate.is_finite();
+        if has_rate { Bucket::new(probe.rate, probe.captures(), now) } else { Bucket::unlimited() }
     }
 
     /// The refilling sides of the two global gates.
@@ -195,6 +198,7 @@ pub struct Session {
     /// It was stopped: what comes now is lost.
     over: AtomicBool,
     uploads: Option<Arc<SenderCounters>>,
+    metrics: Option<Arc<MetricCounters>>,
 }
 
 /// What [`Session::stats`] says of the whole process.
@@ -214,6 +218,21 @@ pub struct SessionStats {
     pub unreadable: u64,
     /// What became of uploads; `None` if there are none.
     pub uploads: Option<UploadStats>,
+    /// Values that metric probes have measured.
+    pub measured: u64,
+    /// What became of them; `None` if they do not leave the machine.
+    pub metrics: Option<MetricStats>,
+}
+
+/// What became of metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricStats {
+    /// Values that were sent: of a count one a second.
+    pub sent: u64,
+    /// Datagrams that carried them.
+    pub datagrams: u64,
+    /// Values that were lost, since nobody listens or the system has no room.
+    pub lost: u64,
 }
 
 /// What became of uploads.
@@ -251,6 +270,8 @@ pub struct Parts {
     pub sinks: Vec<Box<dyn Sink>>,
     /// The upload, if there is one.
     pub sender: Option<Sender>,
+    /// Where metrics go, if they leave the machine.
+    pub datagrams: Option<Datagrams>,
     /// The tables; shared with the binding's caches.
     pub tables: Arc<Tables>,
 }
@@ -278,12 +299,14 @@ pub struct ProbeReport {
     pub hits_exact: bool,
     /// Hits whose condition was false.
     pub rejected: u64,
-    /// Hits whose condition failed.
+    /// Hits whose condition, or the value of their metric, failed.
     pub failed: u64,
     /// Why, as far as it is kept: the latest reason first, each with how often.
     pub failures: Vec<(String, u64)>,
     /// Events queued.
     pub emitted: u64,
+    /// Values measured; `None`: it is no metric probe.
+    pub measured: Option<u64>,
     /// Hits whose event comes at the end of their call, which goes on.
     pub pending: u64,
     /// Events and hits dropped, by reason.
@@ -331,7 +354,7 @@ impl Session {
 
     /// A session whose worker the caller drives, round by round: for tests with a manual clock.
     pub fn prepare(parts: Parts) -> (Session, Worker) {
-        let Parts { settings, identity, runtime, clock, sinks, sender, tables } = parts;
+        let Parts { settings, identity, runtime, clock, sinks, sender, datagrams, tables } = parts;
         let capabilities = runtime.capabilities();
         let default_capture = Duration::from_millis(u64::from(capabilities.capture_timeout_ms));
         let words = host_words(&*runtime);
@@ -377,7 +400,8 @@ impl Session {
         capturing.open(&shared.process.capturing, now);
         others.open(&shared.process.others, now);
         let (commands, orders) = channel::unbounded();
-        let output = Output::new(Arc::clone(&shared), Arc::clone(&runtime), identity, sinks, sender);
+        let metrics = datagrams.as_ref().map(|datagrams| Arc::clone(datagrams.counters()));
+        let output = Output::new(Arc::clone(&shared), Arc::clone(&runtime), identity, sinks, sender, datagrams);
         let worker = Worker::new(Arc::clone(&shared), Arc::clone(&runtime), orders, output);
         let session = Session {
             shared,
@@ -388,6 +412,7 @@ impl Session {
             thread: Mutex::new(None),
             over: AtomicBool::new(false),
             uploads,
+            metrics,
         };
         (session, worker)
     }
@@ -559,7 +584,8 @@ impl Session {
         let redaction = &self.shared.process.redaction;
         let probe = compile::compile(definition, &|name| redaction.name(name), &capabilities)
             .map_err(|error| (error.kind.code(), error.text))?;
-        let refused = compile::not_yet(&probe.kind).or_else(|| self.shared.settings.capture.refuses(&probe));
+        let refused =
+            compile::not_yet(&probe.kind, &capabilities).or_else(|| self.shared.settings.capture.refuses(&probe));
         if let Some(reason) = refused {
             return Err((ErrorKind::Unsupported.code(), reason.to_owned()));
         }
@@ -733,6 +759,12 @@ impl Session {
             queued_bytes: self.shared.process.queued.get() as u64,
             unreadable: self.shared.unreadable.get(),
             uploads: self.uploads.as_ref().map(|counters| self.upload_stats(counters)),
+            measured: sums.measured.get(),
+            metrics: self.metrics.as_ref().map(|counters| MetricStats {
+                sent: counters.sent.load(Relaxed),
+                datagrams: counters.datagrams.load(Relaxed),
+                lost: counters.lost.load(Relaxed),
+            }),
         }
     }
 
@@ -853,15 +885,20 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Why a probe's condition failed, in words, the latest reason first, each with how often. The count of failures has been read
+/// Why a probe's condition, or the value of its metric, failed, in words, the latest reason first, each with how often. The count of failures has been read
 /// before.
 fn failures(process: &Process, live: &LiveProbe) -> Vec<(String, u64)> {
-    let Some(expression) = live.probe.when.as_ref() else { return Vec::new() };
     fence(Acquire);
     let type_name = |id| process.tables.type_name(id).unwrap_or("?").to_owned();
     let milliseconds = process.evaluation_ns / 1_000_000;
-    let names = Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds };
-    live.failures().into_iter().map(|(failure, count)| (failure.text(&names), count)).collect()
+    let text = |place: Place, failure: Failure| {
+        let expression = live.probe.expression_at(place)?;
+        let names = Names { expression, symbols: &live.probe.symbols, type_name: &type_name, milliseconds };
+        let of = if place == Place::Metric { "value: " } else { "" };
+        Some(format!("{of}{}", failure.text(&names)))
+    };
+    let all = live.failures().into_iter();
+    all.filter_map(|(place, failure, count)| Some((text(place, failure)?, count))).collect()
 }
 
 fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProbe>>, now: u64) -> ProbeReport {
@@ -897,6 +934,7 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         failed: count(|stats| &stats.failed),
         failures: live.map(|live| failures(process, live)).unwrap_or_default(),
         emitted: count(|stats| &stats.emitted),
+        measured: live.filter(|live| live.meter.is_some()).map(|live| live.stats.measured.get()),
         pending: stats.map_or(0, ProbeStats::pending),
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
         unended: stats.map_or(0, ProbeStats::unended),

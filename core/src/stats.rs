@@ -3,6 +3,7 @@
 
 use crate::control::agent::retry::Reason;
 use crate::expr::eval::Failure;
+use crate::record::write::Place;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -51,7 +52,7 @@ const KINDS: usize = 4;
 /// Places where failures are noted.
 const PLACES: usize = 4;
 
-/// Why the condition of a probe failed, the latest first, each with how often. A kind that has not come for long may be
+/// Why the condition of a probe, or the value of its metric, failed, the latest first, each with how often. A kind that has not come for long may be
 /// forgotten; then the counts are less than all.
 ///
 /// There are several places, since a hit waits for none: it takes the first that nobody else looks at. Who reads has one of
@@ -68,6 +69,7 @@ pub struct Failures {
 /// Failures of one kind, in one place.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
+    place: Place,
     failure: Failure,
     count: u64,
     /// The number of the latest.
@@ -77,7 +79,7 @@ struct Kind {
 impl Failures {
     /// Notes one, in a hit.
     #[cold]
-    pub(crate) fn note(&self, failure: &Failure) {
+    pub(crate) fn note(&self, place: Place, failure: &Failure) {
         let free = self.places.iter().find_map(|place| match place.try_lock() {
             Ok(kinds) => Some(kinds),
             Err(TryLockError::Poisoned(kinds)) => Some(kinds.into_inner()),
@@ -85,23 +87,24 @@ impl Failures {
         });
         let Some(mut kinds) = free else { return };
         let latest = self.noted.fetch_add(1, Relaxed) + 1;
-        let known = kinds.iter_mut().flatten().find(|kind| kind.failure == *failure);
+        let known = kinds.iter_mut().flatten().find(|kind| (kind.place, kind.failure) == (place, *failure));
         if let Some(kind) = known {
             kind.count += 1;
             kind.latest = latest;
         } else if let Some(oldest) = kinds.iter_mut().min_by_key(|kind| kind.map_or(0, |kind| kind.latest)) {
-            *oldest = Some(Kind { failure: *failure, count: 1, latest });
+            *oldest = Some(Kind { place, failure: *failure, count: 1, latest });
         }
     }
 
     /// What is known.
-    pub(crate) fn all(&self) -> Vec<(Failure, u64)> {
+    pub(crate) fn all(&self) -> Vec<(Place, Failure, u64)> {
         let _alone = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<Kind> = Vec::new();
         for place in &self.places {
             let kinds = *place.lock().unwrap_or_else(PoisonError::into_inner);
             for kind in kinds.into_iter().flatten() {
-                match all.iter_mut().find(|known| known.failure == kind.failure) {
+                let same = |known: &&mut Kind| (known.place, known.failure) == (kind.place, kind.failure);
+                match all.iter_mut().find(same) {
                     Some(known) => {
                         known.count += kind.count;
                         known.latest = known.latest.max(kind.latest);
@@ -111,7 +114,7 @@ impl Failures {
             }
         }
         all.sort_by_key(|kind| Reverse(kind.latest));
-        all.into_iter().map(|kind| (kind.failure, kind.count)).collect()
+        all.into_iter().map(|kind| (kind.place, kind.failure, kind.count)).collect()
     }
 }
 
@@ -211,8 +214,10 @@ pub struct ProbeStats {
     pub hits: Counter,
     /// Hits whose condition was false.
     pub rejected: Counter,
-    /// Hits whose condition failed.
+    /// Hits whose condition, or the value of their metric, failed.
     pub failed: Counter,
+    /// Values that a metric probe has measured.
+    pub measured: Counter,
     /// Events that were queued.
     pub emitted: Counter,
     /// Records that were cut at 1 MiB.
@@ -345,6 +350,7 @@ impl ProbeStats {
     pub fn absorb(&self, other: &ProbeStats) {
         self.hits.add(other.hits.get());
         self.emitted.add(other.emitted.get());
+        self.measured.add(other.measured.get());
         for reason in Drop::ALL {
             self.dropped(reason).add(other.dropped(reason).get());
         }
@@ -377,6 +383,9 @@ impl ProbeStats {
 mod tests {
     use super::{Failures, ProbeStats};
     use crate::expr::eval::Failure;
+    use crate::record::write::Place;
+
+    const AT: Place = Place::Condition;
 
     #[test]
     fn failures_are_told_apart_and_the_latest_comes_first() {
@@ -384,17 +393,19 @@ mod tests {
         let all = |known: &[(u32, u64)]| {
             assert_eq!(
                 failures.all(),
-                known.iter().map(|(n, count)| (Failure::Variable(*n), *count)).collect::<Vec<_>>()
+                known.iter().map(|(n, count)| (AT, Failure::Variable(*n), *count)).collect::<Vec<_>>()
             );
         };
         for symbol in [1, 2, 1, 1, 3] {
-            failures.note(&Failure::Variable(symbol));
+            failures.note(AT, &Failure::Variable(symbol));
         }
         all(&[(3, 1), (1, 3), (2, 1)]);
         for symbol in [4, 5, 1] {
-            failures.note(&Failure::Variable(symbol));
+            failures.note(AT, &Failure::Variable(symbol));
         }
         all(&[(1, 4), (5, 1), (4, 1), (3, 1)]);
+        failures.note(Place::Metric, &Failure::Variable(1));
+        assert_eq!(failures.all()[..2], [(Place::Metric, Failure::Variable(1), 1), (AT, Failure::Variable(1), 4)]);
     }
 
     #[test]
@@ -405,22 +416,22 @@ mod tests {
                 let mut seen = 0;
                 while seen < 20_000 {
                     let known = failures.all();
-                    let sum = known.iter().map(|(_, count)| count).sum();
+                    let sum = known.iter().map(|(_, _, count)| count).sum();
                     assert!(sum >= seen, "{sum} after {seen}");
                     seen = sum;
                 }
             });
             for number in 0..20_000 {
-                failures.note(&Failure::Variable(number % 2));
+                failures.note(AT, &Failure::Variable(number % 2));
             }
-            assert_eq!(failures.all(), [(Failure::Variable(1), 10_000), (Failure::Variable(0), 10_000)]);
+            assert_eq!(failures.all(), [(AT, Failure::Variable(1), 10_000), (AT, Failure::Variable(0), 10_000)]);
             reads.join().unwrap();
         });
         // One that is held up costs its place and nothing else.
         let held = failures.places[0].lock().unwrap();
-        failures.note(&Failure::Variable(0));
+        failures.note(AT, &Failure::Variable(0));
         drop(held);
-        assert_eq!(failures.all(), [(Failure::Variable(0), 10_001), (Failure::Variable(1), 10_000)]);
+        assert_eq!(failures.all(), [(AT, Failure::Variable(0), 10_001), (AT, Failure::Variable(1), 10_000)]);
     }
 
     #[test]

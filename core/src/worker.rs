@@ -1,6 +1,6 @@
 //! The worker: refills gates, re-arms, applies changes, drains rings, renders. It stands on both walks: after
-//! [`crate::registry`] on the way in, after [`crate::emit::ring`] on the way out. It never touches the network and never
-//! waits for a lock of the host.
+//! [`crate::registry`] on the way in, after [`crate::emit::ring`] on the way out. It never waits for the network, nor for a
+//! lock of the host.
 //!
 //! [`Worker::tick`] is one round; the thread calls it and sleeps as long as it says. Tests call it with a manual clock.
 
@@ -8,6 +8,7 @@ use crate::budget::breaker::{ALL_NS, Breaker, Cost, DEAR_NS};
 use crate::budget::gate::{Bucket, STEP_NS};
 use crate::budget::placing::Deferred;
 use crate::budget::throttle::WINDOW_NS;
+use crate::emit::meter::Meter;
 use crate::emit::output::Output;
 use crate::emit::ring::{QUEUE_BYTES, RecordReceiver};
 use crate::emit::status::{NOT_FOUND, PANIC};
@@ -57,6 +58,8 @@ const CALM_AFTER_NS: u64 = 200_000_000;
 const ASLEEP_NS: u64 = 60_000_000_000;
 /// Nanoseconds between two looks at the costs: what a probe may spend before it is seen.
 const LOOK_NS: u64 = 100_000_000;
+/// Nanoseconds between two looks at what metric probes have measured.
+const GATHER_NS: u64 = 1_000_000_000;
 /// Nanoseconds after which a place that nothing matches is reported as an error.
 const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
@@ -121,6 +124,7 @@ pub struct Worker {
     /// Records stay in the rings.
     holds: bool,
     next_look: u64,
+    next_gather: u64,
     next_ticket: u64,
     last_event: u64,
     is_calm: bool,
@@ -165,6 +169,7 @@ impl Worker {
             dear,
             holds: false,
             next_look: now + LOOK_NS,
+            next_gather: now + GATHER_NS,
             next_ticket: 1,
             last_event: now,
             is_calm: true,
@@ -226,6 +231,7 @@ impl Worker {
         // What became of a probe is told before what it caught.
         self.output.tick(now);
         let more = self.drain(now);
+        self.gather(now);
         self.watch(now);
         self.expire();
         self.report_missing(now);
@@ -278,6 +284,9 @@ impl Worker {
     fn change(&mut self, added: Vec<Arc<LiveProbe>>, removed: Vec<Arc<LiveProbe>>) {
         let now = self.shared.process.clock.monotonic();
         self.take_leave(&removed, now);
+        if added.iter().any(|live| live.meter.is_some()) {
+            self.output.expect_metrics();
+        }
         for live in removed {
             self.drop_probe(&live);
         }
@@ -298,6 +307,9 @@ impl Worker {
     fn take_leave(&mut self, leaving: &[Arc<LiveProbe>], now: u64) {
         for live in leaving {
             live.end();
+        }
+        if leaving.iter().any(|live| live.meter.is_some()) {
+            self.gather_from(leaving);
         }
         for _ in 0..FULL_QUEUE_ROUNDS {
             if leaving.is_empty() || !self.drain(now) {
@@ -522,6 +534,38 @@ impl Worker {
         more
     }
 
+    /// Once a second, and where nobody waits any longer, what metric probes have measured goes out.
+    fn gather(&mut self, now: u64) {
+        let hurries = !self.flushes.is_empty() || self.stopping.is_some();
+        if now < self.next_gather && !hurries {
+            return;
+        }
+        self.next_gather = now + GATHER_NS;
+        let all: Vec<Arc<LiveProbe>> = self.controls.values().map(|control| Arc::clone(&control.live)).collect();
+        self.gather_from(&all);
+    }
+
+    fn gather_from(&mut self, probes: &[Arc<LiveProbe>]) {
+        for live in probes {
+            let taken = live.meter.as_ref().map(Meter::take).unwrap_or_default();
+            if !taken.is_empty() {
+                self.emits(live.slot);
+            }
+            for taken in &taken {
+                self.output.measured(live, taken);
+            }
+        }
+        self.output.send_metrics();
+    }
+
+    /// A probe has its first result, if it had none: its status says so.
+    fn emits(&mut self, slot: u32) {
+        let Some(control) = self.controls.get_mut(&slot).filter(|control| !control.emitted) else { return };
+        control.emitted = true;
+        let now = self.shared.wall_ms();
+        self.shared.tell(&control.live, |board, id, version| board.emitting(id, version, now));
+    }
+
     /// True if the session has to end now.
     fn is_late(&self) -> bool {
         self.stopping.as_ref().is_some_and(|(until, _)| self.shared.process.clock.monotonic() >= *until)
@@ -544,16 +588,12 @@ impl Worker {
     fn accept(&mut self, record: &[u8], now: u64) -> usize {
         let Some(slot) = read::probe_of(record) else { return record.len() };
         self.hear_of(slot);
-        let Some(control) = self.controls.get_mut(&slot) else {
+        self.emits(slot);
+        let Some(control) = self.controls.get(&slot) else {
             // Its probe was removed in the meantime.
             self.output.lose(slot, 1);
             return record.len();
         };
-        if !control.emitted {
-            control.emitted = true;
-            let now = self.shared.wall_ms();
-            self.shared.tell(&control.live, |board, id, version| board.emitting(id, version, now));
-        }
         if self.output.accept(record, &control.live, now) { 0 } else { record.len() }
     }
 

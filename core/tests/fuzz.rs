@@ -234,6 +234,7 @@ fn probe_files() {
     let capabilities = Capabilities {
         language: Language::Python,
         methods: true,
+        metrics: true,
         module_lines: true,
         disarm: true,
         capture_timeout_ms: 100,

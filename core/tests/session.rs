@@ -256,7 +256,7 @@ fn a_panic_of_ours_ends_the_probe_and_nothing_else() {
 fn a_panic_that_comes_before_the_report_of_the_installation_stays_told() {
     for host in HOSTS {
         let settings = Settings::default();
-        let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
+        let mut process = Process::with(Options { host, settings, scripted: true, sender: None, metrics: None });
         put(&mut process, &[probe("p", &json!({}))]);
         process.live("p").unwrap().panicked();
         process.round();
@@ -272,7 +272,7 @@ fn a_panic_that_comes_before_the_report_of_the_installation_stays_told() {
 fn an_event_that_comes_before_the_report_of_the_installation_has_its_place() {
     for host in HOSTS {
         let settings = Settings::default();
-        let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
+        let mut process = Process::with(Options { host, settings, scripted: true, sender: None, metrics: None });
         put(&mut process, &[probe("p", &json!({}))]);
         process.put_quietly("p", 1);
         process.hit("p", 1, &world("{}"));
@@ -530,7 +530,8 @@ fn a_probe_ends_when_it_expires_and_its_events_stay() {
 #[test]
 fn a_place_that_nothing_matches_is_an_error_after_a_minute_and_may_still_be_found() {
     for host in HOSTS {
-        let mut process = Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None });
+        let mut process =
+            Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None, metrics: None });
         put(&mut process, &[probe("p", &json!({}))]);
         process.answer("p", 1, &Outcome::NotFound("no file toy.py".into()));
         later(&mut process, 59 * SECOND);
@@ -549,7 +550,8 @@ fn a_place_that_nothing_matches_is_an_error_after_a_minute_and_may_still_be_foun
 fn a_probe_that_moves_says_from_where_and_tells_its_hits_with_their_place() {
     let site = |file: &str| Site { file: file.into(), lines: vec![1], ..Site::default() };
     for host in HOSTS {
-        let mut process = Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None });
+        let mut process =
+            Process::with(Options { host, settings: Settings::default(), scripted: true, sender: None, metrics: None });
         put(&mut process, &[probe("p", &json!({}))]);
         process.answer("p", 1, &Outcome::Done { note: None, site: site("/srv/x/helper.py") });
         process.round();
@@ -590,8 +592,13 @@ fn what_was_captured_before_a_removal_is_delivered() {
 fn what_finds_the_hooks_of_a_probe_that_is_gone_is_no_hit() {
     let nothing = world("{}");
     for way in ["removed", "replaced"] {
-        let mut process =
-            Process::with(Options { host: Host::Inside, settings: Settings::default(), scripted: true, sender: None });
+        let mut process = Process::with(Options {
+            host: Host::Inside,
+            settings: Settings::default(),
+            scripted: true,
+            sender: None,
+            metrics: None,
+        });
         put(&mut process, &[probe("p", &json!({}))]);
         let old = Arc::clone(&process.session.probes()[0]);
         if way == "removed" {
@@ -689,8 +696,13 @@ fn a_broken_edit_takes_the_place_of_the_probe_and_a_good_one_brings_it_back() {
 
 #[test]
 fn a_second_realm_that_lacks_the_code_undoes_nothing() {
-    let mut process =
-        Process::with(Options { host: Host::Outside, settings: Settings::default(), scripted: true, sender: None });
+    let mut process = Process::with(Options {
+        host: Host::Outside,
+        settings: Settings::default(),
+        scripted: true,
+        sender: None,
+        metrics: None,
+    });
     put(&mut process, &[probe("p", &json!({}))]);
     let refused = Outcome::Refused { kind: "NoSuchLine", reason: "line 1 has no code".into() };
     let done =
@@ -759,7 +771,8 @@ fn a_hanging_agent_costs_no_event_below_the_cap_and_no_token() {
     for host in HOSTS {
         let (listener, sender, _counters) = hanging();
         let settings = Settings { rate_limits: false, ..Settings::default() };
-        let mut process = Process::with(Options { host, settings, scripted: false, sender: Some(sender) });
+        let mut process =
+            Process::with(Options { host, settings, scripted: false, sender: Some(sender), metrics: None });
         put(&mut process, &[probe("p", &json!({"captureSnapshot": true, "capture": {"maxLength": 100_000}}))]);
         let mut hits = 0;
         let for_hits = QUEUE_BYTES - BATCH_BYTES;
@@ -779,8 +792,13 @@ fn a_hanging_agent_costs_no_event_below_the_cap_and_no_token() {
     }
     for host in HOSTS {
         let (listener, sender, _counters) = hanging();
-        let mut process =
-            Process::with(Options { host, settings: Settings::default(), scripted: false, sender: Some(sender) });
+        let mut process = Process::with(Options {
+            host,
+            settings: Settings::default(),
+            scripted: false,
+            sender: Some(sender),
+            metrics: None,
+        });
         put(&mut process, &[probe("p", &json!({"captureSnapshot": true}))]);
         for second in 0..20 {
             process.hit("p", 50, &nothing);
@@ -800,6 +818,7 @@ fn started(sender: Option<Sender>) -> (Session, Memory) {
         clock: Arc::new(SystemClock),
         sinks: vec![Box::new(memory.sink())],
         sender,
+        datagrams: None,
         tables: Arc::new(Tables::new(Arc::new(Redaction::default()))),
     });
     let session = session.unwrap();

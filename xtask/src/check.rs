@@ -58,6 +58,7 @@ const WALKS: [(&str, &[&str]); 4] = [
             "core/src/record/names.rs",
             "core/src/record/write.rs",
             "core/src/emit/ring.rs",
+            "core/src/emit/meter.rs",
             "core/src/intake.rs",
             "core/src/worker.rs",
             "core/src/record/read.rs",
@@ -72,6 +73,8 @@ const WALKS: [(&str, &[&str]); 4] = [
             "core/src/emit/batch.rs",
             "core/src/sender.rs",
             "core/src/control/agent/input.rs",
+            "core/src/emit/statsd.rs",
+            "core/src/datagrams.rs",
         ],
     ),
     (
@@ -134,6 +137,8 @@ const RESERVED: [Reserved; 3] = [
         files: &[
             "core/src/worker.rs",
             "core/src/sender.rs",
+            // Its thread lasts no longer than the look-up of a host's name.
+            "core/src/datagrams.rs",
             "bindings-python/src/runtime/hands.rs",
             "core/process/src/signal.rs",
             "bindings-node/src/hands.rs",

@@ -20,6 +20,7 @@ class ProbeStatus(TypedDict):
     failed: int
     failure: str | None
     emitted: int
+    measured: NotRequired[int]
     pending: int
     dropped: dict[str, int]
     nanoseconds_per_hit: int | None
@@ -36,7 +37,17 @@ class Stats(TypedDict):
     dropped: dict[str, int]
     queued_bytes: int
     unreadable: int
+    measured: int
+    metrics: "MetricStats | None"
     uploads: "UploadStats | None"
+
+
+class MetricStats(TypedDict):
+    """What became of values of metric probes; of a count one a second is sent. Nobody listens, or there is no room: `lost`."""
+
+    sent: int
+    datagrams: int
+    lost: int
 
 
 class UploadStats(TypedDict):

@@ -12,13 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+use stroboscope_core::clock::Clock;
 use stroboscope_core::config::Settings;
 use stroboscope_core::control::agent;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
 use stroboscope_core::control::place::{Folder, Place, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
-use stroboscope_core::control::{EventView, Sink, StatusView};
+use stroboscope_core::control::{EventView, MetricView, Sink, StatusView};
+use stroboscope_core::datagrams::Datagrams;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::sender::{Sender, SenderCounters};
 
@@ -177,6 +179,12 @@ pub fn upload(
     Sender::open(&wanted.settings, &who, counters, remarks)
 }
 
+/// The way of metrics, if they are to leave the machine. Nothing is opened before there are any.
+pub fn metrics(wanted: &Wanted, identity: &Identity, clock: Arc<dyn Clock>) -> Option<Datagrams> {
+    let leaves = wanted.place.sends_metrics(&wanted.settings, wanted.shows());
+    leaves.then(|| Datagrams::open(&wanted.settings, &identity.service, clock)).flatten()
+}
+
 /// A pipe or a device is written to by one process after the other; a file takes each write whole.
 fn in_turns(sink: NdjsonSink, path: &Path) -> NdjsonSink {
     let kind = path.metadata().map(|found| found.file_type());
@@ -219,14 +227,23 @@ impl Write for InTurns {
     }
 }
 
-/// Says with the first event that this process takes part, so that it is missed if it is killed.
+/// Says with the first event or metric that this process takes part, so that it is missed if it is killed.
 struct TakesPart(Option<Tally>);
 
-impl Sink for TakesPart {
-    fn event(&mut self, _: &EventView<'_>) {
+impl TakesPart {
+    fn begins(&mut self) {
         if let Some(tally) = self.0.take() {
             tally.begins();
         }
+    }
+}
+
+impl Sink for TakesPart {
+    fn event(&mut self, _: &EventView<'_>) {
+        self.begins();
+    }
+    fn metric(&mut self, _: &MetricView<'_>) {
+        self.begins();
     }
     fn status(&mut self, _: &StatusView<'_>) {}
     fn flush(&mut self) {}
@@ -272,6 +289,12 @@ impl Sink for Terminal {
         wait_for_tracebacks();
         let before = self.sink.lost();
         self.sink.event(&EventView { site: &self.wanted.short(event.site), ..*event });
+        self.wanted.unshown.fetch_add(self.sink.lost() - before, Ordering::Relaxed);
+    }
+    fn metric(&mut self, metric: &MetricView<'_>) {
+        wait_for_tracebacks();
+        let before = self.sink.lost();
+        self.sink.metric(metric);
         self.wanted.unshown.fetch_add(self.sink.lost() - before, Ordering::Relaxed);
     }
     fn status(&mut self, status: &StatusView<'_>) {

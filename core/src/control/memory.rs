@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{EventView, Sink, StatusView};
+use super::{EventView, MetricView, Sink, StatusView};
 
 /// What a [`MemorySink`] has kept; a handle on it that outlives the session.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Kept {
     events: Vec<String>,
+    metrics: Vec<String>,
     statuses: Vec<String>,
 }
 
@@ -32,6 +33,11 @@ impl Memory {
         self.with(|kept| kept.events.clone())
     }
 
+    /// What was measured so far, as JSON.
+    pub fn metrics(&self) -> Vec<String> {
+        self.with(|kept| kept.metrics.clone())
+    }
+
     /// The statuses so far, as JSON.
     pub fn statuses(&self) -> Vec<String> {
         self.with(|kept| kept.statuses.clone())
@@ -47,7 +53,7 @@ impl Memory {
     }
 }
 
-/// Keeps events and statuses in a [`Memory`].
+/// Keeps events, metrics and statuses in a [`Memory`].
 #[derive(Debug)]
 pub struct MemorySink {
     memory: Memory,
@@ -57,6 +63,11 @@ impl Sink for MemorySink {
     fn event(&mut self, event: &EventView<'_>) {
         let json = String::from_utf8_lossy(event.json).into_owned();
         self.memory.with(|kept| kept.events.push(json));
+    }
+
+    fn metric(&mut self, metric: &MetricView<'_>) {
+        let json = String::from_utf8_lossy(metric.json).into_owned();
+        self.memory.with(|kept| kept.metrics.push(json));
     }
 
     fn status(&mut self, status: &StatusView<'_>) {

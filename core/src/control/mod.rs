@@ -11,6 +11,7 @@ pub mod place;
 pub mod tally;
 pub mod terminal;
 
+use crate::probe::model::MetricKind;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 
@@ -44,6 +45,25 @@ pub struct StatusView<'a> {
     pub time: u64,
 }
 
+/// What a metric probe has measured in a second, as the worker hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricView<'a> {
+    /// One JSON object without line ends.
+    pub json: &'a [u8],
+    /// The probe's id.
+    pub probe: &'a str,
+    /// The name of the metric, as the probe gives it.
+    pub name: &'a str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// The sum of a count, the last value of a gauge, the values of a histogram or distribution.
+    pub values: &'a [f64],
+    /// One in so many values was kept.
+    pub one_in: u32,
+    /// When it was taken, in milliseconds since the epoch.
+    pub time: u64,
+}
+
 /// Standard output, written to without the lock of the standard library: a fork may happen while the worker
 /// holds that lock, and the child would wait for it for ever.
 pub(crate) struct Standard(BorrowedFd<'static>);
@@ -71,6 +91,10 @@ impl Write for Standard {
 pub trait Sink: Send {
     /// Takes an event.
     fn event(&mut self, event: &EventView<'_>);
+    /// Takes what was measured.
+    fn metric(&mut self, metric: &MetricView<'_>) {
+        let _ = metric;
+    }
     /// Takes a status.
     fn status(&mut self, status: &StatusView<'_>);
     /// Hands on what is still held back.

@@ -1,4 +1,4 @@
-//! Events as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
+//! Events and metrics as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
 //! `worker.rs`.
 
 use std::fs::{File, OpenOptions};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::kept::{self, Kept};
-use super::{EventView, Sink, Standard, StatusView};
+use super::{EventView, MetricView, Sink, Standard, StatusView};
 
 /// Lines wait here until the worker's round ends, or until this many bytes wait.
 const HELD: usize = 64 * 1024;
@@ -208,7 +208,11 @@ impl Sink for NdjsonSink {
         self.line(event.json);
     }
 
-    /// Whoever reads the lines expects events, and nothing but events.
+    fn metric(&mut self, metric: &MetricView<'_>) {
+        self.line(metric.json);
+    }
+
+    /// Whoever reads the lines expects what probes have caught and measured, and nothing else.
     fn status(&mut self, _: &StatusView<'_>) {}
 
     fn flush(&mut self) {

@@ -46,6 +46,11 @@ impl Place {
         settings.agent_is_named() || !(self.command || has_local_sink)
     }
 
+    /// True if metrics are sent to a server: where events are, and where one was named.
+    pub fn sends_metrics(self, settings: &Settings, shows: bool) -> bool {
+        settings.dogstatsd_is_named() || self.uploads(settings, shows)
+    }
+
     /// True if people are told at the end what each probe did.
     pub fn tells_end(self, shows: bool) -> bool {
         self.command || (self.preload && shows)
@@ -122,6 +127,9 @@ mod tests {
         assert!(!program.uploads(&Settings::default(), true));
         assert!(!command.uploads(&Settings::default(), false));
         assert!(command.uploads(&named, true));
+        let of_metrics = Settings { dogstatsd_port: Some(1), ..Settings::default() };
+        assert!(command.sends_metrics(&of_metrics, true) && !command.uploads(&of_metrics, true));
+        assert!(command.sends_metrics(&named, true) && !command.sends_metrics(&Settings::default(), true));
     }
 
     #[test]

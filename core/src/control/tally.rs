@@ -53,12 +53,14 @@ pub struct ProbeCounts {
     pub missed: bool,
     /// Hits whose condition was false.
     pub rejected: u64,
-    /// Hits whose condition failed.
+    /// Hits whose condition, or the value of their metric, failed.
     pub failed: u64,
     /// Why, as far as it is kept: the latest reason first, each with how often.
     pub failures: Vec<(String, u64)>,
     /// Events.
     pub emitted: u64,
+    /// Values of a metric probe.
+    pub measured: Option<u64>,
     /// Hits and events dropped, by reason.
     pub dropped: Vec<(String, u64)>,
     /// How far it got.
@@ -140,6 +142,7 @@ impl ProbeCounts {
             failed: report.failed,
             failures: report.failures.clone(),
             emitted: report.emitted,
+            measured: report.measured,
             dropped: own.chain(unended).filter(|(_, count)| *count > 0).collect(),
             reach: Reach::of(report),
             note: note(report),
@@ -152,6 +155,7 @@ impl ProbeCounts {
         self.rejected += other.rejected;
         self.failed += other.failed;
         self.emitted += other.emitted;
+        self.measured = self.measured.into_iter().chain(other.measured).reduce(|sum, more| sum + more);
         add_reasons(&mut self.failures, other.failures);
         if self.site.is_empty() {
             self.site = other.site;
@@ -172,6 +176,7 @@ impl ProbeCounts {
             hits: self.hits,
             missed: self.missed,
             emitted: self.emitted,
+            measured: self.measured,
             failed: self.failed,
             failures: self.failures.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
             dropped: std::iter::once(rejected).chain(dropped).collect(),

@@ -8,7 +8,9 @@ use std::io::Write;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{EventView, Sink, StatusView};
+use super::{EventView, MetricView, Sink, StatusView};
+use crate::emit::statsd;
+use crate::probe::model::MetricKind;
 
 /// Lines of values shown of one event.
 const MAX_LINES: usize = 40;
@@ -93,6 +95,12 @@ impl Sink for TerminalSink {
         self.write(&text);
     }
 
+    fn metric(&mut self, metric: &MetricView<'_>) {
+        self.refresh();
+        let text = self::metric(metric, self.look);
+        self.write(&text);
+    }
+
     fn status(&mut self, status: &StatusView<'_>) {
         self.refresh();
         let text = self::status(status, self.look);
@@ -119,7 +127,9 @@ pub struct ProbeSummary<'a> {
     pub missed: bool,
     /// Events that were made.
     pub emitted: u64,
-    /// Hits whose condition failed.
+    /// Values that were measured; `None`: it is no metric probe.
+    pub measured: Option<u64>,
+    /// Hits whose condition, or the value of their metric, failed.
     pub failed: u64,
     /// Why, as far as it is kept: the latest reason first, each with how often.
     pub failures: Vec<(&'a str, u64)>,
@@ -878,6 +888,39 @@ fn frame(frame: &Json<'_>) -> String {
 
 // ---- statuses and the end --------------------------------------------------------------------------------------------
 
+/// What was measured in a second, in one line.
+pub fn metric(metric: &MetricView<'_>, look: Look) -> String {
+    let mut out = String::new();
+    let line = Line::default().add(Tone::Quiet, &clock(metric.time, look.utc_offset)).add(Tone::Plain, "  ");
+    let line = line.add(Tone::Quiet, &format!("[{}] ", metric.probe)).add(Tone::Place, metric.name);
+    line.add(Tone::Plain, "  ").add(Tone::Strong, &measured(metric)).write(look, &mut out);
+    out
+}
+
+fn measured(metric: &MetricView<'_>) -> String {
+    let values = metric.values;
+    let text = |value: f64| {
+        let mut out = Vec::new();
+        statsd::number(value, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    };
+    let first = values.first().copied().unwrap_or_default();
+    match metric.kind {
+        MetricKind::Count if first >= 0.0 => format!("+{}", text(first)),
+        MetricKind::Count | MetricKind::Gauge => text(first),
+        MetricKind::Histogram | MetricKind::Distribution => {
+            let least = values.iter().copied().fold(first, f64::min);
+            let most = values.iter().copied().fold(first, f64::max);
+            let count = values.len() as u64 * u64::from(metric.one_in);
+            let count = format!("{}{} values", if metric.one_in > 1 { "≈ " } else { "" }, grouped(count));
+            match values.len() {
+                1 if metric.one_in == 1 => text(first),
+                _ => format!("{count}, {} to {}", text(least), text(most)),
+            }
+        }
+    }
+}
+
 /// A status as text; empty for those that tell people nothing.
 pub fn status(status: &StatusView<'_>, look: Look) -> String {
     let tone = match status.status {
@@ -903,7 +946,7 @@ pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
     let sites: Vec<&str> = probes.iter().map(|probe| if probe.site == probe.probe { "" } else { probe.site }).collect();
     let hits: Vec<String> =
         probes.iter().map(|probe| format!("{}{}", if probe.missed { "≥ " } else { "" }, grouped(probe.hits))).collect();
-    let shown: Vec<String> = probes.iter().map(|probe| grouped(probe.emitted)).collect();
+    let shown: Vec<String> = probes.iter().map(|probe| grouped(probe.measured.unwrap_or(probe.emitted))).collect();
     let most = look.columns() / 2;
     let (id_width, site_width) = (widest(ids.iter().copied(), most), widest(sites.iter().copied(), most));
     let (hits_width, shown_width) =
@@ -924,7 +967,7 @@ pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
             .add(Tone::Plain, "  ")
             .add(Tone::Plain, &pad(shown, shown_width))
             .add(Tone::Strong, shown)
-            .add(Tone::Quiet, if probe.emitted == 1 { " event" } else { " events" });
+            .add(Tone::Quiet, came(probe));
         let lost = outcome(probe);
         let line = if lost.is_empty() { line } else { line.add(Tone::Plain, "  ").add(Tone::Quiet, &lost) };
         line.write(whole, &mut out);
@@ -936,6 +979,16 @@ pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
         Line::default().add(Tone::Note, MISSED).write(whole, &mut out);
     }
     out
+}
+
+/// What came of the hits of a probe.
+fn came(probe: &ProbeSummary<'_>) -> &'static str {
+    match (probe.measured, probe.emitted) {
+        (Some(1), _) => " value",
+        (Some(_), _) => " values",
+        (None, 1) => " event",
+        (None, _) => " events",
+    }
 }
 
 /// What `≥` means.

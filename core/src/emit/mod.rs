@@ -1,4 +1,4 @@
-//! What leaves the process: events, messages, statuses, batches.
+//! What leaves the process: events, messages, metrics, statuses, batches.
 
 pub mod batch;
 pub mod event;
@@ -6,11 +6,13 @@ pub mod json;
 mod keys;
 pub mod language;
 pub mod message;
+pub mod meter;
 pub mod number;
 pub mod output;
 pub mod process;
 pub mod prune;
 pub mod render;
 pub mod ring;
+pub mod statsd;
 pub mod status;
 pub mod values;

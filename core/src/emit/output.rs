@@ -3,23 +3,29 @@
 //!
 //! Sinks of this process (terminal, NDJSON, memory) get each event at once. For the Agent, records wait as records until
 //! a batch is due and the sender has room: only then is their JSON made, so that the queue holds several times the events.
+//! What metric probes have measured goes to sinks, and by [`crate::datagrams`] to a server of metrics.
 
 use crate::control::agent::retry::Reason;
-use crate::control::{EventView, Sink, StatusView};
+use crate::control::{EventView, MetricView, Sink, StatusView};
+use crate::datagrams::Datagrams;
 use crate::emit::batch::{Batch, Batcher, Kind, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::RenderContext;
 use crate::emit::language::Profile;
+use crate::emit::meter::Taken;
 use crate::emit::prune;
 use crate::emit::render::{Outline, Renderer};
 use crate::emit::ring::BATCH_BYTES;
+use crate::emit::statsd;
 use crate::emit::status;
 use crate::error::Result;
 use crate::fault;
 use crate::host::Runtime;
+use crate::probe::model::{Kind as ModelKind, Metric, MetricKind};
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
 use crate::stats::Drop;
+use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -62,6 +68,7 @@ pub(crate) struct Output {
     identity: Identity,
     sinks: Vec<Box<dyn Sink>>,
     sender: Option<Sender>,
+    datagrams: Option<Datagrams>,
     waiting: VecDeque<Waiting>,
     events: Batcher,
     statuses: Batcher,
@@ -89,6 +96,7 @@ impl Output {
         identity: Identity,
         sinks: Vec<Box<dyn Sink>>,
         sender: Option<Sender>,
+        datagrams: Option<Datagrams>,
     ) -> Self {
         let interval = shared.settings.upload_interval;
         let batch_size = shared.settings.upload_batch_size;
@@ -99,6 +107,7 @@ impl Output {
             identity,
             sinks,
             sender,
+            datagrams,
             waiting: VecDeque::new(),
             events: Batcher::events(interval).at_most(batch_size),
             statuses: Batcher::statuses(Duration::from_secs(1)),
@@ -137,6 +146,46 @@ impl Output {
                 watched(&mut **sink, looked_at, |sink| sink.event(event));
             }
         })
+    }
+
+    /// There will be metrics.
+    pub(crate) fn expect_metrics(&mut self) {
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.prepare();
+        }
+    }
+
+    /// Takes what a metric probe has measured. It leaves with [`Output::send_metrics`].
+    pub(crate) fn measured(&mut self, live: &LiveProbe, taken: &Taken) {
+        let ModelKind::Metric(metric) = &live.probe.kind else { return };
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.packer().add(&live.probe, metric, taken);
+        }
+        if self.sinks.is_empty() {
+            return;
+        }
+        let time = self.shared.wall_ms();
+        let json = metric_json(&self.identity, live, metric, taken, time);
+        let view = MetricView {
+            json: &json,
+            probe: &live.probe.id,
+            name: &metric.name,
+            kind: metric.kind,
+            values: &taken.values,
+            one_in: taken.one_in,
+            time,
+        };
+        self.looked_at.push((live.slot, false));
+        for sink in &mut self.sinks {
+            watched(&mut **sink, &mut self.looked_at, |sink| sink.metric(&view));
+        }
+    }
+
+    /// What was measured leaves the process.
+    pub(crate) fn send_metrics(&mut self) {
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.send();
+        }
     }
 
     /// One round: statuses to the sinks and the Agent, due batches to the sender.
@@ -274,9 +323,14 @@ impl Output {
         self.hurried = false;
     }
 
-    /// True if nothing waits here: the sender has all that came.
+    /// True if nothing waits here: the sender has all that came, and metrics are gone.
     pub(crate) fn is_handed_over(&self) -> bool {
-        self.waiting.is_empty() && self.events.is_empty() && self.statuses.is_empty() && self.refused.is_empty()
+        let metrics = self.datagrams.as_ref().is_none_or(|datagrams| !datagrams.waits());
+        metrics
+            && self.waiting.is_empty()
+            && self.events.is_empty()
+            && self.statuses.is_empty()
+            && self.refused.is_empty()
     }
 
     /// True if everything that came has left the process or was counted.
@@ -298,6 +352,9 @@ impl Output {
     /// Ends the sender, at most within `limit`. What has not even got there is lost, and counted.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         self.flush_sinks();
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.stop();
+        }
         for Waiting { record, live } in std::mem::take(&mut self.waiting) {
             self.shared.process.queued.sub(record.len());
             self.lose(live.slot, 1);
@@ -316,6 +373,57 @@ impl Output {
         self.note_losses();
         stopped
     }
+}
+
+/// What was measured, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricJson<'a> {
+    ddsource: &'a str,
+    service: &'a str,
+    timestamp: u64,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    ddtags: String,
+    metric: MeasuredJson<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MeasuredJson<'a> {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    values: &'a [f64],
+    sample_rate: f64,
+    probe_id: &'a str,
+    probe_version: i64,
+}
+
+fn metric_json(identity: &Identity, live: &LiveProbe, metric: &Metric, taken: &Taken, timestamp: u64) -> Vec<u8> {
+    let kind = match metric.kind {
+        MetricKind::Count => "count",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+        MetricKind::Distribution => "distribution",
+    };
+    let json = MetricJson {
+        ddsource: "dd_debugger",
+        service: &identity.service,
+        timestamp,
+        kind: "metric",
+        ddtags: live.probe.tags.join(","),
+        metric: MeasuredJson {
+            name: statsd::name(metric),
+            kind,
+            values: &taken.values,
+            sample_rate: 1.0 / f64::from(taken.one_in),
+            probe_id: &live.probe.id,
+            probe_version: live.probe.version,
+        },
+    };
+    // Texts and finite numbers only: writing them into memory cannot fail.
+    serde_json::to_vec(&json).unwrap_or_default()
 }
 
 /// Has a sink do something, and marks the events that it loses by that: always the latest ones.

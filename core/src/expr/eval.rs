@@ -27,7 +27,7 @@ use super::Expression;
 use super::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
 use super::tree::Special;
 use crate::capture::redact::Redaction;
-use crate::host::{Child, Frame, Symbol, Value, View};
+use crate::host::{Child, DecimalDigits, Frame, Symbol, Value, View};
 use crate::probe::model::MetricKind;
 use crate::text::Text;
 use num_bigint::BigInt;
@@ -164,7 +164,42 @@ fn truth<'f, V: Value<'f>>(operand: &Operand<'f, V>) -> Result<bool, Failure> {
     }
 }
 
+/// What an expression of a metric has yielded, as a host hands it over that ran the expression itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Yielded<'x> {
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A larger integer.
+    Big(&'x BigInt),
+    /// A double.
+    Float(f64),
+    /// A decimal.
+    Decimal(DecimalDigits<'x>),
+    /// What is no number.
+    Other(Kind),
+    /// What could not be read, and why.
+    Unreadable(&'static str),
+}
+
+impl Yielded<'_> {
+    /// The number that is sent for it (3.10).
+    pub fn measured(self, kind: MetricKind) -> Result<Measured, Failure> {
+        match self {
+            Yielded::Bool(value) => Ok(Measured::Int(i64::from(value))),
+            Yielded::Int(value) => Ok(Measured::Int(value)),
+            Yielded::Big(value) => finite(&Num::Big(value), kind),
+            Yielded::Float(value) => finite(&Num::Float(value), kind),
+            Yielded::Decimal(digits) => finite(&Num::Decimal(digits), kind),
+            Yielded::Other(kind) => Err(Failure::NotNumber(kind)),
+            Yielded::Unreadable(reason) => Err(unread(reason)),
+        }
+    }
+}
+
 /// Evaluates a metric value (3.10).
+#[inline]
 pub fn number<'f, F: Frame<'f>>(
     expression: &'f Expression,
     symbols: &'f [String],
@@ -177,18 +212,25 @@ pub fn number<'f, F: Frame<'f>>(
 }
 
 fn measured<'f, V: Value<'f>>(shape: &Shape<'_, 'f, V>, kind: MetricKind) -> Result<Measured, Failure> {
-    let number = match shape {
-        Shape::Bool(value) => return Ok(Measured::Int(i64::from(*value))),
-        Shape::Number(number) => number,
-        Shape::Unreadable(_, reason) => return Err(unread(reason)),
-        other => return Err(Failure::NotNumber(other.kind())),
-    };
+    match shape {
+        Shape::Bool(value) => Ok(Measured::Int(i64::from(*value))),
+        Shape::Number(number) => finite(number, kind),
+        Shape::Unreadable(_, reason) => Err(unread(reason)),
+        other => Err(Failure::NotNumber(other.kind())),
+    }
+}
+
+/// A number as it is sent: a finite one, and a whole one of a count.
+#[inline]
+fn finite(number: &Num<'_>, kind: MetricKind) -> Result<Measured, Failure> {
+    if let Num::Int(value) = number {
+        return Ok(Measured::Int(*value));
+    }
     let value = number.nearest();
     if !value.is_finite() {
         return Err(Failure::BadNumber { fraction: false });
     }
     match (number, kind) {
-        (Num::Int(value), _) => Ok(Measured::Int(*value)),
         (Num::Float(_) | Num::Decimal(_), MetricKind::Count) => match number.whole() {
             Whole::At(value) => Ok(Measured::Int(value)),
             Whole::Beyond { .. } => Ok(Measured::Float(value)),

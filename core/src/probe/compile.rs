@@ -23,10 +23,11 @@ const RATE_CAPTURING: f64 = 1.0;
 /// Events a second of any other log probe.
 const RATE_PLAIN: f64 = 5000.0;
 
-/// Why a kind that is checked is not installed yet, if so.
-pub fn not_yet(kind: &Kind) -> Option<&'static str> {
+/// Why a kind that is checked is not installed yet in a runtime, if so.
+pub fn not_yet(kind: &Kind, capabilities: &Capabilities) -> Option<&'static str> {
     match kind {
         Kind::Log(_) => None,
+        Kind::Metric(_) if capabilities.metrics => None,
         Kind::Metric(_) => Some("metric probes are not available in this version"),
         Kind::Span => Some("span probes are not available in this version"),
         Kind::SpanDecoration(_) => Some("span decoration probes are not available in this version"),

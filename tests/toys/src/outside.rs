@@ -7,9 +7,11 @@ use num_bigint::{BigInt, Sign};
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use stroboscope_core::expr::Expression;
-use stroboscope_core::expr::eval::{Category, Failure, Kind, MAX_NESTING};
+use stroboscope_core::expr::eval::{Category, Failure, Kind, MAX_NESTING, Measured, Yielded};
 use stroboscope_core::expr::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
+use stroboscope_core::host::DecimalDigits;
 use stroboscope_core::intake::{Judge, Raised};
+use stroboscope_core::probe::model::MetricKind;
 use stroboscope_core::record::layout::NO_TYPE;
 use stroboscope_core::text::Text;
 
@@ -83,6 +85,13 @@ impl Code {
     pub fn holds(&self, world: &World, judge: &mut Judge) -> Result<bool, Failure> {
         let mut machine = self.machine(world, judge)?;
         machine.holds().map_err(|category| machine.failure(category))
+    }
+
+    /// Its number over a world, for a metric.
+    pub fn number(&self, world: &World, judge: &mut Judge, kind: MetricKind) -> Result<Measured, Failure> {
+        let mut machine = self.machine(world, judge)?;
+        let value = machine.run().map_err(|category| machine.failure(category))?;
+        machine.measured(&value, kind)
     }
 
     fn machine<'p>(&'p self, world: &'p World, judge: &'p mut Judge) -> Result<Machine<'p>, Failure> {
@@ -193,7 +202,11 @@ impl<'p> Machine<'p> {
     }
 
     fn kind(&self, of: Arg) -> Kind {
-        match self.look(&self.arg(of)) {
+        self.kind_of(&self.arg(of))
+    }
+
+    fn kind_of(&self, value: &Made) -> Kind {
+        match self.look(value) {
             Look::Undefined => Kind::Undefined,
             Look::Null => Kind::Null,
             Look::Bool(_) => Kind::Bool,
@@ -210,6 +223,34 @@ impl<'p> Machine<'p> {
             Look::Iterator(_) => Kind::Iterator,
             Look::Opaque(_) => Kind::Opaque,
         }
+    }
+
+    /// The number of a value, as the core makes it.
+    fn measured(&self, value: &Made, kind: MetricKind) -> Result<Measured, Failure> {
+        let int = |value: &BigInt| match i64::try_from(value) {
+            Ok(value) => Yielded::Int(value).measured(kind),
+            Err(_) => Yielded::Big(value).measured(kind),
+        };
+        let yielded = match value {
+            Made::Bool(value) => Yielded::Bool(*value),
+            Made::Int(value) => return int(value),
+            Made::Float(value) => Yielded::Float(*value),
+            Made::Node(id) => match self.world.node(*id) {
+                Node::Bool(value) => Yielded::Bool(*value),
+                Node::Int(value) => Yielded::Int(*value),
+                Node::Big { value, .. } => return int(value),
+                Node::Float(value) => Yielded::Float(*value),
+                Node::Decimal { negative, words, exponent, .. } => {
+                    Yielded::Decimal(DecimalDigits { negative: *negative, words, exponent: *exponent })
+                }
+                Node::Typed { of, .. } | Node::Shown { of, .. } | Node::Extended { of, .. } | Node::Changing(of) => {
+                    return self.measured(&Made::Node(*of), kind);
+                }
+                _ => Yielded::Other(self.kind_of(value)),
+            },
+            _ => Yielded::Other(self.kind_of(value)),
+        };
+        yielded.measured(kind)
     }
 
     /// The value of the program.

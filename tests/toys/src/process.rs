@@ -14,14 +14,16 @@ use stroboscope_core::budget::gate::Words;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::Clock;
 use stroboscope_core::config::{LogStack, Settings};
+use stroboscope_core::control::agent::Container;
 use stroboscope_core::control::memory::Memory;
+use stroboscope_core::datagrams::{Datagrams, Destination};
 use stroboscope_core::emit::output::Identity;
-use stroboscope_core::expr::eval::{Category, Failure};
+use stroboscope_core::expr::eval::{Category, Failure, Measured};
 use stroboscope_core::expr::template::Segment;
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Outcome, Runtime, Site, StackFrame, Ticket};
 use stroboscope_core::intake::{self, Counts, Intake};
-use stroboscope_core::probe::model::{Kind, Location};
+use stroboscope_core::probe::model::{Kind, Location, MetricKind};
 use stroboscope_core::probe::wire::{Definition, Rejected};
 use stroboscope_core::record::layout as lay;
 use stroboscope_core::record::names::Tables;
@@ -103,6 +105,8 @@ impl Clock for ToyClock {
 /// What an outside host has compiled of a probe.
 struct Compiled {
     when: Option<Code>,
+    /// Of a metric.
+    value: Option<Code>,
     segments: Vec<(u32, Code)>,
     expressions: Vec<Code>,
 }
@@ -111,7 +115,14 @@ impl Compiled {
     fn of(live: &LiveProbe) -> Result<Compiled, String> {
         let symbols = &live.probe.symbols;
         let when = live.probe.when.as_ref().map(|when| Code::of(when, symbols)).transpose()?;
-        let Kind::Log(log) = &live.probe.kind else { return Err("only log probes work in a toy".to_owned()) };
+        let log = match &live.probe.kind {
+            Kind::Log(log) => log,
+            Kind::Metric(metric) => {
+                let value = metric.value.as_ref().map(|value| Code::of(value, symbols)).transpose()?;
+                return Ok(Compiled { when, value, segments: Vec::new(), expressions: Vec::new() });
+            }
+            Kind::Span | Kind::SpanDecoration(_) => return Err("no spans in a toy".to_owned()),
+        };
         let mut segments = Vec::new();
         for (index, segment) in (0..).zip(&log.template.segments) {
             if let Segment::Expression(expression) = segment {
@@ -120,7 +131,7 @@ impl Compiled {
         }
         let expressions: Result<Vec<Code>, String> =
             log.expressions.iter().map(|capture| Code::of(&capture.expression, symbols)).collect();
-        Ok(Compiled { when, segments, expressions: expressions? })
+        Ok(Compiled { when, value: None, segments, expressions: expressions? })
     }
 }
 
@@ -247,6 +258,7 @@ impl Runtime for ToyRuntime {
         Capabilities {
             language: Language::Other("toy"),
             methods: true,
+            metrics: true,
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,
@@ -305,6 +317,8 @@ pub struct Options {
     pub scripted: bool,
     /// The upload, if there is one.
     pub sender: Option<Sender>,
+    /// Where metrics go, if anywhere but into memory.
+    pub metrics: Option<Destination>,
 }
 
 /// A toy process.
@@ -332,12 +346,12 @@ pub struct Process {
 impl Process {
     /// A process of these settings.
     pub fn new(host: Host, settings: Settings) -> Process {
-        Process::with(Options { host, settings, scripted: false, sender: None })
+        Process::with(Options { host, settings, scripted: false, sender: None, metrics: None })
     }
 
     /// A process with everything said.
     pub fn with(options: Options) -> Process {
-        let Options { host, settings, scripted, sender } = options;
+        let Options { host, settings, scripted, sender, metrics } = options;
         let redaction = Redaction::new(
             &settings.redacted_identifiers,
             &settings.redaction_excluded_identifiers,
@@ -347,6 +361,8 @@ impl Process {
         let runtime = Arc::new(ToyRuntime::new(host, scripted));
         let memory = Memory::new();
         let tables = Arc::new(Tables::new(Arc::new(redaction)));
+        let datagrams =
+            metrics.map(|to| Datagrams::to(to, &settings, "toy", &Container::default(), Arc::clone(&clock) as _));
         let (session, worker) = Session::prepare(Parts {
             settings,
             identity: Identity { service: "toy".into(), ..Identity::default() },
@@ -354,6 +370,7 @@ impl Process {
             clock: Arc::clone(&clock) as Arc<_>,
             sinks: vec![Box::new(memory.sink())],
             sender,
+            datagrams,
             tables: Arc::clone(&tables),
         });
         let (context, intake) = (session.hit_context(), session.intake());
@@ -545,8 +562,14 @@ impl Process {
             match when.holds(world, &mut self.intake.judge) {
                 Ok(true) => {}
                 Ok(false) => return counts.rejected = 1,
-                Err(failure) => return self.condition_failed(live, world, &failure),
+                Err(failure) => {
+                    let due = self.intake.condition_failed(live.slot, &failure);
+                    return self.failed(live, world, &due, lay::PLACE_CONDITION, &failure);
+                }
             }
+        }
+        if let Kind::Metric(metric) = &live.probe.kind {
+            return self.measure(hook, metric.kind, world);
         }
         if !take(&words[word as usize]) {
             return counts.empty = 1;
@@ -569,14 +592,45 @@ impl Process {
         Head { slot, wall: self.clock.wall(), event }
     }
 
-    fn condition_failed(&mut self, live: &LiveProbe, world: &World, failure: &Failure) {
-        if self.intake.condition_failed(live.slot, failure) != Ok(true) {
+    fn measure(&mut self, hook: &Hook, kind: MetricKind, world: &World) {
+        let live = &hook.live;
+        let number = match &hook.compiled.value {
+            None => Ok(Measured::Int(1)),
+            Some(code) => code.number(world, &mut self.intake.judge, kind),
+        };
+        match number {
+            Ok(number) => {
+                let number = match number {
+                    Measured::Int(value) => value as f64,
+                    Measured::Float(value) => value,
+                };
+                if let Err(refusal) = self.intake.measured(live.slot, 1, &[number]) {
+                    self.bad.push(format!("{refusal:?}"));
+                }
+            }
+            Err(failure) => {
+                let due = self.intake.value_failed(live.slot, &failure);
+                self.failed(live, world, &due, lay::PLACE_METRIC, &failure);
+            }
+        }
+    }
+
+    /// A condition or a value has failed: an error event, if it is due.
+    fn failed(
+        &mut self,
+        live: &LiveProbe,
+        world: &World,
+        due: &Result<bool, intake::Refusal>,
+        place: u8,
+        failure: &Failure,
+    ) {
+        if *due != Ok(true) {
             return;
         }
         let head = self.head(live.slot);
         let mut writer = Writer::new(world, &mut self.intake.judge, &*self.clock, u64::MAX, &head);
         writer.mark_error();
-        writer.failure(lay::PLACE_CONDITION, 0, failure);
+        writer.failure(place, 0, failure);
         writer.stack(&[("toy.py", "toy", 1)]);
         let record = writer.finish();
         self.hand_over(&record);

@@ -160,7 +160,7 @@ fn checked_key(key: &str) -> Result<Secret> {
 }
 
 /// Splits `host:port`; `None` if there is something after the host that is no port.
-fn split_port(authority: &str) -> Option<(String, Option<u16>)> {
+pub(crate) fn split_port(authority: &str) -> Option<(String, Option<u16>)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?.parse().ok()?) };

@@ -37,6 +37,7 @@ pub(super) fn capabilities(vector: &Vector) -> Result<Capabilities, String> {
     Ok(Capabilities {
         language,
         methods: flag("methods")?,
+        metrics: flag("metrics")?,
         module_lines: flag("moduleLines")?,
         disarm: true,
         capture_timeout_ms: 100,
@@ -59,7 +60,8 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
         let Body::Service(made) = &definition.body else { return Err("no service configuration".to_owned()) };
         return same("service", service, &service_view(made));
     }
-    let probe = match compile(&definition, &|_| false, &capabilities(vector)?) {
+    let capabilities = capabilities(vector)?;
+    let probe = match compile(&definition, &|_| false, &capabilities) {
         Ok(probe) => probe,
         Err(error) => return refused_compiling(&expect, &error.text),
     };
@@ -67,7 +69,8 @@ pub fn check(vector: &Vector) -> Result<Verdict, String> {
     if wanted.is_empty() {
         return Err("nothing is expected of the probe".to_owned());
     }
-    let view = probe_view(&probe);
+    let mut view = probe_view(&probe);
+    view["notYet"] = json!(not_yet(&probe.kind, &capabilities));
     for (name, value) in wanted {
         same(name, value, view.get(name).ok_or_else(|| format!("a probe has no '{name}'"))?)?;
     }
@@ -138,7 +141,6 @@ fn probe_view(probe: &Probe) -> Value {
         "when": probe.when.as_ref().map(|when| &when.text),
         "symbols": probe.symbols,
         "warnings": probe.warnings,
-        "notYet": not_yet(&probe.kind),
     });
     let (kind, name, body) = kind_view(&probe.kind);
     view["kind"] = json!(kind);

@@ -76,7 +76,7 @@ pub fn in_session(vector: &Vector, host: Host) -> Result<bool, String> {
     }
     let interval = field(vector, "interval")?.as_u64().ok_or("no interval")?;
     let settings = Settings { diagnostics_interval: Duration::from_secs(interval), ..Settings::default() };
-    let mut process = Process::with(Options { host, settings, scripted: true, sender: None });
+    let mut process = Process::with(Options { host, settings, scripted: true, sender: None, metrics: None });
     for step in steps {
         let at = Duration::from_millis(step[0].as_u64().ok_or("no time")?);
         match step[1].as_str() {
