@@ -43,7 +43,7 @@ class Stats(TypedDict):
 
 
 class MetricStats(TypedDict):
-    """What became of values of metric probes; of a count one a second is sent. Nobody listens, or there is no room: `lost`."""
+    """What became of the values of metric probes. Of a count one a second is sent; `lost` are those nobody took."""
 
     sent: int
     datagrams: int

@@ -56,7 +56,7 @@ use tools::{arm, free_tool, is_ours, take_tools, watch_unwind};
 pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::Python,
     methods: true,
-    metrics: false,
+    metrics: true,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 100,

@@ -160,13 +160,15 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     let old = hooks::site(code.borrow());
     let awake = |probe: &Rc<ProbeSite>| !probe.live.rests();
     let lines = site.lines.iter().flat_map(|(_, probes)| probes).any(awake);
-    let methods = site.methods.iter().any(awake);
+    let entries = site.methods.iter().any(|probe| awake(probe) && probe.live.wants_entry());
+    let exits = site.methods.iter().any(|probe| awake(probe) && probe.live.wants_exit());
     let had = old.as_deref().map_or(0, |old| old.events);
-    let had_methods = had & events.end != 0;
+    let had_exits = had & events.end != 0;
     let at_lines = events.instruction | if beside_others { events.line } else { 0 };
-    let events = if lines { at_lines } else { 0 } | if methods { events.start | events.end } else { 0 };
+    let of_methods = if entries { events.start } else { 0 } | if exits { events.end } else { 0 };
+    let events = if lines { at_lines } else { 0 } | of_methods;
     site.events = events;
-    if had_methods && !methods {
+    if had_exits && !exits {
         hooks::forget_activations(code.borrow(), None);
     }
     hooks::replace(site);
@@ -179,7 +181,7 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     }
     arm(py, &set_local_events, tool, code.borrow(), events)?;
     let took = SystemClock.monotonic() - began;
-    if had_methods != methods {
+    if had_exits != exits {
         watch_unwind(py)?;
     }
     Ok(took)

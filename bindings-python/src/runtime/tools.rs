@@ -130,7 +130,7 @@ pub(super) fn arm(py: Python<'_>, set_local_events: &Py<PyAny>, tool: u8, code: 
 
 /// Exceptions that leave a method are seen by a global event, switched on only while a method is probed.
 pub(super) fn watch_unwind(py: Python<'_>) -> PyResult<()> {
-    let mine = |live: &LiveProbe| live.probe.is_method() && !live.rests();
+    let mine = |live: &LiveProbe| live.probe.is_method() && live.wants_exit() && !live.rests();
     let wanted = hooks::with_probe(mine).iter().any(|site| !site.methods.is_empty());
     let change = HANDS.with(|hands| {
         let hands = hands.as_mut()?;
