@@ -370,7 +370,10 @@ test('without a budget all are placed, however many there are', () => {
   assert.deepEqual(hits, Array(200).fill(1));
 });
 
-test('a module of ES with a query is seen', () => {
+// On Node 20 its breakpoint is set in the first one only.
+const isByThread = Module.registerHooks === undefined;
+
+test('a module of ES with a query is seen', { skip: isByThread }, () => {
   const { events: found, printed, stderr } = events('--at', 'top.mjs:3', '--log', 'x', '--', 'queries.mjs');
   assert.equal(found.length, 2, stderr + printed);
 });
