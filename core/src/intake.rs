@@ -334,7 +334,8 @@ impl Intake {
         Ok(())
     }
 
-    /// A failure in a hit of a probe, for its record and for [`Intake::condition_failed`], [`Intake::value_failed`] or [`Intake::template_failed`].
+    /// A failure in a hit of a probe, for its record and for [`Intake::condition_failed`], [`Intake::value_failed`] or
+    /// [`Intake::template_failed`].
     ///
     /// # Errors
     /// If the probe is not in force.

@@ -885,8 +885,8 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Why a probe's condition, or the value of its metric, failed, in words, the latest reason first, each with how often. The count of failures has been read
-/// before.
+/// Why a probe's condition, or the value of its metric, failed, in words, the latest reason first, each with how often. The
+/// count of failures has been read before.
 fn failures(process: &Process, live: &LiveProbe) -> Vec<(String, u64)> {
     fence(Acquire);
     let type_name = |id| process.tables.type_name(id).unwrap_or("?").to_owned();
