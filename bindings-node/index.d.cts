@@ -21,11 +21,13 @@ export interface ProbeStatus {
   hitsExact: boolean;
   /** Hits whose condition was false. */
   rejected: number;
-  /** Hits whose condition failed, … */
+  /** Hits whose condition, or the value of their metric, failed, … */
   failed: number;
   /** … and why. */
   failure: string | null;
   emitted: number;
+  /** Values measured, of a metric probe. */
+  measured?: number;
   /** Hits and events dropped, by reason. */
   dropped: Record<string, number>;
   nanosecondsPerHit: number | null;
@@ -39,6 +41,10 @@ export interface Stats {
   dropped: Record<string, number>;
   queuedBytes: number;
   unreadable: number;
+  /** Values that metric probes have measured. */
+  measured: number;
+  /** What became of them; of a count one a second is sent. */
+  metrics: { sent: number; datagrams: number; lost: number } | null;
   uploads: {
     events: number;
     statuses: number;

@@ -109,7 +109,7 @@ const fault = {
     nested: false,
     /** Only code of the program could have answered. */
     computed: false,
-    /** The core has the failure already (`matches`). */
+    /** The core has the failure already (`matches`, `number`). */
     given: false,
 };
 
@@ -801,6 +801,18 @@ function matches(text, pattern) {
     return FAILED;
 }
 
+/** The number of what the value of a metric has yielded, as the core makes it; FAILED if it makes none. */
+function number(slot, value) {
+    const kind = kindOf(value);
+    const type = typeof value;
+    const isRead = type === 'boolean' || type === 'number' || type === 'bigint';
+    const made = intake.number(slot, isRead ? value : null, kind);
+    if (made === made) return made;
+    failed(FAILED_TYPE, kind, kind);
+    fault.given = true;
+    return at(0);
+}
+
 /** A regular expression of the program's as a pattern of the core's. */
 function patternOf(value) {
     if (typeof value !== 'object' || value === null || shapeOf(value) !== SHAPE.REGEXP) return value;
@@ -1119,6 +1131,7 @@ module.exports = {
     messageOf,
     ne,
     not,
+    number,
     refusedName,
     round,
     see,

@@ -6,8 +6,9 @@
 //
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
 // line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise, absent }`:
-// * `probe({ slot, word, captures, watched })` is one probe in this realm (`watched`: a debugger calls its hits); its `report()`
-//   hands over what was counted, `onDisarm(probe)` is called when its hooks may be switched off, `onBroken(error)` when our own
+// * `probe({ slot, word, captures, metric, watched })` is one probe in this realm (`metric`: what it measures, 0 for nothing;
+//   `watched`: a debugger calls its hits); its `report()`
+//   hands over what was counted and measured, `onDisarm(probe)` is called when its hooks may be switched off, `onBroken(error)` when our own
 //   code failed in one of its hits;
 // * `site(setup, probe, frame)` makes a hit's site of the function that the text `Hit.setup` is; `frame` is its place as a stack
 //   would show it, a code and a position;
@@ -27,6 +28,7 @@ const memory = require('./memory.cjs');
 const names = require('./names.cjs');
 const {
     Error,
+    Float64Array,
     Int32Array,
     Map,
     RangeErrorPrototype,
@@ -53,6 +55,7 @@ const {
     FAILED_TIMEOUT,
     PLACE_CONDITION,
     PLACE_EXPRESSION,
+    PLACE_METRIC,
     PLACE_SEGMENT,
     POINT_ENTRY,
     POINT_LINE,
@@ -69,6 +72,12 @@ const WORD_OTHERS = 1;
 const UNLIMITED = 0x7fffffff;
 /** Entries that wait for their exit, of all probes. */
 const OPEN_ENTRIES = 10_000;
+/** What a probe measures. */
+const MEASURES_NOTHING = 0;
+const MEASURES_COUNT = 1;
+const MEASURES_VALUES = 3;
+/** Values that are handed over together. */
+const KEPT_VALUES = 512;
 
 let intake = null;
 let gates = new Int32Array(0);
@@ -84,12 +93,15 @@ const intakeOf = addon => ({
     hasRoom: addon.intakeHasRoom,
     lost: addon.intakeLost,
     matches: addon.intakeMatches,
+    measured: addon.intakeMeasured,
     name: addon.intakeName,
     noMemory: addon.intakeNoMemory,
+    number: addon.intakeNumber,
     record: addon.intakeRecord,
     report: addon.intakeReport,
     showsStack: addon.intakeShowsStack,
     templateFailed: addon.intakeTemplateFailed,
+    valueFailed: addon.intakeValueFailed,
     typeNumber: addon.intakeType,
 });
 
@@ -109,8 +121,10 @@ function hits({ addon, gates: words, code }) {
 
 /** One probe in this realm: its gate and its counts since the last report. */
 class Probe {
-    constructor({ slot, word, captures, watched = false }) {
+    constructor({ slot, word, captures, metric = MEASURES_NOTHING, watched = false }) {
         this.slot = slot;
+        this.metric = metric;
+        if (metric !== MEASURES_NOTHING) this.values = new Float64Array(metric === MEASURES_VALUES ? KEPT_VALUES : 1);
         this.word = word;
         this.global = captures ? WORD_CAPTURING : WORD_OTHERS;
         this.watched = watched;
@@ -120,6 +134,11 @@ class Probe {
     slot;
     word;
     global;
+    /** What it measures, and of so many hits since that was handed over: the sum of a count, the last value of a gauge, or values. */
+    metric;
+    values = null;
+    measured = 0;
+    filled = 0;
     /** False if hits tell no more of the stack than their own place. */
     showsStack;
     /** What our own code failed with in a hit: nothing is called there, since the stack may be at its end. */
@@ -152,9 +171,19 @@ class Probe {
         return this.started === 0 ? 0 : now() - this.started + this.overhead;
     }
 
-    /** Hands over what was counted. */
+    /** Hands over what was measured. */
+    handOver() {
+        const { values } = this;
+        intake.measured(this.slot, this.measured, values, this.metric === MEASURES_VALUES ? this.filled : 1);
+        this.measured = 0;
+        this.filled = 0;
+        if (this.metric === MEASURES_COUNT) values[0] = 0;
+    }
+
+    /** Hands over what was counted and measured. */
     report(spent = 0) {
         if (this.error !== null) tellError(this);
+        if (this.measured > 0) this.handOver();
         const weight = this.started === 0 ? 0 : this.weight;
         this.started = 0;
         const answer = intake.report(
@@ -226,14 +255,50 @@ function entryNotSeen(probe) {
 
 /** After the condition: true if the hit is recorded. */
 function decide(site, outcome) {
-    const { probe } = site;
     const verdict = helpers.inTime(outcome);
-    if (verdict === true) return take(probe);
-    if (verdict === false) {
-        probe.rejected += 1;
-        return skip(probe);
+    return verdict === true ? take(site.probe) : notWanted(site, verdict);
+}
+
+/** After the condition of a metric: true if the hit is measured. */
+function wanted(site, outcome) {
+    const verdict = helpers.inTime(outcome);
+    return verdict === true || notWanted(site, verdict);
+}
+
+function notWanted(site, verdict) {
+    const { probe } = site;
+    if (verdict === false) probe.rejected += 1;
+    else evaluationFailed(site, PLACE_CONDITION, intake.conditionFailed(probe.slot, fault));
+    return skip(probe);
+}
+
+/** Measures what the value of a metric has come to. */
+function measure(site, outcome) {
+    const { probe } = site;
+    const value = helpers.inTime(outcome);
+    // A number that is finite, and of a count whole, is what it is; what else may be one the core decides.
+    if (typeof value === 'number' && value - value === 0 && (probe.metric !== MEASURES_COUNT || floor(value) === value)) {
+        return add(probe, value);
     }
-    conditionFailed(site);
+    const number = value === FAILED ? FAILED : helpers.number(probe.slot, value);
+    if (number !== FAILED) return add(probe, number);
+    evaluationFailed(site, PLACE_METRIC, intake.valueFailed(probe.slot, fault));
+    return skip(probe);
+}
+
+/** Adds a number that was measured, and ends the hit. */
+function add(probe, number) {
+    probe.measured += 1;
+    const { metric, values } = probe;
+    if (metric === MEASURES_COUNT) {
+        values[0] += number;
+    } else if (metric === MEASURES_VALUES) {
+        values[probe.filled] = number;
+        probe.filled += 1;
+        if (probe.filled === KEPT_VALUES) probe.handOver();
+    } else {
+        values[0] = number;
+    }
     return skip(probe);
 }
 
@@ -272,14 +337,12 @@ function putBack(word) {
 /** The failure that `fault` tells, as it stands in records. */
 const encoded = (probe, place, index) => intake.failure(probe.slot, place, index, fault);
 
-/** A condition failed: the core says whether an event about it is due. */
-function conditionFailed(site) {
-    const { probe } = site;
-    const failure = intake.conditionFailed(probe.slot, fault);
+/** A condition, or the value of a metric, failed: an event about it, if the core says that one is due. */
+function evaluationFailed(site, place, failure) {
     if (failure === null) return;
-    writer.begin(probe.slot, wallMilliseconds(), -1);
+    writer.begin(site.probe.slot, wallMilliseconds(), -1);
     writer.markError();
-    writer.failure(PLACE_CONDITION, 0, failure);
+    writer.failure(place, 0, failure);
     send(site, site.test);
 }
 
@@ -485,7 +548,7 @@ function practise(step) {
 }
 
 /** What the functions of a site know by name. */
-const known = freeze({ __proto__: null, ...helpers, ABSENT, decide, entryNotSeen, look, since, take });
+const known = freeze({ __proto__: null, ...helpers, ABSENT, add, decide, entryNotSeen, look, measure, since, take, wanted });
 
 /** The site of a hit, from the function that `Hit.setup` is. */
 const site = (setup, probe, frame) => new Site(setup(known, probe), frame);

@@ -66,6 +66,8 @@ function addProbe(definition) {
 function removeProbe(id) {
   expect(typeof id === 'string', 'the id of a probe is a string', id);
   realm.settleDoors();
+  // What it has counted and measured is handed over while it is known.
+  realm.report();
   const found = addon.removeProbe(id);
   realm.pump();
   return found;

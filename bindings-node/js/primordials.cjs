@@ -107,6 +107,7 @@ module.exports = Object.freeze({
     WeakSet,
     Uint8Array,
     Uint32Array,
+    Float64Array,
     Int32Array,
     DataView,
     BigInt,

@@ -98,6 +98,7 @@ function attend() {
   try {
     pump();
     rest();
+    handOver();
   } catch (failure) {
     emitWarning(`a probe could not be placed: ${message(failure)}`, 'StroboscopeWarning');
   }
@@ -338,8 +339,8 @@ function compiled(home, { file, probes: kept, wanted: { code, line, rethrow, hit
   const { makes, probes } = currentSession();
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
-    const { slot, word, captures, setup, code: ownCode, position } = wanted[at];
-    probes[slot] ??= probe(makes, { __proto__: null, slot, word, captures });
+    const { slot, word, captures, metric, setup, code: ownCode, position } = wanted[at];
+    probes[slot] ??= probe(makes, { __proto__: null, slot, word, captures, metric });
     own(sites, at, makes.site(script(setup, file, 1), probes[slot], [ownCode, position]), true);
   }
   // Hits read it: of one without a prototype the engine makes a table, which is slow to read.
@@ -354,9 +355,9 @@ function compiled(home, { file, probes: kept, wanted: { code, line, rethrow, hit
 /** What a hook of a debugger is made of. Its probes count for themselves: their hits cost more. */
 function watched(wanted) {
   const { makes } = currentSession();
-  const { slot, word, captures } = wanted[0];
+  const { slot, word, captures, metric } = wanted[0];
   // All of them are of one probe.
-  const one = probe(makes, { slot, word, captures, watched: true });
+  const one = probe(makes, { slot, word, captures, metric, watched: true });
   const sites = [];
   for (let at = 0; at < wanted.length; at += 1) {
     const { setup, code, position } = wanted[at];
@@ -377,6 +378,11 @@ function askForRest(probe) {
   if (probe.wantsRest) return;
   probe.wantsRest = true;
   addon.restHooks(threadId, probe.slot);
+}
+
+/** Hands over what metric probes have measured. The core asks for it once a second. */
+function handOver() {
+  for (const slot in session.probes) if (session.probes[slot].measured > 0) session.probes[slot].report();
 }
 
 /** Takes the hooks of probes away that refuse much, and brings back those that have a token again. */

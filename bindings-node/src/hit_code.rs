@@ -6,12 +6,14 @@
 //! which are read only if the hit is wanted. The rest is the *site*, made by [`Hit::setup`] once in each realm.
 
 use crate::program::{self, Answer, SPECIALS};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use stroboscope_core::capture::limits::Limits;
 use stroboscope_core::expr::Expression;
 use stroboscope_core::expr::template::Segment;
+use stroboscope_core::expr::tree::Special;
 use stroboscope_core::host::Section;
-use stroboscope_core::probe::model::{EvaluateAt, Kind, Log, Probe};
+use stroboscope_core::probe::model::{EvaluateAt, Kind, Log, Metric, MetricKind, Probe};
 use stroboscope_core::record::layout as lay;
 
 /// A variable that is visible at a place.
@@ -103,7 +105,11 @@ pub struct Hit {
 impl Hit {
     /// The hit of a line probe at a line.
     pub fn at_line(probe: &Probe, scope: &Scope, names: &Names, line: u32) -> Hit {
-        let Kind::Log(log) = &probe.kind else { return Hit::default() };
+        let log = match &probe.kind {
+            Kind::Log(log) => log,
+            Kind::Metric(metric) => return Measuring { probe, metric, names, line }.at_line(scope),
+            Kind::Span | Kind::SpanDecoration(_) => return Hit::default(),
+        };
         let maker = Maker { probe, log, names, line };
         let (values, capture) = maker.values(scope, true);
         let test = maker.test(scope, "");
@@ -114,7 +120,11 @@ impl Hit {
 
     /// The hit of a method probe. `entry` and `exit` are what is visible at its two ends.
     pub fn of_method(probe: &Probe, entry: &Scope, exit: &Scope, names: &Names) -> Hit {
-        let Kind::Log(log) = &probe.kind else { return Hit::default() };
+        let log = match &probe.kind {
+            Kind::Log(log) => log,
+            Kind::Metric(metric) => return Measuring { probe, metric, names, line: 0 }.of_method(entry, exit),
+            Kind::Span | Kind::SpanDecoration(_) => return Hit::default(),
+        };
         let maker = Maker { probe, log, names, line: 0 };
         match probe.evaluate_at {
             EvaluateAt::Exit => maker.at_exit(exit),
@@ -126,7 +136,11 @@ impl Hit {
     /// The hit of a line, or of a method's entry (0), where a debugger evaluates it: an expression that is false, of two calls that
     /// never fail. It is as short as can be, since the engine compiles it at each hit.
     pub fn on_the_spot(probe: &Probe, scope: &Scope, names: &Names, line: u32) -> Hit {
-        let Kind::Log(log) = &probe.kind else { return Hit::default() };
+        let log = match &probe.kind {
+            Kind::Log(log) => log,
+            Kind::Metric(metric) => return Measuring { probe, metric, names, line }.on_the_spot(scope),
+            Kind::Span | Kind::SpanDecoration(_) => return Hit::default(),
+        };
         let maker = Maker { probe, log, names, line };
         let (values, capture) = maker.values(scope, true);
         let (site, test) = (names.site(), maker.test(scope, ""));
@@ -291,14 +305,8 @@ impl Maker<'_> {
         if self.log.captures() { Maker::readers(scope) } else { "null".to_owned() }
     }
 
-    /// The statement of a hit whose expressions may read private members.
     fn seeing(&self, scope: &Scope, statement: &str) -> String {
-        let reads_one = self.probe.symbols.iter().any(|symbol| symbol.starts_with('#'));
-        if !reads_one || scope.privates.is_empty() {
-            return self.names.guarded(statement);
-        }
-        let (site, readers) = (self.names.site(), Maker::readers(scope));
-        self.names.guarded(&format!("{site}.sees({readers});{statement};{site}.sees(null)"))
+        seeing(self.probe, self.names, scope, statement)
     }
 
     /// The private members that the code around the hit can read: their names, and what reads them.
@@ -333,10 +341,10 @@ impl Maker<'_> {
         }
         parameters.extend(variables.iter().map(String::as_str));
         let parameters = parameters.join(",");
-        let reads_duration = self.probe.reads(stroboscope_core::expr::tree::Special::Duration);
+        let reads_duration = self.probe.reads(Special::Duration);
         let mut duration = String::new();
         if reads_duration && !specials.is_empty() {
-            duration.push_str("if($start===0)return entryNotSeen(probe);");
+            duration.push_str(NO_ENTRY);
         }
         let Some(when) = &self.probe.when else {
             return format!("function({parameters}){{if(!look(probe))return false;{duration}return take(probe);}}");
@@ -357,10 +365,141 @@ impl Maker<'_> {
     }
 }
 
+/// Ends a hit that wants to know how long its call took, and has not seen it begin.
+const NO_ENTRY: &str = "if($start===0)return entryNotSeen(probe);";
+
+/// The statement of a hit whose expressions may read private members.
+fn seeing(probe: &Probe, names: &Names, scope: &Scope, statement: &str) -> String {
+    let reads_one = probe.symbols.iter().any(|symbol| symbol.starts_with('#'));
+    if !reads_one || scope.privates.is_empty() {
+        return names.guarded(statement);
+    }
+    let (site, readers) = (names.site(), Maker::readers(scope));
+    names.guarded(&format!("{site}.sees({readers});{statement};{site}.sees(null)"))
+}
+
+/// What a probe measures, as `js/hit.cjs` numbers it: 0 nothing, 1 a count, 2 a gauge, 3 values.
+pub fn metric_code(probe: &Probe) -> u32 {
+    match &probe.kind {
+        Kind::Metric(metric) => match metric.kind {
+            MetricKind::Count => 1,
+            MetricKind::Gauge => 2,
+            MetricKind::Histogram | MetricKind::Distribution => 3,
+        },
+        Kind::Log(_) | Kind::Span | Kind::SpanDecoration(_) => 0,
+    }
+}
+
+/// The hit of a metric probe: its test does all of it, and is never true.
+struct Measuring<'p> {
+    probe: &'p Probe,
+    metric: &'p Metric,
+    names: &'p Names,
+    line: u32,
+}
+
+impl Measuring<'_> {
+    fn at_line(&self, scope: &Scope) -> Hit {
+        Hit { setup: self.setup(""), line: self.statement(scope, ""), ..Hit::default() }
+    }
+
+    fn on_the_spot(&self, scope: &Scope) -> Hit {
+        let line = format!("{}t({})", self.names.site(), self.arguments(scope, ""));
+        Hit { setup: self.setup(""), line, ..Hit::default() }
+    }
+
+    fn of_method(&self, entry: &Scope, exit: &Scope) -> Hit {
+        if self.probe.evaluate_at == EvaluateAt::Entry {
+            return Hit { setup: self.setup(""), enter: self.statement(entry, ""), ..Hit::default() };
+        }
+        let absent = format!("{}.absent", self.names.s);
+        let mut hit = Hit { setup: self.setup("$return,$exception"), ..Hit::default() };
+        let (mut returned, mut threw) = (format!("{HOLE},{absent}"), format!("{absent},{HOLE}"));
+        if self.reads_duration() {
+            let (site, start) = (self.names.site(), &self.names.entry);
+            hit.setup = self.setup("$start,$return,$exception");
+            hit.enter = format!("let {start}=0;{}", self.names.guarded(&format!("{start}={site}.enter()")));
+            returned = format!("{start},{returned}");
+            threw = format!("{start},{threw}");
+        }
+        hit.returned = self.statement(exit, &returned);
+        hit.threw = self.statement(exit, &threw);
+        hit
+    }
+
+    fn reads_duration(&self) -> bool {
+        self.probe.reads(Special::Duration)
+    }
+
+    /// The variables that the condition and the value read, each once.
+    fn variables(&self) -> Vec<u32> {
+        let all = self.probe.when.iter().chain(&self.metric.value).flat_map(program::variables);
+        all.collect::<BTreeSet<u32>>().into_iter().collect()
+    }
+
+    fn statement(&self, scope: &Scope, specials: &str) -> String {
+        let call = format!("{}.test({})", self.names.site(), self.arguments(scope, specials));
+        seeing(self.probe, self.names, scope, &call)
+    }
+
+    fn arguments(&self, scope: &Scope, specials: &str) -> String {
+        let symbol = |index: u32| self.probe.symbols.get(index as usize).map_or("", String::as_str);
+        let read = self.variables().into_iter().map(|index| scope.read(symbol(index), self.names));
+        let specials = Some(specials.to_owned()).filter(|specials| !specials.is_empty());
+        specials.into_iter().chain(read).collect::<Vec<_>>().join(",")
+    }
+
+    fn setup(&self, specials: &str) -> String {
+        let limits = limits(&Limits::default());
+        let (line, test) = (self.line, self.test(specials));
+        format!(
+            "(function(helpers,probe){{\"use strict\";const{HELPERS}=helpers;return{{probe,line:{line},limits:{limits},test:{test},\
+             captures:[]}}}})"
+        )
+    }
+
+    fn test(&self, specials: &str) -> String {
+        let names = self.variables().into_iter().map(program::parameter);
+        let specials = Some(specials.to_owned()).filter(|specials| !specials.is_empty());
+        let is_exit = specials.is_some();
+        let parameters = specials.into_iter().chain(names).collect::<Vec<_>>().join(",");
+        let mut body = String::from("if(!look(probe))return false;");
+        let duration = match (is_exit, self.reads_duration()) {
+            (true, true) => {
+                body.push_str(NO_ENTRY);
+                "since($start)"
+            }
+            _ => "ABSENT",
+        };
+        put(&mut body, format_args!("const $duration={duration};"));
+        let known = if is_exit { SPECIALS } else { "ABSENT,ABSENT,$duration" };
+        let mut functions = String::new();
+        let mut function = |name: &str, expression: &Expression, answer: Answer| {
+            let read: Vec<String> = program::variables(expression).into_iter().map(program::parameter).collect();
+            let with = |last: &str| read.iter().map(String::as_str).chain([last]).collect::<Vec<_>>().join(",");
+            let text = program::body(expression, &self.probe.symbols, answer);
+            put(&mut functions, format_args!("const {name}=(function({}){{{text}}});", with(SPECIALS)));
+            format!("{name}({})", with(known))
+        };
+        if let Some(when) = &self.probe.when {
+            let call = function("when", when, Answer::Truth);
+            put(&mut body, format_args!("startTime();if(!wanted(this,{call}))return false;"));
+        }
+        match &self.metric.value {
+            Some(value) => {
+                let call = function("value", value, Answer::Value);
+                put(&mut body, format_args!("startTime();return measure(this,{call});"));
+            }
+            None => body.push_str("return add(probe,1);"),
+        }
+        format!("(function(){{{functions}return function({parameters}){{{body}}};}})()")
+    }
+}
+
 /// What the functions of a site know by name: a pattern that takes the helpers apart.
-const HELPERS: &str = "{ABSENT,FAILED,at,begin,contains,decide,each,eachKept,endsWith,entry,entryMember,entryNotSeen,eq,ge,\
-                       goesThrough,gt,index,instanceOf,isEmpty,keep,le,len,look,lt,matches,member,ne,not,refusedName,\
-                       round,since,startTime,startsWith,substring,take,truth,variable}";
+const HELPERS: &str = "{ABSENT,FAILED,add,at,begin,contains,decide,each,eachKept,endsWith,entry,entryMember,entryNotSeen,eq,ge,\
+                       goesThrough,gt,index,instanceOf,isEmpty,keep,le,len,look,lt,matches,measure,member,ne,not,refusedName,\
+                       round,since,startTime,startsWith,substring,take,truth,variable,wanted}";
 
 /// JavaScript of a function that, called with the helpers, gives the function of an expression alone: of the variables that
 /// [`program::variables`] names, and the specials.

@@ -5,15 +5,15 @@
 use crate::error;
 use crate::guard::caught;
 use crate::vectors;
-use napi::bindgen_prelude::{BigInt, Uint8Array, Uint8ArraySlice};
+use napi::bindgen_prelude::{BigInt, Either3, Float64ArraySlice, Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 use std::cell::Cell;
 use stroboscope_core::capture::walk;
-use stroboscope_core::expr::eval::{Category, Failure, Kind};
+use stroboscope_core::expr::eval::{Category, Failure, Kind, Yielded};
 use stroboscope_core::fault;
 use stroboscope_core::hit::Verdict;
 use stroboscope_core::host::BigDigits;
-use stroboscope_core::intake::{Counts, Judge, Raised, Refusal};
+use stroboscope_core::intake::{Counts, Intake, Judge, Raised, Refusal};
 use stroboscope_core::record::layout as lay;
 use stroboscope_core::record::write::Place;
 use stroboscope_core::text::Text;
@@ -131,8 +131,12 @@ fn number(category: Category) -> i32 {
 /// The bytes behind the word of a big integer in a record.
 #[napi]
 pub fn intake_big_digits(value: BigInt) -> Uint8Array {
-    let digits: Vec<u32> = value.words.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).collect();
+    let digits = halves(&value);
     walk::big_bytes(BigDigits { negative: value.sign_bit, digits: &digits, bits: 32 }).into()
+}
+
+fn halves(value: &BigInt) -> Vec<u32> {
+    value.words.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).collect()
 }
 
 /// What failed, as `fault` of `js/helpers.cjs` tells it.
@@ -217,11 +221,51 @@ pub fn last() -> Failure {
 #[napi]
 pub fn intake_condition_failed(slot: u32, fault: Fault) -> Option<Uint8Array> {
     let failure = made(slot, Some(Place::Condition), &fault);
+    if_due(failure, |intake| intake.condition_failed(slot, &failure))
+}
+
+/// The value of a metric has failed: the same.
+#[napi]
+pub fn intake_value_failed(slot: u32, fault: Fault) -> Option<Uint8Array> {
+    let failure = made(slot, Some(Place::Metric), &fault);
+    if_due(failure, |intake| intake.value_failed(slot, &failure))
+}
+
+fn if_due(failure: Failure, tell: impl FnOnce(&mut Intake) -> Result<bool, Refusal>) -> Option<Uint8Array> {
     if vectors::with(|_| ()).is_some() {
         return Some(encoded(&failure));
     }
-    let answer = caught(|| crate::session::with_intake(|intake| intake.condition_failed(slot, &failure)));
+    let answer = caught(|| crate::session::with_intake(tell));
     matches!(answer, Some(Some(Ok(true)))).then(|| encoded(&failure))
+}
+
+/// The number that is sent for what the value of a metric has yielded; NaN: it failed, and the failure is kept for
+/// [`intake_value_failed`]. `value` is there if it is a boolean or a number.
+#[napi]
+pub fn intake_number(slot: u32, value: Option<Either3<bool, f64, BigInt>>, kind: u32) -> f64 {
+    let digits: Vec<u32>;
+    let yielded = match value {
+        Some(Either3::A(value)) => Yielded::Bool(value),
+        Some(Either3::B(value)) => Yielded::Float(value),
+        Some(Either3::C(value)) => {
+            digits = halves(&value);
+            Yielded::Digits(BigDigits { negative: value.sign_bit, digits: &digits, bits: 32 })
+        }
+        None => Yielded::Other(Kind::from_number(kind.into()).unwrap_or(Kind::Opaque)),
+    };
+    let asked = caught(|| crate::session::with_intake(|intake| intake.number(slot, yielded)));
+    asked.flatten().unwrap_or_else(|| Err(Failure::host("there is no session"))).unwrap_or_else(|failure| {
+        GIVEN.set(Some(failure));
+        f64::NAN
+    })
+}
+
+/// What so many hits of a metric probe have measured: the first so many of the values.
+#[napi]
+pub fn intake_measured(slot: u32, hits: u32, values: Float64ArraySlice<'_>, count: u32) {
+    let values = values.get(..count as usize).unwrap_or_default();
+    // What comes of a probe that nobody knows any more, or of no session, is no hit.
+    let _ = caught(|| crate::session::with_intake(|intake| intake.measured(slot, hits, values)));
 }
 
 /// An expression of the template has failed: true if nothing more is evaluated or captured.

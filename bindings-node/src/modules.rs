@@ -81,6 +81,8 @@ pub struct RealmHit {
     pub word: u32,
     /// It captures.
     pub captures: bool,
+    /// What it measures: 0 nothing, 1 a count, 2 a gauge, 3 values.
+    pub metric: u32,
     /// A function expression, evaluated once.
     pub setup: String,
     /// Its place, as a stack would show it: the number of the code …
@@ -321,6 +323,7 @@ pub fn told_hit(hit: &realms::Hit) -> RealmHit {
         slot: hit.slot,
         word: hit.word,
         captures: hit.captures,
+        metric: hit.metric,
         setup: hit.setup.clone(),
         code: hit.frame.code,
         position: hit.frame.position,

@@ -2,7 +2,7 @@
 //! ([`location`]), the text is the rewriter's and that of each hit is [`crate::hit_code`]'s. On the walk of a configuration
 //! going in, after [`crate::put`].
 
-use crate::hit_code::{Hit, Names, Scope, Variable};
+use crate::hit_code::{self, Hit, Names, Scope, Variable};
 use crate::names;
 use crate::realms::{self, Variant};
 use crate::runtime::CAPABILITIES;
@@ -422,7 +422,8 @@ fn told(one: &Use, code: &Hit, frame: StackFrame) -> realms::Hit {
     let live = &one.live;
     // A gate has an index wherever the host gives the memory, as this one does.
     let word = live.gate.index().unwrap_or(u32::MAX);
-    realms::Hit { slot: live.slot, word, captures: live.captures, setup: code.setup.clone(), frame }
+    let metric = hit_code::metric_code(&live.probe);
+    realms::Hit { slot: live.slot, word, captures: live.captures, metric, setup: code.setup.clone(), frame }
 }
 
 /// What is visible at a point, as the code of a hit reads it.

@@ -60,8 +60,10 @@ pub struct Hit {
     pub slot: u32,
     /// … the index of its gate, …
     pub word: u32,
-    /// … and whether it captures.
+    /// … whether it captures, …
     pub captures: bool,
+    /// … and what it measures ([`crate::hit_code::metric_code`]).
+    pub metric: u32,
     /// A function expression, evaluated once.
     pub setup: String,
     /// Its place, as a stack would show it.
@@ -125,6 +127,13 @@ pub fn order(realm: u32, order: Order) -> bool {
 /// Wakes a realm: something waits for it.
 pub fn wake(realm: u32) {
     if let Some(known) = realms().get(&realm) {
+        known.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    }
+}
+
+/// Wakes all realms.
+pub fn wake_all() {
+    for known in realms().values() {
         known.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
     }
 }

@@ -20,7 +20,7 @@ const REARM_NS: u32 = 50_000;
 pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::JavaScript,
     methods: true,
-    metrics: false,
+    metrics: true,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 15,
@@ -81,6 +81,10 @@ impl Runtime for NodeRuntime {
         for live in probes {
             watch::resume(live.slot);
         }
+    }
+
+    fn gather(&self) {
+        realms::wake_all();
     }
 
     fn calm(&self) {

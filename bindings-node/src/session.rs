@@ -308,6 +308,7 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
     let _masked = Masked::all();
     let no_thread = |why: std::io::Error| error::said(format!("the system gives no thread: {why}"));
     let runtime = Arc::new(NodeRuntime::new(Hands::start().map_err(no_thread)?));
+    let datagrams = sinks::metrics(&wanted, &identity, Arc::new(SystemClock));
     let parts = Parts {
         identity,
         settings,
@@ -315,8 +316,7 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
         clock: Arc::new(SystemClock),
         sinks: sinks::open(&wanted, &memory, lines),
         sender,
-        // It has no metric probes yet.
-        datagrams: None,
+        datagrams,
         tables,
     };
     let session = Arc::new(Session::start(parts).map_err(no_thread)?);
@@ -497,8 +497,9 @@ fn describe(report: &ProbeReport) -> Value {
         [("file", json!(site.file)), ("lines", json!(lines)), ("method", json!(site.method))]
     });
     let note = report.note.iter().map(|note| ("note", json!(note)));
+    let measured = report.measured.iter().map(|measured| ("measured", json!(measured)));
     if let Value::Object(fields) = &mut out {
-        fields.extend(site.chain(note).map(|(name, value)| (name.to_owned(), value)));
+        fields.extend(site.chain(note).chain(measured).map(|(name, value)| (name.to_owned(), value)));
     }
     out
 }
@@ -530,12 +531,18 @@ pub fn stats() -> napi::Result<String> {
                 "secondsSinceSuccess": uploads.since_success.map(|time| Duration::from_nanos(time).as_secs_f64()),
             })
         });
+        let metrics = stats
+            .metrics
+            .as_ref()
+            .map(|metrics| json!({"sent": metrics.sent, "datagrams": metrics.datagrams, "lost": metrics.lost}));
         let all = json!({
             "hits": stats.hits,
             "emitted": stats.emitted,
             "dropped": counts(&stats.dropped),
             "queuedBytes": stats.queued_bytes,
             "unreadable": stats.unreadable,
+            "measured": stats.measured,
+            "metrics": metrics,
             "uploads": uploads,
         });
         Ok(all.to_string())

@@ -16,25 +16,30 @@ function fields(name) {
 }
 
 test('statuses and counts have the fields that are declared', () => {
-  const [waiting, placed, noted, stats, uploads] = answer(
+  const [waiting, placed, noted, metric, stats, metrics, uploads] = answer(
     `const add = (id, where) => strobe.addProbe({ id, type: 'LOG_PROBE', where, template: 'x' });
     add('waiting', { sourceFile: 'nowhere.cjs', lines: ['4'] });
     add('placed', { sourceFile: 'work.cjs', typeName: 'work', methodName: 'work' });
     require(process.cwd() + '/work.cjs');
     add('noted', { sourceFile: 'notes.cjs', lines: ['5'] });
     require(process.cwd() + '/notes.cjs');
+    strobe.addProbe({ id: 'metric', type: 'METRIC_PROBE', kind: 'COUNT', metricName: 'm',
+      where: { sourceFile: 'work.cjs', typeName: 'work', methodName: 'work' } });
     const states = () => strobe.status();
-    while (states().filter((one) => one.file !== undefined).length < 2) await new Promise((done) => setTimeout(done, 5));
+    while (states().filter((one) => one.file !== undefined).length < 3) await new Promise((done) => setTimeout(done, 5));
     const stats = strobe.stats();
     const find = (id) => states().find((one) => one.id === id);
-    return [find('waiting'), find('placed'), find('noted'), stats, stats.uploads].map((one) => Object.keys(one ?? {}).sort());`,
+    return [find('waiting'), find('placed'), find('noted'), find('metric'), stats, stats.metrics, stats.uploads].map((one) => Object.keys(one ?? {}).sort());`,
     { ndjson: null, traceAgentUrl: 'http://127.0.0.1:9' },
   );
   const { always, sometimes } = fields('ProbeStatus');
   assert.deepEqual(waiting, always);
   assert.deepEqual(placed, [...always, 'file', 'lines', 'method'].sort());
-  assert.deepEqual(noted, [...always, ...sometimes].sort());
+  assert.deepEqual(noted, [...always, ...sometimes].filter((name) => name !== 'measured').sort());
+  assert.deepEqual(metric, [...placed, 'measured'].sort());
   assert.deepEqual(stats, fields('Stats').always);
+  const line = /metrics: \{(.*?)\} \| null/.exec(declared)[1];
+  assert.deepEqual(metrics, [...line.matchAll(/(\w+):/g)].map((one) => one[1]).sort());
   const inner = /uploads: \{\n(.*?)\n {2}\} \| null/s.exec(declared)[1];
   assert.deepEqual(uploads, [...inner.matchAll(/^ {4}(\w+):/gm)].map((one) => one[1]).sort());
 });

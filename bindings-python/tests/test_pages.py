@@ -144,9 +144,6 @@ says_it_all = {
     "{variable}: {shown} is not {expected}; the default is used: false",
     "the hands: the core's worker must not wait for the GIL",  # why a lint is off
     "Internal error: {}",
-    "Metric value is not a number: {}",  # there are no metric probes yet
-    "Metric value of a count is not a whole number",
-    "Metric value is not a finite number",
     "{error}",
     "{name}: {problem}",
     "{program}: {error.strerror}",

@@ -556,6 +556,10 @@ pub trait Runtime: Send + Sync {
         let _ = probes;
     }
 
+    /// What hits of metric probes have measured, and the host still keeps, is to be handed over soon
+    /// ([`crate::intake::Intake::measured`]). Called by the worker, once a second while there are such probes.
+    fn gather(&self) {}
+
     /// Nothing has been captured for a while: what only hits need may go. Called by the worker, once each time.
     fn calm(&self) {}
 

@@ -19,22 +19,21 @@
 //! 5. Write the record. A template expression that fails: [`Intake::template_failed`].
 //! 6. [`Intake::record`].
 //!
-//! A hit of a metric probe ends after step 2: it runs the expression of the value, asks [`Yielded::measured`] for its number
-//! (a double that is finite, and whole where the probe counts, is its own number), and keeps it until the next
-//! [`Intake::measured`]. If either fails: [`Intake::value_failed`], and where that says so a record as in step 2.
+//! A hit of a metric probe ends after step 2: it runs the expression of the value, asks [`Intake::number`] for its number
+//! (a double that is finite, and whole where the probe counts, is its own number), and keeps it until it hands all of them over
+//! ([`Intake::measured`], [`crate::host::Runtime::gather`]). If the value fails: [`Intake::value_failed`], and where that says so
+//! a record as in step 2.
 //!
 //! Counts may be handed over later, many hits at once, by [`Intake::report`].
 
 use crate::capture::redact::Redaction;
 use crate::emit::ring::RecordSender;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(doc)]
-use crate::expr::eval::Yielded;
-use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Measured, Scratch, Short, matches_text};
+use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Measured, Scratch, Short, Yielded, matches_text};
 use crate::expr::target::{Arg, At, Op, Program, Purpose, Search};
 use crate::expr::tree::Special;
 use crate::hit::{Verdict, is_costly};
-use crate::probe::model::Probe;
+use crate::probe::model::{self, Probe};
 use crate::record::layout::{LAYOUT_HASH, NO_TYPE};
 use crate::record::names::{Interner, Tables};
 use crate::record::read::Reader;
@@ -348,13 +347,26 @@ impl Intake {
         self.probe(slot).is_ok_and(|live| live.stats.is_next_timed())
     }
 
-    /// Takes what hits of a metric probe have measured: each value, or of a count their sum and of a gauge the last. `hits`: how
-    /// many they were.
+    /// The number that is sent for what the value of a metric probe has yielded.
     ///
     /// # Errors
-    /// If the probe is not in force.
+    /// The failure of the value, for [`Intake::value_failed`].
+    pub fn number(&self, slot: u32, yielded: Yielded<'_>) -> std::result::Result<f64, Failure> {
+        let Ok(live) = self.probe(slot) else { return Err(Failure::host("the probe is not in force")) };
+        let model::Kind::Metric(metric) = &live.probe.kind else { return Err(Failure::host("it is no metric")) };
+        Ok(match yielded.measured(metric.kind)? {
+            Measured::Int(value) => value as f64,
+            Measured::Float(value) => value,
+        })
+    }
+
+    /// Takes what hits of a metric probe have measured: each value, or of a count their sum and of a gauge the last. `hits`: how
+    /// many they were. The probe may have gone a moment ago.
+    ///
+    /// # Errors
+    /// If nobody knows the probe any more.
     pub fn measured(&mut self, slot: u32, hits: u32, values: &[f64]) -> std::result::Result<(), Refusal> {
-        let live = self.probe(slot)?;
+        let live = self.shared.registry.by_slot(slot).ok_or(Refusal::Unknown(slot))?;
         let mut lost = 0;
         for value in values {
             // Waited for: this is no hit.

@@ -430,6 +430,12 @@ impl Registry {
         self.current.load().by_slot(live.slot).is_some()
     }
 
+    /// The probe of a slot, one that is gone too as long as somebody knows it.
+    pub(crate) fn by_slot(&self, slot: u32) -> Option<Arc<LiveProbe>> {
+        let in_force = self.load().by_slot(slot).cloned();
+        in_force.or_else(|| self.past().leaving.iter().find(|live| live.slot == slot).cloned())
+    }
+
     /// Takes this probe out, and none that has its id meanwhile. False if it is not in force any more.
     pub fn withdraw(&self, live: &Arc<LiveProbe>) -> bool {
         let mut past = self.past();

@@ -60,6 +60,8 @@ const ASLEEP_NS: u64 = 60_000_000_000;
 const LOOK_NS: u64 = 100_000_000;
 /// Nanoseconds between two looks at what metric probes have measured.
 const GATHER_NS: u64 = 1_000_000_000;
+/// How often a metric probe that is gone is still looked at: its host hands over what it keeps between two looks.
+const LAST_LOOKS: u32 = 2;
 /// Nanoseconds after which a place that nothing matches is reported as an error.
 const NOT_FOUND_NS: u64 = 60_000_000_000;
 /// Installations asked of the host in one round, so that a large batch does not stop the application.
@@ -130,6 +132,8 @@ pub struct Worker {
     is_calm: bool,
     stopping: Option<(u64, Sender<bool>)>,
     flushes: Vec<(u64, Sender<bool>)>,
+    /// Metric probes that are gone, of which the host may have kept something, and how often they are still looked at.
+    parting: Vec<(Arc<LiveProbe>, u32)>,
 }
 
 /// What to do after a round.
@@ -175,6 +179,7 @@ impl Worker {
             is_calm: true,
             stopping: None,
             flushes: Vec::new(),
+            parting: Vec::new(),
         }
     }
 
@@ -308,8 +313,10 @@ impl Worker {
         for live in leaving {
             live.end();
         }
-        if leaving.iter().any(|live| live.meter.is_some()) {
-            self.gather_from(leaving);
+        let metrics: Vec<Arc<LiveProbe>> = leaving.iter().filter(|live| live.meter.is_some()).cloned().collect();
+        if !metrics.is_empty() {
+            self.gather_from(&metrics);
+            self.parting.extend(metrics.into_iter().map(|live| (live, LAST_LOOKS)));
         }
         for _ in 0..FULL_QUEUE_ROUNDS {
             if leaving.is_empty() || !self.drain(now) {
@@ -541,8 +548,18 @@ impl Worker {
             return;
         }
         self.next_gather = now + GATHER_NS;
-        let all: Vec<Arc<LiveProbe>> = self.controls.values().map(|control| Arc::clone(&control.live)).collect();
+        let in_force = self.controls.values().map(|control| &control.live).filter(|live| live.meter.is_some());
+        let all: Vec<Arc<LiveProbe>> = in_force.chain(self.parting.iter().map(|(live, _)| live)).cloned().collect();
+        self.parting.retain_mut(|(_, looks)| {
+            *looks -= 1;
+            *looks > 0
+        });
+        if all.is_empty() {
+            return;
+        }
         self.gather_from(&all);
+        // It comes with the next look.
+        self.runtime.gather();
     }
 
     fn gather_from(&mut self, probes: &[Arc<LiveProbe>]) {
@@ -709,7 +726,7 @@ impl Worker {
         if !self.to_install.is_empty() || !self.flushes.is_empty() || self.stopping.is_some() {
             return BUSY_NS;
         }
-        if self.controls.is_empty() && self.output.is_settled() {
+        if self.controls.is_empty() && self.parting.is_empty() && self.output.is_settled() {
             return ASLEEP_NS;
         }
         if now.saturating_sub(self.last_event) < CALM_AFTER_NS {

@@ -27,7 +27,7 @@ use super::Expression;
 use super::target::{Arg, At, Comparison, Constant, Op, Program, Purpose, Search};
 use super::tree::Special;
 use crate::capture::redact::Redaction;
-use crate::host::{Child, DecimalDigits, Frame, Symbol, Value, View};
+use crate::host::{BigDigits, Child, DecimalDigits, Frame, Symbol, Value, View};
 use crate::probe::model::MetricKind;
 use crate::text::Text;
 use num_bigint::BigInt;
@@ -173,6 +173,8 @@ pub enum Yielded<'x> {
     Int(i64),
     /// A larger integer.
     Big(&'x BigInt),
+    /// The same in digits.
+    Digits(BigDigits<'x>),
     /// A double.
     Float(f64),
     /// A decimal.
@@ -190,6 +192,7 @@ impl Yielded<'_> {
             Yielded::Bool(value) => Ok(Measured::Int(i64::from(value))),
             Yielded::Int(value) => Ok(Measured::Int(value)),
             Yielded::Big(value) => finite(&Num::Big(value), kind),
+            Yielded::Digits(digits) => finite(&Num::Digits(digits), kind),
             Yielded::Float(value) => finite(&Num::Float(value), kind),
             Yielded::Decimal(digits) => finite(&Num::Decimal(digits), kind),
             Yielded::Other(kind) => Err(Failure::NotNumber(kind)),
