@@ -15,6 +15,7 @@ const fixed = { captureSnapshot: false, template: 'hit', segments: [{ str: 'hit'
 const snapshot = { captureSnapshot: true, template: 'hit', segments: [{ str: 'hit' }] };
 const whole = { capture: { maxReferenceDepth: 4, maxCollectionSize: 100, maxFieldCount: 20, maxLength: 255 } };
 const never = { when: { dsl: 'i < 0', json: { lt: [{ ref: 'i' }, 0] } } };
+const metric = { type: 'METRIC_PROBE', kind: 'HISTOGRAM', metricName: 'bench', value: { dsl: 'i', json: { ref: 'i' } } };
 const slow = { when: { dsl: '@duration > 100000', json: { gt: [{ ref: '@duration' }, 100_000] } } };
 
 /** The line behind which a marker stands. */
@@ -61,5 +62,7 @@ export function methods() {
   return [
     method('methodLimited', snapshot, limited, { evaluateAt: 'EXIT' }),
     method('methodDuration', fixed, slow, { evaluateAt: 'EXIT' }),
+    inTarget('metricLine', metric),
+    method('metricMethod', metric, { evaluateAt: 'EXIT' }),
   ];
 }

@@ -106,6 +106,26 @@ function methodDuration_(i, user) {
   return ((i ^ user.id) & 255) + 1;
 }
 
+// Probed by metrics.
+
+function metricLine(i, user) {
+  const acc = (i ^ user.id) & 255;
+  return acc + 1; // probe: metricLine
+}
+
+function metricLine_(i, user) {
+  const acc = (i ^ user.id) & 255;
+  return acc + 1;
+}
+
+function metricMethod(i, user) {
+  return ((i ^ user.id) & 255) + 1;
+}
+
+function metricMethod_(i, user) {
+  return ((i ^ user.id) & 255) + 1;
+}
+
 // Functions that only a debugger can watch, since they name arguments.callee; they ask for it with no argument that they are given.
 
 function watchedFalse(i, user) {
@@ -162,6 +182,8 @@ const targets = {
   large: [large, large_, list],
   methodLimited: [methodLimited, methodLimited_, user],
   methodDuration: [methodDuration, methodDuration_, user],
+  metricLine: [metricLine, metricLine_, user],
+  metricMethod: [metricMethod, metricMethod_, user],
   watchedFalse: [watchedFalse, watchedFalse_, user],
   watchedLog: [watchedLog, watchedLog_, 'bob'],
   watchedSmall: [watchedSmall, watchedSmall_, undefined],

@@ -32,6 +32,9 @@ _log = {
     ],
 }
 _snapshot = {"captureSnapshot": True, "template": "hit", "segments": [{"str": "hit"}]}
+_of_x = {"value": {"dsl": "x", "json": {"ref": "x"}}}
+_metric = {"type": "METRIC_PROBE", "metricName": "bench", "evaluateAt": "EXIT"}
+_count, _histogram = {**_metric, "kind": "COUNT"}, {**_metric, **_of_x, "kind": "HISTOGRAM"}
 _plain_log = {**_snapshot, "captureSnapshot": False}
 
 
@@ -73,6 +76,8 @@ def build():
         method("method_small", _snapshot, _lifted),
         method("method_medium", _snapshot, _lifted),
         method("method_large", _snapshot, _lifted),
+        line("metric_line", _histogram),
+        method("metric_method", _count),
         line("other_lines"),
     ]
 

@@ -53,6 +53,8 @@ hit_rows = [
     Row("method_small", "snapshot small, method", "method_small", "return", 300, over_floor=320),
     Row("method_medium", "snapshot medium, method", "method_medium", "return", 260, per_node=15),
     Row("method_large", "snapshot large, limits hit, method", "method_large", "return", 180, per_node=18),
+    Row("metric_line", "metric of a value, line, aggregated", "metric_line", "line", 500, over_floor=35, rate="false"),
+    Row("metric_method", "metric, method, aggregated", "metric_method", "return", 1000, over_floor=35, rate="false"),
 ]
 
 # Whole event, background rendering included: total CPU of the process.

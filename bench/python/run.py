@@ -17,6 +17,7 @@ import platform
 import re
 import select
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -96,6 +97,9 @@ class Rig:
             [sys.executable, os.path.join(here, "agent.py")], stdout=subprocess.PIPE, text=True
         )
         self.agent_url = f"http://127.0.0.1:{int(self.agent.stdout.readline())}"
+        # A server of metrics that never reads: what it has no room for the system drops, and no sender hears of it.
+        self.metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.metrics.bind(("127.0.0.1", 0))
         self.living = {}
 
     def write(self, name, text):
@@ -111,6 +115,7 @@ class Rig:
             "PYTHONHASHSEED": "0",
             "BENCH_CPU": str(self.cpu),
             "BENCH_AGENT_URL": self.agent_url,
+            "DD_DOGSTATSD_URL": f"udp://127.0.0.1:{self.metrics.getsockname()[1]}",
             "BENCH_PROBES": probes or self.probes,
             "BENCH_RATES": rates or "lifted",
             "BENCH_SINK": sink,

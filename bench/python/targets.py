@@ -134,6 +134,18 @@ def line_small_b(a, b, c, d, e):
     return z
 
 
+def metric_line_p(x, y):
+    z = x + 1
+    z = z + y  # probe: metric_line
+    return z
+
+
+def metric_line_b(x, y):
+    z = x + 1
+    z = z + y
+    return z
+
+
 # Method probes.
 
 
@@ -164,6 +176,16 @@ def method_large_p(big_list, big_dict, big_text, wide, deep, objects):
 
 def method_large_b(big_list, big_dict, big_text, wide, deep, objects):
     z = deep.n + 1
+    return z
+
+
+def metric_method_p(x, y):
+    z = x + y
+    return z
+
+
+def metric_method_b(x, y):
+    z = x + y
     return z
 
 
@@ -277,6 +299,8 @@ arguments = {
     "condition_limited": (items, wanted_user),
     "line_log": (3, 4),
     "line_small": (1, "two", 3.5, None, True),
+    "metric_line": (3, 4),
+    "metric_method": (3, 4),
     "method_small": (1, "two", 3.5, None, True),
     "method_medium": (order, extra),
     "method_large": (big_list, big_dict, big_text, Wide(), Deep(6), objects),

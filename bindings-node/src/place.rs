@@ -381,7 +381,7 @@ pub fn stops(
         let at = at.ok_or("the top level of a module is no method")?;
         let probe = &one.live.probe;
         if probe.evaluate_at == EvaluateAt::Exit || probe.captures() {
-            return Err("how a call of it ends cannot be seen: use a line probe, or a log probe with evaluateAt ENTRY and without a \
+            return Err("how a call of it ends cannot be seen: use a line probe, or a probe with evaluateAt ENTRY and without a \
                         snapshot"
                 .to_owned());
         }

@@ -284,6 +284,14 @@ def test_the_command_shows_what_is_measured(tmp_path: Path) -> None:
     ]
 
 
+def test_a_metric_is_typed(tmp_path: Path) -> None:
+    write(tmp_path, "app.py", "def f(x):\n    return x\n\nfor x in (1, 2, 6):\n    f(x)\n")
+    result = strobe(tmp_path, "--at", "app.py:2", "--metric", "x", "--when", "x > 1", "--", "app.py")
+    assert result.returncode == 0
+    assert "[app.py:2] x  2 values, 2 to 6\n" in result.stderr
+    assert re.search(r"^app.py:2 +3 hits +2 values  not shown: 1 with a false condition$", result.stderr, re.MULTILINE)
+
+
 def test_nobody_listens_and_the_program_does_not_mind(tmp_path: Path) -> None:
     for url in ("udp://127.0.0.1:9", f"unix://{tmp_path}/none.socket", "udp://no-such-host.invalid:1"):
         lost = run(

@@ -151,6 +151,8 @@ says_it_all = {
     "--probes {file} is a folder: name a file in it",
     "{name} is not a command; after -- comes a script, -m MODULE, -c CODE, or a program",
     "--when of {id} is empty: write a condition, for example 'len(lines) > 20', or leave it out",
+    "--metric of {id} is empty: write what is measured, for example 'len(lines)'",
+    "{option} does not go with --metric of {id}: write another --at or --method for it",
     "--rate {text}: it is neither a number of hits per second nor all",
     "unknown option {word}: {} run --help says which there are",
     "{command}: write the command after --, as in: {} run --at … -- {command}",

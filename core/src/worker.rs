@@ -544,22 +544,26 @@ impl Worker {
     /// Once a second, and where nobody waits any longer, what metric probes have measured goes out.
     fn gather(&mut self, now: u64) {
         let hurries = !self.flushes.is_empty() || self.stopping.is_some();
-        if now < self.next_gather && !hurries {
+        let is_due = now >= self.next_gather;
+        if !is_due && !hurries {
             return;
         }
-        self.next_gather = now + GATHER_NS;
         let in_force = self.controls.values().map(|control| &control.live).filter(|live| live.meter.is_some());
         let all: Vec<Arc<LiveProbe>> = in_force.chain(self.parting.iter().map(|(live, _)| live)).cloned().collect();
-        self.parting.retain_mut(|(_, looks)| {
-            *looks -= 1;
-            *looks > 0
-        });
-        if all.is_empty() {
-            return;
+        if !all.is_empty() {
+            self.gather_from(&all);
         }
-        self.gather_from(&all);
-        // It comes with the next look.
-        self.runtime.gather();
+        if is_due {
+            self.next_gather = now + GATHER_NS;
+            self.parting.retain_mut(|(_, looks)| {
+                *looks -= 1;
+                *looks > 0
+            });
+            if !all.is_empty() {
+                // It comes with the next look.
+                self.runtime.gather();
+            }
+        }
     }
 
     fn gather_from(&mut self, probes: &[Arc<LiveProbe>]) {

@@ -10,6 +10,9 @@ use stroboscope_core::config::{CaptureMode, Settings};
 use stroboscope_core::datagrams::Destination;
 use stroboscope_core::emit::meter::MAX_VALUES;
 use stroboscope_core::emit::status::State;
+use stroboscope_core::expr::eval::{Category, Kind, Yielded};
+use stroboscope_core::host::BigDigits;
+use stroboscope_core::intake::Refusal;
 use stroboscope_core::probe::wire;
 use stroboscope_core::session::ProbeReport;
 use stroboscope_toys::json::Json;
@@ -364,6 +367,33 @@ fn what_was_measured_leaves_each_second_as_its_probe_goes_and_at_the_end() {
         assert_eq!(came(&server), line("b:3|h", "", "b"), "{host:?}: nothing waits for the second where somebody asks");
         let metrics = process.session.stats().metrics.unwrap();
         assert_eq!((metrics.sent, metrics.datagrams, metrics.lost), (5, 3, 0), "{host:?}");
+    }
+}
+
+#[test]
+fn what_an_outside_host_has_kept_is_taken_though_its_probe_went_and_is_not_trusted() {
+    let mut process =
+        process(Host::Outside, &[probe("a", "COUNT", None, &json!({})), probe("b", "GAUGE", Some("n"), &json!({}))]);
+    let mut intake = process.session.intake();
+    let [a, b] = ["a", "b"].map(|id| process.live(id).unwrap().slot);
+    assert_eq!(intake.measured(b, 2, &[f64::NAN]), Ok(()), "untrusted as anything from outside");
+    assert_eq!(report(&process, "b").dropped, [("internal", 1)]);
+    process.session.remove("a");
+    process.round();
+    assert_eq!(intake.measured(a, 3, &[3.0]), Ok(()));
+    later(&mut process, SECOND + SECOND / 4);
+    assert_eq!(measured(&process), [one("a", &[3.0])]);
+    later(&mut process, 3 * SECOND);
+    assert_eq!(process.session.stats().measured, 3 + 1);
+    assert_eq!(intake.measured(a, 1, &[1.0]), Err(Refusal::Unknown(a)), "nobody knows it any more");
+    for (yielded, number) in [
+        (Yielded::Bool(true), Ok(1.0)),
+        (Yielded::Float(0.5), Ok(0.5)),
+        (Yielded::Digits(BigDigits { negative: true, digits: &[0, 1], bits: 32 }), Ok(-4_294_967_296.0)),
+        (Yielded::Other(Kind::String), Err("Metric value is not a number: string")),
+    ] {
+        let made = intake.number(b, yielded).map_err(|failure| failure.category());
+        assert_eq!(made, number.map_err(|_| Category::Type), "{yielded:?}");
     }
 }
 

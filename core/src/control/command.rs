@@ -45,7 +45,8 @@ pub struct Run {
     pub settings: Vec<(String, String)>,
 }
 
-const OPTIONS: [&str; 8] = ["--at", "--method", "--log", "--when", "--capture", "--rate", "--probes", "--json"];
+const OPTIONS: [&str; 9] =
+    ["--at", "--method", "--log", "--metric", "--when", "--capture", "--rate", "--probes", "--json"];
 
 /// A probe that is typed on the command line.
 struct Inline {
@@ -59,6 +60,7 @@ impl Inline {
         if value.as_str().is_some_and(|text| text.trim().is_empty()) {
             let wanted = match option {
                 "--when" => "a condition, for example 'len(lines) > 20'",
+                "--metric" => "what is measured, for example 'len(lines)'",
                 _ => "a message, for example 'total {total}'",
             };
             return Err(format!("{option} of {} is empty: write {wanted}, or leave it out", self.id));
@@ -69,8 +71,11 @@ impl Inline {
         Ok(())
     }
 
-    fn definition(self) -> String {
+    fn definition(self) -> Result<String, String> {
         let given = |option: &str| self.given.get(option);
+        if let Some(value) = given("--metric") {
+            return self.metric(value);
+        }
         let mut made = json!({ "id": shown(&self.id), "type": "LOG_PROBE", "where": self.place });
         if let Some(template) = given("--log") {
             made["template"] = template.clone();
@@ -84,7 +89,25 @@ impl Inline {
         if let Some(rate) = given("--rate").filter(|rate| rate.is_number()) {
             made["sampling"] = json!({ "snapshotsPerSecond": rate });
         }
-        escaped(&made.to_string())
+        Ok(escaped(&made.to_string()))
+    }
+
+    /// A probe that measures what an expression yields, and is called by it.
+    fn metric(&self, value: &Value) -> Result<String, String> {
+        let apart = ["--log", "--capture", "--rate"].into_iter().find(|option| {
+            // `--rate all` lifts the limits of all probes, and belongs to none.
+            self.given.get(*option).is_some_and(|value| *option != "--rate" || value.is_number())
+        });
+        if let Some(option) = apart {
+            let id = &self.id;
+            return Err(format!("{option} does not go with --metric of {id}: write another --at or --method for it"));
+        }
+        let mut made = json!({ "id": shown(&self.id), "type": "METRIC_PROBE", "kind": "HISTOGRAM", "metricName": value,
+            "value": { "dsl": value }, "where": self.place });
+        if let Some(condition) = self.given.get("--when") {
+            made["when"] = json!({ "dsl": condition });
+        }
+        Ok(escaped(&made.to_string()))
     }
 }
 
@@ -223,7 +246,7 @@ fn options(words: &[String], manner: &Manner, file_is_set: bool) -> Result<Run, 
         run.set("rate_limits", "off");
     }
     number_twins(&mut probes);
-    run.probes = probes.into_iter().map(Inline::definition).collect();
+    run.probes = probes.into_iter().map(Inline::definition).collect::<Result<_, _>>()?;
     if let Some(path) = pipe {
         run.probes.extend(read_once(&path)?);
     }
@@ -239,7 +262,7 @@ fn help(manner: &Manner) -> String {
     format!(
         "\
 usage: {program} run [--at FILE:LINE | --method {method}]
-{indent}[--log TEMPLATE] [--when EXPR] [--capture] [--rate N|all]
+{indent}[--log TEMPLATE] [--when EXPR] [--capture] [--rate N|all] [--metric EXPR]
 {indent}[--probes FILE] [--json PATH|-] -- COMMAND…
 
 Asks a running program a question without stopping it.
@@ -249,6 +272,7 @@ Asks a running program a question without stopping it.
   --log TEMPLATE        message, with {{expressions}} in it
   --when EXPR           fire only when this holds
   --capture             take a snapshot beside the message of --log
+  --metric EXPR         measure this at each hit instead: once a second, how many values from which to which
   --rate N|all          at most N hits per second, fractions allowed; all lifts the limits of all probes
   --probes FILE         a JSON file of probe definitions (docs/probe-file.md)
   --json PATH|-         write events as JSON, one a line; - is standard output
@@ -257,8 +281,8 @@ Asks a running program a question without stopping it.
 
 {commands}
 
-Several --at and --method may be given: --log, --when, --capture and --rate belong to the one before them.
-Without --log and --capture a probe takes a snapshot: arguments, locals, stack, and for a method what it returned.
+Several --at and --method may be given: --log, --when, --capture, --rate and --metric belong to the one before them.
+Without --log, --capture and --metric a probe takes a snapshot: arguments, locals, stack, and for a method what it returned.
 Without --rate a probe with a snapshot shows one hit per second, one that only logs up to 5000.
 
 {examples}
@@ -531,6 +555,10 @@ mod tests {
             "where": { "sourceFile": "b.js", "methodName": "C.m" }, "captureSnapshot": true,
             "sampling": { "snapshotsPerSecond": 2.0 } });
         assert_eq!(read_back(&run.unwrap()), [first, second]);
+        let run = typed(&["--metric", "@duration", "--when", "n > 1", "--method", "b.js:m", "--rate", "all"]).unwrap();
+        let metric = json!({ "id": "b.js:m", "type": "METRIC_PROBE", "kind": "HISTOGRAM", "metricName": "@duration",
+            "value": { "dsl": "@duration" }, "where": { "sourceFile": "b.js", "methodName": "m" }, "when": { "dsl": "n > 1" } });
+        assert_eq!(read_back(&run), [metric]);
         // Before the only probe they can belong to no other one.
         let run = typed(&["--log", "x", "--at", "a.js:1"]).unwrap();
         assert_eq!(read_back(&run)[0]["template"], "x");
@@ -622,6 +650,9 @@ mod tests {
             (&["--at", "a.js:1", "--log", "x", "--log", "y"], "--log is given twice for a.js:1"),
             (&["--at", "a.js:1", "--when", " "], "--when of a.js:1 is empty: write a condition"),
             (&["--at", "a.js:1", "--log", ""], "--log of a.js:1 is empty: write a message"),
+            (&["--at", "a.js:1", "--metric", ""], "--metric of a.js:1 is empty: write what is measured"),
+            (&["--at", "a.js:1", "--metric", "n", "--capture"], "--capture does not go with --metric of a.js:1: write"),
+            (&["--at", "a.js:1", "--metric", "n", "--rate", "2"], "--rate does not go with --metric of a.js:1: write"),
             (&["--at", "a.js:1", "--rate", "nan"], "--rate nan: it is neither a number"),
             (&["--at", "a.js:1", "--json", ""], "--json is given no file: write a path, or -"),
             (&["--at", "a.js:1", "--json", "x", "--json", "y"], "--json is given twice"),
