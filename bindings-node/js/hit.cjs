@@ -7,9 +7,8 @@
 // `hits({ addon, gates, code })` begins a session: `gates` is an Int32Array over the gates' words, `code(file, function, text,
 // line, column)` numbers code for stacks (stack.cjs). It answers `{ probe, site, argument, practise, absent }`:
 // * `probe({ slot, word, captures, metric, watched })` is one probe in this realm (`metric`: what it measures, 0 for nothing;
-//   `watched`: a debugger calls its hits); its `report()`
-//   hands over what was counted and measured, `onDisarm(probe)` is called when its hooks may be switched off, `onBroken(error)` when our own
-//   code failed in one of its hits;
+//   `watched`: a debugger calls its hits); its `report()` hands over what was counted and measured, `onDisarm(probe)` is called
+//   when its hooks may be switched off, `onBroken(error)` when our own code failed in one of its hits;
 // * `site(setup, probe, frame)` makes a hit's site of the function that the text `Hit.setup` is; `frame` is its place as a stack
 //   would show it, a code and a position;
 // * `practise(step)` does a part of a hit for nothing, so that the first one does not wait for the engine to compile our code, and
@@ -183,8 +182,13 @@ class Probe {
     /** Hands over what was counted and measured. */
     report(spent = 0) {
         if (this.error !== null) tellError(this);
-        if (this.measured > 0) this.handOver();
         const weight = this.started === 0 ? 0 : this.weight;
+        if (this.measured > 0) {
+            // It is done once for as many hits as a timed one stands for.
+            const start = weight === 0 ? 0 : now();
+            this.handOver();
+            if (weight > 0) spent += (now() - start) / weight;
+        }
         this.started = 0;
         const answer = intake.report(
             this.slot,
@@ -295,7 +299,8 @@ function add(probe, number) {
     } else if (metric === MEASURES_VALUES) {
         values[probe.filled] = number;
         probe.filled += 1;
-        if (probe.filled === KEPT_VALUES) probe.handOver();
+        // A timed hit hands them over when its clock has stopped.
+        if (probe.filled === KEPT_VALUES && probe.started === 0) probe.handOver();
     } else {
         values[0] = number;
     }

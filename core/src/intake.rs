@@ -367,13 +367,8 @@ impl Intake {
     /// If nobody knows the probe any more.
     pub fn measured(&mut self, slot: u32, hits: u32, values: &[f64]) -> std::result::Result<(), Refusal> {
         let live = self.shared.registry.by_slot(slot).ok_or(Refusal::Unknown(slot))?;
-        let mut lost = 0;
-        for value in values {
-            // Waited for: this is no hit.
-            let is_taken = value.is_finite()
-                && live.meter.as_ref().is_some_and(|meter| meter.add_waiting(Measured::Float(*value)));
-            lost += u32::from(!is_taken);
-        }
+        let taken = live.meter.as_ref().map_or(0, |meter| meter.add_kept(values));
+        let lost = u32::try_from(values.len() - taken).unwrap_or(u32::MAX);
         live.stats.measured.add(hits.saturating_sub(lost).into());
         if lost > 0 {
             live.stats.dropped(Drop::Internal).add(lost.into());

@@ -122,11 +122,16 @@ impl Meter {
         }
     }
 
-    /// The same where it may wait for another thread that adds.
-    pub fn add_waiting(&self, value: Measured) -> bool {
-        let Store::Values([first, _]) = &self.0 else { return self.add(value) };
-        first.lock().unwrap_or_else(PoisonError::into_inner).add(number(value));
-        true
+    /// Adds what a host has kept of its hits, and says how many were taken: all that are finite. It may wait for another thread
+    /// that adds.
+    pub fn add_kept(&self, values: &[f64]) -> usize {
+        let finite = values.iter().filter(|value| value.is_finite());
+        let Store::Values([first, _]) = &self.0 else {
+            return finite.filter(|value| self.add(Measured::Float(**value))).count();
+        };
+        // Once for all: a lock costs more than a value.
+        let mut place = first.lock().unwrap_or_else(PoisonError::into_inner);
+        finite.map(|value| place.add(*value)).count()
     }
 
     /// Takes what was measured since the last time, nothing if nothing was. The worker calls it.
@@ -192,6 +197,23 @@ mod tests {
             meter.add(value);
             meter.add(value);
             assert_eq!(meter.take(), one(end));
+        }
+    }
+
+    #[test]
+    fn what_a_host_has_kept_is_added_at_once_but_for_what_is_no_finite_number() {
+        let kept = [1.0, f64::NAN, 2.5, f64::INFINITY];
+        for (kind, taken, values) in [
+            (MetricKind::Count, 2, vec![3.0]),
+            (MetricKind::Gauge, 2, vec![2.5]),
+            (MetricKind::Histogram, 2, vec![1.0, 2.5]),
+            (MetricKind::Distribution, 2, vec![1.0, 2.5]),
+        ] {
+            let meter = Meter::new(kind);
+            assert_eq!(meter.add_kept(&kept), taken);
+            assert_eq!(meter.take(), [Taken { values, one_in: 1 }]);
+            assert_eq!(meter.add_kept(&[]), 0);
+            assert!(meter.take().is_empty());
         }
     }
 
