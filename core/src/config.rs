@@ -110,7 +110,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     pub snapshot_url: Option<String>,
     pub remote_configuration_enabled: bool,
-    pub remote_config_trust_root: Option<PathBuf>,
+    /// A path, the JSON of a root, or a key.
+    pub remote_config_trust_root: Option<String>,
     pub service: Option<String>,
     pub env: Option<String>,
     pub version: Option<String>,
@@ -339,14 +340,15 @@ pub static ROWS: &[Row] = &[
         set!(redaction_excluded_identifiers, list))),
     many(row("redacted_types", &["DD_DYNAMIC_INSTRUMENTATION_REDACTED_TYPES"], "empty",
         "Types, separated by commas, whose values are withheld; `*` stands for any characters.", set!(redacted_types, list))),
-    later(row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
-        "Seconds between two looks for a new configuration.", set!(poll_interval, seconds))),
+    row("poll_interval_seconds", &["DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS", "DD_DYNAMIC_INSTRUMENTATION_POLL_INTERVAL"], "`5`",
+        "Seconds between two looks for a new configuration, give or take a tenth.", set!(poll_interval, seconds)),
     later(name(row("snapshot_url", &["DD_DYNAMIC_INSTRUMENTATION_SNAPSHOT_URL"], "none",
         "Sends events to this address instead.", set!(snapshot_url, http_url)))),
-    later(row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
-        "Take probes from the Agent's remote configuration.", set!(remote_configuration_enabled, boolean))),
-    later(name(row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
-        "A file with the root of trust of remote configuration.", set!(remote_config_trust_root, path)))),
+    row("remote_configuration_enabled", &["DD_REMOTE_CONFIGURATION_ENABLED"], "`true`",
+        "Take probes from the Agent's remote configuration, wherever events go to an Agent.", set!(remote_configuration_enabled, boolean)),
+    name(row("remote_config_trust_root", &["STROBE_REMOTE_CONFIG_TRUST_ROOT"], "none",
+        "Whose signature remote configuration must have: a file with a TUF root, the JSON of one, or an Ed25519 public key of 64 hexadecimal digits. Without it whoever answers at the Agent's address is believed; with one that cannot be used nobody is.",
+        set!(remote_config_trust_root, trust_root))),
     name(row("service", &["DD_SERVICE"], "found out", "The name of the service.", set!(service, text))),
     name(row("env", &["DD_ENV"], "none", "The environment, such as `prod`.", set!(env, text))),
     row("version", &["DD_VERSION"], "none", "The version of the service.", set!(version, text)),
@@ -438,6 +440,12 @@ fn parts(text: &str) -> Result<&str, &'static str> {
 
 fn path(text: &str) -> Result<Option<PathBuf>, &'static str> {
     if text.contains('\0') { Err("a path") } else { Ok(Some(PathBuf::from(text)).filter(|_| !text.is_empty())) }
+}
+
+/// Whether it can be used is known when it is: until then somebody has asked for it.
+#[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
+fn trust_root(text: &str) -> Result<Option<String>, &'static str> {
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "a reader like the others")]
@@ -673,6 +681,8 @@ impl Settings {
                 // What is said there is not said again below.
                 capture_is_said |= row.option == "capture";
                 key_is_bad |= row.option == "api_key";
+                // Who names a root of trust does not want to do without one.
+                settings.remote_configuration_enabled &= row.option != "remote_config_trust_root";
                 continue;
             }
             match row.option {

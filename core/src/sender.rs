@@ -29,6 +29,8 @@ use crate::control::kept::Kept;
 use crate::emit::batch::{Batch, Kind, MAX_STATUS_BYTES};
 use crate::emit::ring::QueuedBytes;
 
+pub(crate) mod poll;
+
 /// The name of the sender's thread.
 pub const THREAD: &str = "strobe-sender";
 
@@ -40,6 +42,8 @@ const WAIT_BEHIND: usize = 128 << 10;
 const STATUS_SLOTS: usize = 8;
 /// How long the rest of an answer that nobody reads is waited for, so that the Agent does not see a reset.
 const DRAIN: Duration = Duration::from_millis(200);
+/// The most bytes of it.
+const MAX_UNREAD: usize = 64 << 10;
 /// How long after a failed start of the thread it is tried again.
 const START_AGAIN: Duration = Duration::from_secs(5);
 /// How long after a line about lost events there may be another one.
@@ -251,7 +255,11 @@ impl Sender {
         remarks: &mut Vec<String>,
     ) -> Option<Sender> {
         match AgentSettings::from_settings(settings, who, &|path| Path::new(path).exists()) {
-            Ok(settings) => Some(Sender::start(settings, Arc::new(SystemClock), Arc::clone(counters))),
+            Ok(mut agent) => {
+                let read = |path: &Path| std::fs::read_to_string(path);
+                agent.remote = agent::Remote::from_settings(settings, &read, remarks);
+                Some(Sender::start(agent, Arc::new(SystemClock), Arc::clone(counters)))
+            }
             Err(error) => {
                 remarks.push(format!("{}; nothing is uploaded", error.text));
                 None
@@ -445,11 +453,7 @@ impl Sender {
         let (wake, woken) = bounded(1);
         let (settling, settled) = bounded(1);
         let shared = Arc::clone(&self.shared);
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the sender's thread is one of the two that go on while a session does"
-        )]
-        let thread = std::thread::Builder::new().name(THREAD.to_owned()).stack_size(512 * 1024).spawn(move || {
+        let thread = start_thread(THREAD, 512 << 10, move || {
             Courier::new(&shared, &woken).run(&taken, &settling);
         });
         match thread {
@@ -462,12 +466,17 @@ impl Sender {
     }
 }
 
+/// Starts a thread for network I/O.
+fn start_thread(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    #[allow(clippy::disallowed_methods, reason = "the threads that send and poll go on while a session does")]
+    std::thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(run)
+}
+
 /// What runs on the thread.
 struct Courier<'a> {
     shared: &'a Shared,
     woken: &'a Receiver<()>,
-    identity: String,
-    host: String,
+    way: Way<'a>,
     query: String,
     route: Route,
     breaker: Breaker,
@@ -477,6 +486,18 @@ struct Courier<'a> {
     answered: u16,
     chance: RandomState,
     draws: u64,
+}
+
+/// The way to the Agent, one request after the other.
+struct Way<'a> {
+    settings: &'a AgentSettings,
+    clock: &'a dyn Clock,
+    /// Monotonic time at which requests end.
+    ends: &'a AtomicU64,
+    /// The connection in use, so that it can be ended.
+    socket: &'a Mutex<Weak<Socket>>,
+    identity: String,
+    host: String,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -491,8 +512,6 @@ enum Attempt {
 impl<'a> Courier<'a> {
     fn new(shared: &'a Shared, woken: &'a Receiver<()>) -> Self {
         let settings = &shared.settings;
-        let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let container = agent::container(&cgroup, |path| std::fs::metadata(path).ok().map(|data| data.ino()));
         let query = if settings.tags.is_empty() {
             String::new()
         } else {
@@ -501,8 +520,7 @@ impl<'a> Courier<'a> {
         Courier {
             shared,
             woken,
-            identity: agent::identity(settings, &container),
-            host: settings.endpoint.host_header(),
+            way: Way::new(settings, &*shared.clock, &shared.ends, &shared.socket),
             query,
             route: Route::default(),
             breaker: Breaker::default(),
@@ -510,8 +528,6 @@ impl<'a> Courier<'a> {
             answered: 0,
             chance: RandomState::new(),
             draws: 0,
-            #[cfg(feature = "tls")]
-            tls: None,
         }
     }
 
@@ -584,7 +600,7 @@ impl<'a> Courier<'a> {
     }
 
     fn ended(&self) -> bool {
-        self.now() >= self.shared.ends.load(Ordering::Acquire)
+        self.way.ended()
     }
 
     fn attempt(&mut self, batch: &Batch) -> Attempt {
@@ -706,56 +722,86 @@ impl<'a> Courier<'a> {
 
     /// Asks the Agent what it can do.
     fn ask(&mut self) -> io::Result<info::Info> {
-        let target = format!("{}{}", self.prefix(), info::PATH);
-        let answer = self.exchange("GET", &target, None, &[], true)?;
+        let target = format!("{}{}", self.way.prefix(), info::PATH);
+        let timeout = self.shared.settings.timeout;
+        let answer = self.way.exchange("GET", &target, None, &[], info::MAX_BODY, timeout)?;
         Ok(info::read(answer.status, &answer.body))
     }
 
     fn post(&mut self, path: &str, kind: Kind, array: &[u8]) -> io::Result<Answered> {
-        let target = format!("{}{path}{}", self.prefix(), self.query);
+        let target = format!("{}{path}{}", self.way.prefix(), self.query);
+        let timeout = self.shared.settings.timeout;
         match kind {
-            Kind::Events => self.exchange("POST", &target, Some(input::CONTENT_TYPE), &[array], false),
+            Kind::Events => self.way.exchange("POST", &target, Some(input::CONTENT_TYPE), &[array], 0, timeout),
             Kind::Statuses => {
                 let form = [diagnostics::BEFORE.as_bytes(), array, diagnostics::AFTER.as_bytes()];
-                self.exchange("POST", &target, Some(diagnostics::CONTENT_TYPE), &form, false)
+                self.way.exchange("POST", &target, Some(diagnostics::CONTENT_TYPE), &form, 0, timeout)
             }
         }
     }
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        settings: &'a AgentSettings,
+        clock: &'a dyn Clock,
+        ends: &'a AtomicU64,
+        socket: &'a Mutex<Weak<Socket>>,
+    ) -> Self {
+        let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let container = agent::container(&cgroup, |path| std::fs::metadata(path).ok().map(|data| data.ino()));
+        Way {
+            settings,
+            clock,
+            ends,
+            socket,
+            identity: agent::identity(settings, &container),
+            host: settings.endpoint.host_header(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.clock.monotonic() >= self.ends.load(Ordering::Acquire)
+    }
 
     fn prefix(&self) -> &str {
-        match &self.shared.settings.endpoint {
+        match &self.settings.endpoint {
             Endpoint::Tcp { prefix, .. } => prefix,
             Endpoint::Unix(_) | Endpoint::Intake { .. } => "",
         }
     }
 
-    /// One request on a connection of its own, within the time of one request or what is left of the session.
+    /// One request on a connection of its own, within a limit of time or what is left of the session. Of the answer's body at
+    /// most so many bytes are read.
     fn exchange(
         &mut self,
         method: &str,
         target: &str,
         content_type: Option<&str>,
         body: &[&[u8]],
-        wants_body: bool,
+        most: usize,
+        timeout: Duration,
     ) -> io::Result<Answered> {
-        let shared = self.shared;
-        let ends = shared.ends.load(Ordering::Acquire);
-        let until = Cell::new(self.now().saturating_add(nanos(shared.settings.timeout)).min(ends));
-        let socket = Arc::new(Socket::connect(&shared.settings.endpoint, &*shared.clock, until.get())?);
-        *lock(&shared.socket) = Arc::downgrade(&socket);
+        let clock = self.clock;
+        let ends = self.ends.load(Ordering::Acquire);
+        let until = Cell::new(clock.monotonic().saturating_add(nanos(timeout)).min(ends));
+        let socket = Arc::new(Socket::connect(&self.settings.endpoint, clock, until.get())?);
+        *lock(self.socket) = Arc::downgrade(&socket);
         if self.ended() {
             // `stop` may have looked for the connection just before it was there.
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let mut wire = Wire { socket, clock: &*shared.clock, until: &until };
+        let mut wire = Wire { socket, clock, until: &until };
         let session = self.secured()?;
         let request = Request { method, target, host: &self.host, content_type, identity: &self.identity, body };
         match session {
-            None => converse(&mut wire, &request, wants_body, &until, &*shared.clock),
+            None => converse(&mut wire, &request, most, &until, clock),
             #[cfg(feature = "tls")]
             Some(mut session) => {
                 let mut stream = rustls::Stream::new(&mut session, &mut wire);
-                converse(&mut stream, &request, wants_body, &until, &*shared.clock)
+                converse(&mut stream, &request, most, &until, clock)
             }
             #[cfg(not(feature = "tls"))]
             Some(never) => match never {},
@@ -773,14 +819,14 @@ impl<'a> Courier<'a> {
     #[cfg(feature = "tls")]
     fn secured(&mut self) -> io::Result<Option<rustls::ClientConnection>> {
         let (Endpoint::Tcp { host, tls: true, .. } | Endpoint::Intake { host, tls: true, .. }) =
-            &self.shared.settings.endpoint
+            &self.settings.endpoint
         else {
             return Ok(None);
         };
         let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(io::Error::other)?;
         let config = match &self.tls {
             Some(config) => Arc::clone(config),
-            None => Arc::clone(self.tls.insert(tls_config(&self.shared.settings.trusted)?)),
+            None => Arc::clone(self.tls.insert(tls_config(&self.settings.trusted)?)),
         };
         rustls::ClientConnection::new(config, name).map(Some).map_err(io::Error::other)
     }
@@ -813,19 +859,19 @@ struct Answered {
 fn converse<S: Read + Write>(
     stream: &mut S,
     request: &Request<'_>,
-    wants_body: bool,
+    most: usize,
     until: &Cell<u64>,
     clock: &dyn Clock,
 ) -> io::Result<Answered> {
     let answer: Answer = http::exchange(stream, request)?;
     let (status, retry_after) = (answer.status, answer.retry_after);
-    if wants_body {
-        let body = answer.body(stream)?;
+    if most > 0 {
+        let body = answer.body(stream, most)?;
         return Ok(Answered { status, retry_after, body });
     }
     // The status has said all; the rest is read for the Agent's sake only, and never kept.
     until.set(until.get().min(clock.monotonic().saturating_add(nanos(DRAIN))));
-    if let Err(error) = answer.body(stream) {
+    if let Err(error) = answer.body(stream, MAX_UNREAD) {
         log::trace!("stroboscope: the rest of an answer was not read: {error}");
     }
     Ok(Answered { status, retry_after, body: Vec::new() })

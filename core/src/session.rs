@@ -5,6 +5,7 @@ use crate::budget::placing::{Deferred, Placing};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::Sink;
+use crate::control::remote::sources::Sources;
 use crate::datagrams::{Datagrams, MetricCounters};
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
@@ -23,12 +24,18 @@ use crate::registry::{LiveProbe, ProbeSet, Registry};
 use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, Drop, ProbeStats};
 use crate::worker::{Command, Worker};
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{self as channel, RecvTimeoutError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+mod remote;
+
+use remote::Remote;
+pub use remote::{Heritage, RemoteHost};
 
 /// Events a second of all capturing probes together.
 const GLOBAL_CAPTURING_RATE: f64 = 100.0;
@@ -186,15 +193,25 @@ impl Shared {
     }
 }
 
-/// A running set of probes: one per process.
-pub struct Session {
+/// Puts probes in force and takes them out, for whoever asks: the program, and remote configuration from its own thread.
+struct Changes {
     shared: Arc<Shared>,
     runtime: Arc<dyn Runtime>,
     commands: channel::Sender<Command>,
-    /// Serialises changes, so that two callers never lose one another's.
-    changes: Mutex<()>,
+    /// Serialises changes, so that two callers never lose one another's; and knows whose a probe is.
+    order: Mutex<Sources>,
     next_slot: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What a child of a fork would go on from.
+    heritage: ArcSwapOption<Heritage>,
+}
+
+/// A running set of probes: one per process.
+pub struct Session {
+    shared: Arc<Shared>,
+    changes: Arc<Changes>,
+    /// Remote configuration, if there is any.
+    remote: Option<Remote>,
     /// It was stopped: what comes now is lost.
     over: AtomicBool,
     uploads: Option<Arc<SenderCounters>>,
@@ -348,7 +365,10 @@ impl Session {
     pub fn start(parts: Parts) -> std::io::Result<Session> {
         let (session, worker) = Session::prepare(parts);
         let thread = worker.spawn()?;
-        *session.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *session.changes.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        if let Some(remote) = &session.remote {
+            remote.begin(&session.changes);
+        }
         Ok(session)
     }
 
@@ -401,19 +421,19 @@ impl Session {
         others.open(&shared.process.others, now);
         let (commands, orders) = channel::unbounded();
         let metrics = datagrams.as_ref().map(|datagrams| Arc::clone(datagrams.counters()));
+        let remote = sender.as_ref().and_then(|sender| Remote::of(sender, &shared, &identity));
         let output = Output::new(Arc::clone(&shared), Arc::clone(&runtime), identity, sinks, sender, datagrams);
         let worker = Worker::new(Arc::clone(&shared), Arc::clone(&runtime), orders, output);
-        let session = Session {
-            shared,
+        let changes = Arc::new(Changes {
+            shared: Arc::clone(&shared),
             runtime,
             commands,
-            changes: Mutex::new(()),
+            order: Mutex::default(),
             next_slot: AtomicU32::new(0),
             thread: Mutex::new(None),
-            over: AtomicBool::new(false),
-            uploads,
-            metrics,
-        };
+            heritage: ArcSwapOption::empty(),
+        });
+        let session = Session { shared, changes, remote, over: AtomicBool::new(false), uploads, metrics };
         (session, worker)
     }
 
@@ -442,30 +462,87 @@ impl Session {
     }
 
     /// Puts definitions in force: new ones, and other versions of known ones. Returns the probes that are to be
-    /// installed; a broken definition only gets its status.
+    /// installed; a broken definition only gets its status, and one whose id came by remote configuration waits behind that.
     pub fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
-        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changes.apply(definitions)
+    }
+}
+
+/// What is to change at once.
+#[derive(Default)]
+struct Change {
+    /// Definitions in force.
+    definitions: Vec<Result<Definition, Rejected>>,
+    /// They take the place of others of their version.
+    replaces: bool,
+    /// Ids out of force.
+    gone: Vec<String>,
+    /// Probes in force once more.
+    back: Vec<Arc<Probe>>,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Changed {
+    /// Probes that are to be installed.
+    added: Vec<Arc<LiveProbe>>,
+    /// Why each of the definitions cannot be used, if so.
+    faults: Vec<Option<String>>,
+}
+
+impl Changes {
+    fn order(&self) -> MutexGuard<'_, Sources> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, definitions: Vec<Result<Definition, Rejected>>) -> Vec<Arc<LiveProbe>> {
+        let mut sources = self.order();
+        let definitions = self.without_waiting(&mut sources, definitions);
+        self.change(Change { definitions, ..Change::default() }).added
+    }
+
+    /// Changes what is in force, in one store. The caller holds the order.
+    fn change(&self, change: Change) -> Changed {
+        let Change { definitions, replaces, mut gone, back } = change;
         let now = self.shared.wall_ms();
         // A host may have only so many words for gates: those of probes that are gone are free.
         self.shared.registry.settle();
-        let mut back = Vec::new();
+        let mut returned = Vec::new();
+        if gone.contains(&self.shared.in_force().id) {
+            returned.extend(self.serve("", &ServiceConfiguration::default(), now));
+        }
         for definition in definitions.iter().flatten() {
             if let Body::Service(service) = &definition.body {
-                back.extend(self.serve(&definition.id, service, now));
+                returned.extend(self.serve(&definition.id, service, now));
             }
         }
         let current = self.shared.registry.load();
-        let mut added = Vec::new();
-        let mut gone = Vec::new();
+        let leaving = gone.clone();
+        let mut changed = Changed::default();
+        let (mut added, mut replaced) = (Vec::new(), Vec::new());
         for definition in definitions {
+            let mut fault = None;
             match definition {
-                Err(rejected) => gone.extend(self.reject(&rejected, &current, now)),
+                Err(rejected) => {
+                    gone.extend(self.reject(&rejected, &current, replaces, now));
+                    fault = Some(rejected.text);
+                }
                 Ok(Definition { body: Body::Service(_), .. }) => {}
                 Ok(definition) => {
                     let known = current.get(&definition.id).filter(|live| live.probe.version == definition.version);
                     if let Some(live) = known {
-                        self.warn_if_other(&live.probe, &definition);
-                        continue;
+                        if !replaces {
+                            self.warn_if_other(&live.probe, &definition);
+                        } else if !self.is_same(&live.probe, &definition) {
+                            replaced.extend(self.withdraw(live));
+                        }
+                        if !replaces || self.shared.registry.has(live) {
+                            changed.faults.push(None);
+                            continue;
+                        }
+                    }
+                    if replaces {
+                        self.forget(&definition.id);
                     }
                     self.shared.board().received(&definition.id, definition.version, now);
                     self.shared.blocked().remove(&definition.id);
@@ -484,19 +561,30 @@ impl Session {
                         Err((kind, text)) => {
                             gone.push(definition.id.clone());
                             self.shared.board().error(&definition.id, definition.version, kind, &text, now);
+                            fault = Some(text);
                         }
                     }
                 }
             }
+            changed.faults.push(fault);
+        }
+        for probe in &back {
+            replaced.extend(current.get(&probe.id).and_then(|live| self.withdraw(live)));
+            added.extend(self.revive(probe, now));
         }
         let diff = self.shared.registry.update(added, &gone);
         for live in diff.removed.iter().filter(|live| gone.contains(&live.probe.id)) {
             // At once: the status already speaks of the definition that cannot be used.
             live.end();
         }
-        self.tell(Command::Change { added: diff.added.clone(), removed: diff.removed });
-        back.extend(diff.added);
-        back
+        for id in leaving.iter().filter(|id| self.shared.registry.load().get(id).is_none()) {
+            self.forget(id);
+        }
+        replaced.extend(diff.removed);
+        self.tell(Command::Change { added: diff.added.clone(), removed: replaced });
+        returned.extend(diff.added);
+        changed.added = returned;
+        changed
     }
 
     /// Puts a service configuration in force. Probes in code that it denies are blocked, and go; those that it denies no more
@@ -509,7 +597,7 @@ impl Session {
         }
         let added = self.unblock(now);
         let mut gone = Vec::new();
-        for live in self.probes() {
+        for live in self.shared.registry.load().probes.clone() {
             let site = live.site();
             if let Some(reason) = self.shared.refuses(&live.probe, site.as_deref()) {
                 self.shared.block(&live.probe, site, &reason);
@@ -544,10 +632,7 @@ impl Session {
 
     /// A version is one definition: another one of the same version is not used, and whoever sent it is told.
     fn warn_if_other(&self, known: &Probe, definition: &Definition) {
-        let redaction = &self.shared.process.redaction;
-        let probe = compile::compile(definition, &|name| redaction.name(name), &self.runtime.capabilities());
-        // All that a probe does is in what it shows of itself.
-        if probe.is_ok_and(|probe| format!("{probe:?}") == format!("{known:?}")) {
+        if self.is_same(known, definition) {
             return;
         }
         let (id, version) = (&known.id, known.version);
@@ -557,15 +642,23 @@ impl Session {
         );
     }
 
+    /// True if a definition is that of a known probe.
+    fn is_same(&self, known: &Probe, definition: &Definition) -> bool {
+        let redaction = &self.shared.process.redaction;
+        let probe = compile::compile(definition, &|name| redaction.name(name), &self.runtime.capabilities());
+        // All that a probe does is in what it shows of itself.
+        probe.is_ok_and(|probe| format!("{probe:?}") == format!("{known:?}"))
+    }
+
     /// A broken definition gets its status. Answers the id of the probe whose place it takes: whoever changed a probe does not
     /// want the old one any more.
-    fn reject(&self, rejected: &Rejected, current: &ProbeSet, now: u64) -> Option<String> {
+    fn reject(&self, rejected: &Rejected, current: &ProbeSet, replaces: bool, now: u64) -> Option<String> {
         let Some(id) = &rejected.id else {
             log::warn!(target: "stroboscope", "a probe definition is not used: {}", rejected.text);
             return None;
         };
         let (version, text) = (rejected.version, &rejected.text);
-        if current.get(id).is_some_and(|live| live.probe.version == version) {
+        if !replaces && current.get(id).is_some_and(|live| live.probe.version == version) {
             log::warn!(
                 target: "stroboscope",
                 "probe {id}: another definition of version {version} is not used, and it is broken: {text}"
@@ -580,6 +673,16 @@ impl Session {
     }
 
     fn compile(&self, definition: &Definition) -> Result<Arc<LiveProbe>, (&'static str, String)> {
+        let probe = self.compiled(definition)?;
+        for warning in &probe.warnings {
+            log::warn!(target: "stroboscope", "probe {}: {warning}", probe.id);
+        }
+        self.live(Arc::new(probe), self.runtime.capabilities().disarm)
+            .ok_or_else(|| (ErrorKind::Unsupported.code(), NO_WORD.to_owned()))
+    }
+
+    /// The probe of a definition, or why it is not used here.
+    fn compiled(&self, definition: &Definition) -> Result<Probe, (&'static str, String)> {
         let capabilities = self.runtime.capabilities();
         let redaction = &self.shared.process.redaction;
         let probe = compile::compile(definition, &|name| redaction.name(name), &capabilities)
@@ -589,11 +692,7 @@ impl Session {
         if let Some(reason) = refused {
             return Err((ErrorKind::Unsupported.code(), reason.to_owned()));
         }
-        for warning in &probe.warnings {
-            log::warn!(target: "stroboscope", "probe {}: {warning}", probe.id);
-        }
-        self.live(Arc::new(probe), capabilities.disarm)
-            .ok_or_else(|| (ErrorKind::Unsupported.code(), NO_WORD.to_owned()))
+        Ok(probe)
     }
 
     /// `None` if the host's memory has no word left for its gate.
@@ -616,9 +715,26 @@ impl Session {
         live
     }
 
-    /// In a forked child: puts the parent's probes in force here, with counters of their own.
-    pub fn adopt(&self, probes: &[Arc<LiveProbe>]) {
-        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes a probe out of force at once; `None` if it is not in force any more. The worker is to be told.
+    fn withdraw(&self, live: &Arc<LiveProbe>) -> Option<Arc<LiveProbe>> {
+        let was_in_force = self.shared.registry.withdraw(live);
+        live.end();
+        was_in_force.then(|| Arc::clone(live))
+    }
+
+    /// A probe in force once more, in place of what has its id. Where it is denied or there is no room its status says so.
+    fn revive(&self, probe: &Arc<Probe>, now: u64) -> Option<Arc<LiveProbe>> {
+        self.forget(&probe.id);
+        self.shared.board().received(&probe.id, probe.version, now);
+        if let Some(reason) = self.shared.refuses(probe, None) {
+            self.shared.block(probe, None, &reason);
+            return None;
+        }
+        self.live_or_error(probe, self.runtime.capabilities().disarm, now)
+    }
+
+    fn adopt(&self, probes: &[Arc<LiveProbe>]) {
+        let _order = self.order();
         let can_disarm = self.runtime.capabilities().disarm;
         let now = self.shared.wall_ms();
         let mut added = Vec::new();
@@ -630,15 +746,16 @@ impl Session {
         self.tell(Command::Change { added: diff.added, removed: diff.removed });
     }
 
-    /// In a forked child: forgets the parent's session. Nothing of it is locked, joined, closed or freed, since the
-    /// threads that may hold any of it do not exist here. [`Session::probes`] may be called before.
-    pub fn abandon(self) {
-        std::mem::forget(self);
-    }
-
-    /// Removes a probe, or a service configuration: then none is in force. False if there is none with this id.
-    pub fn remove(&self, id: &str) -> bool {
-        let _serial = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remove(&self, id: &str) -> bool {
+        let mut sources = self.order();
+        let waited = sources.take(id).is_some();
+        if sources.is_remote(id) {
+            log::warn!(
+                target: "stroboscope",
+                "probe {id} came by remote configuration and is removed only there"
+            );
+            return waited;
+        }
         let is_service = !id.is_empty() && self.shared.in_force().id == id;
         if is_service {
             self.serve("", &ServiceConfiguration::default(), self.shared.wall_ms());
@@ -646,18 +763,51 @@ impl Session {
         self.shared.blocked().remove(id);
         // First: what the worker still says of it is not said of another probe with its id and version.
         let diff = self.shared.registry.update(Vec::new(), &[id.to_owned()]);
-        let mut board = self.shared.board();
-        let known = board.get(id).is_some();
-        board.removed(id);
-        drop(board);
-        self.shared.retired().remove(id);
+        let known = self.forget(id);
         for live in &diff.removed {
             // At once, for the caller's own next hit; the worker takes the hooks away.
             live.end();
         }
         let found = !diff.removed.is_empty();
         self.tell(Command::Change { added: Vec::new(), removed: diff.removed });
-        found || known || is_service
+        found || known || is_service || waited
+    }
+
+    /// Nothing is said any more of a probe that is out of force. False if nothing was.
+    fn forget(&self, id: &str) -> bool {
+        self.shared.blocked().remove(id);
+        self.shared.retired().remove(id);
+        let mut board = self.shared.board();
+        let known = board.get(id).is_some();
+        board.removed(id);
+        known
+    }
+
+    fn tell(&self, command: Command) {
+        // The worker outlives every caller but those after `stop`, who have nothing left to say.
+        let _ = self.commands.send(command);
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Session {
+    /// In a forked child: puts the parent's probes in force here, with counters of their own.
+    pub fn adopt(&self, probes: &[Arc<LiveProbe>]) {
+        self.changes.adopt(probes);
+    }
+
+    /// In a forked child: forgets the parent's session. Nothing of it is locked, joined, closed or freed, since the
+    /// threads that may hold any of it do not exist here. [`Session::probes`] may be called before.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
+    /// Removes a probe, or a service configuration: then none is in force. False if there is none with this id, or it came by
+    /// remote configuration.
+    pub fn remove(&self, id: &str) -> bool {
+        self.changes.remove(id)
     }
 
     /// The host has finished an installation, or its result has changed (code was loaded).
@@ -827,7 +977,11 @@ impl Session {
     /// Delivers what was captured, at most `limit`, and ends the threads; what is left is counted, as `stopped`. True if
     /// everything has arrived that was captured since the start, everywhere where it should.
     pub fn stop(&self, limit: Duration) -> bool {
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
+        let thread = self.changes.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return true };
+        if let Some(remote) = &self.remote {
+            remote.end();
+        }
         let (done, answer) = channel::bounded(1);
         let until = self.deadline(limit);
         self.tell_through(&thread, Command::Stop { until, done });
@@ -858,15 +1012,11 @@ impl Session {
     }
 
     fn tell(&self, command: Command) {
-        // The worker outlives every caller but those after `stop`, who have nothing left to say.
-        let _ = self.commands.send(command);
-        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
-            thread.thread().unpark();
-        }
+        self.changes.tell(command);
     }
 
     fn tell_through(&self, thread: &JoinHandle<()>, command: Command) {
-        let _ = self.commands.send(command);
+        let _ = self.changes.commands.send(command);
         thread.thread().unpark();
     }
 }

@@ -9,6 +9,11 @@
 
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::config::LogStack;
+use stroboscope_core::control::agent::info;
+use stroboscope_core::control::remote::client::{Client, Host, Sent};
+use stroboscope_core::control::remote::held::Tracer;
+use stroboscope_core::control::remote::trust::Trust;
+use stroboscope_core::control::remote::{answer, canonical, path, switch};
 use stroboscope_core::expr::eval::Failure;
 use stroboscope_core::expr::{decode, print, template, text};
 use stroboscope_core::host::{Capabilities, Language};
@@ -291,4 +296,135 @@ fn encoded_failures() {
         read += 1;
     }
     assert!(read > 5_000 && refused > 5_000, "{read} read, {refused} refused");
+}
+
+const REMOTE_PATH: &str = "datadog/2/LIVE_DEBUGGING/logProbe_a/config";
+
+/// Documents as a server signs them.
+fn signed_documents() -> Vec<Vec<u8>> {
+    let index = format!(
+        r#"{{"signed":{{"_type":"targets","spec_version":"1.0.0","version":7,"expires":"2099-01-01T00:00:00Z",
+        "custom":{{"opaque_backend_state":"é\\\"","agent_refresh_interval":5}},"targets":{{"{REMOTE_PATH}":{{"length":3,
+        "hashes":{{"sha256":"{}"}},"custom":{{"v":4}}}}}}}},"signatures":[{{"keyid":"ab","sig":"{}"}}]}}"#,
+        // Of `abc`.
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "00".repeat(64)
+    );
+    let root = r#"{"signed":{"_type":"root","version":2,"expires":"2099-01-01T00:00:00Z","keys":{"ab":{"keytype":"ed25519",
+        "scheme":"ed25519","keyval":{"public":"7d3102e39abe71044d207550bda239c71380d013ec5a115f79f51622630054e6"}}},
+        "roles":{"root":{"keyids":["ab"],"threshold":1},"targets":{"keyids":["ab"],"threshold":1}}},"signatures":[]}"#;
+    vec![index.into_bytes(), root.as_bytes().to_vec(), br#"{"b":[1,-2,{"a":null}],"a":"x\n"}"#.to_vec()]
+}
+
+#[test]
+fn canonical_json() {
+    let seeds = signed_documents();
+    let mut dice = Dice::new(7);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..rounds(30_000) {
+        let bytes = mutate(&mut dice, &seeds);
+        let Some(form) = canonical::canonical(&bytes) else {
+            refused += 1;
+            continue;
+        };
+        read += 1;
+        assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok(), "{bytes:?} is not even JSON");
+        // A form without control characters, which are not escaped in it, is its own form.
+        if !form.iter().any(u8::is_ascii_control) {
+            assert_eq!(canonical::canonical(&form).as_ref(), Some(&form), "{bytes:?}");
+        }
+        assert!(canonical::depth(&bytes) <= canonical::MAX_DEPTH);
+    }
+    assert!(read > 1_000 && refused > 1_000, "{read} read, {refused} refused");
+}
+
+/// Notes which files are in force.
+#[derive(Default)]
+struct InForce(std::collections::BTreeMap<String, Vec<u8>>);
+
+impl Host for InForce {
+    fn commit(&mut self, removed: &[String], files: &[Sent<'_>]) -> Vec<Option<String>> {
+        for path in removed {
+            assert!(self.0.remove(path).is_some(), "{path} was not there");
+        }
+        self.0.extend(files.iter().map(|file| (file.path.to_owned(), file.bytes.to_vec())));
+        vec![None; files.len()]
+    }
+
+    fn switch(&mut self, on: bool) {
+        if !on {
+            self.0.clear();
+        }
+    }
+}
+
+#[test]
+fn answers_of_remote_configuration() {
+    let documents = signed_documents();
+    let mut dice = Dice::new(8);
+    let root = String::from_utf8(documents[1].clone()).unwrap();
+    for trust in [Trust::compatible(), Trust::pinned(&root).unwrap()] {
+        let is_pinned = trust.is_pinned();
+        let mut client = Client::new(Tracer::default(), trust, true);
+        let mut host = InForce::default();
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..rounds(20_000) {
+            // Either the documents are changed, or what they are wrapped in.
+            let inner = dice.below(2) == 0;
+            let mut index = if inner { mutate(&mut dice, &documents[..1]) } else { documents[0].clone() };
+            if dice.below(8) == 0 {
+                index = mutate(&mut dice, &documents);
+            }
+            let path = [REMOTE_PATH, "datadog/2/APM_TRACING/x/config", ""][dice.below(16) / 7];
+            let body = format!(
+                r#"{{"targets":"{}","roots":[],"target_files":[{{"path":"{path}","raw":"YWJj"}}],"client_configs":[{}],
+                "config_status":0}}"#,
+                answer::encode(&index),
+                if dice.below(4) == 0 { String::new() } else { format!("\"{path}\"") }
+            )
+            .into_bytes();
+            let body = if inner { body } else { mutate(&mut dice, &[body]) };
+            let before = (client.changes(), host.0.clone());
+            client.answered(200, &body, 1_790_000_000, &mut host);
+            let held: serde_json::Value = serde_json::from_slice(client.request()).unwrap();
+            let held = held["cached_target_files"].as_array().unwrap().len();
+            if client.error().is_some() {
+                refused += 1;
+                assert_eq!(host.0, before.1, "a refused update changes nothing: {}", String::from_utf8_lossy(&body));
+            } else if client.changes() > before.0 {
+                taken += 1;
+            }
+            assert!(held >= host.0.len() && held <= 1);
+            assert!(host.0.values().all(|bytes| bytes == b"abc"), "bytes that no hash stands for");
+        }
+        assert!(refused > 1_000 && (taken > 500) != is_pinned, "{taken} taken, {refused} refused");
+    }
+}
+
+#[test]
+fn names_and_switches_and_abilities() {
+    let paths = [REMOTE_PATH.into(), b"employee/A/b/c".to_vec()];
+    let switches = [
+        br#"{"service_target":{"service":"*","env":"x"},"lib_config":{"dynamic_instrumentation_enabled":true}}"#
+            .to_vec(),
+        br#"{"sdk_config":{"config":{"DD_DYNAMIC_INSTRUMENTATION_ENABLED":"false"}},"k8s_target_v2":[{}]}"#.to_vec(),
+    ];
+    let infos = [br#"{"version":"7.72.0","endpoints":["/v0.7/config","debugger/v2/input"],"config":{}}"#.to_vec()];
+    let mut dice = Dice::new(9);
+    let mut good = [0, 0, 0];
+    for _ in 0..rounds(20_000) {
+        let name = mutate(&mut dice, &paths);
+        if let Ok(name) = str::from_utf8(&name)
+            && path::read(name).is_some()
+        {
+            good[0] += 1;
+            assert!(!name.contains("/../") && !name.contains('\0') && name.len() <= path::MAX_PATH, "{name:?}");
+        }
+        match switch::read(&mutate(&mut dice, &switches), "x", "x") {
+            Ok(_) => good[1] += 1,
+            Err(why) => assert!(!why.is_empty()),
+        }
+        good[2] += usize::from(info::lists(200, &mutate(&mut dice, &infos), "/v0.7/config").is_some());
+    }
+    assert!(good.iter().all(|count| *count > 1_000), "{good:?}");
 }

@@ -20,6 +20,9 @@ const WALKS: [(&str, &[&str]); 4] = [
         &[
             "core/src/config.rs",
             "core/src/control/file.rs",
+            "core/src/sender/poll.rs",
+            "core/src/control/remote/client.rs",
+            "core/src/session/remote.rs",
             "core/src/probe/wire.rs",
             "core/src/probe/compile.rs",
             "core/src/expr/decode.rs",

@@ -8,6 +8,7 @@ pub(crate) mod kept;
 pub mod memory;
 pub mod ndjson;
 pub mod place;
+pub mod remote;
 pub mod tally;
 pub mod terminal;
 

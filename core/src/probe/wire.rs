@@ -306,7 +306,7 @@ fn read(raw: &RawValue, config_id: Option<&str>, known: &mut Rejected) -> Result
 }
 
 /// Kinds and the prefixes of their config ids.
-const KINDS: [(&str, &str); 6] = [
+pub(crate) const KINDS: [(&str, &str); 6] = [
     ("LOG_PROBE", "logProbe_"),
     ("METRIC_PROBE", "metricProbe_"),
     ("SPAN_PROBE", "spanProbe_"),

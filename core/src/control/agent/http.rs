@@ -10,8 +10,6 @@ use std::time::Duration;
 
 /// The longest head of an answer that is read.
 const MAX_HEAD: usize = 16 * 1024;
-/// The most bytes of an answer's body that are read.
-pub const MAX_BODY: usize = 64 * 1024;
 /// The most header lines of an answer.
 const MAX_HEADERS: usize = 64;
 
@@ -164,25 +162,25 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
 }
 
 impl Answer {
-    /// Reads the body, at most [`MAX_BODY`] bytes of it.
+    /// Reads the body, at most so many bytes of it.
     ///
     /// # Errors
     ///
     /// The stream's errors, `UnexpectedEof` if the body is cut, and `InvalidData` for broken chunks.
-    pub fn body<S: Read>(mut self, stream: &mut S) -> io::Result<Vec<u8>> {
+    pub fn body<S: Read>(mut self, stream: &mut S, most: usize) -> io::Result<Vec<u8>> {
         match self.framing {
             Framing::Length(length) => {
-                let wanted = length.min(MAX_BODY);
+                let wanted = length.min(most);
                 fill(stream, &mut self.rest, wanted)?;
                 self.rest.truncate(wanted);
                 Ok(self.rest)
             }
             Framing::Close => {
-                while self.rest.len() < MAX_BODY && read_some(stream, &mut self.rest)? > 0 {}
-                self.rest.truncate(MAX_BODY);
+                while self.rest.len() < most && read_some(stream, &mut self.rest)? > 0 {}
+                self.rest.truncate(most);
                 Ok(self.rest)
             }
-            Framing::Chunked => chunks(stream, self.rest),
+            Framing::Chunked => chunks(stream, self.rest, most),
         }
     }
 }
@@ -196,9 +194,9 @@ fn fill<S: Read>(stream: &mut S, buffer: &mut Vec<u8>, wanted: usize) -> io::Res
     Ok(())
 }
 
-fn chunks<S: Read>(stream: &mut S, mut raw: Vec<u8>) -> io::Result<Vec<u8>> {
+fn chunks<S: Read>(stream: &mut S, mut raw: Vec<u8>, most: usize) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    while body.len() < MAX_BODY {
+    while body.len() < most {
         match httparse::parse_chunk_size(&raw) {
             Err(_) => return Err(garbage("the answer's chunks are broken")),
             Ok(httparse::Status::Partial) => {
@@ -211,7 +209,7 @@ fn chunks<S: Read>(stream: &mut S, mut raw: Vec<u8>) -> io::Result<Vec<u8>> {
             Ok(httparse::Status::Complete((_, 0))) => break,
             Ok(httparse::Status::Complete((start, size))) => {
                 // A chunk may claim any size: only what fits is waited for.
-                let room = MAX_BODY - body.len();
+                let room = most - body.len();
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 let wanted = size.min(room);
                 fill(stream, &mut raw, start + wanted)?;
@@ -231,6 +229,8 @@ fn chunks<S: Read>(stream: &mut S, mut raw: Vec<u8>) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
+
+    const MAX_BODY: usize = 64 * 1024;
 
     /// A stream that gives its answer in pieces of `step` bytes and keeps what is written until it breaks.
     struct Script {
@@ -279,7 +279,7 @@ mod tests {
     fn body_of(answer: &[u8]) -> io::Result<Vec<u8>> {
         for step in [1, 7, 4096] {
             let mut stream = script(answer, step);
-            let body = exchange(&mut stream, &REQUEST)?.body(&mut stream)?;
+            let body = exchange(&mut stream, &REQUEST)?.body(&mut stream, MAX_BODY)?;
             if step == 4096 {
                 return Ok(body);
             }

@@ -20,6 +20,9 @@ pub enum Info {
     Unusable,
 }
 
+/// The most bytes of an answer that are read.
+pub const MAX_BODY: usize = 64 * 1024;
+
 #[derive(Deserialize)]
 struct Answer {
     endpoints: Vec<serde_json::Value>,
@@ -31,12 +34,21 @@ pub fn read(status: u16, body: &[u8]) -> Info {
         return Info::Unusable;
     }
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Info::Unusable };
-    // Agents list their endpoints with and without the first slash.
-    let listed = |path: &str| {
-        let mut names = answer.endpoints.iter().filter_map(serde_json::Value::as_str);
+    Info::Listed { events: answer.has(super::input::EVENTS), diagnostics: answer.has(super::diagnostics::PATH) }
+}
+
+/// Whether an answer lists an endpoint; `None` if it says nothing.
+pub fn lists(status: u16, body: &[u8], path: &str) -> Option<bool> {
+    let answer = serde_json::from_slice::<Answer>(body).ok().filter(|_| (200..300).contains(&status))?;
+    Some(answer.has(path))
+}
+
+impl Answer {
+    fn has(&self, path: &str) -> bool {
+        // Agents list their endpoints with and without the first slash.
+        let mut names = self.endpoints.iter().filter_map(serde_json::Value::as_str);
         names.any(|name| name.trim_matches('/') == path.trim_matches('/'))
-    };
-    Info::Listed { events: listed(super::input::EVENTS), diagnostics: listed(super::diagnostics::PATH) }
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +65,15 @@ mod tests {
         let old = Info::Listed { events: false, diagnostics: true };
         assert_eq!(read(200, br#"{"endpoints":["debugger/v1/diagnostics","debugger/v1/input"]}"#), old);
         assert_eq!(read(200, br#"{"endpoints":[]}"#), Info::Listed { events: false, diagnostics: false });
+    }
+
+    #[test]
+    fn any_endpoint_can_be_asked_for() {
+        let body = br#"{"endpoints":["v0.7/config", 7]}"#;
+        assert_eq!(lists(200, body, "/v0.7/config"), Some(true));
+        assert_eq!(lists(200, body, "/v0.6/config"), Some(false));
+        assert_eq!(lists(404, body, "/v0.7/config"), None);
+        assert_eq!(lists(200, b"{}", "/v0.7/config"), None);
     }
 
     #[test]

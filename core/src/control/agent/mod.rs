@@ -11,10 +11,11 @@ pub mod input;
 pub mod retry;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Secret, Settings};
+use crate::control::remote::trust::Trust;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most characters of `ddtags`; the Agent cuts at 4001 and adds its own.
@@ -193,6 +194,51 @@ pub struct AgentSettings {
     pub trusted: Vec<Vec<u8>>,
     /// Retries, breaker, negotiation.
     pub policy: retry::Policy,
+    /// Remote configuration, if it is to be asked for.
+    pub remote: Option<Remote>,
+}
+
+/// How remote configuration is asked for.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// The time between two polls.
+    pub interval: Duration,
+    /// Whose word counts.
+    pub trust: Trust,
+}
+
+impl Remote {
+    /// From the settings of the process; `None` if there is to be none, which a remark explains if it is a mistake. `read` reads a
+    /// file.
+    pub fn from_settings(
+        settings: &Settings,
+        read: &dyn Fn(&Path) -> std::io::Result<String>,
+        remarks: &mut Vec<String>,
+    ) -> Option<Remote> {
+        if !settings.remote_configuration_enabled || settings.agentless_enabled {
+            return None;
+        }
+        let interval = settings.poll_interval;
+        let Some(root) = settings.remote_config_trust_root.as_deref() else {
+            return Some(Remote { interval, trust: Trust::compatible() });
+        };
+        let (what, trust) = match Trust::pinned(root) {
+            Err(_) if !root.starts_with('{') => {
+                let text = read(Path::new(root)).map_err(|error| format!("it cannot be read: {error}"));
+                (format!(" {root}"), text.and_then(|text| Trust::pinned(&text)))
+            }
+            read => (String::new(), read),
+        };
+        // Without the root that somebody has asked for nobody is trusted.
+        trust
+            .map(|trust| Remote { interval, trust })
+            .map_err(|why| {
+                remarks.push(format!(
+                    "STROBE_REMOTE_CONFIG_TRUST_ROOT{what}: {why}; no probes are taken from remote configuration"
+                ));
+            })
+            .ok()
+    }
 }
 
 impl AgentSettings {
@@ -208,6 +254,7 @@ impl AgentSettings {
             timeout: Duration::from_secs(10),
             trusted: Vec::new(),
             policy: retry::Policy::default(),
+            remote: None,
         }
     }
 }
@@ -497,6 +544,35 @@ mod tests {
         let lines = identity(&settings, &Container::default());
         assert!(!lines.contains("External"), "{lines}");
         assert!(lines.contains("Datadog-Entity-ID: en-1\r\n"));
+    }
+
+    #[test]
+    fn remote_configuration_trusts_whom_the_settings_say_or_nobody() {
+        const KEY: &str = "7d3102e39abe71044d207550bda239c71380d013ec5a115f79f51622630054e6";
+        let with = |root: Option<&str>| {
+            let settings = Settings { remote_config_trust_root: root.map(str::to_owned), ..Settings::default() };
+            let mut remarks = Vec::new();
+            let read = |path: &Path| match path.to_str() {
+                Some("/etc/key") => Ok(format!("{KEY}\n")),
+                Some("/etc/bad") => Ok("nonsense".to_owned()),
+                _ => Err(std::io::ErrorKind::NotFound.into()),
+            };
+            let remote = Remote::from_settings(&settings, &read, &mut remarks);
+            (remote.map(|remote| remote.trust.is_pinned()), remarks.concat())
+        };
+        assert_eq!(with(None), (Some(false), String::new()));
+        assert_eq!(with(Some(KEY)), (Some(true), String::new()));
+        assert_eq!(with(Some("/etc/key")), (Some(true), String::new()));
+        for root in ["/etc/bad", "/etc/none", "{}", "{\"signed\":7}", ""] {
+            let (remote, remarks) = with(Some(root));
+            assert_eq!(remote, None, "{root}");
+            assert!(remarks.starts_with("STROBE_REMOTE_CONFIG_TRUST_ROOT"), "{remarks}");
+            assert!(remarks.ends_with("; no probes are taken from remote configuration"), "{remarks}");
+        }
+        let off = Settings { remote_configuration_enabled: false, ..Settings::default() };
+        assert!(Remote::from_settings(&off, &|_| unreachable!(), &mut Vec::new()).is_none());
+        let agentless = Settings { agentless_enabled: true, ..Settings::default() };
+        assert!(Remote::from_settings(&agentless, &|_| unreachable!(), &mut Vec::new()).is_none());
     }
 
     #[test]
