@@ -20,6 +20,8 @@ import threading
 import time
 import urllib.parse
 
+from remote import CONFIG, BadWish, Refused, Remote
+
 ENDPOINTS = [
     "/v0.4/traces",
     "/v0.7/config",
@@ -49,6 +51,7 @@ KNOWN = set(
         "times",
         "drip",
         "reset",
+        "remote",
         "why",
     ]
 )
@@ -61,12 +64,17 @@ class BadScript(Exception):
 
 
 def check(script):
-    unknown = set(script) - {"paths", "default", "why"}
+    unknown = set(script) - {"paths", "default", "remote", "why"}
     if unknown:
         raise BadScript(f"unknown words in the script: {sorted(unknown)}")
     sequences = dict(script.get("paths", {}))
     sequences["default"] = script.get("default", DEFAULT_SCRIPT["default"])
-    for path, sequence in sequences.items():
+    check_paths(sequences)
+    return script
+
+
+def check_paths(paths):
+    for path, sequence in paths.items():
         if not isinstance(sequence, list) or not sequence:
             raise BadScript(f"{path}: a list of at least one behaviour is wanted")
         for behaviour in sequence:
@@ -75,31 +83,51 @@ def check(script):
                 raise BadScript(f"{path}: unknown words {sorted(unknown)}")
             if behaviour.get("drop", "accept") not in ("accept", "request", "response"):
                 raise BadScript(f"{path}: drop is one of accept, request, response")
-    return script
+            unknown = set(behaviour.get("remote", {})).difference(Remote.EDITS)
+            if unknown:
+                raise BadScript(f"{path}: remote: unknown words {sorted(unknown)}")
 
 
 class Story:
     """What the script says and what has happened."""
 
-    def __init__(self, script, record):
+    def __init__(self, script, record, remote):
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.record = record
+        self.remote = remote
         self.stopped = threading.Event()
-        self.start(script)
+        self.begin(script)
 
     def start(self, script):
+        """Begins anew, and forgets what was."""
+        check(script)
+        self.remote.forget()
+        self.begin(script)
+
+    def begin(self, script):
         with self.lock:
-            self.script = check(script)
+            self.script = {**check(script), "paths": dict(script.get("paths", {}))}
             self.used = {}
             self.requests = []
             self.datagrams = []
             self.connections = 0
+        self.remote.wish(script.get("remote", {}))
+
+    def change(self, paths):
+        """Other behaviours for these paths, from now on; what was is not forgotten."""
+        check_paths(paths)
+        with self.lock:
+            self.script["paths"].update(paths)
+            for path in paths:
+                self.used.pop(path, None)
 
     def behaviour(self, path):
         """The next behaviour for a path; the last one of its list goes on for ever."""
         with self.lock:
-            paths = self.script.get("paths", {})
+            paths = self.script["paths"]
+            if path == CONFIG and path not in paths:
+                return {"remote": {}}
             key = path if path in paths else "default"
             sequence = paths.get(path) or self.script.get("default") or DEFAULT_SCRIPT["default"]
             used = self.used.get(key, 0)
@@ -213,8 +241,21 @@ class Handler(socketserver.StreamRequestHandler):
             except UnicodeDecodeError:
                 entry["body_base64"] = base64.b64encode(body).decode("ascii")
         story.note(entry)
+        if path == CONFIG and entry["complete"]:
+            behaviour = self.configured(behaviour, entry, headers, body)
         self.answer(behaviour)
         return behaviour.get("read", True) and self.keeps(version, headers)
+
+    def configured(self, behaviour, entry, headers, body):
+        """A poll for configurations: noted whatever becomes of it, and answered where the script has nothing else."""
+        remote = self.server.story.remote
+        try:
+            client, note = remote.poll(entry, headers, body)
+        except Refused as refused:
+            return {"status": 400, "headers": {"Content-Type": "text/plain"}, "body": str(refused)}
+        if "remote" not in behaviour:
+            return behaviour
+        return {**behaviour, "body": remote.answer(client, note, behaviour["remote"])}
 
     def body(self, headers):
         if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -308,10 +349,16 @@ class Handler(socketserver.StreamRequestHandler):
                 answer = list(story.datagrams)
         elif path == "/_stats":
             answer = story.stats()
-        elif path == "/_script" and method in ("POST", "PUT"):
+        elif path == "/_polls":
+            answer = story.remote.polls_of(wanted)
+        elif path == "/_settled":
+            answer = story.remote.settled(wanted)
+        elif path == "/_remote" and method == "GET":
+            answer = story.remote.described()
+        elif path in CHANGES and method in ("POST", "PUT"):
             try:
-                story.start(json.loads(body))
-            except (BadScript, ValueError, AttributeError) as error:
+                CHANGES[path](story, json.loads(body))
+            except (BadScript, BadWish, ValueError, AttributeError, TypeError) as error:
                 status, answer = 400, {"error": str(error)}
         elif path == "/_stop":
             story.stopped.set()
@@ -322,6 +369,10 @@ class Handler(socketserver.StreamRequestHandler):
             b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(data))
             + data
         )
+
+
+# What a request of control changes, with its body.
+CHANGES = {"/_script": Story.start, "/_paths": Story.change, "/_remote": lambda story, body: story.remote.wish(body)}
 
 
 class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -393,6 +444,7 @@ def read_arguments():
     parser.add_argument("--tls", action="store_true", help="a second TCP port, over TLS, with the certificate in tls/")
     parser.add_argument("--udp", action="store_true", help="receive DogStatsD datagrams")
     parser.add_argument("--udp-unix", help="path of a Unix datagram socket for DogStatsD")
+    parser.add_argument("--state", help="file in which keys, versions and what is offered outlive this process")
     parser.add_argument("--record", help="append each request as a line of JSON")
     return parser.parse_args()
 
@@ -455,7 +507,7 @@ def main():
         record = None
         if arguments.record:
             record = stack.enter_context(open(arguments.record, "a", encoding="utf-8"))
-        story = Story(script, record)
+        story = Story(script, record, Remote(arguments.state))
         ports = serve(arguments, story)
         if arguments.port_file:
             publish(arguments.port_file, ports)
