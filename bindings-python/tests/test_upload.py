@@ -1,60 +1,14 @@
 """Events and statuses on their way to an Agent: the stand-in of `tests/agent`, over real sockets, from Python."""
 
 import json
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import clean_environment, plain, seconds_to_wait, strobe, write
-
-home = Path(__file__).parents[2] / "tests" / "agent"
-events_path, statuses_path = "/debugger/v2/input", "/debugger/v1/diagnostics"
-
-
-class Agent:
-    def __init__(self, folder: Path, script: str | dict[str, Any]) -> None:
-        if isinstance(script, dict):
-            file = folder / "script.json"
-            file.write_text(json.dumps(script))
-        else:
-            file = home / "scripts" / f"{script}.json"
-        ports, self.socket = folder / "ports", folder / "agent.sock"
-        command = [sys.executable, str(home / "agent.py"), "--script", str(file), "--port-file", str(ports)]
-        self.process = subprocess.Popen([*command, "--unix", str(self.socket)], env=clean_environment())
-        until = time.monotonic() + seconds_to_wait
-        while not ports.exists():
-            assert self.process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        self.port = json.loads(ports.read_text())["http"]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def ask(self, target: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{target}", timeout=seconds_to_wait) as answer:
-            return json.load(answer)
-
-    def events(self) -> list[dict[str, Any]]:
-        found = self.ask(f"/_requests?path={events_path}")
-        return [event for request in found if request["complete"] for event in json.loads(request["body"])]
-
-    def statuses(self) -> list[dict[str, Any]]:
-        found = []
-        for request in self.ask(f"/_requests?path={statuses_path}"):
-            body = request["body"]
-            if request["headers"]["content-type"].startswith("multipart/"):
-                body = body[body.index("\r\n\r\n") + 4 : body.rindex("\r\n--")]
-            found += json.loads(body)
-        return [status["debugger"]["diagnostics"] for status in found]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(seconds_to_wait)
-
+from agents import Agent, events_path, home
+from processes import plain, seconds_to_wait, strobe, write
 
 Start = Callable[[str | dict[str, Any]], Agent]
 

@@ -153,8 +153,9 @@ class Story:
             self.changed.notify_all()
 
     def on(self, wanted):
-        """The requests on a path, or all. The caller holds the lock."""
-        return [request for request in self.requests if wanted.get("path") in (None, request["path"])]
+        """The requests on a path, or all, from a number on. The caller holds the lock."""
+        since = self.requests[int(wanted.get("since", 0)) :]
+        return [request for request in since if wanted.get("path") in (None, request["path"])]
 
     def stats(self):
         with self.lock:
