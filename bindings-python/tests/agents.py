@@ -66,6 +66,16 @@ class Agent:
     def events(self) -> list[dict[str, Any]]:
         return [event for request in self.sent_to(events_path) for event in json.loads(request["body"])]
 
+    def by_process(self) -> dict[int, dict[str, list[str]]]:
+        """The messages of each process, by the runtime ids under which they came: there should be one."""
+        found: dict[int, dict[str, list[str]]] = {}
+        for request in self.sent_to(events_path):
+            tags = dict(tag.split(":", 1) for tag in request["tags"].split(","))
+            for event in json.loads(request["body"]):
+                process = int(event["logger"]["thread_name"].rpartition("pid:")[2])
+                found.setdefault(process, {}).setdefault(tags["runtime_id"], []).append(event["message"])
+        return found
+
     def statuses(self) -> list[dict[str, Any]]:
         found = []
         for request in self.sent_to(statuses_path):
