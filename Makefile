@@ -29,11 +29,16 @@ help:
 demo:
 	$(environments) newest
 	cd examples && "../$$(cd .. && $(environments) --list newest)/bin/python" -m stroboscope run --probes shop/probes.json -- -m shop
+	cd examples && python="$$PWD/../$$(cd .. && $(environments) --list newest)/bin/python" && \
+		preload="$$("$$python" -c 'import stroboscope; print(stroboscope.__path__[0])')/_preload" && \
+		"$$python" fleet.py shop/fleet.json -- env PYTHONPATH="$$preload" "$$python" -m shop --seconds 20
 
 demo-node: | cargo node
 	bindings-node/tools/addon.sh
 	examples/node/shop/build.sh
 	cd examples/node/shop && node ../../../bindings-node/bin/stroboscope.mjs run --probes probes.json -- dist/main.js
+	cd examples/node/shop && python3 ../../fleet.py fleet.json -- \
+		node --import ../../../bindings-node/js/register.cjs dist/main.js 20
 
 test: test-rust test-python test-node
 
@@ -43,8 +48,8 @@ test-rust: | cargo
 test-python:
 	$(environments) $(which)
 	set -e; for environment in $$($(environments) --list $(which)); do \
-		echo "+ $$environment/bin/python -m pytest bindings-python/tests"; \
-		$$environment/bin/python -m pytest --quiet bindings-python/tests; \
+		echo "+ $$environment/bin/python -m pytest bindings-python/tests tests/agent"; \
+		$$environment/bin/python -m pytest --quiet bindings-python/tests tests/agent; \
 	done
 
 nodes ?= here
