@@ -56,8 +56,8 @@ class Agent:
         return [line for event in self.events(probe) for line in described(event)]
 
     def settled(self) -> bool:
-        """The program holds what it is to hold, and has said so."""
-        return len(self.ask("/_settled?count=1&wait=1")) > 0
+        """The program and those that it started hold what they are to hold, and have said so."""
+        return len(self.ask("/_settled")) == len(self.ask("/_remote")["clients"]) > 0
 
 
 def described(event: dict[str, Any]) -> Iterator[str]:

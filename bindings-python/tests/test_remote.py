@@ -388,12 +388,14 @@ def test_probes_run_whatever_the_agent_does_to_polls(agent: Agent, program: Star
     here = program()
     agent.offer({at("a"): log("a")})
     agent.settled(path=at("a"))
+    threads = here.ask("len(os.listdir('/proc/self/task'))")
     agent.answers({**failures[what], "times": 2}, {"remote": {}})
     agent.more_polls(2)
     here.runs("a")
     agent.offer({b: log("b", "other", id="b")})
     agent.settled(path=b)
     here.runs("a", "b")
+    assert here.ask("len(os.listdir('/proc/self/task'))") == threads
     assert agent.problems() == []
     here.end()
 
