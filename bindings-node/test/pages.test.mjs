@@ -5,7 +5,8 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { cleanEnvironment, register } from './processes.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const examples = path.join(root, 'examples/node');
@@ -72,6 +73,15 @@ test('the demo shows each probe and ends', () => {
   assert.match(stderr, /we pay c\d+: -\d+ with \[/);
   assert.match(stderr, /POST \/carts\/c\d+\/order for Object\{id: "c\d+"\}/);
   assert.doesNotMatch(stderr, /POST \/carts\/c\d+\/lines/);
+});
+
+test('the second act of the demo shows each probe and takes them back', () => {
+  const words = ['../../fleet.py', 'fleet.json', '--', process.execPath, '--import', pathToFileURL(register).href, 'dist/main.js', '12'];
+  const { status, stdout, stderr } = spawnSync('python3', words, { cwd: shop, encoding: 'utf8', env: cleanEnvironment(), timeout: 120_000 });
+  assert.deepEqual([status, stderr], [0, '']);
+  for (const text of [/ x \w+ cost \d+/, / x \w+ took \d+/, / {2}quantity = \d+/, /shop\.price_ms:[\d.]+/, /taken back: 0 more/]) {
+    assert.match(stdout, text);
+  }
 });
 
 test('the commands that the pages name work', () => {

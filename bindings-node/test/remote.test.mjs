@@ -20,7 +20,7 @@ const fast = {
 
 /** A log probe that says its tag, and what the function is called with. */
 function log(tag, methodName = 'work', more = {}) {
-  const where = { typeName: 'works.cjs', methodName };
+  const where = { typeName: 'works.cjs', sourceFile: 'works.cjs', methodName };
   return { id: 'a', version: 1, type: 'LOG_PROBE', language: 'javascript', where, template: `${tag} {x}`, ...more };
 }
 
@@ -296,7 +296,7 @@ async function whoSays(here, tag) {
   return new Set(said.map(({ runtime, event }) => `${runtime} ${event.logger.thread_id}`));
 }
 
-const serves = (tag, more = {}) => ({ ...log(tag, 'serve', more), where: { typeName: 'many-workers.cjs', methodName: 'serve' } });
+const serves = (tag, more = {}) => ({ ...log(tag, 'serve', more), where: { typeName: 'many-workers.cjs', sourceFile: 'many-workers.cjs', methodName: 'serve' } });
 
 test('a cluster of four: all have the probes, each asks under its own name, and one that is killed is replaced', async (context) => {
   const here = await agent(context);

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import preload
 
 root = Path(__file__).parents[2]
 pages = [*root.glob("*.md"), *root.glob("docs/*.md")]
@@ -35,7 +36,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("file", probe_files, ids=lambda file: str(file.relative_to(root)))
 def test_probes_point_at_code(file: Path) -> None:
-    for probe in json.loads(file.read_text()):
+    for element in json.loads(file.read_text()):
+        probe = element.get("probe", element)
         where = probe["where"]
         for line in where.get("lines", []):
             (source,) = (
@@ -75,6 +77,16 @@ def test_the_demo_shows_each_probe_and_ends() -> None:
         assert f"[{text}]" in result.stderr
     assert "we pay c" in result.stderr
     assert "shop answered in" in result.stderr
+
+
+def test_the_second_act_of_the_demo_shows_each_probe_and_takes_them_back() -> None:
+    shop = [sys.executable, "-m", "shop", "--seconds", "12"]
+    command = [sys.executable, "fleet.py", "shop/fleet.json", "--", "env", f"PYTHONPATH={preload}", *shop]
+    result = subprocess.run(command, cwd=root / "examples", capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    caught = (r" x \w+ cost \d+", r" x \w+ took \d+", r"  quantity = \d+", r"shop\.price_ms:[\d.]+")
+    for text in (*caught, "taken back: 0 more"):
+        assert re.search(text, result.stdout), result.stdout
 
 
 def test_the_embedded_example_logs() -> None:

@@ -104,7 +104,7 @@ def test_who_asks(agent: Agent, program: Start) -> None:
 
 bad_files = {
     "no JSON": "{",
-    "no UTF-8 text, but a number": 7,
+    "a number": 7,
     "an array": [],
     "an unknown type": log("x", id="bad", type="OTHER_PROBE"),
     "an unknown operator": log("x", id="bad", segments=[{"dsl": "", "json": {"nosuch": [1]}}], template=""),
