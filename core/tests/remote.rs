@@ -513,6 +513,23 @@ fn a_child_of_a_fork_has_the_same_probes_and_goes_on_by_itself() {
     assert_eq!(polled.live().len(), 3, "the parent has not polled");
 }
 
+#[test]
+fn a_child_of_a_fork_in_the_midst_of_a_change_can_lose_what_it_got() {
+    let (mut server, mut polled) = (Server::default(), Polled::new(Host::Inside));
+    server.probe("a", &json!({}));
+    polled.poll(&server);
+    // The probe is in force, and what the client knows has not been left to a child yet.
+    let mut child = Polled::new(Host::Inside);
+    child.process.session.inherit(polled.process.session.heritage());
+    child.process.session.adopt(&polled.process.session.probes());
+    child.settle();
+    child.poll(&server);
+    assert_eq!(child.live(), [of("a", 1)]);
+    server.take(&path("a"));
+    child.poll(&server);
+    assert_eq!(child.live(), []);
+}
+
 /// A day of polls at five seconds, with changes, restarts of the Agent, and answers that are none.
 #[test]
 fn in_a_day_no_probe_is_lost_and_none_is_left_over() {
