@@ -228,7 +228,8 @@ impl Client {
         Ok((trust, head, targets))
     }
 
-    /// The server itself is out of date, so nobody could take probes back: they go. Its version is known if it can be verified.
+    /// The server itself is out of date, so nobody could take probes back: they go. Its version is known if it can be verified; if
+    /// not, all is asked for anew, since a server that goes by the version alone would never send again what it believes is held.
     fn expire(&mut self, answer: &Answer, now: i64, host: &mut dyn Host) {
         if !self.known.files.is_empty() {
             log::warn!(
@@ -242,6 +243,8 @@ impl Client {
             self.known.version = head.version;
             self.known.opaque = head.opaque;
             self.known.asks_anew = false;
+        } else {
+            self.known.asks_anew = true;
         }
         self.changed();
     }

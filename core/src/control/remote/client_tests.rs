@@ -332,7 +332,9 @@ fn a_server_that_is_out_of_date_takes_everything_back_and_its_version_is_known()
     assert_eq!((told.held(), told.state()["targets_version"].as_u64()), (vec![], Some(4)));
     told.answer(&update(5, &[(A, "a")]));
     assert_eq!(told.answer(&json!({"config_status": 1})), ["-logProbe_a"], "without an index too");
-    assert_eq!(told.state()["targets_version"], 5);
+    assert_eq!(told.state()["targets_version"], 0, "else it would never be sent again");
+    told.answer(&update(5, &[(A, "a")]));
+    assert_eq!((told.held().len(), told.state()["targets_version"].as_u64()), (1, Some(5)));
 }
 
 fn switching(on: bool, newer: bool) -> String {
