@@ -161,8 +161,12 @@ pub(crate) fn request(tracer: &Tracer, state: State<'_>, files: &BTreeMap<String
             apply_error: file.applied.error(),
         })
     });
-    let cached =
-        files.iter().map(|(path, file)| Cached { path, length: file.target.length, hashes: hashes(&file.target) });
+    // Agents refuse a request that names a file of no bytes, and so every later one.
+    let cached = files.iter().filter(|(_, file)| file.target.length > 0).map(|(path, file)| Cached {
+        path,
+        length: file.target.length,
+        hashes: hashes(&file.target),
+    });
     let request = Request {
         client: ClientText {
             id: &tracer.client_id,
@@ -242,6 +246,10 @@ mod tests {
                 File { target: target(2), applied: Applied::of(Some("x".repeat(1000))) },
             ),
             ("datadog/2/FOO/c/config".to_owned(), File { target: target(3), applied: Applied::Kept }),
+            (
+                "datadog/2/FOO/empty/config".to_owned(),
+                File { target: Target { length: 0, ..target(4) }, applied: Applied::Kept },
+            ),
         ]);
         let state = State {
             products: &["APM_TRACING", "LIVE_DEBUGGING"],
@@ -266,6 +274,7 @@ mod tests {
                 "backend_client_state": "abc", "config_states": [
                     {"id": "a", "version": 1, "product": "APM_TRACING", "apply_state": 2, "apply_error": ""},
                     {"id": "c", "version": 3, "product": "FOO", "apply_state": 1, "apply_error": ""},
+                    {"id": "empty", "version": 4, "product": "FOO", "apply_state": 1, "apply_error": ""},
                     {"id": "logProbe_b", "version": 2, "product": "LIVE_DEBUGGING", "apply_state": 3,
                         "apply_error": "x".repeat(300)}]})
         );
@@ -274,6 +283,7 @@ mod tests {
             json!({"path": "datadog/2/FOO/c/config", "length": 3,
                 "hashes": [{"algorithm": "sha256", "hash": "ab".repeat(32)}]})
         );
+        assert_eq!(body["cached_target_files"].as_array().map(Vec::len), Some(3), "none of no bytes");
         assert!(client.get("client_agent").is_none());
     }
 }
