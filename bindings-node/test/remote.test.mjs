@@ -93,7 +93,7 @@ async function held(here) {
 
 for (const transport of ['tcp', 'unix']) {
   test(`nine steps, by ${transport}`, async (context) => {
-    const here = await agent(context);
+    const here = await agent(context, 'configures');
     const program = new Program(context, here, { url: transport === 'unix' ? `unix://${here.socket}` : here.url });
     const steps = [
       {},
@@ -132,7 +132,7 @@ for (const transport of ['tcp', 'unix']) {
 }
 
 test('who asks', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here, { variables: { DD_ENV: 'test', DD_VERSION: '1.2', DD_TAGS: 'team:tea' } });
   const [{ tracer, products }] = await here.settled();
   const { language, service, env, app_version: version } = tracer;
@@ -147,7 +147,7 @@ test('who asks', async (context) => {
 });
 
 test('a program that has ended its work is not kept', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here, { words: ['cart.cjs'] });
   assert.deepEqual(await program.ended, [3, null]);
 });
@@ -161,7 +161,7 @@ const bad = {
 };
 
 test('a bad file spoils only itself', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here);
   await here.offer({ [at('good')]: log('good', 'work', { id: 'good' }) });
   let version = 0;
@@ -183,7 +183,7 @@ async function refused(here, code) {
 }
 
 test('what is wrong in an answer changes nothing', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const { roots } = await here.ask('/_remote');
   const program = new Program(context, here, { variables: { STROBE_REMOTE_CONFIG_TRUST_ROOT: JSON.stringify(roots[0]) } });
   await here.offer({ [at('a')]: log('good'), [at('b')]: log('b0', 'other', { id: 'b' }) });
@@ -221,7 +221,7 @@ test('what is wrong in an answer changes nothing', async (context) => {
 });
 
 test('404, and an Agent that fails, hangs, goes and comes again', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here);
   await here.offer({ [at('a')]: log('a') });
   await here.settled(1, { path: at('a') });
@@ -248,7 +248,7 @@ test('404, and an Agent that fails, hangs, goes and comes again', async (context
 });
 
 test('the product is switched off and on again, in both forms', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here);
   await here.offer({ [at('a')]: log('a') });
   await here.settled(1, { path: at('a') });
@@ -265,7 +265,7 @@ test('the product is switched off and on again, in both forms', async (context) 
 });
 
 test('a remote probe wins over that of the file by its id, and ends at its expiry', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here, { probes: [log('file')] });
   await program.runs('file');
   await here.offer({ [at('a')]: log('remote', 'work', { expiresAt: Date.now() + 4000 }) });
@@ -281,7 +281,7 @@ test('a remote probe wins over that of the file by its id, and ends at its expir
 });
 
 test('a module that loads later gets what came before', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here);
   await here.offer({ [at('a')]: log('late', 'work', { where: { sourceFile: 'work.cjs', lines: ['4'] }, template: 'late {n}' }) });
   await here.settled(1, { path: at('a') });
@@ -299,7 +299,7 @@ async function whoSays(here, tag) {
 const serves = (tag, more = {}) => ({ ...log(tag, 'serve', more), where: { typeName: 'many-workers.cjs', sourceFile: 'many-workers.cjs', methodName: 'serve' } });
 
 test('a cluster of four: all have the probes, each asks under its own name, and one that is killed is replaced', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here, { words: ['many-workers.cjs', 'cluster', '4'] });
   const clients = await here.settled(5);
   await here.offer({ [at('a')]: serves('first') });
@@ -317,7 +317,7 @@ test('a cluster of four: all have the probes, each asks under its own name, and 
 });
 
 test('threads: all have the probes, and their process asks once', async (context) => {
-  const here = await agent(context);
+  const here = await agent(context, 'configures');
   const program = new Program(context, here, { words: ['many-workers.cjs', 'threads', '3'] });
   await here.offer({ [at('a')]: serves('first') });
   const [client] = await here.settled(1, { path: at('a') });

@@ -253,5 +253,8 @@ class Program:
 
     def kill(self) -> None:
         self.process.kill()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            with contextlib.suppress(BrokenPipeError):
+                assert stream
+                stream.close()
         self.process.wait(seconds_to_wait)
-        self.errors.close()

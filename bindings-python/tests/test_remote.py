@@ -15,7 +15,7 @@ Start = Callable[..., Program]
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    here = Agent(tmp_path, "well", "--state", str(tmp_path / "state"))
+    here = Agent(tmp_path, "configures", "--state", str(tmp_path / "state"))
     yield here
     here.stop()
 

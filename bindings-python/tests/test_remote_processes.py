@@ -21,7 +21,7 @@ from processes import clean_environment, preload, seconds_to_wait, write
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    here = Agent(tmp_path)
+    here = Agent(tmp_path, "configures")
     yield here
     here.stop()
 
