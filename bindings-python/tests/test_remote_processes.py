@@ -214,6 +214,8 @@ def server(folder: Path, agent: Agent, *words: str) -> Iterator[subprocess.Popen
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdin
+        process.stdin.close()
         process.wait(seconds_to_wait)
 
 
