@@ -176,8 +176,7 @@ def refused(agent: Agent, code: str, what: str) -> None:
     """Waits for the only client to say that it cannot take this."""
 
     def found() -> bool:
-        (poll,) = agent.more_polls(1)
-        state = poll["request"]["client"]["state"]
+        state = agent.more_polls(1)[-1]["request"]["client"]["state"]
         assert bool(state.get("has_error")) == bool(state.get("error"))
         return state.get("error", "").startswith(code) and bool(code)
 
