@@ -15,7 +15,7 @@ use stroboscope_process::outlet;
 static FILTER: Held<Option<Py<PyAny>>> = Held::new(None);
 
 /// How the names of our threads begin, as the system cuts them.
-const OURS: [&str; 2] = ["stroboscope", "strobe-sender"];
+const OURS: [&str; 3] = ["stroboscope", "strobe-sender", "strobe-poller"];
 
 /// Has the functions below called around each fork, and `after_in_child` in the child. Once in a process: it cannot be undone.
 pub fn watch(py: Python<'_>, after_in_child: Bound<'_, PyAny>) -> PyResult<()> {

@@ -20,6 +20,8 @@ use crate::control::remote::{self, answer};
 
 /// The name of the thread that polls.
 pub const THREAD: &str = "strobe-poller";
+/// How long the start of the thread is waited for.
+const BEGIN: Duration = Duration::from_millis(100);
 /// The bytes of its stack: it compiles what it gets, patterns too.
 const STACK: usize = 2 << 20;
 /// The limit of one whole request.
@@ -68,11 +70,20 @@ impl Poller {
             pace: Pace::new(self.remote.interval),
             seed,
             first: true,
-            known: 0,
+            known: None,
         };
         let wait = if later { self.remote.interval } else { Duration::ZERO };
-        match super::start_thread(THREAD, STACK, move || polling.run(&woken, wait)) {
-            Ok(thread) => *lock(&self.running) = Some(Running { wake, line, thread }),
+        let (began, has_begun) = bounded(1);
+        let run = move || {
+            drop(began);
+            polling.run(&woken, wait);
+        };
+        match super::start_thread(THREAD, STACK, run) {
+            Ok(thread) => {
+                *lock(&self.running) = Some(Running { wake, line, thread });
+                // A thread has its name as it begins, and by that a fork knows it for one of ours.
+                let _: Result<(), _> = has_begun.recv_timeout(BEGIN);
+            }
             Err(error) => {
                 log::warn!(target: "stroboscope", "there is no remote configuration: its thread cannot be started: {error}");
             }
@@ -108,7 +119,7 @@ struct Polling {
     seed: u64,
     first: bool,
     /// What of the client the owner knows.
-    known: u64,
+    known: Option<u64>,
 }
 
 impl Polling {
@@ -133,16 +144,23 @@ impl Polling {
         {
             self.client.inherit(&known);
         }
+        if self.known.is_none() {
+            self.tell();
+        }
         let poll = self.poll(way).unwrap_or_else(|error| {
             log::trace!("stroboscope: a poll failed: {error}");
             Poll::Failed
         });
-        if self.known != self.client.changes() {
-            self.known = self.client.changes();
-            self.owner.knows(&self.client);
+        if self.known != Some(self.client.changes()) {
+            self.tell();
         }
         let chance = self.draw();
         self.pace.after(poll, chance)
+    }
+
+    fn tell(&mut self) {
+        self.known = Some(self.client.changes());
+        self.owner.knows(&self.client);
     }
 
     fn poll(&mut self, way: &mut Way<'_>) -> io::Result<Poll> {

@@ -24,7 +24,7 @@ const END: Duration = Duration::from_millis(100);
 /// What a child of a fork goes on from.
 #[derive(Debug)]
 pub struct Heritage {
-    known: Option<Known>,
+    known: Known,
     sources: Sources,
 }
 
@@ -110,12 +110,12 @@ impl Host for RemoteHost {
 
 impl Owner for RemoteHost {
     fn inherited(&mut self) -> Option<Known> {
-        self.0.heritage.load().as_ref().and_then(|heritage| heritage.known.clone())
+        self.0.heritage.load().as_ref().map(|heritage| heritage.known.clone())
     }
 
     fn knows(&mut self, client: &Client) {
         let sources = self.0.order().clone();
-        self.0.heritage.store(Some(Arc::new(Heritage { known: Some(client.known().clone()), sources })));
+        self.0.heritage.store(Some(Arc::new(Heritage { known: client.known().clone(), sources })));
     }
 }
 
@@ -186,17 +186,10 @@ impl Changes {
         rest
     }
 
-    /// Whose a probe is, a child of a fork must know before the probe is there, whenever it comes: else it would take what came
-    /// by remote configuration for the program's own, and nobody could take it back.
-    fn bequeath(&self, sources: &Sources) {
-        let known = self.heritage.load().as_ref().and_then(|heritage| heritage.known.clone());
-        self.heritage.store(Some(Arc::new(Heritage { known, sources: sources.clone() })));
-    }
-
     /// Remote configuration changes some files: all at once.
     fn commit(&self, removed: &[String], files: &[Sent<'_>]) -> Vec<Option<String>> {
         let mut sources = self.order();
-        let before = sources.remote();
+        let (before, old) = (sources.remote(), sources.clone());
         let mut gone: Vec<String> = removed.iter().filter_map(|path| sources.release(path)).collect();
         gone.extend(files.iter().filter_map(|file| sources.release(file.path)));
 
@@ -227,12 +220,21 @@ impl Changes {
         let back: Vec<_> = gone.iter().filter_map(|id| sources.take(id)).collect();
         gone.retain(|id| !back.iter().any(|probe| probe.id == *id));
         let (places, definitions): (Vec<usize>, Vec<_>) = definitions.into_iter().unzip();
-        self.bequeath(&sources);
+        self.pass_on_both(&old, &sources);
         let changed = self.change(Change { definitions, replaces: true, gone, back });
         for (at, fault) in places.into_iter().zip(changed.faults) {
             faults[at] = fault;
         }
         faults
+    }
+
+    /// A fork in the middle of a change finds probes of before and of after in force: its child is told of both that they came
+    /// by remote configuration, so that they can be taken back from it.
+    fn pass_on_both(&self, old: &Sources, new: &Sources) {
+        if let Some(heritage) = &*self.heritage.load() {
+            let (known, sources) = (heritage.known.clone(), new.with(old));
+            self.heritage.store(Some(Arc::new(Heritage { known, sources })));
+        }
     }
 
     /// The program's probes of these ids wait from now on.

@@ -63,6 +63,18 @@ impl Sources {
         Ok(())
     }
 
+    /// The same with files that others had besides.
+    pub(crate) fn with(&self, others: &Sources) -> Sources {
+        let mut both = self.clone();
+        for (path, id) in &others.by_path {
+            if !both.by_path.contains_key(path) && !both.by_id.contains_key(id) {
+                both.by_path.insert(path.clone(), id.clone());
+                both.by_id.insert(id.clone(), path.clone());
+            }
+        }
+        both
+    }
+
     /// A probe of the program waits.
     pub(crate) fn wait(&mut self, probe: Arc<Probe>) {
         self.waiting.insert(probe.id.clone(), probe);
