@@ -24,7 +24,7 @@ const END: Duration = Duration::from_millis(100);
 /// What a child of a fork goes on from.
 #[derive(Debug)]
 pub struct Heritage {
-    known: Known,
+    known: Option<Known>,
     sources: Sources,
 }
 
@@ -110,12 +110,12 @@ impl Host for RemoteHost {
 
 impl Owner for RemoteHost {
     fn inherited(&mut self) -> Option<Known> {
-        self.0.heritage.load().as_ref().map(|heritage| heritage.known.clone())
+        self.0.heritage.load().as_ref().and_then(|heritage| heritage.known.clone())
     }
 
     fn knows(&mut self, client: &Client) {
         let sources = self.0.order().clone();
-        self.0.heritage.store(Some(Arc::new(Heritage { known: client.known().clone(), sources })));
+        self.0.heritage.store(Some(Arc::new(Heritage { known: Some(client.known().clone()), sources })));
     }
 }
 
@@ -231,10 +231,8 @@ impl Changes {
     /// A fork in the middle of a change finds probes of before and of after in force: its child is told of both that they came
     /// by remote configuration, so that they can be taken back from it.
     fn pass_on_both(&self, old: &Sources, new: &Sources) {
-        if let Some(heritage) = &*self.heritage.load() {
-            let (known, sources) = (heritage.known.clone(), new.with(old));
-            self.heritage.store(Some(Arc::new(Heritage { known, sources })));
-        }
+        let known = self.heritage.load().as_ref().and_then(|heritage| heritage.known.clone());
+        self.heritage.store(Some(Arc::new(Heritage { known, sources: new.with(old) })));
     }
 
     /// The program's probes of these ids wait from now on.
