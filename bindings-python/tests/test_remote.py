@@ -333,9 +333,9 @@ def test_a_pinned_root_and_those_after_it(agent: Agent, program: Start, tmp_path
     # The version that is held, with other words in it.
     agent.answers({"remote": {"always": True, "signed": {"custom": {"new": 1}}}})
     refused(agent, "targets_rollback", "the same version again, but not the same")
-    agent.answers({"remote": {"always": True}})
-    (client,) = agent.settled()
-    agent.more_polls(2)
+    # And with the same words, by which alone it was accepted: signatures are among them.
+    agent.answers({"remote": {**pinned[-1][2], "always": True}})
+    agent.more_polls(3)
     assert agent.polls()[-1]["request"]["client"]["state"].get("has_error", False) is False
     here.runs("good")
     assert agent.problems() == []

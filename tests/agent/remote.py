@@ -438,7 +438,7 @@ class Remote:
         root_version = client.request["client"]["state"]["root_version"]
         roots = [one for one in self.roots.documents if one["signed"]["version"] > root_version]
         if "roots" in edits:
-            roots = [self.roots.documents[version - 1] for version in edits["roots"]]
+            roots = [one for position, one in enumerate(self.roots.documents, 1) if position in edits["roots"]]
         answer = {
             "roots": [text(json.dumps(root).encode()) for root in roots],
             "targets": text(json.dumps(self.index(client, data, edits), indent=1).encode()),
