@@ -137,7 +137,7 @@ def test_a_bad_file_spoils_only_itself(agent: Agent, program: Start, name: str) 
 
 def test_a_place_that_does_not_exist_is_a_status_and_no_error_of_the_file(agent: Agent, program: Start) -> None:
     program()
-    agent.offer({at("a"): log("x", "nosuch")})
+    agent.offer({at("a"): log("x", where={"sourceFile": "program.py", "lines": ["9999"]})})
     (client,) = agent.settled(path=at("a"))
     assert states(client) == {"logProbe_a": 2}
     until(lambda: ("a", "ERROR") in {(one["probeId"], one["status"]) for one in agent.statuses()})
@@ -426,7 +426,7 @@ def test_an_agent_that_is_started_again(agent: Agent, program: Start, tmp_path: 
         if not remembers:
             (tmp_path / "state").unlink()
         # It goes on while nobody can be asked.
-        assert here.ask("[p['status'] for p in stroboscope.status() if p['id'] == 'a']") == "['EMITTING']"
+        assert here.ask("[p['state'] for p in stroboscope.status() if p['id'] == 'a']") == "['emitting']"
         agent.again()
         agent.offer({at("a"): log("a"), b: log(f"b{number}", "other", id="b", version=number)})
         agent.settled(path=b)
@@ -477,7 +477,7 @@ def test_a_probe_ends_at_its_expiry_though_nobody_can_be_asked(agent: Agent, pro
     here.runs("a")
     here.is_silent("b")
     agent.stop()
-    hits = "[p['hits'] for p in stroboscope.status() if p['id'] == 'a' and p['status'] in ('INSTALLED', 'EMITTING')]"
+    hits = "[p['hits'] for p in stroboscope.status() if p['id'] == 'a' and p['state'] in ('installed', 'emitting')]"
     until(lambda: here.ask(hits) == "[]")
     agent.again()
     agent.offer({at("c"): log("c", "other", id="c")})
