@@ -288,7 +288,7 @@ pinned: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
     ("changed after it was signed", [{}], {"targets": {"signed": {"new": 1}}}, "targets_signature"),
     ("expired", [{}], {"signed": {"expires": old}}, "targets_expired"),
     ("no expiry", [{}], {"signed": {"expires": None}}, "targets_expired"),
-    ("older", [{}], {"version": -1000}, "targets_rollback"),
+    ("older", [{}], {"version": -1000000}, "targets_rollback"),
     ("a gap of roots", [{}, {}, {}], {"roots": [3]}, "root_gap"),
     ("only the new key", [{}, {"root": ["r-2"], "signed_by": ["r-2"]}], {}, "root_signature"),
     ("only the old key", [{}, {"root": ["r-2"], "signed_by": ["root-1"]}], {}, "root_signature"),
@@ -527,6 +527,7 @@ def test_a_new_version_of_the_same_bytes_is_no_change(agent: Agent, program: Sta
     agent.offer({b: log("b", "other", id="b")})
     agent.settled(path=b)
     here.runs("a", "b")
+    until(lambda: ("b", "EMITTING") in {(one["probeId"], one["status"]) for one in agent.statuses()})
     received = [one for one in agent.statuses() if (one["probeId"], one["status"]) == ("a", "RECEIVED")]
     assert len(received) == 1
     here.end()
@@ -537,7 +538,7 @@ def test_a_thousand_probes_arrive_in_one_update(agent: Agent, program: Start) ->
     many = f"class Many:\n{lines}"
     here = program("".join(f"    {line}\n" for line in many.splitlines()) + starting)
     here.runs("beat")
-    names = {str(number): {"typeName": "Many", "methodName": f"f{number}"} for number in range(1000)}
+    names = {str(number): {"typeName": "__main__", "methodName": f"Many.f{number}"} for number in range(1000)}
     agent.offer({at(name): log(name, id=name, where=where) for name, where in names.items()})
     agent.settled(path=at("999"))
     until(lambda: len({one["probeId"] for one in agent.statuses() if one["status"] == "INSTALLED"} - {"beat"}) == 1000)

@@ -313,8 +313,8 @@ class Remote:
         fresh = {
             "seed": secrets.token_hex(32),
             "roots": [],
-            # Seconds since 1970, so that the count also grows where nothing was kept.
-            "version": int(time.time()),
+            # Of the time, so that the count also grows where nothing was kept, and the next Agent is there within a second.
+            "version": int(time.time() * 1000),
             "file_versions": {},
             "files": {},
             "for": {},
