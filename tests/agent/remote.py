@@ -313,7 +313,7 @@ class Remote:
         fresh = {
             "seed": secrets.token_hex(32),
             "roots": [],
-            # Of the time, so that the count also grows where nothing was kept, and the next Agent is there within a second.
+            # Of the time, and finely: it also grows where nothing was kept and the next Agent is there within a second.
             "version": int(time.time() * 1000),
             "file_versions": {},
             "files": {},
