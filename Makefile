@@ -10,7 +10,7 @@ explore_node ?= minimist qs fastq
 .PHONY: explore explore-node help demo demo-node test test-rust test-python test-node test-all test-random lint gen clean
 
 help:
-	@echo 'make demo         a small web shop with five probes in it: see what they catch (about 15 s after the build)'
+	@echo 'make demo         a small web shop with five probes in it, and then with some by remote configuration (about 40 s after the build)'
 	@echo 'make demo-node    the same shop in TypeScript, with Fastify, on the Node here (20 or newer)'
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
