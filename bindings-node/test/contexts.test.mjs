@@ -52,8 +52,9 @@ test('what cannot have guards says why', () => {
     const filename = process.cwd() + '/compiled/part.js';
     const script = new (require('vm').Script)(require('fs').readFileSync(filename, 'utf8'), { filename, produceCachedData: true });
     const [over] = script.runInThisContext();
-    const until = async (holds) => { for (let round = 0; !holds() && round < 500; round += 1) await new Promise((done) => setTimeout(done, 10)); };
-    await until(() => strobe.status()[0].note !== undefined);
+    const until = async (holds) => { for (let round = 0; !holds() && round < 3000; round += 1) await new Promise((done) => setTimeout(done, 10)); };
+    // Its note is there before its hook is.
+    await until(() => strobe.status()[0].state === 'installed');
     over(1);
     await until(() => strobe.status()[0].hits > 0);
     return [strobe.status()[0].note, strobe.status()[0].hits];`);
