@@ -258,3 +258,7 @@ class Program:
                 assert stream
                 stream.close()
         self.process.wait(seconds_to_wait)
+
+
+# Starts a program beside the Agent of a test.
+Start = Callable[..., Program]

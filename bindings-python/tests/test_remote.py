@@ -3,14 +3,12 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Agent, Program, at, log, starting, states, until
-
-Start = Callable[..., Program]
+from agents import Agent, Program, Start, at, log, starting, states, until
 
 
 @pytest.fixture
@@ -18,19 +16,6 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     here = Agent(tmp_path, "configures", "--state", str(tmp_path / "state"))
     yield here
     here.stop()
-
-
-@pytest.fixture
-def program(tmp_path: Path, agent: Agent) -> Iterator[Start]:
-    started: list[Program] = []
-
-    def start(*arguments: Any, **more: Any) -> Program:
-        started.append(Program(tmp_path, agent, *arguments, **more))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
 
 
 def held(agent: Agent) -> tuple[dict[str, int], dict[str, tuple[int, str]]]:

@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Agent, Program, at, fast, log, starting, until
+from agents import Agent, Start, at, fast, log, starting, until
 from processes import clean_environment, preload, seconds_to_wait, write
 
 
@@ -24,22 +24,6 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     here = Agent(tmp_path, "configures")
     yield here
     here.stop()
-
-
-Start = Callable[..., Program]
-
-
-@pytest.fixture
-def program(tmp_path: Path, agent: Agent) -> Iterator[Start]:
-    started: list[Program] = []
-
-    def start(*arguments: Any, **more: Any) -> Program:
-        started.append(Program(tmp_path, agent, *arguments, **more))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
 
 
 def runtime(client: dict[str, Any]) -> str:
