@@ -371,7 +371,7 @@ pub fn follow_fork(py: Python<'_>) {
     };
     fork::clear(py);
     logging::renew();
-    let (probes, heritage) = (old.ending.session.probes(), old.ending.session.heritage());
+    let (heritage, origins) = (old.ending.session.heritage(), old.ending.session.origins());
     let (wanted, parent) = (old.ending.wanted.below(), old.runtime_id.clone());
     sinks::release();
     // Threads that are not here may have held any lock in it: nothing of it is locked, joined, closed or freed.
@@ -382,8 +382,8 @@ pub fn follow_fork(py: Python<'_>) {
             let session = Arc::clone(&running.ending.session);
             NOW.with(|now| *now = Now::On(Box::new(running)));
             py.detach(|| {
-                session.inherit(heritage);
-                session.adopt(&probes);
+                session.inherit(origins);
+                session.adopt(&heritage);
                 wait_for_placement(&session, None);
             });
         }

@@ -24,7 +24,7 @@ use crate::registry::{LiveProbe, ProbeSet, Registry};
 use crate::sender::{Sender, SenderCounters};
 use crate::stats::{Counter, Drop, ProbeStats};
 use crate::worker::{Command, Worker};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{self as channel, RecvTimeoutError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, fence};
@@ -35,7 +35,7 @@ use std::time::Duration;
 mod remote;
 
 use remote::Remote;
-pub use remote::{Heritage, RemoteHost};
+pub use remote::{Origins, RemoteHost};
 
 /// Events a second of all capturing probes together.
 const GLOBAL_CAPTURING_RATE: f64 = 100.0;
@@ -57,8 +57,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     board: Mutex<Board>,
     placing: Placing,
-    /// The service configuration in force.
-    service: Mutex<InForce>,
+    /// The service configuration in force. Read without a lock, in a forked child too.
+    service: ArcSwap<InForce>,
     /// Probes that it blocks, by id.
     blocked: Mutex<HashMap<String, Blocked>>,
     /// What expired probes did, by id.
@@ -76,13 +76,14 @@ pub(crate) struct Shared {
 }
 
 /// A service configuration, and its id.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct InForce {
     id: String,
     service: Arc<ServiceConfiguration>,
 }
 
 /// A probe that waits until its code is denied no more.
+#[derive(Clone, Debug)]
 struct Blocked {
     probe: Arc<Probe>,
     /// Where it would be, or was, if that is known.
@@ -115,11 +116,7 @@ impl Shared {
 
     /// The service configuration in force.
     pub(crate) fn service(&self) -> Arc<ServiceConfiguration> {
-        Arc::clone(&self.in_force().service)
-    }
-
-    fn in_force(&self) -> MutexGuard<'_, InForce> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        Arc::clone(&self.service.load().service)
     }
 
     fn blocked(&self) -> MutexGuard<'_, HashMap<String, Blocked>> {
@@ -203,7 +200,7 @@ struct Changes {
     next_slot: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What a child of a fork would go on from.
-    heritage: ArcSwapOption<Heritage>,
+    origins: ArcSwapOption<Origins>,
 }
 
 /// A running set of probes: one per process.
@@ -336,6 +333,14 @@ pub struct ProbeReport {
     pub disarmed: bool,
 }
 
+/// What a forked child takes over from its parent's session.
+#[derive(Debug)]
+pub struct Heritage {
+    probes: Vec<Arc<LiveProbe>>,
+    service: Arc<InForce>,
+    blocked: Vec<Blocked>,
+}
+
 /// The calls that go on will not be seen to end: their hits are dropped.
 fn end_calls(pending: &mut u64, dropped: &mut Vec<(&'static str, u64)>) -> u64 {
     let lost = std::mem::take(pending);
@@ -402,7 +407,7 @@ impl Session {
             registry: Registry::default(),
             board,
             placing,
-            service: Mutex::default(),
+            service: ArcSwap::default(),
             blocked: Mutex::default(),
             retired: Mutex::default(),
             unreadable: Counter::default(),
@@ -431,7 +436,7 @@ impl Session {
             order: Mutex::default(),
             next_slot: AtomicU32::new(0),
             thread: Mutex::new(None),
-            heritage: ArcSwapOption::empty(),
+            origins: ArcSwapOption::empty(),
         });
         let session = Session { shared, changes, remote, over: AtomicBool::new(false), uploads, metrics };
         (session, worker)
@@ -508,7 +513,7 @@ impl Changes {
         // A host may have only so many words for gates: those of probes that are gone are free.
         self.shared.registry.settle();
         let mut returned = Vec::new();
-        if gone.contains(&self.shared.in_force().id) {
+        if gone.contains(&self.shared.service.load().id) {
             returned.extend(self.serve("", &ServiceConfiguration::default(), now));
         }
         for definition in definitions.iter().flatten() {
@@ -551,6 +556,10 @@ impl Changes {
                         self.shared.board().mended(&definition.id, definition.version, now);
                     }
                     match compiled {
+                        Ok(live) if is_over(&live.probe, now) => {
+                            gone.push(definition.id.clone());
+                            self.shared.board().expired(&definition.id, definition.version, now);
+                        }
                         Ok(live) => match self.shared.refuses(&live.probe, None) {
                             None => added.push(live),
                             Some(reason) => {
@@ -591,7 +600,7 @@ impl Changes {
     /// come back, and are returned.
     fn serve(&self, id: &str, service: &ServiceConfiguration, now: u64) -> Vec<Arc<LiveProbe>> {
         let in_force = InForce { id: id.to_owned(), service: Arc::new(service.clone()) };
-        let before = std::mem::replace(&mut *self.shared.in_force(), in_force);
+        let before = self.shared.service.swap(Arc::new(in_force));
         if service.rate != before.service.rate {
             self.tell(Command::Rate(service.rate.unwrap_or(GLOBAL_CAPTURING_RATE)));
         }
@@ -621,6 +630,10 @@ impl Changes {
             let mut board = self.shared.board();
             // One that was removed, or replaced, just before the worker found that it must not be where it is.
             if board.get(&probe.id).is_none_or(|entry| entry.version != probe.version) {
+                continue;
+            }
+            if is_over(&probe, now) {
+                board.expired(&probe.id, probe.version, now);
                 continue;
             }
             board.allowed(&probe.id, probe.version, now);
@@ -733,10 +746,20 @@ impl Changes {
         self.live_or_error(probe, self.runtime.capabilities().disarm, now)
     }
 
-    fn adopt(&self, probes: &[Arc<LiveProbe>]) {
+    fn adopt(&self, heritage: &Heritage) {
+        let Heritage { probes, service, blocked } = heritage;
         let _order = self.order();
         let can_disarm = self.runtime.capabilities().disarm;
         let now = self.shared.wall_ms();
+        if !service.id.is_empty() {
+            self.serve(&service.id, &service.service, now);
+        }
+        for Blocked { probe, site } in blocked {
+            self.shared.board().received(&probe.id, probe.version, now);
+            if let Some(reason) = self.shared.refuses(probe, site.as_deref()) {
+                self.shared.block(probe, site.clone(), &reason);
+            }
+        }
         let mut added = Vec::new();
         for probe in probes.iter().map(|live| &live.probe) {
             self.shared.board().received(&probe.id, probe.version, now);
@@ -756,7 +779,7 @@ impl Changes {
             );
             return waited;
         }
-        let is_service = !id.is_empty() && self.shared.in_force().id == id;
+        let is_service = !id.is_empty() && self.shared.service.load().id == id;
         if is_service {
             self.serve("", &ServiceConfiguration::default(), self.shared.wall_ms());
         }
@@ -793,13 +816,25 @@ impl Changes {
 }
 
 impl Session {
-    /// In a forked child: puts the parent's probes in force here, with counters of their own.
-    pub fn adopt(&self, probes: &[Arc<LiveProbe>]) {
-        self.changes.adopt(probes);
+    /// What a forked child takes over. Nothing is locked: a thread that holds a lock may not exist there. Of probes that are
+    /// blocked just then there are none.
+    pub fn heritage(&self) -> Heritage {
+        let blocked = self.shared.blocked.try_lock().map(|blocked| blocked.values().cloned().collect());
+        Heritage {
+            probes: self.probes(),
+            service: self.shared.service.load_full(),
+            blocked: blocked.unwrap_or_default(),
+        }
+    }
+
+    /// In a forked child: puts in force what was so in the parent: its probes, with counters of their own, and the service
+    /// configuration with what that blocks.
+    pub fn adopt(&self, heritage: &Heritage) {
+        self.changes.adopt(heritage);
     }
 
     /// In a forked child: forgets the parent's session. Nothing of it is locked, joined, closed or freed, since the
-    /// threads that may hold any of it do not exist here. [`Session::probes`] may be called before.
+    /// threads that may hold any of it do not exist here. [`Session::heritage`] and [`Session::origins`] may be called before.
     pub fn abandon(self) {
         std::mem::forget(self);
     }
@@ -1019,6 +1054,11 @@ impl Session {
         let _ = self.changes.commands.send(command);
         thread.thread().unpark();
     }
+}
+
+/// True if a probe's time has come before it could be placed.
+fn is_over(probe: &Probe, wall_ms: u64) -> bool {
+    probe.expires_at.is_some_and(|at| at <= wall_ms)
 }
 
 /// The gates of an outside host.

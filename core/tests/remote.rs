@@ -493,11 +493,11 @@ fn a_child_of_a_fork_has_the_same_probes_and_goes_on_by_itself() {
     polled.poll(&server);
     polled.host.knows(&polled.client);
 
-    let heritage = polled.process.session.heritage();
-    assert!(heritage.is_some());
+    let origins = polled.process.session.origins();
+    assert!(origins.is_some());
     let mut child = Polled::new(Host::Inside);
-    child.process.session.inherit(heritage);
-    child.process.session.adopt(&polled.process.session.probes());
+    child.process.session.inherit(origins);
+    child.process.session.adopt(&polled.process.session.heritage());
     child.client.inherit(polled.client.known());
     child.settle();
     assert_eq!(child.live(), polled.live());
@@ -521,8 +521,8 @@ fn a_child_of_a_fork_in_the_midst_of_a_change_can_lose_what_it_got() {
     polled.poll(&server);
     // The probe is in force, and what the client knows has not been left to a child yet.
     let mut child = Polled::new(Host::Inside);
-    child.process.session.inherit(polled.process.session.heritage());
-    child.process.session.adopt(&polled.process.session.probes());
+    child.process.session.inherit(polled.process.session.origins());
+    child.process.session.adopt(&polled.process.session.heritage());
     child.settle();
     child.poll(&server);
     assert_eq!(child.live(), [of("a", 1)]);
@@ -539,15 +539,15 @@ fn a_fork_in_the_middle_of_a_change_leaves_nothing_over() {
     }
     polled.poll(&server);
     polled.host.knows(&polled.client);
-    let (before, known) = (polled.process.session.probes(), polled.client.known().clone());
+    let (before, known) = (polled.process.session.heritage(), polled.client.known().clone());
     server.take(&path("a"));
     server.probe("c", &json!({}));
     polled.poll(&server);
     // The change is not told yet; it may have reached the probes or not.
-    for probes in [before, polled.process.session.probes()] {
+    for heritage in [before, polled.process.session.heritage()] {
         let mut child = Polled::new(Host::Inside);
-        child.process.session.inherit(polled.process.session.heritage());
-        child.process.session.adopt(&probes);
+        child.process.session.inherit(polled.process.session.origins());
+        child.process.session.adopt(&heritage);
         child.client.inherit(&known);
         child.settle();
         child.poll(&server);

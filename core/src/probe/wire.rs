@@ -218,6 +218,12 @@ pub fn read_definition(text: &str, config_id: Option<&str>) -> std::result::Resu
     }
 }
 
+/// The id that a config id names behind the prefix of its kind: that of the probe, unless the definition says another.
+pub fn probe_of_config(config_id: &str) -> Option<String> {
+    let named = KINDS.iter().find_map(|(_, prefix)| config_id.strip_prefix(prefix));
+    named.filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
 /// Reads elements one by one. Of an id that occurs twice the higher version wins, then the later element.
 fn collect(elements: &[&RawValue]) -> ProbeFile {
     let mut file = ProbeFile::default();

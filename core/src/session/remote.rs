@@ -21,9 +21,9 @@ use crate::sender::poll::Poller;
 /// How long an end waits for the thread that polls.
 const END: Duration = Duration::from_millis(100);
 
-/// What a child of a fork goes on from.
+/// What a child of a fork goes on from: whose each probe is, and what the client knows.
 #[derive(Debug)]
-pub struct Heritage {
+pub struct Origins {
     known: Option<Known>,
     sources: Sources,
 }
@@ -110,26 +110,26 @@ impl Host for RemoteHost {
 
 impl Owner for RemoteHost {
     fn inherited(&mut self) -> Option<Known> {
-        self.0.heritage.load().as_ref().and_then(|heritage| heritage.known.clone())
+        self.0.origins.load().as_ref().and_then(|origins| origins.known.clone())
     }
 
     fn knows(&mut self, client: &Client) {
         let sources = self.0.order().clone();
-        self.0.heritage.store(Some(Arc::new(Heritage { known: Some(client.known().clone()), sources })));
+        self.0.origins.store(Some(Arc::new(Origins { known: Some(client.known().clone()), sources })));
     }
 }
 
 impl Session {
     /// What a child of a fork goes on from: to be asked of the parent's session, in the child.
-    pub fn heritage(&self) -> Option<Arc<Heritage>> {
-        self.changes.heritage.load_full()
+    pub fn origins(&self) -> Option<Arc<Origins>> {
+        self.changes.origins.load_full()
     }
 
     /// In a forked child, before [`Session::adopt`]: goes on from what the parent's remote configuration came to.
-    pub fn inherit(&self, heritage: Option<Arc<Heritage>>) {
-        if let Some(heritage) = heritage {
-            *self.changes.order() = heritage.sources.clone();
-            self.changes.heritage.store(Some(heritage));
+    pub fn inherit(&self, origins: Option<Arc<Origins>>) {
+        if let Some(origins) = origins {
+            *self.changes.order() = origins.sources.clone();
+            self.changes.origins.store(Some(origins));
         }
     }
 
@@ -141,8 +141,7 @@ impl Session {
 
 /// The definition in a file; where it cannot even be told which probe it is, the id of the file does.
 fn read(file: &Sent<'_>) -> Result<Definition, Rejected> {
-    let named = || wire::KINDS.iter().find_map(|(_, prefix)| file.id.strip_prefix(prefix)).filter(|id| !id.is_empty());
-    let known = |rejected: Rejected| Rejected { id: rejected.id.or_else(|| named().map(str::to_owned)), ..rejected };
+    let known = |rejected: Rejected| Rejected { id: rejected.id.or_else(|| wire::probe_of_config(file.id)), ..rejected };
     match std::str::from_utf8(file.bytes) {
         Ok(text) => wire::read_definition(text, Some(file.id)).map_err(known),
         Err(_) => Err(known(Rejected { id: None, version: 0, text: "the definition is not UTF-8 text".to_owned() })),
@@ -231,8 +230,8 @@ impl Changes {
     /// A fork in the middle of a change finds probes of before and of after in force: its child is told of both that they came
     /// by remote configuration, so that they can be taken back from it.
     fn pass_on_both(&self, old: &Sources, new: &Sources) {
-        let known = self.heritage.load().as_ref().and_then(|heritage| heritage.known.clone());
-        self.heritage.store(Some(Arc::new(Heritage { known, sources: new.with(old) })));
+        let known = self.origins.load().as_ref().and_then(|origins| origins.known.clone());
+        self.origins.store(Some(Arc::new(Origins { known, sources: new.with(old) })));
     }
 
     /// The program's probes of these ids wait from now on.
@@ -276,7 +275,7 @@ impl Changes {
                 sources.wait(probe);
             }
         }
-        let service = self.shared.in_force().id.clone();
+        let service = self.shared.service.load().id.clone();
         let gone = gone.into_iter().chain(Some(service).filter(|id| sources.is_remote(id))).collect();
         sources.release_all();
         self.change(Change { gone, ..Change::default() });
