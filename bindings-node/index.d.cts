@@ -30,7 +30,19 @@ export interface ProbeStatus {
   measured?: number;
   /** Hits and events dropped, by reason. */
   dropped: Record<string, number>;
+  /** Why a hit last came to nothing: a reason of `dropped`, `conditionFalse` or `evaluationError`. */
+  lastReject: string | null;
   nanosecondsPerHit: number | null;
+  /** How long hits took that made an event: half of those that were timed took no longer, … */
+  nanosecondsP50: number | null;
+  /** … and 99 of 100. */
+  nanosecondsP99: number | null;
+  /** Bytes of its events that wait for their place in an upload. */
+  queuedBytes: number;
+  /** Events that the Agent has taken, … */
+  uploaded: number;
+  /** … and how long ago the last was. */
+  secondsSinceUpload: number | null;
   disarmed: boolean;
 }
 

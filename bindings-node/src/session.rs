@@ -488,7 +488,13 @@ fn describe(report: &ProbeReport) -> Value {
         "failure": terminal::why(report.failed, &report.failures),
         "emitted": report.emitted,
         "dropped": counts(&report.dropped),
+        "lastReject": report.last_reject,
         "nanosecondsPerHit": report.nanoseconds_per_hit,
+        "nanosecondsP50": report.capture_times.map(|(half, _)| half),
+        "nanosecondsP99": report.capture_times.map(|(_, most)| most),
+        "queuedBytes": report.queued_bytes,
+        "uploaded": report.uploaded,
+        "secondsSinceUpload": report.since_upload.map(|time| Duration::from_nanos(time).as_secs_f64()),
         "disarmed": report.disarmed,
     });
     let site = report.site.iter().flat_map(|site| {

@@ -759,7 +759,14 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     }
     out.set_item("pending", report.pending)?;
     out.set_item("dropped", counts(py, &report.dropped)?)?;
+    out.set_item("last_reject", report.last_reject)?;
     out.set_item("nanoseconds_per_hit", report.nanoseconds_per_hit)?;
+    out.set_item("nanoseconds_p50", report.capture_times.map(|(half, _)| half))?;
+    out.set_item("nanoseconds_p99", report.capture_times.map(|(_, most)| most))?;
+    out.set_item("queued_bytes", report.queued_bytes)?;
+    out.set_item("uploaded", report.uploaded)?;
+    let seconds = report.since_upload.map(|time| Duration::from_nanos(time).as_secs_f64());
+    out.set_item("seconds_since_upload", seconds)?;
     out.set_item("disarmed", report.disarmed)?;
     let notes: Vec<String> = report.note.iter().cloned().chain(selftest::note()).collect();
     if !notes.is_empty() {

@@ -185,7 +185,7 @@ impl Datagrams {
         while let Some(datagram) = self.waiting.pop_front() {
             if self.try_send(&datagram) {
                 self.counters.sent.fetch_add(datagram.values, Relaxed);
-                self.counters.datagrams.fetch_add(1, Relaxed);
+                self.counters.datagrams.fetch_add(u64::from(datagram.values > 0), Relaxed);
             } else {
                 self.lose(datagram.values);
             }

@@ -162,6 +162,8 @@ enum Point<V> {
 /// Times a hit that stands for `weight` of them.
 struct Timer {
     weight: u64,
+    /// Events of its probe before it.
+    emitted: u64,
     cpu: u64,
     started: Moment,
 }
@@ -171,9 +173,9 @@ impl Timer {
     const INTERRUPTED_NS: u64 = 20_000;
 
     #[cold]
-    fn start(clock: &dyn Clock, weight: u64) -> Timer {
+    fn start(clock: &dyn Clock, weight: u64, emitted: u64) -> Timer {
         let cpu = clock.thread_cpu();
-        Timer { weight, cpu, started: clock.moment() }
+        Timer { weight, emitted, cpu, started: clock.moment() }
     }
 
     /// Nanoseconds of CPU. The clock of the thread is too dear for short hits, which nothing interrupts.
@@ -295,7 +297,7 @@ impl HitContext {
         let weight = live.stats.sample_weight(hits)?;
         self.faulty = fault::is_asked();
         self.fault(fault::Place::Hit);
-        Some(Timer::start(&*self.process.clock, weight))
+        Some(Timer::start(&*self.process.clock, weight, live.stats.emitted.get()))
     }
 
     #[inline]
@@ -308,7 +310,11 @@ impl HitContext {
     #[inline]
     fn stop(&self, live: &LiveProbe, timer: Option<Timer>) {
         if let Some(timer) = timer {
-            live.stats.sampled(timer.spent(&*self.process.clock), timer.weight);
+            let spent = timer.spent(&*self.process.clock);
+            live.stats.sampled(spent, timer.weight);
+            if live.stats.emitted.get() != timer.emitted {
+                live.stats.captures.add(spent, timer.weight);
+            }
         }
     }
 

@@ -282,12 +282,14 @@ pub struct Intake {
     records: RecordSender,
     /// Verdicts for the host's code.
     pub judge: Judge,
+    /// The probe whose hit has made an event since the last report.
+    fired: Option<u32>,
 }
 
 impl Intake {
     pub(crate) fn new(shared: Arc<Shared>, records: RecordSender) -> Intake {
         let judge = Judge::new(Arc::clone(&shared.process.tables));
-        Intake { shared, records, judge }
+        Intake { shared, records, judge, fired: None }
     }
 
     fn probe(&self, slot: u32) -> std::result::Result<Arc<LiveProbe>, Refusal> {
@@ -330,6 +332,7 @@ impl Intake {
             return Err(Refusal::Full);
         }
         live.stats.emitted.add(1);
+        self.fired = Some(header.probe);
         Ok(())
     }
 
@@ -451,8 +454,13 @@ impl Intake {
         let stats = &live.stats;
         stats.hits.add(counts.hits.into());
         stats.rejected.add(counts.rejected.into());
+        // A hit that is timed, or made an event, is told at its end.
+        let fired = self.fired.take() == Some(slot);
         if counts.weight > 0 {
             stats.sampled(counts.nanoseconds, counts.weight);
+            if fired {
+                stats.captures.add(counts.nanoseconds, counts.weight);
+            }
         }
         let dropped = [
             (Drop::RateLimitProbe, counts.empty),

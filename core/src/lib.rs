@@ -31,4 +31,5 @@ pub mod sender;
 pub mod session;
 pub mod stats;
 pub mod text;
+pub mod times;
 pub mod worker;

@@ -3,6 +3,7 @@
 
 use crate::budget::gate::{Gate, Look, Turn};
 use crate::budget::throttle::Throttle;
+use crate::emit::health::{EVENT_TYPES, EventType};
 use crate::emit::meter::Meter;
 use crate::expr::eval::{Failure, Measured};
 use crate::expr::tree::Special;
@@ -10,7 +11,7 @@ use crate::hit::Process;
 use crate::host::Site;
 use crate::probe::model::{EvaluateAt, Kind, Probe};
 use crate::record::write::Place;
-use crate::stats::{Drop, Failures, ProbeStats};
+use crate::stats::{Drop, Failures, LastReject, ProbeStats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{
@@ -59,6 +60,8 @@ pub struct LiveProbe {
     /// Hits may have gone by that were not counted.
     missed: AtomicBool,
     failures: Failures,
+    /// Why its hits last came to nothing.
+    pub(crate) last_reject: LastReject,
     /// Monotonic time until which it rests, after an evaluation that ran out of time or steps or to save CPU; 0: it does not.
     rests_until: AtomicU64,
     /// Its turn at the global gate.
@@ -100,6 +103,7 @@ impl LiveProbe {
             gone: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             failures: Failures::default(),
+            last_reject: LastReject::default(),
             rests_until: AtomicU64::new(0),
             turn: Turn::default(),
         }
@@ -373,8 +377,8 @@ pub struct Registry {
 struct Past {
     /// Something may still be counted at these: a hit runs, a call has not ended, an event is on its way.
     leaving: Vec<Arc<LiveProbe>>,
-    /// The others together.
-    sums: ProbeStats,
+    /// The others together, by the type of their events.
+    sums: [ProbeStats; EVENT_TYPES],
 }
 
 impl Past {
@@ -384,7 +388,7 @@ impl Past {
         self.leaving.retain(|live| {
             let is_known = Arc::strong_count(live) > 1 || Arc::strong_count(&live.stats.calls) > 1;
             if !is_known {
-                sums.absorb(&live.stats);
+                sums[EventType::of(&live.probe) as usize].absorb(&live.stats);
             }
             is_known
         });
@@ -460,11 +464,30 @@ impl Registry {
         let mut past = self.past();
         past.settle();
         let sums = ProbeStats::default();
-        sums.absorb(&past.sums);
+        past.sums.iter().for_each(|gone| sums.absorb(gone));
         for live in self.load().probes.iter().chain(&past.leaving) {
             sums.absorb(&live.stats);
         }
         sums
+    }
+
+    /// The same, by the type of their events.
+    pub(crate) fn sums_by_type(&self) -> [ProbeStats; EVENT_TYPES] {
+        let mut past = self.past();
+        past.settle();
+        let sums: [ProbeStats; EVENT_TYPES] = Default::default();
+        sums.iter().zip(&past.sums).for_each(|(sums, gone)| sums.absorb(gone));
+        for live in self.load().probes.iter().chain(&past.leaving) {
+            sums[EventType::of(&live.probe) as usize].absorb(&live.stats);
+        }
+        sums
+    }
+
+    /// Counts events that the Agent took, at their probe if it is known still.
+    pub(crate) fn uploaded(&self, slot: u32, count: u64, now: u64) {
+        if let Some(live) = self.load().by_slot(slot) {
+            live.stats.uploaded(count, now);
+        }
     }
 
     /// Counts events that were lost after their hits, at their probe or at those that are gone.
@@ -475,6 +498,6 @@ impl Registry {
         }
         let past = self.past();
         let leaving = past.leaving.iter().find(|live| live.slot == slot);
-        leaving.map_or(&past.sums, |live| &live.stats).dropped(reason).add(count);
+        leaving.map_or(&past.sums[EventType::Unknown as usize], |live| &live.stats).dropped(reason).add(count);
     }
 }

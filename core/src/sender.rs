@@ -197,8 +197,9 @@ struct Shared {
     ends: AtomicU64,
     /// Monotonic time at which lost statuses are to be made again; 0: none are owed.
     owed: AtomicU64,
-    /// Events that were lost since somebody asked: the slot of their probe, their number, and why.
-    lost: Mutex<Vec<(u32, u64, Reason)>>,
+    /// Events of which it is known since somebody asked what became of them: the slot of their probe, their number, and why they
+    /// were lost, if they were.
+    settled: Mutex<Vec<Settled>>,
     /// The connection in use, so that `stop` can end it.
     socket: Mutex<Weak<Socket>>,
     /// There has been a batch that failed since the last that arrived, and the log knows it.
@@ -206,6 +207,9 @@ struct Shared {
     /// Monotonic time from which a loss may be said again; 0: none was said.
     say_again: AtomicU64,
 }
+
+/// Events of one probe, by its slot, that the Agent took, or that were lost.
+type Settled = (u32, u64, Result<(), Reason>);
 
 impl Shared {
     /// Notes that a batch of so many bytes came, or left.
@@ -277,7 +281,7 @@ impl Sender {
             held: Mutex::default(),
             ends: AtomicU64::new(u64::MAX),
             owed: AtomicU64::new(0),
-            lost: Mutex::default(),
+            settled: Mutex::default(),
             socket: Mutex::new(Weak::new()),
             said: AtomicBool::new(false),
             say_again: AtomicU64::new(0),
@@ -291,9 +295,9 @@ impl Sender {
         let _ = self.shared.queued.set(Arc::clone(queued));
     }
 
-    /// The events that were lost since the last call, by the slot of their probe.
-    pub(crate) fn take_lost(&self) -> Vec<(u32, u64, Reason)> {
-        std::mem::take(&mut *lock(&self.shared.lost))
+    /// The events that the Agent has taken, or that were lost, since the last call, by the slot of their probe.
+    pub(crate) fn take_settled(&self) -> Vec<Settled> {
+        std::mem::take(&mut *lock(&self.shared.settled))
     }
 
     /// What became of what was offered.
@@ -417,7 +421,7 @@ impl Sender {
         counters.stopped.fetch_add(held.events, Ordering::Relaxed);
         counters.statuses_lost.fetch_add(held.statuses, Ordering::Relaxed);
         let riders = held.riders.drain(..).flatten();
-        lock(&self.shared.lost).extend(riders.map(|(slot, count)| (slot, count, Reason::Stopped)));
+        lock(&self.shared.settled).extend(riders.map(|(slot, count)| (slot, count, Err(Reason::Stopped))));
         self.shared.weigh(Kind::Events, held.event_bytes, false);
         *held = Held { abandoned: true, ..Held::default() };
     }
@@ -639,10 +643,8 @@ impl<'a> Courier<'a> {
         if held.abandoned {
             return;
         }
-        if let Err(reason) = result {
-            // Before it counts as settled, so that who waits for that finds it.
-            lock(&self.shared.lost).extend(batch.riders.iter().map(|(slot, count)| (*slot, *count, reason)));
-        }
+        // Before it counts as settled, so that who waits for that finds it.
+        lock(&self.shared.settled).extend(batch.riders.iter().map(|(slot, count)| (*slot, *count, result)));
         held.remove(batch);
         self.shared.weigh(batch.kind, batch.body.len(), false);
         match (result, batch.kind) {

@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::control::Sink;
 use crate::control::remote::sources::Sources;
 use crate::datagrams::{Datagrams, MetricCounters};
+use crate::emit::health::Incomplete;
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, NOT_FOUND, State};
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) not_written: Counter,
     /// Records of which no event could be made, or only one that is too large for anybody.
     pub(crate) not_made: Counter,
+    /// What events lacked.
+    pub(crate) incomplete: Incomplete,
     /// Events that did not get as far as the sender before the session, or their probe, ended.
     pub(crate) too_late: Counter,
     /// Where the gates stand, if the host gives the memory.
@@ -156,7 +159,9 @@ impl Shared {
     pub(crate) fn retire(&self, live: &Arc<LiveProbe>, wall_ms: u64) -> bool {
         let id = &live.probe.id;
         let mut board = self.board();
-        let kept = board.get(id).map(|entry| report(&self.process, id, entry, Some(live), 0).at_its_end());
+        let kept = board
+            .get(id)
+            .map(|entry| report(&self.process, id, entry, Some(live), self.process.clock.monotonic()).at_its_end());
         let is_in_force = self.registry.withdraw(live);
         if is_in_force {
             self.retired().extend(kept.map(|kept| (id.clone(), kept)));
@@ -172,6 +177,41 @@ impl Shared {
     /// Milliseconds since the epoch, for statuses.
     pub(crate) fn wall_ms(&self) -> u64 {
         self.process.clock.wall() / 1_000_000
+    }
+
+    /// What became of hits, events and uploads, of all probes together.
+    pub(crate) fn stats(&self, uploads: Option<&SenderCounters>, metrics: Option<&MetricCounters>) -> SessionStats {
+        let sums = self.registry.sums();
+        SessionStats {
+            hits: sums.hits.get(),
+            emitted: sums.emitted.get(),
+            pending: sums.pending(),
+            dropped: sums.dropped_by_reason(),
+            queued_bytes: self.process.queued.get() as u64,
+            unreadable: self.unreadable.get(),
+            uploads: uploads.map(|counters| self.upload_stats(counters)),
+            measured: sums.measured.get(),
+            metrics: metrics.map(|counters| MetricStats {
+                sent: counters.sent.load(Relaxed),
+                datagrams: counters.datagrams.load(Relaxed),
+                lost: counters.lost.load(Relaxed),
+            }),
+        }
+    }
+
+    fn upload_stats(&self, counters: &SenderCounters) -> UploadStats {
+        let last = counters.last_success.load(Relaxed);
+        let now = self.process.clock.monotonic();
+        UploadStats {
+            events: counters.events_sent.load(Relaxed),
+            statuses: counters.statuses_sent.load(Relaxed),
+            batches: counters.batches_sent.load(Relaxed),
+            bytes: counters.bytes_sent.load(Relaxed),
+            retries: counters.retries.load(Relaxed),
+            lost: counters.drops().into_iter().filter(|(_, count)| *count > 0).collect(),
+            statuses_lost: counters.statuses_lost.load(Relaxed),
+            since_success: (last > 0).then(|| now.saturating_sub(last)),
+        }
     }
 
     /// The refilling side of a probe's gate.
@@ -329,6 +369,18 @@ pub struct ProbeReport {
     pub unended: u64,
     /// Estimated cost of a hit.
     pub nanoseconds_per_hit: Option<u64>,
+    /// Estimated cost of all hits.
+    pub nanoseconds: u64,
+    /// How long hits took that made an event: half of those that were timed, and 99 of 100, took no longer.
+    pub capture_times: Option<(u64, u64)>,
+    /// Why a hit last came to nothing, as a reason of `dropped`, or [`crate::stats::REJECTED`], or [`crate::stats::FAILED`].
+    pub last_reject: Option<&'static str>,
+    /// Bytes of its events that wait for their place in an upload.
+    pub queued_bytes: u64,
+    /// Events that the Agent has taken.
+    pub uploaded: u64,
+    /// Nanoseconds since it last took some; `None` if it never did.
+    pub since_upload: Option<u64>,
     /// True while its hooks are off because no token is left.
     pub disarmed: bool,
 }
@@ -414,6 +466,7 @@ impl Session {
             not_written: Counter::default(),
             not_made: Counter::default(),
             too_late: Counter::default(),
+            incomplete: Incomplete::default(),
             words,
         });
         if let Some(sender) = &sender {
@@ -931,41 +984,11 @@ impl Session {
 
     /// What became of hits, events and uploads, of all probes together.
     pub fn stats(&self) -> SessionStats {
-        let sums = self.shared.registry.sums();
-        let (mut pending, mut dropped) = (sums.pending(), sums.dropped_by_reason());
+        let mut stats = self.shared.stats(self.uploads.as_deref(), self.metrics.as_deref());
         if self.over.load(Relaxed) {
-            end_calls(&mut pending, &mut dropped);
+            end_calls(&mut stats.pending, &mut stats.dropped);
         }
-        SessionStats {
-            hits: sums.hits.get(),
-            emitted: sums.emitted.get(),
-            pending,
-            dropped,
-            queued_bytes: self.shared.process.queued.get() as u64,
-            unreadable: self.shared.unreadable.get(),
-            uploads: self.uploads.as_ref().map(|counters| self.upload_stats(counters)),
-            measured: sums.measured.get(),
-            metrics: self.metrics.as_ref().map(|counters| MetricStats {
-                sent: counters.sent.load(Relaxed),
-                datagrams: counters.datagrams.load(Relaxed),
-                lost: counters.lost.load(Relaxed),
-            }),
-        }
-    }
-
-    fn upload_stats(&self, counters: &SenderCounters) -> UploadStats {
-        let last = counters.last_success.load(Relaxed);
-        let now = self.shared.process.clock.monotonic();
-        UploadStats {
-            events: counters.events_sent.load(Relaxed),
-            statuses: counters.statuses_sent.load(Relaxed),
-            batches: counters.batches_sent.load(Relaxed),
-            bytes: counters.bytes_sent.load(Relaxed),
-            retries: counters.retries.load(Relaxed),
-            lost: counters.drops().into_iter().filter(|(_, count)| *count > 0).collect(),
-            statuses_lost: counters.statuses_lost.load(Relaxed),
-            since_success: (last > 0).then(|| now.saturating_sub(last)),
-        }
+        stats
     }
 
     /// Events that were lost on their way so far: to the Agent, or to where they are shown or kept here.
@@ -1129,6 +1152,12 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
         unended: stats.map_or(0, ProbeStats::unended),
         nanoseconds_per_hit: stats.and_then(ProbeStats::nanoseconds_per_hit),
+        nanoseconds: count(|stats| &stats.nanoseconds),
+        capture_times: stats.and_then(|stats| stats.captures.percentile(50).zip(stats.captures.percentile(99))),
+        last_reject: live.and_then(|live| live.last_reject.get(&live.stats)),
+        queued_bytes: count(|stats| &stats.waiting),
+        uploaded: count(|stats| &stats.uploaded),
+        since_upload: stats.and_then(ProbeStats::uploaded_at).map(|at| now.saturating_sub(at)),
         disarmed: live.is_some_and(|live| live.is_disarmed()),
     }
 }

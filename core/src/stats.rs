@@ -4,6 +4,7 @@
 use crate::control::agent::retry::Reason;
 use crate::expr::eval::Failure;
 use crate::record::write::Place;
+use crate::times::Times;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -27,7 +28,12 @@ impl Counter {
 
     /// Takes one back, where no other thread adds at the same time.
     pub(crate) fn take_back_serial(&self) {
-        self.set(self.get().saturating_sub(1));
+        self.sub_serial(1);
+    }
+
+    /// Takes some back, where no other thread adds at the same time.
+    pub(crate) fn sub_serial(&self, n: u64) {
+        self.set(self.get().saturating_sub(n));
     }
 
     /// The count.
@@ -207,6 +213,18 @@ impl Drop {
     }
 }
 
+/// Reasons for which a hit makes no event, and loses none: it is *skipped*, not *dropped*.
+pub const SKIPS: [&str; 8] = [
+    REJECTED,
+    "rateLimitProbe",
+    "rateLimitGlobal",
+    "evaluationTimeout",
+    "evaluationErrorThrottled",
+    "paused",
+    "entryNotSeen",
+    "reentrant",
+];
+
 /// The counters of one probe.
 #[derive(Debug, Default)]
 pub struct ProbeStats {
@@ -230,7 +248,15 @@ pub struct ProbeStats {
     dearest: Counter,
     /// Hits that were timed one by one since the last look.
     one_by_one: Counter,
+    /// How long those took that made an event.
+    pub captures: Times,
     dropped: [Counter; Drop::ALL.len()],
+    /// Events that the Agent has taken.
+    pub uploaded: Counter,
+    /// When it last took some, monotonic; 0: never.
+    uploaded_at: Counter,
+    /// Bytes of records that wait for their place in an upload. The worker's.
+    pub waiting: Counter,
     /// Hits whose event comes at the end of their call. What a hit leaves at the entry shares it, so that none is forgotten.
     pub calls: Arc<Calls>,
 }
@@ -306,6 +332,17 @@ impl ProbeStats {
         self.note_dearest(cost);
     }
 
+    /// The Agent has taken so many events. Called by the worker.
+    pub fn uploaded(&self, events: u64, now: u64) {
+        self.uploaded.add_serial(events);
+        self.uploaded_at.set(now.max(1));
+    }
+
+    /// When it last did.
+    pub fn uploaded_at(&self) -> Option<u64> {
+        Some(self.uploaded_at.get()).filter(|at| *at > 0)
+    }
+
     /// Adds what its hooks have cost beside their hits. From any thread.
     pub fn spent(&self, nanoseconds: u64) {
         self.nanoseconds.add(nanoseconds);
@@ -351,6 +388,8 @@ impl ProbeStats {
         self.hits.add(other.hits.get());
         self.emitted.add(other.emitted.get());
         self.measured.add(other.measured.get());
+        self.failed.add(other.failed.get());
+        self.record_full.add(other.record_full.get());
         for reason in Drop::ALL {
             self.dropped(reason).add(other.dropped(reason).get());
         }
@@ -360,7 +399,7 @@ impl ProbeStats {
     }
 
     /// All that was dropped for a reason.
-    fn all_dropped(&self, reason: Drop) -> u64 {
+    pub(crate) fn all_dropped(&self, reason: Drop) -> u64 {
         let of_calls = match reason {
             Drop::Stopped => self.calls.unended.get(),
             Drop::QueueFull => self.calls.pushed_out.get(),
@@ -379,9 +418,59 @@ impl ProbeStats {
     }
 }
 
+/// What is said of a hit whose condition was false, and of one whose condition or value failed.
+pub const REJECTED: &str = "conditionFalse";
+/// See [`REJECTED`].
+pub const FAILED: &str = "evaluationError";
+
+/// Why hits last came to nothing. Hits only count; the worker looks ten times a second at which counts have risen, and so does
+/// who asks. Of several that rose between two looks it is the one that rose most.
+#[derive(Debug, Default)]
+pub struct LastReject(Mutex<Rises>);
+
+#[derive(Debug, Default)]
+struct Rises {
+    hits: u64,
+    /// The counts at the last look: of false conditions, of failures, and of each reason.
+    counts: [u64; 2 + Drop::ALL.len()],
+    last: Option<&'static str>,
+}
+
+impl LastReject {
+    /// The worker's look: nothing to be done where nothing was hit.
+    pub fn watch(&self, stats: &ProbeStats) {
+        let mut rises = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hits = stats.hits.get();
+        if std::mem::replace(&mut rises.hits, hits) != hits {
+            rises.look(stats);
+        }
+    }
+
+    /// The reason, as of now.
+    pub fn get(&self, stats: &ProbeStats) -> Option<&'static str> {
+        let mut rises = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rises.look(stats);
+        rises.last
+    }
+}
+
+impl Rises {
+    fn look(&mut self, stats: &ProbeStats) {
+        let dropped = Drop::ALL.into_iter().map(|reason| (reason.name(), stats.all_dropped(reason)));
+        let all = [(REJECTED, stats.rejected.get()), (FAILED, stats.failed.get())].into_iter().chain(dropped);
+        let mut most = 0;
+        for ((reason, count), known) in all.zip(&mut self.counts) {
+            let rise = count.saturating_sub(std::mem::replace(known, count));
+            if rise > most {
+                (most, self.last) = (rise, Some(reason));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Failures, ProbeStats};
+    use super::{Drop, FAILED, Failures, LastReject, ProbeStats, REJECTED};
     use crate::expr::eval::Failure;
     use crate::record::write::Place;
 
@@ -455,5 +544,27 @@ mod tests {
         stats.sampled(100, 512);
         assert_eq!(stats.nanoseconds_per_hit(), Some(100));
         assert_eq!((stats.look(), stats.look()), (51_200, 0));
+    }
+
+    #[test]
+    fn the_last_reject_is_what_rose_last_and_of_several_what_rose_most() {
+        let (stats, last) = (ProbeStats::default(), LastReject::default());
+        assert_eq!(last.get(&stats), None);
+        let hit = |count: u64, of: &super::Counter| {
+            stats.hits.add(count);
+            of.add(count);
+        };
+        hit(3, &stats.rejected);
+        hit(2, stats.dropped(Drop::RateLimitProbe));
+        last.watch(&stats);
+        hit(1, &stats.failed);
+        assert_eq!(last.get(&stats), Some(FAILED));
+        hit(1, &stats.emitted);
+        last.watch(&stats);
+        assert_eq!(last.get(&stats), Some(FAILED), "an event is no reject");
+        hit(1, &stats.rejected);
+        assert_eq!(last.get(&stats), Some(REJECTED));
+        stats.dropped(Drop::Transport).add(1);
+        assert_eq!(last.get(&stats), Some("transport"), "what is lost later counts too");
     }
 }

@@ -237,6 +237,7 @@ impl Worker {
         self.output.tick(now);
         let more = self.drain(now);
         self.gather(now);
+        self.output.tell_health(now, false);
         self.watch(now);
         self.expire();
         self.report_missing(now);
@@ -643,6 +644,9 @@ impl Worker {
             return;
         }
         self.next_look = now + LOOK_NS;
+        for Control { live, .. } in self.controls.values() {
+            live.last_reject.watch(&live.stats);
+        }
         let costs: Vec<Cost> = self.controls.values().map(|control| control.cost(control.live.stats.look())).collect();
         if let Some(pause) = self.breaker.look(now, &costs) {
             self.pause_probe(pause.slot, pause.until, &pause.reason(now));

@@ -23,7 +23,13 @@ class ProbeStatus(TypedDict):
     measured: NotRequired[int]
     pending: int
     dropped: dict[str, int]
+    last_reject: str | None
     nanoseconds_per_hit: int | None
+    nanoseconds_p50: int | None
+    nanoseconds_p99: int | None
+    queued_bytes: int
+    uploaded: int
+    seconds_since_upload: float | None
     disarmed: bool
     note: NotRequired[str]
 

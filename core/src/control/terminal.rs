@@ -11,6 +11,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use super::{EventView, MetricView, Sink, StatusView};
 use crate::emit::statsd;
 use crate::probe::model::MetricKind;
+use crate::stats::SKIPS;
 
 /// Lines of values shown of one event.
 const MAX_LINES: usize = 40;
@@ -982,7 +983,7 @@ pub fn summary(probes: &[ProbeSummary<'_>], look: Look) -> String {
 }
 
 /// What came of the hits of a probe.
-fn came(probe: &ProbeSummary<'_>) -> &'static str {
+pub(crate) fn came(probe: &ProbeSummary<'_>) -> &'static str {
     match (probe.measured, probe.emitted) {
         (Some(1), _) => " value",
         (Some(_), _) => " values",
@@ -1003,7 +1004,7 @@ fn pad(text: &str, width: usize) -> String {
 }
 
 /// What became of the hits that made no event, of those that failed, and of events that were lost.
-fn outcome(probe: &ProbeSummary<'_>) -> String {
+pub(crate) fn outcome(probe: &ProbeSummary<'_>) -> String {
     let (lost, quiet): (Vec<_>, Vec<_>) = probe.dropped.iter().copied().partition(|(reason, _)| loses(reason));
     let mut texts = Vec::new();
     let quiet = losses(&quiet);
@@ -1040,17 +1041,7 @@ pub fn why<S: AsRef<str>>(failed: u64, failures: &[(S, u64)]) -> Option<String> 
 
 /// True if an event was made, or would have been, and got lost.
 fn loses(reason: &str) -> bool {
-    let kept_quiet = [
-        "rateLimitProbe",
-        "rateLimitGlobal",
-        "conditionFalse",
-        "evaluationTimeout",
-        "evaluationErrorThrottled",
-        "paused",
-        "entryNotSeen",
-        "reentrant",
-    ];
-    !kept_quiet.contains(&reason)
+    !SKIPS.contains(&reason)
 }
 
 /// What was dropped and why, in words; reasons that are the same to people are added up. Empty if nothing was.
@@ -1103,7 +1094,7 @@ fn clock(time: u64, utc_offset: Option<i32>) -> String {
 }
 
 /// Nanoseconds with three digits that count.
-fn duration(nanos: u64) -> String {
+pub(crate) fn duration(nanos: u64) -> String {
     let (unit, name) = match nanos {
         0..1_000 => return format!("{nanos} ns"),
         1_000..1_000_000 => (1_000, "µs"),
@@ -1125,7 +1116,7 @@ fn duration(nanos: u64) -> String {
 }
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

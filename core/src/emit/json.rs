@@ -2,6 +2,7 @@
 //! hit, on the worker, below [`super::render`] and [`super::values`].
 
 use super::event::{Span, SpanKind};
+use super::health::Lacks;
 use crate::record::buffer::Buffer;
 
 /// Bytes that are copied in one go where that is quicker than to look how many are wanted.
@@ -47,17 +48,19 @@ pub struct Json<'o> {
     out: &'o mut Buffer,
     /// The spans met so far. Almost no event is pruned, so most are written without.
     spans: Option<Vec<Span>>,
+    /// What was left out so far.
+    pub lacks: Lacks,
 }
 
 impl<'o> Json<'o> {
     /// Text without spans.
     pub(crate) fn new(out: &'o mut Buffer) -> Self {
-        Json { out, spans: None }
+        Json { out, spans: None, lacks: 0 }
     }
 
     /// Text with spans. Their places count from the buffer's begin, so that should be empty.
     pub(crate) fn with_spans(out: &'o mut Buffer) -> Self {
-        Json { out, spans: Some(Vec::new()) }
+        Json { out, spans: Some(Vec::new()), lacks: 0 }
     }
 
     /// What `write` writes.

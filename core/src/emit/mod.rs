@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod event;
+pub mod health;
 pub mod json;
 mod keys;
 pub mod language;

@@ -10,6 +10,7 @@ use crate::control::{EventView, MetricView, Sink, StatusView};
 use crate::datagrams::Datagrams;
 use crate::emit::batch::{Batch, Batcher, Kind, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::RenderContext;
+use crate::emit::health::{self, Health, LACKS_ROOM};
 use crate::emit::language::Profile;
 use crate::emit::meter::Taken;
 use crate::emit::prune;
@@ -87,6 +88,8 @@ pub(crate) struct Output {
     looked_at: Vec<(u32, bool)>,
     /// Whose events the open batch has: slots of probes, with their numbers.
     riders: BTreeMap<u32, u64>,
+    /// `None`: nobody wants to know.
+    health: Option<Health>,
 }
 
 impl Output {
@@ -101,6 +104,7 @@ impl Output {
         let interval = shared.settings.upload_interval;
         let batch_size = shared.settings.upload_batch_size;
         let renderer = Renderer::new(Profile::of(shared.language));
+        let health = shared.settings.metrics_enabled.then(|| Health::new(shared.process.clock.monotonic()));
         Output {
             shared,
             runtime,
@@ -119,6 +123,7 @@ impl Output {
             renderer,
             looked_at: Vec::new(),
             riders: BTreeMap::new(),
+            health,
         }
     }
 
@@ -132,6 +137,7 @@ impl Output {
         if self.waiting.is_empty() {
             self.oldest = now;
         }
+        live.stats.waiting.add_serial(record.len() as u64);
         self.waiting.push_back(Waiting { record: record.into(), live: Arc::clone(live) });
         true
     }
@@ -139,7 +145,7 @@ impl Output {
     /// False: there is no event of this record.
     fn show(&mut self, record: &[u8], live: &LiveProbe) -> bool {
         let (sinks, looked_at) = (&mut self.sinks, &mut self.looked_at);
-        let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
+        let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity, is_first: true };
         render(&mut self.renderer, record, live, &seen, |event| {
             looked_at.push((live.slot, false));
             for sink in sinks {
@@ -181,6 +187,26 @@ impl Output {
         }
     }
 
+    /// Tells how probes and uploads fare, if somebody wants to know and it is time; at the `end` it is.
+    pub(crate) fn tell_health(&mut self, now: u64, end: bool) {
+        let (Some(health), Some(datagrams)) = (&mut self.health, &mut self.datagrams) else { return };
+        if !health.is_due(now) && !end {
+            return;
+        }
+        let counters = self.sender.as_ref().map(|sender| &**sender.counters());
+        let session = self.shared.stats(counters, None);
+        let sums = self.shared.registry.sums_by_type();
+        let set = self.shared.registry.load();
+        let of =
+            |live: &Arc<LiveProbe>| (live.probe.id.clone(), live.stats.hits.get(), live.stats.captures.percentile(99));
+        let probes = set.probes.iter().map(of).collect();
+        let seen = health::Seen { sums: &sums, incomplete: &self.shared.incomplete, session: &session, probes };
+        for told in health.tell(&seen) {
+            datagrams.packer().tell(&told);
+        }
+        datagrams.send();
+    }
+
     /// What was measured leaves the process.
     pub(crate) fn send_metrics(&mut self) {
         if let Some(datagrams) = &mut self.datagrams {
@@ -195,7 +221,7 @@ impl Output {
         if self.sender.is_none() {
             return;
         }
-        self.note_losses();
+        self.note_settled();
         self.offer_refused();
         if self.statuses.is_due(now) || self.hurried {
             let batch = self.statuses.take();
@@ -263,13 +289,16 @@ impl Output {
     fn next_batch(&mut self, now: u64) -> Option<Batch> {
         while let Some(Waiting { record, live }) = self.waiting.pop_front() {
             self.oldest = now;
-            let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity };
+            // What sinks were shown is counted.
+            let is_first = self.sinks.is_empty();
+            let seen = Seen { shared: &self.shared, runtime: &*self.runtime, identity: &self.identity, is_first };
             let renderer = &mut self.renderer;
             let before = self.events.len();
             let full = self.events.push_with(now, |body| {
                 render(renderer, &record, &live, &seen, |event| body.extend_from_slice(event.json))
             });
             self.shared.process.queued.sub(record.len());
+            live.stats.waiting.sub_serial(record.len() as u64);
             let full = full.map(|full| self.with_riders(full));
             if full.is_some() || self.events.len() > before {
                 *self.riders.entry(live.slot).or_default() += 1;
@@ -292,11 +321,15 @@ impl Output {
         Batch { riders: std::mem::take(&mut self.riders).into_iter().collect(), ..batch }
     }
 
-    /// Counts events that were lost on their way at the probes that they were of.
-    fn note_losses(&self) {
+    /// Counts what became of events on their way, at the probes that they were of.
+    fn note_settled(&self) {
         let Some(sender) = &self.sender else { return };
-        for (slot, count, reason) in sender.take_lost() {
-            self.shared.registry.lose(slot, Drop::of_upload(reason), count);
+        let now = self.shared.process.clock.monotonic();
+        for (slot, count, result) in sender.take_settled() {
+            match result {
+                Ok(()) => self.shared.registry.uploaded(slot, count, now),
+                Err(reason) => self.shared.registry.lose(slot, Drop::of_upload(reason), count),
+            }
         }
     }
 
@@ -336,7 +369,7 @@ impl Output {
     /// True if everything that came has left the process or was counted.
     pub(crate) fn is_settled(&self) -> bool {
         let settled = self.is_handed_over() && self.sender.as_ref().is_none_or(|sender| sender.held_bytes() == 0);
-        self.note_losses();
+        self.note_settled();
         settled
     }
 
@@ -352,11 +385,13 @@ impl Output {
     /// Ends the sender, at most within `limit`. What has not even got there is lost, and counted.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         self.flush_sinks();
+        self.tell_health(0, true);
         if let Some(datagrams) = &mut self.datagrams {
             datagrams.stop();
         }
         for Waiting { record, live } in std::mem::take(&mut self.waiting) {
             self.shared.process.queued.sub(record.len());
+            live.stats.waiting.sub_serial(record.len() as u64);
             self.lose(live.slot, 1);
         }
         let open = self.events.take().map(|batch| self.with_riders(batch));
@@ -370,7 +405,7 @@ impl Output {
         let statuses: usize = statuses.map(|batch| batch.count).sum();
         sender.counters().statuses_lost.fetch_add(statuses as u64, Relaxed);
         let stopped = sender.stop(limit);
-        self.note_losses();
+        self.note_settled();
         stopped
     }
 }
@@ -439,6 +474,8 @@ struct Seen<'a> {
     shared: &'a Shared,
     runtime: &'a dyn Runtime,
     identity: &'a Identity,
+    /// It is the first time that this event is made.
+    is_first: bool,
 }
 
 /// Makes the event of a record, small enough for the intake, and lends it to `take`. False: it could not be made, which
@@ -460,8 +497,13 @@ fn render(
     };
     let made = catch_unwind(AssertUnwindSafe(|| -> Result<bool> {
         fault::at(fault::Place::Render);
-        let Outline { json, message, site, time } = renderer.write(record, &context)?;
-        if json.len() <= prune::EVENT_BYTES {
+        let Outline { json, message, site, time, lacks } = renderer.write(record, &context)?;
+        let is_small = json.len() <= prune::EVENT_BYTES;
+        if seen.is_first {
+            let lacks = if is_small { lacks } else { lacks | LACKS_ROOM };
+            seen.shared.incomplete.count(&live.probe, lacks);
+        }
+        if is_small {
             take(&EventView { json, message, probe: &live.probe.id, site, time });
             return Ok(true);
         }

@@ -5,6 +5,7 @@
 //! [`Renderer`] lasts as long as its session.
 
 use super::event::{Event, SpanKind};
+use super::health::{LACKS_RESULT, Lacks, lacks};
 use super::json::Json;
 use super::language::{Names, Profile};
 use super::message::{self, FailureText, Recorded, Spelling};
@@ -220,6 +221,8 @@ pub struct Outline<'r> {
     pub site: &'r str,
     /// When it was hit, in milliseconds since the epoch.
     pub time: u64,
+    /// What of the capture is not in it.
+    pub lacks: Lacks,
 }
 
 /// Renders the records of one session.
@@ -263,11 +266,13 @@ impl Renderer {
     pub fn write(&mut self, record: &[u8], cx: &RenderContext<'_>) -> Result<Outline<'_>> {
         let mut text = std::mem::take(&mut self.text);
         text.clear(TEXT_KEPT);
-        let written = self.write_to(record, cx, &mut Json::new(&mut text), &mut Places::default());
+        let mut json = Json::new(&mut text);
+        let written = self.write_to(record, cx, &mut json, &mut Places::default());
+        let lacks = json.lacks;
         self.text = text;
         let time = written?;
         let site = self.envelopes.get(&cx.live.slot).map_or("", |envelope| &envelope.place);
-        Ok(Outline { json: self.text.bytes(), message: &self.message, site, time })
+        Ok(Outline { json: self.text.bytes(), message: &self.message, site, time, lacks })
     }
 
     /// The event of a record, with the places that [`super::prune`] needs.
@@ -329,6 +334,9 @@ impl Renderer {
         let mut body = Body { values, stacks, cx, frames: &mut places.frames, stack: &mut envelope.stack };
         body.write(json, &mut reader, &header, &mut failures)?;
         json.put(b",\"evaluationErrors\":[");
+        if !failures.is_empty() {
+            json.lacks |= LACKS_RESULT;
+        }
         for (_, failure) in &failures {
             json.next(b",{\"expr\":");
             json.string(&failure.expr);
@@ -645,8 +653,9 @@ impl Body<'_> {
                     self.throwable(json, reader, class, level)?;
                 }
                 Some(Item::EndPoint(reason)) => {
-                    if let Some(reason) = lay::reason_text(reason) {
-                        json.text(b",\"notCapturedReason\":", reason);
+                    if let Some(text) = lay::reason_text(reason) {
+                        json.lacks |= lacks(reason);
+                        json.text(b",\"notCapturedReason\":", text);
                     }
                     return Ok(());
                 }

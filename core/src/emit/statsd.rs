@@ -6,6 +6,7 @@
 
 use crate::config::Settings;
 use crate::control::agent::Container;
+use crate::emit::health::Told;
 use crate::emit::meter::Taken;
 use crate::probe::model::{Metric, MetricKind, Probe};
 use std::fmt::Write as _;
@@ -111,7 +112,7 @@ pub fn number(value: f64, out: &mut Vec<u8>) {
 pub struct Datagram {
     /// One line or several, each with its end.
     pub bytes: Vec<u8>,
-    /// Values in it.
+    /// Values of probes in it.
     pub values: u64,
 }
 
@@ -166,6 +167,25 @@ impl Packer {
         if begun {
             self.open.bytes.extend_from_slice(end.as_bytes());
         }
+    }
+
+    /// Adds what is told of ourselves. It is no value that a probe has measured.
+    pub fn tell(&mut self, told: &Told) {
+        let tags = told.tags.iter().map(|(key, value)| tag(&format!("{key}:{value}")));
+        let tags: Vec<String> = tags.chain(self.origin.tags.iter().cloned()).collect();
+        let mut line = told.name.clone().into_bytes();
+        line.push(b':');
+        number(told.value, &mut line);
+        line.extend_from_slice(format!("|{}", told.letter).as_bytes());
+        if !tags.is_empty() {
+            line.extend_from_slice(format!("|#{}", tags.join(",")).as_bytes());
+        }
+        line.extend_from_slice(self.origin.fields.as_bytes());
+        line.push(b'\n');
+        if self.open.bytes.len() + line.len() > self.limit {
+            self.close();
+        }
+        self.open.bytes.append(&mut line);
     }
 
     fn close(&mut self) {

@@ -3,6 +3,7 @@
 //! so names and types are spelled once a session and the common kinds of values are read without a detour.
 
 use super::event::SpanKind;
+use super::health::{LACKS_TEXT, lacks};
 use super::json::{self, Fragment, Json, WIDTH, begins_plain, is_plain};
 use super::keys::{Siblings, is_key};
 use super::language::Profile;
@@ -442,6 +443,7 @@ impl Values<'_> {
         let Content::Withheld { reason, kind, text } = reader.content(tag)? else { return Ok(()) };
         json.fragment(&self.spellings.class_of(kind, argument, class, self.tables)?.open);
         json.incomplete(span, reason == lay::REASON_DEPTH);
+        json.lacks |= lacks(reason);
         json.text(b",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
         json.put(b"}");
         Ok(())
@@ -499,6 +501,7 @@ impl Values<'_> {
 #[inline]
 fn cut(json: &mut Json<'_>, from: Option<u64>) {
     if let Some(size) = from {
+        json.lacks |= LACKS_TEXT;
         json.number(b",\"truncated\":true,\"size\":", size);
     }
 }
@@ -508,6 +511,7 @@ fn cut(json: &mut Json<'_>, from: Option<u64>) {
 fn incomplete(json: &mut Json<'_>, span: usize, children: Children) {
     if let Some(reason) = lay::reason_text(children.reason) {
         json.incomplete(span, children.reason == lay::REASON_DEPTH);
+        json.lacks |= lacks(children.reason);
         json.text(b",\"notCapturedReason\":", reason);
     }
 }
