@@ -108,5 +108,12 @@ export function flush(seconds?: number): Promise<boolean>;
 /** Says what every probe is doing, with a reason where there is one; after `stop()`, what it did. */
 export function status(): ProbeStatus[];
 
+/**
+ * Says in sentences why a probe did or did not fire: what was searched and found, which lines near the one asked for have code,
+ * whether that code ran since, what became of its hits, and what they have cost.
+ * @throws if there is no probe with this id
+ */
+export function explain(id: string): string[];
+
 /** Counts hits, events and uploads of all probes together; after `stop()` too. */
 export function stats(): Stats;

@@ -52,5 +52,6 @@ export interface Settings {
   logStack?: Setting;
   cache?: Setting;
   ndjson?: Setting;
+  explain?: Setting;
   terminal?: Setting;
 }

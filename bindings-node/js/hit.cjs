@@ -95,6 +95,7 @@ const intakeOf = addon => ({
     measured: addon.intakeMeasured,
     name: addon.intakeName,
     noMemory: addon.intakeNoMemory,
+    ran: addon.intakeRan,
     number: addon.intakeNumber,
     record: addon.intakeRecord,
     report: addon.intakeReport,
@@ -149,6 +150,10 @@ class Probe {
     wantsRest = false;
     rests = false;
 
+    /** A function that has it on one of its lines was called, and the core knows. */
+    ran = false;
+    toldRan = false;
+
     hits = 0;
     rejected = 0;
     empty = 0;
@@ -182,6 +187,10 @@ class Probe {
     /** Hands over what was counted and measured. */
     report(spent = 0) {
         if (this.error !== null) tellError(this);
+        if (this.ran && !this.toldRan) {
+            this.toldRan = true;
+            intake.ran(this.slot);
+        }
         const weight = this.started === 0 ? 0 : this.weight;
         if (this.measured > 0) {
             // It is done once for as many hits as a timed one stands for.

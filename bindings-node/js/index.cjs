@@ -9,6 +9,7 @@ const realm = own('realm.cjs');
 
 const { parse, stringify } = JSON;
 const Failure = TypeError;
+const Unknown = RangeError;
 
 /** Refuses what is no argument of this kind. */
 function expect(isRight, what, value) {
@@ -91,6 +92,20 @@ function status() {
   return parse(addon.status());
 }
 
+/**
+ * Says why a probe did or did not fire.
+ * @param {string} id
+ * @returns {string[]} sentences
+ */
+function explain(id) {
+  expect(typeof id === 'string', 'the id of a probe is a string', id);
+  realm.settleDoors();
+  realm.report();
+  const said = addon.explain(id);
+  if (said === null) throw new Unknown(`no probe has the id ${id}: status() has those that there are`);
+  return said;
+}
+
 /** Hits, events and uploads of all probes together, with what was lost, by reason; after `stop()` too. */
 function stats() {
   realm.report();
@@ -99,4 +114,4 @@ function stats() {
 
 const version = addon.version();
 
-module.exports = { addProbe, flush, removeProbe, start, stats, status, stop, version };
+module.exports = { addProbe, explain, flush, removeProbe, start, stats, status, stop, version };

@@ -1,7 +1,7 @@
 //! What the command needs of the addon: what was typed becomes probes and settings, and the process becomes the program.
 //! Before both walks.
 
-use crate::{error, guard};
+use crate::{error, explained, guard};
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::json;
@@ -64,6 +64,10 @@ pub fn read_command(
         let around = Around { file_is_set, has_command, outer };
         let run = match command::read(&words, &MANNER, around).map_err(error::said)? {
             command::Typed::Show(text) => return Ok(Typed { text: Some(text), told: String::new() }),
+            command::Typed::Explain(run) => {
+                let text = explained::statically(&run).map_err(error::said)?;
+                return Ok(Typed { text: Some(text), told: String::new() });
+            }
             command::Typed::Run(run) => run,
         };
         let streams = serde_json::to_string(&screen::own()).map_err(|error| error::said(error.to_string()))?;

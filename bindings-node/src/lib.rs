@@ -13,6 +13,7 @@
 mod cache;
 mod command;
 mod error;
+mod explained;
 mod guard;
 mod hands;
 mod hit_code;

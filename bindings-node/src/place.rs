@@ -9,6 +9,7 @@ use crate::runtime::CAPABILITIES;
 use crate::session;
 use std::cell::OnceCell;
 use std::sync::Arc;
+use stroboscope_core::explain;
 use stroboscope_core::host::{Outcome, Section, Site, StackFrame, Ticket};
 use stroboscope_core::probe::location::{self, Function, FunctionKind, SourcePath};
 use stroboscope_core::probe::model::{EvaluateAt, Location};
@@ -122,6 +123,24 @@ impl<'m> File<'m> {
         });
         let (top_level, functions) = (module.top_level_through(map, source), functions.collect());
         File { module, path, top_level, functions, as_core: OnceCell::new() }
+    }
+
+    /// As people are told of it, with the functions that a probe names.
+    pub fn described(&self, location: &Location) -> explain::File {
+        let known = self.module.functions();
+        let own = self.functions.iter().map(|seen| known[seen.number].qualified.clone());
+        let named = match location {
+            Location::Lines { .. } => Vec::new(),
+            Location::Method { method, .. } => self.module.named(method),
+        };
+        let place = |number: usize| self.functions.binary_search_by_key(&number, |seen| seen.number).ok();
+        explain::File {
+            name: self.path.to_owned(),
+            functions: self.functions().to_vec(),
+            names: std::iter::once(String::new()).chain(own).collect(),
+            // The top level stands before them.
+            meant: named.into_iter().filter_map(place).map(|at| at + 1).collect(),
+        }
     }
 
     fn functions(&self) -> &[Function] {
@@ -316,6 +335,7 @@ pub fn variant(
     let mut hits: Vec<realms::Hit> = Vec::new();
     let mut points: Vec<(Point, String)> = Vec::new();
     for one in uses {
+        let first = hits.len();
         for Line { line, sites } in &one.lines {
             for &site in sites {
                 let point = Point::Line(site);
@@ -323,6 +343,10 @@ pub fn variant(
                 points.push((point, code.line()));
                 hits.push(told(one, &code, names::own(&one.site.file, &own.name, *line)));
             }
+        }
+        if hits.len() > first {
+            // Who asks why the line is not hit wants to know whether the function runs.
+            points.push((Point::Entry, format!("$s.h{first}.probe.ran=true")));
         }
         if one.lines.is_empty() {
             let (entry, exit) = (scope(module, at, Point::Entry), scope(module, at, Point::Return));

@@ -181,7 +181,7 @@ fn links() -> Arc<BTreeSet<String>> {
 }
 
 /// The file that a probe names.
-fn file_of(probe: &Probe) -> Option<&str> {
+pub fn file_of(probe: &Probe) -> Option<&str> {
     match &probe.location {
         Location::Lines { file, .. } => Some(file),
         Location::Method { file, .. } => file.as_deref(),
@@ -273,6 +273,17 @@ impl Loaded {
             Choice::None => Err(Box::new(not_loaded(file, &self.candidates))),
         }
     }
+}
+
+/// Among how many files the one of a probe was looked for, and those that it means.
+pub fn meant(probe: &Probe) -> (usize, Vec<(Arc<Unit>, Option<usize>)>) {
+    let loaded = Loaded::now();
+    let unit = |at: usize| Some((Arc::clone(loaded.units.get(&loaded.places[at].0)?), loaded.places[at].1));
+    let found = match file_of(probe).map(|file| chosen(&loaded.candidates, file)) {
+        Some(Choice::File(found)) => found.into_iter().filter_map(unit).collect(),
+        _ => Vec::new(),
+    };
+    (loaded.candidates.len(), found)
 }
 
 /// Puts probes into all the units that they mean now, and takes them out of those that they mean no more. `fresh` is a unit that

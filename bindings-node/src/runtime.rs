@@ -3,10 +3,11 @@
 //! wait. On the walk of a configuration going in, after the core's worker.
 
 use crate::hands::{self, Hands, Task};
-use crate::{names, realms, watch};
+use crate::{explained, guard, names, realms, watch};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use stroboscope_core::config::LogStack;
+use stroboscope_core::explain::Facts;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
 use stroboscope_core::registry::LiveProbe;
 
@@ -51,6 +52,7 @@ impl NodeRuntime {
     pub fn stop(&self) {
         self.hands.stop();
         realms::forget_rests();
+        explained::forget();
     }
 }
 
@@ -93,6 +95,10 @@ impl Runtime for NodeRuntime {
 
     fn describe_frame(&self, frame: StackFrame) -> FrameText {
         names::describe(frame)
+    }
+
+    fn explain(&self, probe: &LiveProbe) -> Facts {
+        guard::caught(|| explained::facts(probe)).unwrap_or_default()
     }
 
     fn gates(&self) -> Option<&'static [AtomicI32]> {

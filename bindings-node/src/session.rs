@@ -23,6 +23,7 @@ use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
+use stroboscope_core::explain;
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Site, Ticket};
 use stroboscope_core::intake::Intake;
@@ -321,7 +322,7 @@ fn make(wanted: Wanted, facts: &Facts, lines: &mut Vec<String>) -> napi::Result<
     };
     let session = Arc::new(Session::start(parts).map_err(no_thread)?);
     let number = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
-    let ending = Ending { session, wanted, counters };
+    let ending = Ending { session, wanted, counters, places: Arc::default() };
     let (watch, ends, delivered) = Default::default();
     Ok(Running { ending, runtime, memory, watch, number, ends, delivered })
 }
@@ -472,6 +473,20 @@ pub fn status() -> napi::Result<String> {
         // What was placed a moment ago is told by the worker, which may not have heard of it yet.
         running.ending.session.catch_up();
         Ok(Value::from(running.ending.session.status().iter().map(describe).collect::<Vec<_>>()).to_string())
+    })
+}
+
+/// Why a probe did or did not fire, in sentences; after the end, what became of its hits. `None` if there is none with this id.
+#[napi]
+pub fn explain(id: String) -> napi::Result<Option<Vec<String>>> {
+    guard::guarded(|| {
+        if let Now::Idle(Some(sums)) = &*now() {
+            let report = sums.reports.iter().find(|report| report.id == id);
+            return Ok(report.map(|report| explain::probe(report, None, &runtime::CAPABILITIES)));
+        }
+        let Some(running) = running()? else { return Ok(None) };
+        running.ending.session.catch_up();
+        Ok(running.ending.session.explain(&id))
     })
 }
 
@@ -633,6 +648,7 @@ fn end(running: &Arc<Running>, limit: Duration, deliver: impl FnOnce(&Ending) ->
         return running.wait_for_end(limit);
     }
     CURRENT.store(0, Ordering::Release);
+    running.ending.note_places();
     running.runtime.stop();
     let delivered = deliver(&running.ending);
     tell_end(running);

@@ -28,7 +28,8 @@ A file `….py` is run by this Python; any other script by the Python that its f
 /// Settings by option name, and probes as JSON texts.
 type Told = (Vec<(String, String)>, Vec<String>);
 
-/// Reads what was typed before `--`. `outer` is what a command that started this one has told. A text is only to be shown.
+/// Reads what was typed before `--`. `outer` is what a command that started this one has told. A text is only to be shown. True:
+/// there is no program, and it is to be said where the probes would be.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 pub fn read_command(
@@ -36,12 +37,13 @@ pub fn read_command(
     file_is_set: bool,
     has_command: bool,
     outer: Option<Told>,
-) -> PyResult<(Option<String>, Told)> {
+) -> PyResult<(Option<String>, Told, bool)> {
     let outer = outer.map(|(settings, probes)| Run { probes, settings });
     let around = Around { file_is_set, has_command, outer };
     match command::read(&words, &MANNER, around).map_err(PyValueError::new_err)? {
-        Typed::Show(text) => Ok((Some(text), Told::default())),
-        Typed::Run(run) => Ok((None, (run.settings, run.probes))),
+        Typed::Show(text) => Ok((Some(text), Told::default(), false)),
+        Typed::Run(run) => Ok((None, (run.settings, run.probes), false)),
+        Typed::Explain(run) => Ok((None, (run.settings, run.probes), true)),
     }
 }
 

@@ -38,6 +38,10 @@ pub struct ProbeSite {
     pub line: u32,
     /// The same if its statement begins with an instruction of another line; else 0.
     pub shown: u32,
+    /// True for a line in a function, whose start can be watched for.
+    pub starts: bool,
+    /// Whether that has begun since somebody wanted to know. Its first start tells, and is not watched any more.
+    pub ran: Cell<Option<bool>>,
 }
 
 /// All probes of a code object. Never changed, only replaced: a hit keeps the one it began with.
@@ -57,6 +61,19 @@ pub struct CodeSite {
 }
 
 impl CodeSite {
+    /// True if the next start of the code tells a probe on one of its lines that it runs.
+    pub fn asks_for_start(&self) -> bool {
+        self.lines.iter().flat_map(|(_, probes)| probes).any(|probe| probe.ran.get() == Some(false))
+    }
+
+    /// It runs.
+    #[cold]
+    fn runs(&self) {
+        for probe in self.lines.iter().flat_map(|(_, probes)| probes).filter(|probe| probe.ran.get().is_some()) {
+            probe.ran.set(Some(true));
+        }
+    }
+
     /// Joins what watching the code took apart, as far as it is not watched any more.
     #[inline]
     fn tidy(&self) {
@@ -324,6 +341,39 @@ pub fn with_probe(wanted: impl Fn(&LiveProbe) -> bool) -> Vec<Rc<CodeSite>> {
     found.unwrap_or_default()
 }
 
+/// True if whether functions run is to be known of each probe from its placing on.
+static EXPLAINS: AtomicBool = AtomicBool::new(false);
+
+/// Says whether it is.
+pub fn explain_all(wanted: bool) {
+    EXPLAINS.store(wanted, Ordering::Relaxed);
+}
+
+/// See [`explain_all`].
+pub fn explains() -> bool {
+    EXPLAINS.load(Ordering::Relaxed)
+}
+
+/// From now on it is to be known whether the functions around the lines of a probe run. False if it cannot be, or is known.
+pub fn ask_for_starts(slot: u32) -> bool {
+    let mut is_new = false;
+    for site in with_probe(|live| live.slot == slot) {
+        let probes = site.lines.iter().flat_map(|(_, probes)| probes);
+        for probe in probes.filter(|probe| probe.live.slot == slot && probe.starts && probe.ran.get().is_none()) {
+            probe.ran.set(Some(false));
+            is_new = true;
+        }
+    }
+    is_new
+}
+
+/// Whether the code around a line has begun since somebody wanted to know; `None` if that is not known.
+pub fn ran(slot: u32) -> Option<bool> {
+    let sites = with_probe(|live| live.slot == slot);
+    let all = sites.iter().flat_map(|site| &site.lines).flat_map(|(_, probes)| probes);
+    all.filter(|probe| probe.live.slot == slot).filter_map(|probe| probe.ran.get()).reduce(|one, other| one || other)
+}
+
 /// What a callback answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -433,6 +483,13 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
     answer(&guard::guarded(|| {
         let Some(code) = code else { return Answer::Keep };
         let Some(site) = find(code) else { return Answer::Disable };
+        if !site.lines.is_empty() {
+            site.runs();
+        }
+        if site.methods.is_empty() {
+            site.let_go();
+            return Answer::Disable;
+        }
         site.tidy();
         let (mut tokens, mut address) = (Tokens::default(), 0);
         for probe in &site.methods {
@@ -579,7 +636,8 @@ unsafe extern "C" fn on_shared(_: *mut PyObject, _: *mut *mut PyObject, _: isize
     answer(&Guarded::Done(Answer::Disable))
 }
 
-const MODULE: stroboscope_core::text::Text<'static> = stroboscope_core::text::Text::Utf8("<module>");
+/// What the top level of a file is called.
+pub const MODULE: stroboscope_core::text::Text<'static> = stroboscope_core::text::Text::Utf8("<module>");
 
 type Callback = unsafe extern "C" fn(*mut PyObject, *mut *mut PyObject, isize) -> *mut PyObject;
 

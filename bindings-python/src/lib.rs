@@ -16,6 +16,7 @@ mod command;
 mod discovery;
 mod exception;
 mod exit;
+mod explain;
 mod fork;
 mod frame;
 mod guard;
@@ -77,6 +78,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(session::flush, module)?)?;
     module.add_function(wrap_pyfunction!(session::status, module)?)?;
     module.add_function(wrap_pyfunction!(session::stats, module)?)?;
+    module.add_function(wrap_pyfunction!(explain::explain, module)?)?;
+    module.add_function(wrap_pyfunction!(explain::explain_statically, module)?)?;
     module.add_function(wrap_pyfunction!(session::finish, module)?)?;
     module.add_function(wrap_pyfunction!(session::tally, module)?)?;
     module.add_function(wrap_pyfunction!(logging::_say, module)?)?;

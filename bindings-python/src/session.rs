@@ -18,6 +18,7 @@ use stroboscope_core::control::file;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
+use stroboscope_core::explain;
 use stroboscope_core::fault;
 use stroboscope_core::probe::wire;
 use stroboscope_core::record::names::Tables;
@@ -266,6 +267,7 @@ fn begin(
     let client = concat!("stroboscope-python/", env!("CARGO_PKG_VERSION"));
     let sender = sinks::upload(&wanted, &identity, client, &counters, lines);
     names::use_tables(Some(Arc::clone(&tables)));
+    hooks::explain_all(settings.explain);
     let masked = Masked::all();
     let runtime = Arc::new(make(py).inspect_err(|_| names::use_tables(None))?);
     let waker = runtime.waker();
@@ -291,7 +293,7 @@ fn begin(
     if let Err(error) = PyRuntime::connect(py, Arc::clone(&session)) {
         return Err(undo(py, error, Some(&session), &runtime));
     }
-    let ending = Ending { session, wanted, counters };
+    let ending = Ending { session, wanted, counters, places: Arc::default() };
     let watch = Watch::begin({
         let ending = ending.clone();
         move || ending.last_words()
@@ -484,6 +486,7 @@ fn end(py: Python<'_>, limit: Duration, ends: Ends) -> End {
 fn end_this(py: Python<'_>, turn: Turn, running: Running, limit: Duration, ends: Ends) -> End {
     // What is said at the end of what was not found shall be true at the end.
     runtime::review(py, true);
+    py.detach(|| running.ending.note_places());
     let silenced = PyRuntime::silence(py);
     let delivered = py.detach(|| {
         let ending = &running.ending;
@@ -585,6 +588,7 @@ fn running_here() -> Option<Ending> {
 pub fn deliver_and_go_on(py: Python<'_>, deaf: Option<String>) {
     if let Some(ending) = running_here() {
         py.detach(|| {
+            ending.note_places();
             let arrived = ending.at_the_end(|limit| ending.session.flush(limit));
             let waiting = if arrived { 0 } else { ending.session.on_their_way() };
             ending.farewell(waiting, deaf);
@@ -597,6 +601,7 @@ pub fn deliver_and_go_on(py: Python<'_>, deaf: Option<String>) {
 pub fn deliver(py: Python<'_>) {
     if let Some(ending) = running_here() {
         runtime::review(py, true);
+        py.detach(|| ending.note_places());
         hooks::end();
         py.detach(|| ending.last_words());
     }
@@ -675,6 +680,23 @@ pub fn status(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
         session.status()
     });
     reports.iter().map(|report| describe(py, report)).collect()
+}
+
+/// Why a probe did or did not fire, in sentences; after `stop()`, what became of its hits. `None` if there is none with this
+/// id, or all is switched off.
+pub fn explanation(py: Python<'_>, id: &str) -> PyResult<Option<Vec<String>>> {
+    let kept = |sums: &Sums| sums.reports.iter().find(|report| report.id == id).cloned();
+    if let Some(report) = ended(kept) {
+        return Ok(report.map(|report| explain::probe(&report, None, &runtime::CAPABILITIES)));
+    }
+    let Some(session) = readable(py)? else { return Ok(None) };
+    if is_running() {
+        runtime::review(py, false);
+    }
+    Ok(py.detach(|| {
+        session.catch_up();
+        session.explain(id)
+    }))
 }
 
 /// What became of hits, events and uploads, of all probes together; after `stop()`, what came of them in the end.

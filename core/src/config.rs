@@ -139,6 +139,8 @@ pub struct Settings {
     pub capture: CaptureMode,
     pub capture_key: Option<Secret>,
     pub rate_limits: bool,
+    /// The end explains each probe.
+    pub explain: bool,
     /// `None`: the host's own default.
     pub log_stack: Option<LogStack>,
     pub cache: Cache,
@@ -194,6 +196,7 @@ impl Default for Settings {
             capture: CaptureMode::Full,
             capture_key: None,
             rate_limits: true,
+            explain: false,
             log_stack: None,
             cache: Cache::Default(None),
             ndjson: None,
@@ -393,6 +396,9 @@ pub static ROWS: &[Row] = &[
         set!(cache, cache)),
     name(row("ndjson", &["STROBE_NDJSON"], "none",
         "A file to which events are written, one JSON object a line; `-` is standard output.", set!(ndjson, path))),
+    row("explain", &["STROBE_EXPLAIN"], "`off`",
+        "`on`: the end says of each probe what was searched and found, whether the code ran, and what became of its hits, in sentences, as the command `explain` asks for.",
+        set!(explain, switch)),
     row("terminal", &["STROBE_TERMINAL"], "`auto`",
         "Whether events are shown on standard error: `auto`, `always` or `never`.", set!(terminal, show)),
 ];

@@ -3,7 +3,7 @@
 
 use crate::config::LogStack;
 use crate::emit::status::PANIC;
-use crate::probe::model::Location;
+use crate::explain::Facts;
 use crate::registry::LiveProbe;
 use crate::text::Text;
 use std::ops::{ControlFlow, Range};
@@ -573,9 +573,10 @@ pub trait Runtime: Send + Sync {
         None
     }
 
-    /// Why a probe that never fired did not, as far as the host knows (lines with code near by, code never run).
-    fn explain(&self, probe: &LiveProbe, location: &Location) -> Option<String> {
-        let _ = (probe, location);
-        None
+    /// What the host knows of the place of a probe, for people who ask why it did or did not fire. Called by the thread that
+    /// asks, which may hold the host's lock; never by the worker, and never in a hit.
+    fn explain(&self, probe: &LiveProbe) -> Facts {
+        let _ = probe;
+        Facts::default()
     }
 }

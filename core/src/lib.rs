@@ -17,6 +17,7 @@ pub mod control;
 pub mod datagrams;
 pub mod emit;
 pub mod error;
+pub mod explain;
 pub mod expr;
 pub mod fault;
 pub mod guard;

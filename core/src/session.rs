@@ -12,6 +12,7 @@ use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, NOT_FOUND, State};
 use crate::error::{Error, ErrorKind};
+use crate::explain;
 use crate::expr::eval::{Failure, Names};
 use crate::hit::{HitContext, Process};
 use crate::host::{Language, Outcome, Runtime, Site, Ticket};
@@ -980,6 +981,28 @@ impl Session {
         };
         let over = self.over.load(Relaxed);
         board.all().map(one).map(|report| if over { report.at_its_end() } else { report }).collect()
+    }
+
+    /// Why a probe did or did not fire, in sentences; `None` if there is none with this id. The host is asked for what it knows,
+    /// by this thread.
+    pub fn explain(&self, id: &str) -> Option<Vec<String>> {
+        let report = self.status().into_iter().find(|report| report.id == id)?;
+        let (live, capabilities) = (self.probe(id), self.runtime.capabilities());
+        let facts = live.as_ref().map(|live| self.runtime.explain(live));
+        let place = live.as_ref().map(|live| &*live.probe).zip(facts.as_ref());
+        Some(explain::probe(&report, place, &capabilities))
+    }
+
+    /// What is known of the places of all probes, by id, while the host still knows it: for the end of a run that explains.
+    pub fn explain_places(&self) -> Vec<(String, Vec<String>)> {
+        let capabilities = self.runtime.capabilities();
+        let one = |report: ProbeReport| {
+            let live = self.probe(&report.id);
+            let facts = live.as_ref().map(|live| self.runtime.explain(live));
+            let place = live.as_ref().map(|live| &*live.probe).zip(facts.as_ref());
+            (report.id.clone(), explain::of_place(&report, place, &capabilities))
+        };
+        self.status().into_iter().map(one).collect()
     }
 
     /// What became of hits, events and uploads, of all probes together.

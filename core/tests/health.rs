@@ -1,4 +1,4 @@
-//! What a session says of how its probes fare: the fields of a status and the health metrics, in both toy hosts
+//! What a session says of how its probes fare: the fields of a status, the health metrics, and explanations, in both toy hosts
 //! with a clock moved by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -7,7 +7,11 @@ use std::net::UdpSocket;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::config::Settings;
+use stroboscope_core::control::tally::Counts;
+use stroboscope_core::control::terminal::Look;
 use stroboscope_core::datagrams::Destination;
+use stroboscope_core::explain::{Facts, File};
+use stroboscope_core::probe::location::{Function, FunctionKind, Statement};
 use stroboscope_core::probe::wire;
 use stroboscope_core::session::ProbeReport;
 use stroboscope_toys::json::Json;
@@ -149,4 +153,123 @@ fn health_is_told_to_nobody_who_has_not_asked() {
     process.hit("a", 1, &world("{}"));
     later(&mut process, 21 * SECOND);
     assert_eq!(came(&server), [""; 0]);
+}
+
+/// `def work` on lines 10 to 14 of a file that begins with an import.
+fn file(name: &str) -> File {
+    let statements = |lines: &[u32]| lines.iter().map(|&line| Statement { line, end: line }).collect();
+    let one = |name: &str, kind, first, last, parent, lines: &[u32]| Function {
+        name: name.to_owned(),
+        kind,
+        first,
+        last,
+        parent,
+        statements: statements(lines),
+    };
+    File {
+        name: name.to_owned(),
+        functions: vec![
+            one("<module>", FunctionKind::Module, 1, 20, None, &[1, 10]),
+            one("work", FunctionKind::Function, 10, 14, Some(0), &[11, 12, 14]),
+        ],
+        names: vec!["<module>".to_owned(), "Shop.work".to_owned()],
+        meant: vec![1],
+    }
+}
+
+fn knows(process: &Process, ran: Option<bool>) {
+    process.runtime.knows(Facts { searched: Some(1234), files: vec![file("/srv/toy.py")], ran, ..Facts::default() });
+}
+
+#[test]
+fn an_explanation_says_what_was_found_and_whether_it_ran() {
+    for host in HOSTS {
+        let mut process = process(host, &[probe("p", &json!({"when": {"dsl": "n > 1"}}))]);
+        knows(&process, Some(false));
+        let said = process.session.explain("p").unwrap();
+        let place = [
+            "It asks for line 12 of toy.py, when n > 1.",
+            "1,234 files of code were looked through; /srv/toy.py is meant.",
+            "Line 12 has code, in `Shop.work` (lines 10 to 14); near it lines 1, 10, 11, 14 have code too.",
+            "The probe is at toy.py:12.",
+        ];
+        let not = "The code around it has not run since the probe was placed.";
+        assert_eq!(said[..4], place, "{host:?}");
+        assert_eq!(said[4..], [not, "It was never hit."], "{host:?}");
+        knows(&process, Some(true));
+        let said = process.session.explain("p").unwrap();
+        assert_eq!(said[4], "The code around it has run since the probe was placed, but never came there.");
+
+        let asked = |ran| Facts { ran, since_asked: true, ..Facts::default() };
+        for (ran, text) in [
+            (None, "Whether the code around it runs is known from now on: ask again."),
+            (Some(false), "The code around it has not run since this was first asked."),
+        ] {
+            process.runtime.knows(asked(ran));
+            assert!(process.session.explain("p").unwrap().iter().any(|one| one == text), "{host:?}: {text}");
+        }
+        knows(&process, Some(true));
+
+        process.hit("p", 800, &world(r#"{"n": 0}"#));
+        process.hit("p", 2, &world(r#"{"n": 3}"#));
+        process.hit("p", 1, &world("{}"));
+        let said = process.session.explain("p").unwrap();
+        assert_eq!(said[..4], place, "{host:?}");
+        assert!(
+            said[4].starts_with(
+                "It was hit 803 times, which made 3 events; not shown: 800 with a false condition; 1 failed: "
+            ),
+            "{host:?}: {}",
+            said[4]
+        );
+        assert_eq!(process.session.explain("q"), None);
+    }
+}
+
+#[test]
+fn an_explanation_has_what_hits_cost_and_why_a_probe_is_nowhere() {
+    for host in HOSTS {
+        let missing = json!({"where": {"sourceFile": "missing.py", "lines": ["3"]}});
+        let method = json!({"where": {"typeName": "shop", "methodName": "work"}});
+        let mut process = process(host, &[probe("p", &json!({})), probe("gone", &missing), probe("m", &method)]);
+        process.clock.drag(Duration::from_micros(4));
+        process.hit("p", 1, &world("{}"));
+        let said = process.session.explain("p").unwrap();
+        assert!(said.iter().any(|one| one.starts_with("It was hit once, which made 1 event.")), "{said:?}");
+        let cost = said.iter().find(|one| one.starts_with("A hit has cost about 4")).expect("its cost is known");
+        assert!(cost.contains(" of CPU; of those that made an event half took at most "), "{cost}");
+
+        process.runtime.knows(Facts { searched: Some(1), ..Facts::default() });
+        assert_eq!(
+            process.session.explain("gone").unwrap(),
+            [
+                "It asks for line 3 of missing.py.",
+                "One file of code was looked through; none is the one that is meant.",
+                "No file missing.py.",
+                "It was never hit.",
+            ]
+        );
+        knows(&process, None);
+        let said = process.session.explain("m").unwrap();
+        assert_eq!(said[0], "It asks for function `work` of shop.");
+        assert_eq!(said[2], "`Shop.work` is there, lines 10 to 14.");
+    }
+}
+
+#[test]
+fn the_end_of_a_run_explains_with_the_counts_of_all_processes() {
+    let mut process = process(Host::Inside, &[probe("p", &json!({}))]);
+    knows(&process, Some(false));
+    let own = |process: &Process| {
+        let mut counts = Counts::of(&process.session.status(), &[]);
+        counts.explain(&process.session.explain_places());
+        counts
+    };
+    let mut parent = own(&process);
+    process.hit("p", 3, &world("{}"));
+    parent.add(own(&process));
+    let text = parent.text(Look::default());
+    assert!(text.starts_with("p\n  It asks for line 12 of toy.py.\n"), "{text}");
+    assert!(text.contains("\n  It was hit 3 times, which made 3 events.\n"), "{text}");
+    assert!(!text.contains("has not run"), "where it was hit is known best there: {text}");
 }

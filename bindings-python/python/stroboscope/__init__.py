@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stroboscope.settings import Settings
     from stroboscope.types import ProbeStatus, Stats
 
-__all__ = ["__version__", "add_probe", "flush", "remove_probe", "start", "stats", "status", "stop"]
+__all__ = ["__version__", "add_probe", "explain", "flush", "remove_probe", "start", "stats", "status", "stop"]
 
 _largest = 1.7976931348623157e308  # beyond it are the infinities; NaN is nowhere
 _too_many = 1_000_000  # parts of a definition that are not written yet
@@ -94,6 +94,15 @@ def flush(timeout: float = 2.0) -> bool:
 def status() -> "list[ProbeStatus]":
     """Says what every probe is doing, with a reason where there is one; after `stop()`, what it did."""
     return _native.status()
+
+
+def explain(probe_id: str) -> list[str]:
+    """Says in sentences why a probe did or did not fire: what was searched and found, which lines near the one asked for
+    have code, whether that code ran since, what became of its hits, and what they have cost.
+
+    Raises ValueError if there is no probe with this id.
+    """
+    return _native.explain(probe_id)
 
 
 def stats() -> "Stats":

@@ -26,12 +26,20 @@ def main(arguments: Sequence[str]) -> int:
     file_is_set = bool(os.environ.get("DD_DYNAMIC_INSTRUMENTATION_PROBE_FILE"))
     outer = _outer()
     try:
-        text, (settings, probes) = _native.read_command(own, file_is_set, bool(command), outer)
+        text, (settings, probes), is_static = _native.read_command(own, file_is_set, bool(command), outer)
     except ValueError as error:
         _fail(str(error))
     if text is not None:
         sys.stdout.write(text)
         return 0 if own else _bad_arguments
+    if is_static:
+        from stroboscope import _explain
+
+        try:
+            sys.stdout.write(_explain.statically(settings, probes))
+        except ValueError as error:
+            _fail(str(error))
+        return 0
     program, words, is_python = _program(command)
     if os.pathsep in preload_folder:
         _fail(f"{os.path.dirname(preload_folder)}: no probe gets into a program from a folder with a colon in its path")

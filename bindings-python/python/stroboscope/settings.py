@@ -58,4 +58,5 @@ class Settings(TypedDict, total=False):
     log_stack: Setting
     cache: Setting
     ndjson: Setting
+    explain: Setting
     terminal: Setting

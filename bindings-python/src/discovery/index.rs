@@ -415,6 +415,11 @@ pub fn looks() -> u32 {
     with(|index| index.looks).unwrap_or(0)
 }
 
+/// The number of files that are known.
+pub fn known() -> usize {
+    with(|index| index.files.len()).unwrap_or(0)
+}
+
 /// Counts the changes of a file's code.
 pub fn changes(file: FileId) -> u32 {
     with(|index| index.files.get(file).map(|file| file.changes)).flatten().unwrap_or(0)

@@ -25,8 +25,8 @@ pub use functions::{
     names_at, names_within, qualified, read, span, statements_of,
 };
 pub use index::{
-    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, is_library, is_partial, looks, name,
-    note, note_arrival, overflows, release,
+    FileId, Started, begin, changes, forget, has_begun, has_looked, is_complete, is_library, is_partial, known, looks,
+    name, note, note_arrival, overflows, release,
 };
 pub use modules::{
     Importable, all_names_of, compiled_file, files_of_module, forget_names, has_class, importable, is_executing,

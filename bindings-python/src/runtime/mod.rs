@@ -14,12 +14,14 @@
 //! * [`arrivals`]: places probes, in code that comes without its file;
 //! * [`in_file`]: finds a probe's lines or its method in the code of one file;
 //! * [`place`]: adds a probe to a code object, and takes it out;
+//! * [`explained`]: what is known of a place, for people who ask;
 //! * [`tools`]: the tool ids and the events of `sys.monitoring`;
 //! * [`answer`]: what the core is told.
 
 mod answer;
 mod arrivals;
 mod entries;
+mod explained;
 mod hands;
 mod in_file;
 mod install;
@@ -30,6 +32,7 @@ mod swaps;
 mod target;
 mod tools;
 
+pub use explained::{described, read_all};
 pub use hands::review;
 pub use install::released;
 pub use place::others_changed;
@@ -47,6 +50,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use stroboscope_core::config::LogStack;
+use stroboscope_core::explain::Facts;
 use stroboscope_core::host::{Capabilities, FrameText, Install, Language, Runtime, StackFrame, Ticket};
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_core::session::Session;
@@ -228,5 +232,9 @@ impl Runtime for PyRuntime {
     }
     fn describe_frame(&self, frame: StackFrame) -> FrameText {
         code::describe(frame.code, frame.position)
+    }
+    fn explain(&self, probe: &LiveProbe) -> Facts {
+        // At the interpreter's end nobody asks.
+        Python::try_attach(|py| explained::facts(py, probe)).unwrap_or_default()
     }
 }

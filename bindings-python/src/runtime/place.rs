@@ -6,7 +6,7 @@ use super::tools::{arm, watch_unwind};
 use crate::code;
 use crate::discovery::{self, Read};
 use crate::frame::{self, Layout};
-use crate::hooks::{self, CodeSite, ProbeSite};
+use crate::hooks::{self, CodeSite, MODULE, ProbeSite};
 use crate::object::{Owned, Ref};
 use crate::statements::Start;
 use pyo3::prelude::*;
@@ -47,7 +47,10 @@ pub(super) fn place(
     let (at, offsets) = line.unwrap_or((0, &[]));
     let differs = |start: &Start| start.own != at && offsets.contains(&i64::from(start.offset));
     let shown = if read.starts.iter().any(differs) { at } else { 0 };
-    let probe = Rc::new(ProbeSite { live: Arc::clone(live), symbols, line: at, shown });
+    // The top level of a file runs once, and may be under way.
+    let starts = line.is_some() && !code::name(code).and_then(Ref::text).is_some_and(|name| name.same(MODULE));
+    let ran = Cell::new((starts && hooks::explains()).then_some(false));
+    let probe = Rc::new(ProbeSite { live: Arc::clone(live), symbols, line: at, shown, starts, ran });
     let before = old.as_ref().map(|old| (!old.lines.is_empty(), !old.methods.is_empty()));
     let (mut lines, mut methods) = old.map_or_else(Default::default, |old| (old.lines.clone(), old.methods.clone()));
     let mut sleeps = false;
@@ -164,7 +167,8 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     let exits = site.methods.iter().any(|probe| awake(probe) && probe.live.wants_exit());
     let had = old.as_deref().map_or(0, |old| old.events);
     let had_exits = had & events.end != 0;
-    let at_lines = events.instruction | if beside_others { events.line } else { 0 };
+    let starts = if lines && site.asks_for_start() { events.start } else { 0 };
+    let at_lines = starts | events.instruction | if beside_others { events.line } else { 0 };
     let of_methods = if entries { events.start } else { 0 } | if exits { events.end } else { 0 };
     let events = if lines { at_lines } else { 0 } | of_methods;
     site.events = events;

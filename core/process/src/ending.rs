@@ -5,8 +5,8 @@ use crate::sinks::Wanted;
 use crate::tally::Tally;
 use crate::{hangs, logging, screen};
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stroboscope_core::clock::{Clock as _, SystemClock};
 use stroboscope_core::control::tally::{Counts, Sum};
@@ -32,6 +32,8 @@ pub struct Ending {
     pub wanted: Wanted,
     /// What became of uploads.
     pub counters: Arc<SenderCounters>,
+    /// What is known of the places of probes, where the end says it.
+    pub places: Arc<Mutex<Vec<(String, Vec<String>)>>>,
 }
 
 impl Ending {
@@ -41,10 +43,17 @@ impl Ending {
         self.session.stop(limit)
     }
 
+    /// Notes what the host knows of the places of probes while it does, if the end is to say it.
+    pub fn note_places(&self) {
+        if self.wanted.settings.explain && self.wanted.tells_end() {
+            *self.places.lock().unwrap_or_else(PoisonError::into_inner) = self.session.explain_places();
+        }
+    }
+
     /// Delivers as the process ends; false if something did not arrive. An Agent that hangs is waited for once, not by each
     /// of the processes of a run.
     pub fn at_the_end(&self, deliver: impl FnOnce(Duration) -> bool) -> bool {
-        let Ending { session, wanted, counters } = self;
+        let Ending { session, wanted, counters, .. } = self;
         let lost = || counters.stopped.load(Ordering::Relaxed) + counters.statuses_lost.load(Ordering::Relaxed);
         let took = || counters.last_success.load(Ordering::Relaxed);
         let tally = wanted.tally.as_ref();
@@ -128,7 +137,7 @@ impl Ending {
 
     /// What this process counted.
     fn counted(&self, waiting: u64) -> Counts {
-        let Ending { session, wanted, counters } = self;
+        let Ending { session, wanted, counters, .. } = self;
         let path = wanted.settings.ndjson.as_ref().map(|path| path.display().to_string());
         let path = path.map(|path| if path == "-" { "standard output".to_owned() } else { path });
         let unwritten = path.map(|path| format!("not written to {path}"));
@@ -143,7 +152,9 @@ impl Ending {
             lost.push((unwritten, wanted.unwritten.load(Ordering::Relaxed)));
         }
         lost.push(("not written to standard error", wanted.unshown.load(Ordering::Relaxed)));
-        Counts::of(&session.status(), &lost)
+        let mut counts = Counts::of(&session.status(), &lost);
+        counts.explain(&self.places.lock().unwrap_or_else(PoisonError::into_inner));
+        counts
     }
 }
 

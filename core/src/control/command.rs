@@ -153,6 +153,8 @@ pub struct Around {
 pub enum Typed {
     /// Run the command with this.
     Run(Run),
+    /// Say of these probes, without a program, where they would be.
+    Explain(Run),
     /// Only show this text.
     Show(String),
 }
@@ -167,17 +169,33 @@ pub fn read<W: AsRef<OsStr>>(words: &[W], manner: &Manner, around: Around) -> Re
     let version = || Ok(Typed::Show(format!("stroboscope {}\n", env!("CARGO_PKG_VERSION"))));
     match words.split_first() {
         Some((first, _)) if first == "--version" => return version(),
-        Some((first, rest)) if first == "run" && rest.first().is_some_and(|word| word == "--version") => {
+        Some((first, rest))
+            if COMMANDS.contains(&first.as_str()) && rest.first().is_some_and(|word| word == "--version") =>
+        {
             return version();
         }
         None => return Ok(Typed::Show(help(manner))),
         Some(_) if words.iter().any(is_help) => return Ok(Typed::Show(help(manner))),
         Some((first, rest)) if first == "run" => run(rest, manner, around).map(Typed::Run),
+        Some((first, rest)) if first == "explain" => explain(rest, manner, around),
         Some((first, _)) => {
             Err(format!("{first} is no command of stroboscope: {} run --help says what there is", manner.program))
         }
     }
     .map_err(|text| shown(&text))
+}
+
+/// The words that a command line begins with.
+const COMMANDS: [&str; 2] = ["run", "explain"];
+
+/// As `run`, and the end explains; without a command, where probes would be.
+fn explain(words: &[String], manner: &Manner, around: Around) -> Result<Typed, String> {
+    if !around.has_command {
+        return options(words, manner, around.file_is_set).map(Typed::Explain);
+    }
+    let mut run = run(words, manner, around)?;
+    run.set("explain", "on");
+    Ok(Typed::Run(run))
 }
 
 fn run(words: &[String], manner: &Manner, around: Around) -> Result<Run, String> {
@@ -265,7 +283,10 @@ usage: {program} run [--at FILE:LINE | --method {method}]
 {indent}[--log TEMPLATE] [--when EXPR] [--capture] [--rate N|all] [--metric EXPR]
 {indent}[--probes FILE] [--json PATH|-] -- COMMAND…
 
-Asks a running program a question without stopping it.
+       {program} explain [the same] [-- COMMAND…]
+
+Asks a running program a question without stopping it. `explain` says in sentences where a probe is, whether that code
+ran, and what became of its hits, at the end of COMMAND; without a COMMAND it says where the probe would be.
 
   --at FILE:LINE        probe a line, before it runs
   --method {method:<12} probe a function, as it returns or throws
@@ -537,7 +558,7 @@ mod tests {
     fn with(mut words: Vec<OsString>) -> Result<Run, String> {
         words.insert(0, "run".into());
         match read(&words, &MANNER, Around { has_command: true, ..Around::default() })? {
-            Typed::Run(run) => Ok(run),
+            Typed::Run(run) | Typed::Explain(run) => Ok(run),
             Typed::Show(text) => Err(text),
         }
     }
@@ -612,6 +633,17 @@ mod tests {
         let run = typed(&["--probes", &format!("/proc/self/fd/{}", reader.as_raw_fd())]).unwrap();
         assert_eq!(run.probes, [r#"{"id": "big", "n": 123456789012345678901234567890}"#]);
         assert_eq!(run.settings, []);
+    }
+
+    #[test]
+    fn to_explain_is_to_run_or_to_look_at_files_alone() {
+        let read = |has_command| {
+            read(&["explain", "--at", "a.js:1"], &MANNER, Around { has_command, ..Around::default() }).unwrap()
+        };
+        let Typed::Run(run) = read(true) else { panic!("there is a command") };
+        assert_eq!((run.settings.as_slice(), run.probes.len()), (&[("explain".to_owned(), "on".to_owned())][..], 1));
+        let Typed::Explain(alone) = read(false) else { panic!("there is no command") };
+        assert_eq!((alone.settings.as_slice(), alone.probes), (&[][..], run.probes));
     }
 
     #[test]

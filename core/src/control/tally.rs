@@ -7,6 +7,7 @@
 //! speaks for itself. Each line is one write at the end of the file, so lines never mix.
 
 use crate::emit::status::State;
+use crate::explain;
 use crate::session::ProbeReport;
 use crate::stats::Drop;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,16 @@ pub struct ProbeCounts {
     pub reach: Reach,
     /// Why it never fired.
     pub note: Option<String>,
+    /// Calls that go on, whose event comes at their end.
+    pub pending: u64,
+    /// Events that the Agent has taken.
+    pub uploaded: u64,
+    /// Nanoseconds that its hits have cost.
+    pub nanoseconds: u64,
+    /// Of hits that made an event, what half, and 99 of 100, did not exceed; of several processes the slowest.
+    pub times: Option<(u64, u64)>,
+    /// What is known of its place, where somebody wants to know: sentences of [`crate::explain`].
+    pub explained: Vec<String>,
 }
 
 /// All probes, in one process or in all.
@@ -129,7 +140,16 @@ impl ProbeCounts {
     fn of(report: &ProbeReport) -> Self {
         // It is an end, of the session or of the program: calls that go on are seen no more.
         let report = &report.clone().at_its_end();
-        let own = report.dropped.iter().filter(|(reason, _)| !TOLD_ONCE.contains(reason));
+        Self::made(report, |reason| !TOLD_ONCE.contains(&reason))
+    }
+
+    /// Those of a probe in the middle of its life, with all reasons.
+    pub(crate) fn with_all(report: &ProbeReport) -> Self {
+        Self::made(report, |_| true)
+    }
+
+    fn made(report: &ProbeReport, tells: impl Fn(&str) -> bool) -> Self {
+        let own = report.dropped.iter().filter(|(reason, _)| tells(reason));
         let stopped = |reason| if reason == Drop::Stopped.name() { report.unended } else { 0 };
         let own = own.map(|(reason, count)| ((*reason).to_owned(), count.saturating_sub(stopped(*reason))));
         let unended = std::iter::once((terminal::UNENDED.to_owned(), report.unended));
@@ -146,10 +166,23 @@ impl ProbeCounts {
             dropped: own.chain(unended).filter(|(_, count)| *count > 0).collect(),
             reach: Reach::of(report),
             note: note(report),
+            pending: report.pending,
+            uploaded: report.uploaded,
+            nanoseconds: report.nanoseconds,
+            times: report.capture_times,
+            explained: Vec::new(),
         }
     }
 
     fn add(&mut self, other: ProbeCounts) {
+        // What one of them knows of the place, the one knows best that was hit there.
+        if (other.reach, other.hits > 0) > (self.reach, self.hits > 0) || self.explained.is_empty() {
+            self.explained = other.explained;
+        }
+        self.pending += other.pending;
+        self.uploaded += other.uploaded;
+        self.nanoseconds += other.nanoseconds;
+        self.times = self.times.max(other.times);
         self.hits += other.hits;
         self.missed |= other.missed;
         self.rejected += other.rejected;
@@ -167,7 +200,7 @@ impl ProbeCounts {
         add_reasons(&mut self.dropped, other.dropped);
     }
 
-    fn summary(&self) -> ProbeSummary<'_> {
+    pub(crate) fn summary(&self) -> ProbeSummary<'_> {
         let rejected = ("conditionFalse", self.rejected);
         let dropped = self.dropped.iter().map(|(reason, count)| (reason.as_str(), *count));
         ProbeSummary {
@@ -239,13 +272,15 @@ impl Counts {
         for probe in &mut self.probes {
             probe.site = short(&probe.site);
             probe.note = probe.note.as_deref().map(&short);
+            probe.explained.iter_mut().for_each(|said| *said = short(said));
         }
     }
 
     /// The lines for people.
     pub fn text(&self, look: Look) -> String {
         let probes: Vec<ProbeSummary<'_>> = self.probes.iter().map(ProbeCounts::summary).collect();
-        let mut text = terminal::summary(&probes, look);
+        let explains = self.probes.iter().any(|probe| !probe.explained.is_empty());
+        let mut text = if explains { self.explanations() } else { terminal::summary(&probes, look) };
         let lost: Vec<(&str, u64)> = self.lost.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
         let lost = terminal::losses(&lost);
         if !lost.is_empty() {
@@ -253,6 +288,29 @@ impl Counts {
         }
         for remark in &self.remarks {
             let _ = writeln!(text, "{remark}"); // likewise
+        }
+        text
+    }
+}
+
+impl Counts {
+    /// What is known of the places of probes, by id ([`crate::session::Session::explain_places`]).
+    pub fn explain(&mut self, places: &[(String, Vec<String>)]) {
+        for (id, said) in places {
+            if let Some(probe) = self.probes.iter_mut().find(|probe| probe.id == *id) {
+                probe.explained.clone_from(said);
+            }
+        }
+    }
+
+    /// What is known of each probe, in sentences, for who asked for that.
+    fn explanations(&self) -> String {
+        let mut text = String::new();
+        for probe in &self.probes {
+            let _ = writeln!(text, "{}", probe.id); // into a String, which cannot fail
+            for said in probe.explained.iter().chain(&explain::of_hits(probe)) {
+                let _ = writeln!(text, "  {said}"); // likewise
+            }
         }
         text
     }

@@ -363,11 +363,7 @@ fn tops(functions: &[Function]) -> Vec<usize> {
 
 fn resolve(functions: &[Function], line: u32, capabilities: &Capabilities) -> Result<LineChoice, String> {
     let depths = depths(functions);
-    let usable = |at: usize| match functions[at].kind {
-        FunctionKind::Module | FunctionKind::Class => capabilities.module_lines,
-        FunctionKind::Function | FunctionKind::Lambda => true,
-        FunctionKind::Comprehension => false,
-    };
+    let usable = |at: usize| is_usable(functions[at].kind, capabilities);
     let innermost = |found: &mut dyn Iterator<Item = usize>| found.max_by_key(|&at| (depths[at], Reverse(at)));
 
     // A statement begins here.
@@ -417,7 +413,7 @@ fn resolve(functions: &[Function], line: u32, capabilities: &Capabilities) -> Re
         !inline && function.first <= line && line <= function.last
     }));
     let Some((at, below)) = around.and_then(|at| Some((at, functions[at].next_line(line)?))) else {
-        return Err(no_code(functions, line, &usable));
+        return Err(no_code(functions, line, capabilities));
     };
     if !usable(at) {
         return Err(outside(line));
@@ -464,14 +460,29 @@ fn outside(line: u32) -> String {
     format!("line {line} is outside of every function, where this runtime cannot place a probe")
 }
 
-fn no_code(functions: &[Function], line: u32, usable: &dyn Fn(usize) -> bool) -> String {
-    let of_usable = functions.iter().enumerate().filter(|(at, _)| usable(*at)).map(|(_, function)| function);
+/// The lines nearest to one that a probe can be on: so many above it, and, with it, so many from it on.
+pub fn lines_near(functions: &[Function], line: u32, capabilities: &Capabilities, count: usize) -> Vec<u32> {
+    let of_usable = functions.iter().filter(|function| is_usable(function.kind, capabilities));
     let mut lines: Vec<u32> = of_usable.flat_map(|function| &function.statements).map(|one| one.line).collect();
     lines.sort_unstable();
     lines.dedup();
     let middle = lines.partition_point(|&other| other < line);
-    let nearest = &lines[middle.saturating_sub(2)..lines.len().min(middle + 2)];
-    let nearest: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+    lines.drain(lines.len().min(middle + count)..);
+    lines.drain(..middle.saturating_sub(count));
+    lines
+}
+
+/// True if a probe can be on the lines of such a function.
+fn is_usable(kind: FunctionKind, capabilities: &Capabilities) -> bool {
+    match kind {
+        FunctionKind::Module | FunctionKind::Class => capabilities.module_lines,
+        FunctionKind::Function | FunctionKind::Lambda => true,
+        FunctionKind::Comprehension => false,
+    }
+}
+
+fn no_code(functions: &[Function], line: u32, capabilities: &Capabilities) -> String {
+    let nearest: Vec<String> = lines_near(functions, line, capabilities, 2).iter().map(ToString::to_string).collect();
     match nearest[..] {
         [] => format!("no executable code at line {line}; the file has no lines with code"),
         _ => format!("no executable code at line {line}; the nearest lines with code are {}", nearest.join(", ")),

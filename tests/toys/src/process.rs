@@ -18,6 +18,7 @@ use stroboscope_core::control::agent::Container;
 use stroboscope_core::control::memory::Memory;
 use stroboscope_core::datagrams::{Datagrams, Destination};
 use stroboscope_core::emit::output::Identity;
+use stroboscope_core::explain::Facts;
 use stroboscope_core::expr::eval::{Category, Failure, Measured};
 use stroboscope_core::expr::template::Segment;
 use stroboscope_core::hit::{EntryToken, Exit, HitContext, Verdict};
@@ -168,6 +169,7 @@ pub struct ToyRuntime {
     words: &'static [AtomicI32],
     state: Mutex<State>,
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    facts: Mutex<Facts>,
 }
 
 impl ToyRuntime {
@@ -175,7 +177,19 @@ impl ToyRuntime {
     pub fn new(host: Host, scripted: bool) -> ToyRuntime {
         // A host's memory for gates stays as long as its code; here, as long as the test.
         let words = Vec::leak((0..WORDS).map(|_| AtomicI32::new(0)).collect());
-        ToyRuntime { host, scripted, words, state: Mutex::default(), meanwhile: Mutex::default() }
+        ToyRuntime {
+            host,
+            scripted,
+            words,
+            state: Mutex::default(),
+            meanwhile: Mutex::default(),
+            facts: Mutex::default(),
+        }
+    }
+
+    /// From now on this is what it knows of the place of any probe.
+    pub fn knows(&self, facts: Facts) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -300,6 +314,10 @@ impl Runtime for ToyRuntime {
 
     fn describe_frame(&self, _frame: StackFrame) -> FrameText {
         FrameText::default()
+    }
+
+    fn explain(&self, _probe: &LiveProbe) -> Facts {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn gates(&self) -> Option<&'static [AtomicI32]> {
