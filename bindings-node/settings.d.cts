@@ -45,6 +45,9 @@ export interface Settings {
   propagateProcessTags?: Setting;
   thirdPartyIncludes?: Setting;
   thirdPartyExcludes?: Setting;
+  symbolDatabaseUploadEnabled?: Setting;
+  symbolDatabaseForceUpload?: Setting;
+  symbolDatabaseIncludes?: Setting;
   cpuBudget?: Setting;
   capture?: Setting;
   captureKey?: Setting;

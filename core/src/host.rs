@@ -560,6 +560,11 @@ pub trait Runtime: Send + Sync {
     /// ([`crate::intake::Intake::measured`]). Called by the worker, once a second while there are such probes.
     fn gather(&self) {}
 
+    /// Symbols are wanted of modules that are loaded and were not told yet. The host hands over one after the other
+    /// ([`crate::session::Session::symbols`]), on a thread of ours and with rests, until it is told that these are enough or there
+    /// is none; it is asked again. Called by the worker, at most once a second.
+    fn symbols(&self) {}
+
     /// Nothing has been captured for a while: what only hits need may go. Called by the worker, once each time.
     fn calm(&self) {}
 

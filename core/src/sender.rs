@@ -24,7 +24,7 @@ use crate::config::Settings;
 use crate::control::agent::http::{self, Answer, Request};
 use crate::control::agent::input::{self, Route};
 use crate::control::agent::retry::{Attempts, Breaker, Next, Outcome, Reason, nanos};
-use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info};
+use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info, symbols};
 use crate::control::kept::Kept;
 use crate::emit::batch::{Batch, Kind, MAX_STATUS_BYTES};
 use crate::emit::ring::QueuedBytes;
@@ -40,6 +40,8 @@ const EVENT_SLOTS: usize = 2;
 const WAIT_BEHIND: usize = 128 << 10;
 /// The most batches of statuses held here; together they have at most the bytes reserved for statuses.
 const STATUS_SLOTS: usize = 8;
+/// The most batches of symbols held here.
+const SYMBOL_SLOTS: usize = 1;
 /// How long the rest of an answer that nobody reads is waited for, so that the Agent does not see a reset.
 const DRAIN: Duration = Duration::from_millis(200);
 /// The most bytes of it.
@@ -60,6 +62,10 @@ pub struct SenderCounters {
     pub events_sent: AtomicU64,
     /// Statuses that arrived.
     pub statuses_sent: AtomicU64,
+    /// Modules whose symbols arrived.
+    pub symbols_sent: AtomicU64,
+    /// Modules whose symbols were given up.
+    pub symbols_lost: AtomicU64,
     /// Batches that arrived.
     pub batches_sent: AtomicU64,
     /// Bytes of batches that arrived.
@@ -127,6 +133,8 @@ struct Held {
     status_batches: usize,
     status_bytes: usize,
     statuses: u64,
+    /// Nobody waits for symbols: they are not among what is to be delivered.
+    symbol_batches: usize,
     /// Whose events these are: slots of probes, with their numbers, batch by batch.
     riders: VecDeque<Vec<(u32, u64)>>,
     /// `stop` has counted what was held; the thread, if it still runs, counts nothing any more.
@@ -143,6 +151,7 @@ impl Held {
                 let fits = self.status_bytes + size <= MAX_STATUS_BYTES;
                 self.status_batches == 0 || (self.status_batches < STATUS_SLOTS && fits)
             }
+            Kind::Symbols => self.symbol_batches < SYMBOL_SLOTS,
         }
     }
 
@@ -160,6 +169,7 @@ impl Held {
                 self.status_bytes += batch.body.len();
                 self.statuses += count;
             }
+            Kind::Symbols => self.symbol_batches += 1,
         }
     }
 
@@ -178,6 +188,7 @@ impl Held {
                 self.status_bytes = self.status_bytes.saturating_sub(size);
                 self.statuses = self.statuses.saturating_sub(count);
             }
+            Kind::Symbols => self.symbol_batches = self.symbol_batches.saturating_sub(1),
         }
     }
 
@@ -200,6 +211,8 @@ struct Shared {
     /// Events of which it is known since somebody asked what became of them: the slot of their probe, their number, and why they
     /// were lost, if they were.
     settled: Mutex<Vec<Settled>>,
+    /// Symbols that did not arrive, why, and the status of the answer.
+    returned: Mutex<Option<(Batch, Reason, u16)>>,
     /// The connection in use, so that `stop` can end it.
     socket: Mutex<Weak<Socket>>,
     /// There has been a batch that failed since the last that arrived, and the log knows it.
@@ -282,6 +295,7 @@ impl Sender {
             ends: AtomicU64::new(u64::MAX),
             owed: AtomicU64::new(0),
             settled: Mutex::default(),
+            returned: Mutex::default(),
             socket: Mutex::new(Weak::new()),
             said: AtomicBool::new(false),
             say_again: AtomicU64::new(0),
@@ -298,6 +312,11 @@ impl Sender {
     /// The events that the Agent has taken, or that were lost, since the last call, by the slot of their probe.
     pub(crate) fn take_settled(&self) -> Vec<Settled> {
         std::mem::take(&mut *lock(&self.shared.settled))
+    }
+
+    /// Symbols that did not arrive since the last call, why, and the status of the answer; 0: there was none.
+    pub fn take_returned(&self) -> Option<(Batch, Reason, u16)> {
+        lock(&self.shared.returned).take()
     }
 
     /// What became of what was offered.
@@ -453,7 +472,7 @@ impl Sender {
     }
 
     fn spawn(&self) -> State {
-        let (batches, taken) = bounded(EVENT_SLOTS + STATUS_SLOTS);
+        let (batches, taken) = bounded(EVENT_SLOTS + STATUS_SLOTS + SYMBOL_SLOTS);
         let (wake, woken) = bounded(1);
         let (settling, settled) = bounded(1);
         let shared = Arc::clone(&self.shared);
@@ -501,6 +520,7 @@ struct Way<'a> {
     /// The connection in use, so that it can be ended.
     socket: &'a Mutex<Weak<Socket>>,
     identity: String,
+    identity_of_symbols: String,
     host: String,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
@@ -539,7 +559,11 @@ impl<'a> Courier<'a> {
         while let Ok(batch) = batches.recv() {
             // A panic of ours loses one batch, not the thread, and never the program.
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.deliver(&batch)));
-            self.settle(&batch, result.unwrap_or(Err(Reason::Internal)));
+            let result = result.unwrap_or(Err(Reason::Internal));
+            self.settle(&batch, result);
+            if let (Kind::Symbols, Err(reason)) = (batch.kind, result) {
+                *lock(&self.shared.returned) = Some((batch, reason, self.answered));
+            }
             // Full means that a word is waiting already.
             let _ = settling.try_send(());
         }
@@ -554,6 +578,9 @@ impl<'a> Courier<'a> {
         if !self.breaker.admits(self.now()) {
             return Err(Reason::BreakerOpen);
         }
+        if batch.kind == Kind::Symbols {
+            return self.attempt_once(batch);
+        }
         let result = self.attempts(batch);
         match result {
             Ok(()) => self.breaker.succeeded(),
@@ -565,6 +592,24 @@ impl<'a> Courier<'a> {
             }
         }
         result
+    }
+
+    /// Symbols are worth no wait while events come: whoever offered them offers them again. What becomes of them says nothing
+    /// of events.
+    fn attempt_once(&mut self, batch: &Batch) -> Result<(), Reason> {
+        if self.stopping() {
+            return Err(Reason::Stopped);
+        }
+        self.answered = 0;
+        let Attempt::Ended(outcome) = self.attempt(batch) else { return Err(Reason::Internal) };
+        if let Outcome::Answered { status, .. } = outcome {
+            self.answered = status;
+        }
+        match Attempts::default().after(&self.shared.settings.policy, outcome, 0.0) {
+            Next::Delivered => Ok(()),
+            Next::Drop(reason) => Err(reason),
+            Next::Again(_) => Err(Reason::Transport),
+        }
     }
 
     fn attempts(&mut self, batch: &Batch) -> Result<(), Reason> {
@@ -615,6 +660,9 @@ impl<'a> Courier<'a> {
         if batch.kind == Kind::Statuses {
             return Attempt::Ended(outcome(self.post(diagnostics::PATH, batch.kind, &batch.body)));
         }
+        if batch.kind == Kind::Symbols {
+            return Attempt::Ended(outcome(self.post(symbols::PATH, batch.kind, &batch.body)));
+        }
         if self.route.asks(self.now()) {
             match self.ask() {
                 Ok(learned) => self.route.learned(policy, learned, self.now()),
@@ -649,7 +697,11 @@ impl<'a> Courier<'a> {
         self.shared.weigh(batch.kind, batch.body.len(), false);
         match (result, batch.kind) {
             (Ok(()), kind) => {
-                let sent = if kind == Kind::Events { &counters.events_sent } else { &counters.statuses_sent };
+                let sent = match kind {
+                    Kind::Events => &counters.events_sent,
+                    Kind::Statuses => &counters.statuses_sent,
+                    Kind::Symbols => &counters.symbols_sent,
+                };
                 sent.fetch_add(count, Ordering::Relaxed);
                 counters.batches_sent.fetch_add(1, Ordering::Relaxed);
                 counters.bytes_sent.fetch_add(batch.body.len() as u64, Ordering::Relaxed);
@@ -665,6 +717,8 @@ impl<'a> Courier<'a> {
                     counters.refused_before.fetch_add(count, Ordering::Relaxed);
                 }
             }
+            // They come back to whoever offered them.
+            (Err(_), Kind::Symbols) => return,
             (Err(reason), Kind::Statuses) => {
                 counters.statuses_lost.fetch_add(count, Ordering::Relaxed);
                 // A rejected status is rejected again; the hourly repetition is enough.
@@ -731,7 +785,9 @@ impl<'a> Courier<'a> {
     }
 
     fn post(&mut self, path: &str, kind: Kind, array: &[u8]) -> io::Result<Answered> {
-        let target = format!("{}{path}{}", self.way.prefix(), self.query);
+        // An Agent reads the tags of symbols in a header.
+        let has_query = kind != Kind::Symbols || path == agent::INTAKE_PATH;
+        let target = format!("{}{path}{}", self.way.prefix(), if has_query { &*self.query } else { "" });
         let timeout = self.shared.settings.timeout;
         match kind {
             Kind::Events => self.way.exchange("POST", &target, Some(input::CONTENT_TYPE), &[array], 0, timeout),
@@ -739,6 +795,7 @@ impl<'a> Courier<'a> {
                 let form = [diagnostics::BEFORE.as_bytes(), array, diagnostics::AFTER.as_bytes()];
                 self.way.exchange("POST", &target, Some(diagnostics::CONTENT_TYPE), &form, 0, timeout)
             }
+            Kind::Symbols => self.way.exchange("POST", &target, Some(symbols::CONTENT_TYPE), &[array], 0, timeout),
         }
     }
 }
@@ -752,12 +809,14 @@ impl<'a> Way<'a> {
     ) -> Self {
         let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let container = agent::container(&cgroup, |path| std::fs::metadata(path).ok().map(|data| data.ino()));
+        let identity = agent::identity(settings, &container);
         Way {
             settings,
             clock,
             ends,
             socket,
-            identity: agent::identity(settings, &container),
+            identity_of_symbols: agent::identity_of_symbols(settings, &identity),
+            identity,
             host: settings.endpoint.host_header(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -797,7 +856,9 @@ impl<'a> Way<'a> {
         }
         let mut wire = Wire { socket, clock, until: &until };
         let session = self.secured()?;
-        let request = Request { method, target, host: &self.host, content_type, identity: &self.identity, body };
+        let is_symbols = content_type == Some(symbols::CONTENT_TYPE);
+        let identity = if is_symbols { &self.identity_of_symbols } else { &self.identity };
+        let request = Request { method, target, host: &self.host, content_type, identity, body };
         match session {
             None => converse(&mut wire, &request, most, &until, clock),
             #[cfg(feature = "tls")]

@@ -11,6 +11,7 @@ use crate::emit::health::Incomplete;
 use crate::emit::output::{Identity, Output};
 use crate::emit::ring::{self, QueuedBytes};
 use crate::emit::status::{Board, Entry, NOT_FOUND, State};
+use crate::emit::symbols::{Module, Symbols};
 use crate::error::{Error, ErrorKind};
 use crate::explain;
 use crate::expr::eval::{Failure, Names};
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) too_late: Counter,
     /// Where the gates stand, if the host gives the memory.
     words: Option<Arc<Words>>,
+    /// What is told of the program's modules.
+    pub(crate) symbols: Symbols,
 }
 
 /// A service configuration, and its id.
@@ -211,6 +214,7 @@ impl Shared {
             retries: counters.retries.load(Relaxed),
             lost: counters.drops().into_iter().filter(|(_, count)| *count > 0).collect(),
             statuses_lost: counters.statuses_lost.load(Relaxed),
+            symbols: counters.symbols_sent.load(Relaxed),
             since_success: (last > 0).then(|| now.saturating_sub(last)),
         }
     }
@@ -307,6 +311,8 @@ pub struct UploadStats {
     pub lost: Vec<(&'static str, u64)>,
     /// Statuses that were lost; the latest one of each probe is sent again.
     pub statuses_lost: u64,
+    /// Modules whose symbols the Agent took.
+    pub symbols: u64,
     /// Nanoseconds since the Agent last took something; `None` if it never did.
     pub since_success: Option<u64>,
 }
@@ -453,6 +459,7 @@ impl Session {
         });
         let board = Mutex::new(Board::new(settings.diagnostics_interval));
         let placing = Placing::new(settings.cpu_budget);
+        let symbols = Symbols::new(&settings, &identity, capabilities.language, sender.is_some());
         let shared = Arc::new(Shared {
             process,
             settings,
@@ -469,6 +476,7 @@ impl Session {
             too_late: Counter::default(),
             incomplete: Incomplete::default(),
             words,
+            symbols,
         });
         if let Some(sender) = &sender {
             sender.count_in(&shared.process.queued);
@@ -863,6 +871,10 @@ impl Changes {
     fn tell(&self, command: Command) {
         // The worker outlives every caller but those after `stop`, who have nothing left to say.
         let _ = self.commands.send(command);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
             thread.thread().unpark();
         }
@@ -1022,6 +1034,29 @@ impl Session {
         late + shared.unreadable.get() + shared.not_made.get() + shared.not_written.get()
     }
 
+    /// Starts the upload of the names of the program's modules, classes, functions and variables, or ends it. Says whether it
+    /// goes on now: a setting may forbid it, there may be no Agent, or another child of the same process does it.
+    pub fn upload_symbols(&self, wanted: bool) -> bool {
+        let goes_on = self.shared.symbols.want(wanted);
+        self.wake();
+        goes_on
+    }
+
+    /// True if the symbols of a module are wanted now. `module` is its name, as far as the host has such names; `is_library`: it
+    /// is not the program's own.
+    pub fn wants_symbols(&self, module: &str, file: &str, is_library: bool) -> bool {
+        self.shared.symbols.are_wanted() && self.shared.symbols.include(module, file, is_library)
+    }
+
+    /// The host hands over a module ([`Runtime::symbols`]), on a thread of ours: this may read its file. Says whether the host is
+    /// to go on; if not, it is asked again.
+    pub fn symbols(&self, module: &Module) -> bool {
+        let goes_on = self.shared.symbols.take(module, self.shared.process.clock.monotonic());
+        // It sleeps until somebody asks for something.
+        self.wake();
+        goes_on
+    }
+
     /// Takes and forgets what hits have queued, and says how many records that were; from the first call on, nothing else
     /// takes them. For benchmarks, which measure hits without what comes after them.
     pub fn discard(&self) -> usize {
@@ -1094,6 +1129,10 @@ impl Session {
 
     fn tell(&self, command: Command) {
         self.changes.tell(command);
+    }
+
+    fn wake(&self) {
+        self.changes.wake();
     }
 
     fn tell_through(&self, thread: &JoinHandle<()>, command: Command) {

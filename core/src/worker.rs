@@ -726,7 +726,8 @@ impl Worker {
             let _ = answer.send(settled && stopped);
             return Next::End;
         }
-        Next::Sleep(Duration::from_nanos(self.pause(now)))
+        let symbols = self.output.symbols_due_in(now).map_or(u64::MAX, |due| due.max(BUSY_NS));
+        Next::Sleep(Duration::from_nanos(self.pause(now).min(symbols)))
     }
 
     /// How long nothing can be due.

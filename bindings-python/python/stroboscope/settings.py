@@ -51,6 +51,9 @@ class Settings(TypedDict, total=False):
     propagate_process_tags: Setting
     third_party_includes: Setting
     third_party_excludes: Setting
+    symbol_database_upload_enabled: Setting
+    symbol_database_force_upload: Setting
+    symbol_database_includes: Setting
     cpu_budget: Setting
     capture: Setting
     capture_key: Setting

@@ -11,6 +11,7 @@ pub mod place;
 pub mod remote;
 pub mod tally;
 pub mod terminal;
+pub(crate) mod turn;
 
 use crate::probe::model::MetricKind;
 use std::io::{self, Write};

@@ -17,6 +17,8 @@ pub enum Kind {
     Events,
     /// Statuses of probes.
     Statuses,
+    /// Names of the program's modules, as a whole request.
+    Symbols,
 }
 
 /// What one request carries.
@@ -24,7 +26,7 @@ pub enum Kind {
 pub struct Batch {
     /// Events or statuses.
     pub kind: Kind,
-    /// A JSON array.
+    /// A JSON array; of symbols the whole form.
     pub body: Vec<u8>,
     /// How many elements it has.
     pub count: usize,

@@ -16,4 +16,5 @@ pub mod render;
 pub mod ring;
 pub mod statsd;
 pub mod status;
+pub mod symbols;
 pub mod values;

@@ -228,6 +228,29 @@ impl Output {
             self.offer(batch);
         }
         self.send_events(now);
+        self.send_symbols(now);
+    }
+
+    /// Symbols leave one batch after the other, and the host is asked for more.
+    fn send_symbols(&self, now: u64) {
+        let (Some(sender), symbols) = (&self.sender, &self.shared.symbols) else { return };
+        if let Some((batch, reason, status)) = sender.take_returned() {
+            let lost = symbols.failed(batch, reason, status, now);
+            sender.counters().symbols_lost.fetch_add(lost as u64, Relaxed);
+        }
+        if let Some(batch) = symbols.due(now)
+            && let Err(batch) = sender.offer(batch)
+        {
+            symbols.put_back(batch, now);
+        }
+        if symbols.asks(now) {
+            self.runtime.symbols();
+        }
+    }
+
+    /// Nanoseconds in which nothing is to be done for symbols; nothing if nothing ever is.
+    pub(crate) fn symbols_due_in(&self, now: u64) -> Option<u64> {
+        self.sender.as_ref().and_then(|_| self.shared.symbols.due_in(now))
     }
 
     /// What sinks hold back is written, and what they could not write is counted.

@@ -7,7 +7,7 @@ use crate::inside::{Handle, Place};
 use crate::outside::Code;
 use crate::outside_writer::{Head, Writer};
 use crate::value::World;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stroboscope_core::budget::gate::Words;
@@ -168,6 +168,8 @@ pub struct ToyRuntime {
     scripted: bool,
     words: &'static [AtomicI32],
     state: Mutex<State>,
+    /// It was asked for symbols since somebody looked.
+    asked: AtomicBool,
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     facts: Mutex<Facts>,
 }
@@ -182,6 +184,7 @@ impl ToyRuntime {
             scripted,
             words,
             state: Mutex::default(),
+            asked: AtomicBool::new(false),
             meanwhile: Mutex::default(),
             facts: Mutex::default(),
         }
@@ -190,6 +193,11 @@ impl ToyRuntime {
     /// From now on this is what it knows of the place of any probe.
     pub fn knows(&self, facts: Facts) {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// True if it was asked for symbols since the last call.
+    pub fn was_asked_for_symbols(&self) -> bool {
+        self.asked.swap(false, Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -318,6 +326,10 @@ impl Runtime for ToyRuntime {
 
     fn explain(&self, _probe: &LiveProbe) -> Facts {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn symbols(&self) {
+        self.asked.store(true, Relaxed);
     }
 
     fn gates(&self) -> Option<&'static [AtomicI32]> {

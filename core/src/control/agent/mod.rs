@@ -1,14 +1,15 @@
 //! The Datadog Agent: where it is, who we are to it, and what it wants. On the walk of a hit going out, after
 //! `emit/batch.rs`; the sockets are in `sender.rs`.
 //!
-//! `info.rs` what it can do · `input.rs` events · `diagnostics.rs` statuses · `retry.rs` what to do after an attempt ·
-//! `http.rs` one exchange.
+//! `info.rs` what it can do · `input.rs` events · `diagnostics.rs` statuses · `symbols.rs` symbols · `retry.rs` what to do after an
+//! attempt · `http.rs` one exchange.
 
 pub mod diagnostics;
 pub mod http;
 pub mod info;
 pub mod input;
 pub mod retry;
+pub mod symbols;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -425,6 +426,18 @@ pub(crate) fn identity(settings: &AgentSettings, container: &Container) -> Strin
         header("DD-EVP-ORIGIN", "agent-debugger");
     }
     lines
+}
+
+/// The header lines of a request with symbols.
+pub(crate) fn identity_of_symbols(settings: &AgentSettings, identity: &str) -> String {
+    if let Endpoint::Intake { .. } = settings.endpoint {
+        return identity.replace("DD-EVP-ORIGIN: agent-debugger", "DD-EVP-ORIGIN: agent-symdb");
+    }
+    // What is in them cannot end the line: `tags` has seen to that.
+    if settings.tags.is_empty() {
+        return identity.to_owned();
+    }
+    format!("{identity}X-Datadog-Additional-Tags: {}\r\n", settings.tags)
 }
 
 #[cfg(test)]
