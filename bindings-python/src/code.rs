@@ -238,6 +238,26 @@ pub fn qualname(code: Ref<'_>) -> Option<Ref<'_>> {
     unsafe { Ref::new(shim::strobe_code_qualname(code.pointer())) }
 }
 
+/// What kind of function code is of: bits of `CO_…`.
+pub fn flags(code: Ref<'_>) -> i32 {
+    // SAFETY: a live code object.
+    unsafe { shim::strobe_code_flags(code.pointer()) }
+}
+
+/// The variables of a function that are its own: how many are arguments, and the names, those of arguments first.
+pub fn variables(code: Ref<'_>) -> (usize, Vec<Ref<'_>>) {
+    // SAFETY: a live code object, and indexes below the number of its slots; names belong to the code.
+    unsafe {
+        let own = (0..shim::strobe_code_slots(code.pointer())).filter_map(|index| {
+            let is_free = shim::strobe_code_slot_kind(code.pointer(), index) & shim::SLOT_FREE != 0;
+            if is_free { None } else { Ref::new(shim::strobe_code_slot_name(code.pointer(), index)) }
+        });
+        let names: Vec<Ref<'_>> = own.collect();
+        let arguments = usize::try_from(shim::strobe_code_arguments(code.pointer())).unwrap_or(0);
+        (arguments.min(names.len()), names)
+    }
+}
+
 /// Code of functions, classes and comprehensions written inside this code.
 pub fn nested(code: Ref<'_>) -> impl Iterator<Item = Ref<'_>> {
     // SAFETY: elements of a live tuple.

@@ -727,6 +727,7 @@ pub fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     sent.set_item("retries", uploads.retries)?;
     sent.set_item("lost", counts(py, &uploads.lost)?)?;
     sent.set_item("statuses_lost", uploads.statuses_lost)?;
+    sent.set_item("symbols", uploads.symbols)?;
     let seconds = uploads.since_success.map(|time| Duration::from_nanos(time).as_secs_f64());
     sent.set_item("seconds_since_success", seconds)?;
     out.set_item("uploads", sent)?;

@@ -291,6 +291,7 @@ int strobe_code_arguments(PyCodeObject *code)
     return code->co_argcount + code->co_kwonlyargcount + !!(code->co_flags & CO_VARARGS) + !!(code->co_flags & CO_VARKEYWORDS);
 }
 int strobe_code_optimized(PyCodeObject *code) { return (code->co_flags & CO_OPTIMIZED) != 0; }
+int strobe_code_flags(PyCodeObject *code) { return code->co_flags; }
 int strobe_code_first_line(PyCodeObject *code) { return code->co_firstlineno; }
 PyObject *strobe_code_file(PyCodeObject *code) { return code->co_filename; }
 PyObject *strobe_code_name(PyCodeObject *code) { return code->co_name; }

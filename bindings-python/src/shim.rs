@@ -128,6 +128,7 @@ unsafe extern "C" {
     pub fn strobe_code_slot_kind(code: *mut PyObject, index: c_int) -> c_int;
     pub fn strobe_code_arguments(code: *mut PyObject) -> c_int;
     pub fn strobe_code_optimized(code: *mut PyObject) -> c_int;
+    pub fn strobe_code_flags(code: *mut PyObject) -> c_int;
     pub fn strobe_code_first_line(code: *mut PyObject) -> c_int;
     pub fn strobe_code_file(code: *mut PyObject) -> *mut PyObject;
     pub fn strobe_code_name(code: *mut PyObject) -> *mut PyObject;

@@ -66,4 +66,5 @@ class UploadStats(TypedDict):
     retries: int
     lost: dict[str, int]
     statuses_lost: int
+    symbols: int
     seconds_since_success: float | None

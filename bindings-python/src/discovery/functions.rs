@@ -55,7 +55,7 @@ pub struct FileCode {
 
 /// Code that is looked at without the GIL.
 #[derive(Clone, Copy)]
-struct Still<'c>(Ref<'c>);
+pub(super) struct Still<'c>(Ref<'c>);
 
 // SAFETY: whoever makes one keeps the code alive for `'c`. Only that is read of it which never changes (names, constants,
 // tables, flags; all of them strings, bytes, tuples and numbers), and no reference is counted.
@@ -64,6 +64,11 @@ unsafe impl Send for Still<'_> {}
 unsafe impl Sync for Still<'_> {}
 
 impl<'c> Still<'c> {
+    /// Lends code that is kept alive for `'c`.
+    pub(super) fn of(code: &'c Owned) -> Self {
+        Still(code.borrow())
+    }
+
     pub(super) fn code(self) -> Ref<'c> {
         self.0
     }
@@ -156,6 +161,11 @@ pub fn functions(py: Python<'_>, file: FileId, release: bool) -> FileCode {
         }
         _ => FileCode::default(),
     }
+}
+
+/// The functions below some roots, which the index need not know. Most of it is done without the GIL.
+pub(super) fn functions_below(py: Python<'_>, roots: &[Owned], name: &str) -> FileCode {
+    outline(py, roots, name, true)
 }
 
 /// The functions below one root.

@@ -9,7 +9,8 @@
 //! * [`near`]: the files that come nearest to one that is not there;
 //! * [`named`]: what a name in a module is;
 //! * [`search`]: one look for all code of some files;
-//! * [`functions`]: the functions of a file, and the statements in them.
+//! * [`functions`]: the functions of a file, and the statements in them;
+//! * [`symbols`]: what is told of a module to those who write probes.
 
 mod functions;
 mod index;
@@ -18,6 +19,7 @@ mod named;
 mod near;
 mod paths;
 mod search;
+mod symbols;
 mod which_file;
 
 pub use functions::{
@@ -36,6 +38,7 @@ pub use named::{Leads, Named, getter_of_property, leads, named, names_beside};
 pub use near::files_near;
 pub use paths::{Identity, asked, existing, is_source};
 pub use search::search;
+pub use symbols::{Loaded, facts, listed, loaded};
 pub use which_file::{Chosen, Meant, choose, identity, means};
 
 use crate::object::{Owned, Ref};

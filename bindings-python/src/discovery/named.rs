@@ -235,7 +235,7 @@ pub fn leads(py: Python<'_>, module: &str, wanted: &str, known: &[Ref<'_>]) -> L
 }
 
 /// What a name in a module leads to, by way of classes.
-fn lookup(wanted: &str, space: Option<Owned>) -> Option<Owned> {
+pub(super) fn lookup(wanted: &str, space: Option<Owned>) -> Option<Owned> {
     let space = space?;
     let mut space = space.borrow();
     let (path, last) = wanted.rsplit_once('.').map_or((None, wanted), |(path, last)| (Some(path), last));

@@ -208,7 +208,7 @@ fn in_namespaces(py: Python<'_>, wanted: &HashSet<FileId>) -> Vec<Owned> {
     found
 }
 
-fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: usize) {
+pub(super) fn in_namespace(py: Python<'_>, space: Ref<'_>, found: &mut Vec<Owned>, depth: usize) {
     let mut values = Vec::new();
     space.dict_entries(|_, value| {
         values.push(Owned::keep(value));

@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::install::install_all;
 use super::place::{Change, set_again, unplace};
 use super::state::{Entry, HANDS, Told, Wish};
+use super::symbols::Telling;
 use super::target::still_runs;
 use crate::discovery;
 use pyo3::prelude::*;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use stroboscope_core::clock::{Clock, SystemClock};
 use stroboscope_core::probe::model::Location;
 use stroboscope_core::registry::LiveProbe;
 use stroboscope_process::threads;
@@ -38,30 +40,55 @@ pub(super) fn spawn(orders: Receiver<Wish>) -> std::io::Result<JoinHandle<()>> {
 
 /// The hands' life. Wishes that are there already are fulfilled together, so that they share one look for code.
 fn serve(orders: &Receiver<Wish>) {
-    let mut pause: Option<Duration> = None;
+    let mut again: Option<u64> = None;
+    let mut telling = Telling::default();
     loop {
-        let first = match pause {
-            Some(pause) => orders.recv_timeout(pause),
-            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        let mut wishes = match first {
-            Ok(wish) => vec![wish],
-            Err(RecvTimeoutError::Timeout) => vec![Wish::Again],
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
+        let Some(mut wishes) = next(orders, again, telling.rest()) else { return };
         wishes.extend(orders.try_iter());
         if wishes.iter().any(|wish| matches!(wish, Wish::End)) {
             return;
+        }
+        if wishes.is_empty() {
+            // Nobody waits for that: it is done when nothing else is to be done.
+            if Python::try_attach(|py| crate::guard::caught(|| telling.step(py))).is_none() {
+                return;
+            }
+            continue;
+        }
+        if wishes.iter().any(|wish| matches!(wish, Wish::Symbols)) {
+            telling.begin();
         }
         let mut answers = Vec::new();
         let work = |py: Python<'_>| crate::guard::caught(|| fulfil(py, wishes, &mut answers)).flatten();
         // `None`: the interpreter is at its end, and wants nothing of us.
         let Some(next) = Python::try_attach(work) else { return };
-        pause = next;
+        again = next.map(|pause| after(SystemClock.monotonic(), pause));
         for answer in answers {
             answer.give();
         }
     }
+}
+
+/// The next wish. None of them: it is time for a step of what is told of modules. Nothing: nobody can wish for anything.
+fn next(orders: &Receiver<Wish>, again: Option<u64>, rest: Option<u64>) -> Option<Vec<Wish>> {
+    let now = SystemClock.monotonic();
+    let looks = again.map(|again| again.saturating_sub(now));
+    let first = match looks.into_iter().chain(rest).min() {
+        Some(pause) => orders.recv_timeout(Duration::from_nanos(pause)),
+        None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    };
+    match first {
+        Ok(wish) => Some(vec![wish]),
+        Err(RecvTimeoutError::Timeout) if again.is_some_and(|again| SystemClock.monotonic() >= again) => {
+            Some(vec![Wish::Again])
+        }
+        Err(RecvTimeoutError::Timeout) => Some(Vec::new()),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+fn after(now: u64, pause: Duration) -> u64 {
+    now.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Does what is wished, and collects what the core is to be told. Answers when to look again without a wish.
@@ -100,7 +127,7 @@ fn fulfil(py: Python<'_>, wishes: Vec<Wish>, answers: &mut Vec<Answer>) -> Optio
                 crate::logging::drain(py);
                 Ok(())
             }
-            Wish::End => Ok(()),
+            Wish::Symbols | Wish::End => Ok(()),
         };
         if let Err(error) = result {
             log::warn!(target: "stroboscope", "a hook could not be changed: {error}");

@@ -15,6 +15,7 @@
 //! * [`in_file`]: finds a probe's lines or its method in the code of one file;
 //! * [`place`]: adds a probe to a code object, and takes it out;
 //! * [`explained`]: what is known of a place, for people who ask;
+//! * [`symbols`]: tells of modules that are loaded;
 //! * [`tools`]: the tool ids and the events of `sys.monitoring`;
 //! * [`answer`]: what the core is told.
 
@@ -29,6 +30,7 @@ mod place;
 mod starts;
 mod state;
 mod swaps;
+mod symbols;
 mod target;
 mod tools;
 
@@ -229,6 +231,9 @@ impl Runtime for PyRuntime {
     }
     fn disarm(&self, probes: &[Arc<LiveProbe>]) {
         self.wish(Wish::Disarm(probes.to_vec()));
+    }
+    fn symbols(&self) {
+        self.wish(Wish::Symbols);
     }
     fn describe_frame(&self, frame: StackFrame) -> FrameText {
         code::describe(frame.code, frame.position)

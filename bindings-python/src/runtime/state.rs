@@ -24,6 +24,8 @@ pub(super) enum Wish {
     Log,
     /// A module that a probe's name was not found in may have gone on.
     Again,
+    /// Modules that are loaded and were not told yet are to be told.
+    Symbols,
     End,
 }
 
