@@ -65,6 +65,8 @@ export interface Stats {
     retries: number;
     lost: Record<string, number>;
     statusesLost: number;
+    /** Modules whose symbols the Agent took. */
+    symbols: number;
     secondsSinceSuccess: number | null;
   } | null;
 }

@@ -2,7 +2,7 @@
 //! are told. On the walk of a configuration going in, after [`crate::runtime`].
 
 use crate::placing::Ticketed;
-use crate::{cache, guard, placing, units};
+use crate::{cache, guard, placing, symbols, units};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,8 @@ pub enum Task {
     Read(u32),
     /// Watches for the end of what others do.
     Watch,
+    /// Tells of modules that are loaded and were not told of yet.
+    Symbols,
     /// Takes a probe away, by its slot.
     Remove(u32),
     /// Takes all probes away, and ends.
@@ -66,6 +68,7 @@ impl Hands {
     /// # Errors
     /// The system's, if it gives no thread.
     pub fn start() -> std::io::Result<Hands> {
+        symbols::forget();
         let (tasks, orders) = mpsc::channel();
         *current() = Some(tasks.clone());
         #[allow(clippy::disallowed_methods, reason = "the core's worker must not wait while a module is read")]
@@ -109,6 +112,7 @@ fn work(tasks: &Receiver<Task>) {
                 placing::remove_all();
                 while cache::write_one() {}
             }
+            Task::Symbols => symbols::begin(),
             Task::Watch | Task::Place(..) | Task::Remove(_) => {}
         });
         if matches!(other, Task::Leave) {
@@ -164,9 +168,11 @@ fn next(tasks: &Receiver<Task>) -> Option<Task> {
             Err(TryRecvError::Empty) if guard::caught(cache::write_one) == Some(true) => continue,
             Err(TryRecvError::Empty) => {}
         }
-        match tasks.recv_timeout(QUIET) {
+        let rest = symbols::rest();
+        match tasks.recv_timeout(rest.unwrap_or(QUIET)) {
             Ok(task) => return Some(task),
             Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if rest.is_some() => careful(symbols::tell_one),
             Err(RecvTimeoutError::Timeout) if BUSY.swap(false, Ordering::Relaxed) => {}
             Err(RecvTimeoutError::Timeout) => {
                 units::forget_modules();

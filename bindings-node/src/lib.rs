@@ -29,6 +29,7 @@ mod put;
 mod realms;
 mod runtime;
 mod session;
+mod symbols;
 mod text;
 mod units;
 mod vectors;

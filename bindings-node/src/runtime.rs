@@ -89,6 +89,10 @@ impl Runtime for NodeRuntime {
         realms::wake_all();
     }
 
+    fn symbols(&self) {
+        self.hands.ask(Task::Symbols);
+    }
+
     fn calm(&self) {
         hands::watch();
     }

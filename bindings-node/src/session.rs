@@ -24,6 +24,7 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::place::Place;
 use stroboscope_core::control::terminal;
 use stroboscope_core::explain;
+use stroboscope_core::emit::symbols::Module;
 use stroboscope_core::fault;
 use stroboscope_core::host::{Outcome, Site, Ticket};
 use stroboscope_core::intake::Intake;
@@ -130,6 +131,16 @@ pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
 /// True if the service denies the code that was found for a probe.
 pub fn refuses(live: &LiveProbe, site: &Site) -> bool {
     running_now().is_some_and(|running| running.ending.session.refuses(live, site))
+}
+
+/// True if the symbols of a file are wanted now.
+pub fn wants_symbols(file: &str, is_library: bool) -> bool {
+    running_now().is_some_and(|running| running.ending.session.wants_symbols("", file, is_library))
+}
+
+/// Hands over what is told of a module. True if more are wanted.
+pub fn symbols(module: &Module) -> bool {
+    running_now().is_some_and(|running| running.ending.session.symbols(module))
 }
 
 /// Asks whether a debugger may watch for one more now, or why not.
@@ -549,6 +560,7 @@ pub fn stats() -> napi::Result<String> {
                 "retries": uploads.retries,
                 "lost": counts(&uploads.lost),
                 "statusesLost": uploads.statuses_lost,
+                "symbols": uploads.symbols,
                 "secondsSinceSuccess": uploads.since_success.map(|time| Duration::from_nanos(time).as_secs_f64()),
             })
         });

@@ -67,6 +67,14 @@ impl Unit {
         Ok(module)
     }
 
+    /// Its module, which is not kept.
+    pub fn read_once(&self) -> Result<Arc<Module>, String> {
+        match self.at_hand() {
+            Some(module) => Ok(module),
+            None => Module::read(&self.text, self.kind).map(Arc::new).map_err(|error| error.to_string()),
+        }
+    }
+
     /// Its module, if that is kept, and nobody reads it just now.
     pub fn at_hand(&self) -> Option<Arc<Module>> {
         self.module.try_lock().ok()?.clone()

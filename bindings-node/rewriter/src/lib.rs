@@ -9,13 +9,15 @@
 //! Files, in the order of the work: `text.rs` lines and columns · `slot.rs` what can be reached from outside · `room.rs` memory
 //! for a tree · `read.rs` the tree becomes tables · `uses.rs` how a name is used · `names.rs` what a function is called ·
 //! `emit.rs` marks become text · `guard.rs` · `kept.rs` the same for a cache · `variant.rs` · `scope.rs` what is visible where ·
-//! `stop.rs` the same for a debugger, where no guard reaches · `position.rs` the way back · `source_map.rs` the way back to what
+//! `stop.rs` the same for a debugger, where no guard reaches · `outline.rs` what is told of a module to people ·
+//! `position.rs` the way back · `source_map.rs` the way back to what
 //! was compiled.
 
 mod emit;
 mod guard;
 mod kept;
 mod names;
+mod outline;
 mod position;
 mod read;
 mod room;
@@ -29,6 +31,7 @@ mod variant;
 
 pub use guard::{Guarded, guarded};
 pub use kept::Key;
+pub use outline::{Outline, OutlineKind, OutlineScope};
 pub use position::Positions;
 pub use read::{Function, FunctionKind, Module, SourceKind, Statement, Unreadable};
 pub use scope::{Scope, Variable, VariableKind};

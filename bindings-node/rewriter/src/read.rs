@@ -281,6 +281,19 @@ pub struct Module {
     pub(crate) names: Vec<String>,
     /// Runs of statements in which no guard is, from where to where.
     pub(crate) still: Vec<(u32, u32)>,
+    /// The classes, as far as they are told to people.
+    pub(crate) classes: Vec<ClassShape>,
+}
+
+/// A class, as far as it is told to people.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassShape {
+    pub span: (u32, u32),
+    pub name: String,
+    /// What it extends, as it stands there.
+    pub extends: Option<String>,
+    /// Its fields, where they are, and whether they are of the class itself.
+    pub fields: Vec<(String, u32, bool)>,
 }
 
 impl fmt::Debug for Module {
@@ -432,8 +445,8 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
         let end = last.span().end;
         reader.mark(end, end, Act::Names);
     }
-    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, stops, unstoppable, still, .. } =
-        reader;
+    let Reader { functions, top_level, sites, marks, slots, switches, lists, loops, .. } = reader;
+    let Reader { stops, unstoppable, still, shapes, .. } = reader;
     let slots = slots.list;
     Ok(Module {
         text: String::new(),
@@ -452,6 +465,7 @@ pub(crate) fn read(allocator: &Allocator, text: &str, kind: SourceKind, depth: D
         unstoppable,
         names,
         still,
+        classes: shapes,
     })
 }
 
@@ -539,6 +553,7 @@ pub(crate) struct Reader<'m> {
     pub stops: FxHashMap<u32, u32>,
     pub unstoppable: FxHashSet<u32>,
     pub still: Vec<(u32, u32)>,
+    pub shapes: Vec<ClassShape>,
     /// The next statement is one of a list.
     pub listed: bool,
     /// The label in front of the next statement, which has its site already.
@@ -593,6 +608,7 @@ impl<'m> Reader<'m> {
             stops: FxHashMap::default(),
             unstoppable: FxHashSet::default(),
             still: Vec::new(),
+            shapes: Vec::new(),
             listed: false,
             labelled: false,
             new_base: None,

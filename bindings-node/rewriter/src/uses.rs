@@ -3,8 +3,8 @@
 
 use crate::names::{self, Hint};
 use crate::read::{
-    Act, Class, Context, Function, FunctionKind, NONE, Nature, Part, Place, Reader, ReturnPart, SitePart, Spot,
-    head_end,
+    Act, Class, ClassShape, Context, Function, FunctionKind, NONE, Nature, Part, Place, Reader, ReturnPart, SitePart,
+    Spot, head_end,
 };
 use crate::slot::SlotKind;
 use crate::text::quoted;
@@ -294,6 +294,22 @@ impl<'m> Reader<'m> {
                 | Expression::ObjectExpression(_)
         );
         takes_a_name && self.is_for_probes()
+    }
+
+    /// A class, as far as it is told to people.
+    fn class_shape(&self, it: &oxc_ast::ast::Class<'_>, name: &Hint) -> ClassShape {
+        let fields = it.body.body.iter().filter_map(|element| match element {
+            ClassElement::PropertyDefinition(field) => {
+                Some((names::of_key(&field.key)?, field.span.start, field.r#static))
+            }
+            _ => None,
+        });
+        let fields = fields.collect();
+        let extends = it.heritage.as_ref().map(|heritage| heritage.expression.span());
+        let text = |span: Span| self.text.get(span.start as usize..span.end as usize).map(str::to_owned);
+        let is_name = |text: &String| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'));
+        let extends = extends.and_then(text).filter(is_name);
+        ClassShape { span: (it.span.start, it.span.end), name: name.name(), extends, fields }
     }
 
     fn enter_function(&mut self, function: Function) -> usize {
@@ -931,6 +947,10 @@ impl<'a> Visit<'a> for Reader<'_> {
         let fields = it.body.body.iter().filter_map(field).take(FIELDS).collect();
         let derived = it.heritage.is_some();
         let name = Hint { of_class: true, ..own.or(hint).unwrap_or_default() };
+        if self.is_for_probes() {
+            let shape = self.class_shape(it, &name);
+            self.shapes.push(shape);
+        }
         self.visit_decorators(&it.decorators);
         self.scopes.push(it.scope_id.get().unwrap_or_else(|| ScopeId::new(0)));
         if let Some(heritage) = &it.heritage {
