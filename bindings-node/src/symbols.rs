@@ -119,9 +119,6 @@ impl Modules<'_> {
     }
 
     fn module(&mut self, file: &str) -> &mut (Module, BTreeMap<usize, usize>) {
-        if !self.found.contains_key(file) {
-            self.found.insert(file.to_owned(), Default::default());
-        }
         self.found.entry(file.to_owned()).or_default()
     }
 
@@ -141,8 +138,7 @@ impl Modules<'_> {
             let Some((file, first)) = self.place(scope.begin).map(|(file, line)| (file.to_owned(), line)) else {
                 continue;
             };
-            let made = self.scope(scope, &file, first);
-            let (parent, scope) = made;
+            let (parent, scope) = self.scope(scope, &file, first);
             let (module, numbers) = self.module(&file);
             let parent = parent.and_then(|parent| numbers.get(&parent).copied());
             numbers.insert(number, module.scopes.len());
