@@ -4,10 +4,10 @@ environments := bindings-python/tools/environments.sh
 which ?= ends
 
 .DEFAULT_GOAL := help
-explore ?= attrs $(addprefix stdlib:test_,code collections contextlib pdb sys_settrace)
+explore ?= attrs $(addprefix stdlib:test_,dict generators)
 explore_node ?= minimist qs fastq
 
-.PHONY: explore explore-node help demo demo-node test test-rust test-python test-node test-all test-random lint gen clean
+.PHONY: exploration explore explore-node help demo demo-node test test-rust test-python test-node test-all test-random lint gen clean
 
 help:
 	@echo 'make demo         a small web shop with five probes in it, and then with some by remote configuration (about 40 s after the build)'
@@ -18,8 +18,9 @@ help:
 	@echo 'make test-node    only the Node binding, on the Node here (20 or newer); nodes=all: on 20, 22 and 24, which npm delivers'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here and all Nodes'
-	@echo 'make explore      foreign test suites with a probe on every line; explore="attrs stdlib:test_json" or explore=--all'
-	@echo 'make explore-node  the same in Node, with a probe on every function: small ones; explore_node=fastify or explore_node=--all'
+	@echo 'make explore      foreign test suites with a probe on every line and method; explore="attrs stdlib:test_json"'
+	@echo 'make explore-node  the same in Node, with a probe on every function: small ones; explore_node=fastify'
+	@echo 'make exploration  all of both, 90 minutes at most; flags=--resume goes on with Python where it stopped'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
 	@echo 'make bench-node    the same for Node, beside dd-trace'
@@ -51,6 +52,9 @@ test-python:
 		echo "+ $$environment/bin/python -m pytest bindings-python/tests tests/agent"; \
 		$$environment/bin/python -m pytest --quiet bindings-python/tests tests/agent; \
 	done
+	$(environments) newest
+	"$$($(environments) --list newest)/bin/python" tests/exploration/run.py \
+		--environment "$$($(environments) --list newest)" stdlib:test_dict stdlib:test_generators
 
 nodes ?= here
 
@@ -113,6 +117,10 @@ explore:
 	$(environments) newest
 	"$$($(environments) --list newest)/bin/python" tests/exploration/run.py \
 		--environment "$$($(environments) --list newest)" $(explore)
+
+exploration:
+	$(MAKE) explore explore="--all $(flags)"
+	$(MAKE) explore-node explore_node=--all
 
 explore-node: | cargo node
 	bindings-node/tools/addon.sh
