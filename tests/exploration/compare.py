@@ -44,8 +44,8 @@ def observed(outcome: Outcome, made: Made, bare: Outcome, due: set[str]) -> dict
     }
     if "stats" not in account or bare.account is None:
         return found
-    found |= {("hit", made.place(probe)): "missing" for probe in due - set(outcome.fired)}
-    for probe, state, reason in account.get("probes", []):
+    found |= {("hit", made.place(p)): "missing" for p in due - set(outcome.fired) - set(account["without_place"])}
+    for probe, state, reason in account["missing"]:
         found["probe", made.place(probe)] = f"{state}: {reason}"
     found |= {("probe", made.place(probe)): "left over" for probe in account.get("left", [])}
     found |= {("churn", text): "failed" for text in account.get("errors", [])}

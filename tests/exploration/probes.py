@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from types import CodeType
 
@@ -58,12 +59,9 @@ class Made:
     methods: int
     roots: tuple[Path, ...]
 
-    def write(self, into: Path, churn: bool) -> None:
-        """As a probe file; for the churn one probe a line, behind its id."""
-        if churn:
-            into.write_text("".join(f"{probe['id']}\t{json.dumps(probe)}\n" for probe in self.definitions))
-        else:
-            into.write_text(json.dumps(self.definitions))
+    def write(self, into: Path) -> None:
+        """As a probe file."""
+        into.write_text(json.dumps(self.definitions))
 
     def due(self, account: dict) -> set[str]:
         """The probes that must have been hit, where these lines ran and these functions returned."""
@@ -114,10 +112,13 @@ def places_in(file: Path, roots: tuple[Path, ...]) -> list[dict]:
         code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
         return []
-    lines = sorted(statements(tree) & set(lines_with_code(code)))
+    in_functions = set(lines_with_code(code, of_functions=True))
+    outside = set(lines_with_code(code, of_functions=False)) - in_functions
+    # Not together: outside of functions lines run once, and can have no probe afterwards.
     places: list[dict] = [
-        {"sourceFile": str(file), "lines": [str(line) for line in lines[start : start + LINES]]}
-        for start in range(0, len(lines), LINES)
+        {"sourceFile": str(file), "lines": [str(line) for line in some]}
+        for lines in (in_functions, outside)
+        for some in batched(sorted(statements(tree) & lines), LINES)
     ]
     if module := module_of(file, roots):
         names = dict.fromkeys(name for name in functions(code))
@@ -143,18 +144,23 @@ def nested(code: CodeType) -> Iterator[CodeType]:
             yield from nested(constant)
 
 
-def lines_with_code(code: CodeType) -> Iterator[int]:
-    """The lines that the compiler left code for: nothing is left of `if False:`."""
+def lines_with_code(code: CodeType, of_functions: bool) -> Iterator[int]:
+    """The lines that the compiler left code for, in functions or outside: nothing is left of `if False:`."""
     for part in nested(code):
-        first = part.co_firstlineno if part is not code else None
-        yield from (line for _, _, line in part.co_lines() if line and line != first)
+        if is_function(part) == of_functions:
+            first = part.co_firstlineno if part is not code else None
+            yield from (line for _, _, line in part.co_lines() if line and line != first)
+
+
+def is_function(code: CodeType) -> bool:
+    """False for modules and bodies of classes."""
+    return bool(code.co_flags & 0x1)  # CO_OPTIMIZED
 
 
 def functions(code: CodeType) -> Iterator[str]:
     """The qualified names of the functions of a module, without lambdas and comprehensions, which have none."""
-    optimized = 0x1  # CO_OPTIMIZED: functions have it, classes not
     for part in nested(code):
-        if part.co_flags & optimized and "<" not in part.co_name:
+        if is_function(part) and "<" not in part.co_name:
             yield part.co_qualname
 
 

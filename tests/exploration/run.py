@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import report
@@ -31,7 +32,9 @@ class Bare:
     def outcome(self, again: bool = False, mode: str = "bare") -> Outcome:
         """The first or the second run; on resuming, as it was."""
         if (mode, again) not in self.kept:
-            file = self.suite.stem.with_name(f"{self.suite.stem.name}.{mode}{'-again' if again else ''}.json")
+            # What was kept of other tests, or read in another way, is of no use.
+            how = sha256(f"{self.suite.command} {(HERE / 'runs.py').read_text()}".encode()).hexdigest()[:8]
+            file = self.suite.stem.with_name(f"{self.suite.stem.name}.{mode}{'-again' if again else ''}.{how}.json")
             if self.resume and file.exists():
                 self.kept[mode, again] = Outcome.read(file)
             else:
@@ -121,15 +124,14 @@ def main() -> int:
             continue
         test = name.removeprefix("stdlib:")
         is_program = test == name
-        suite = (
-            programs[name].suite(environment, minor)
-            if is_program
-            else standard.suite_of(test, environment, minor, exceptions)
-        )
+        if is_program:
+            suite, version = programs[name].suite(environment, minor), programs[name].version
+        else:
+            suite, version = standard.suite_of(test, environment, minor, exceptions), ""
         bare = Bare(suite, options.limit, options.resume)
         for mode in left:
-            version = programs[name].version if is_program else ""
-            result = explore(suite, version, python, mode, bare, options.limit, options.seed)
+            about = {"suite": name, "version": version, "python": python, "mode": mode}
+            result = explore(about, bare, options.seed)
             report.add(result, file)
             kinds = report.judged(result, exceptions)
             print(f"[{number}/{len(chosen)}] {report.told(result, kinds)}", flush=True)

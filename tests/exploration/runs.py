@@ -136,9 +136,7 @@ def execute(command: list[str], folder: Path, environment: dict[str, str], log: 
 def environment_of(suite: Suite, mode: str, files: dict[str, Path], metrics: str) -> dict[str, str]:
     """The environment of a run."""
     inside = str(HERE / "inside")
-    told = {"account": str(files["account"])}
-    if mode in ("churn", "watch"):
-        told[mode] = str(files["probes"])
+    told = {"mode": mode, "account": str(files["account"]), "probes": str(files["probes"])}
     base = {name: os.environ[name] for name in KEPT if name in os.environ}
     base |= {"PYTHONHASHSEED": "1", "PYTHONPATH": inside, "EXPLORATION": json.dumps(told), **dict(suite.variables)}
     if mode in ("bare", "watch"):
@@ -167,7 +165,7 @@ def run(suite: Suite, mode: str, made: Made | None, limit: float, again: bool = 
     for file in files.values():
         file.unlink(missing_ok=True)
     if made:
-        made.write(files["probes"], churn=mode == "churn")
+        made.write(files["probes"])
     elif mode == "watch":
         files["probes"].write_text("".join(f"{file}\n" for file in suite.files))
     metrics = Metrics()
@@ -242,7 +240,7 @@ VAGUE = [
         (r"\b\d+:\d\d:\d\d\b", "TIME"),
         (r"load avg: [\d.]+", "LOAD"),
         (r"(127\.0\.0\.1|localhost|::1\]?)(:|', )\d+", r"\1\2PORT"),
-        (r"\b\d+(\.\d+)? ?(ms|sec|s|seconds|min)\b", r"N \2"),
+        (r"(\b\d+(\.\d+)? ?(ms|sec|s|seconds|min|minutes)\b ?)+", "DURATION "),
         (r"/tmp/[\w./-]+", "/tmp/NAME"),
         (r"(pid|PID)[ =:]*\d+", r"\1 N"),
         (r"(Thread|thread|Task|id)-\d+", r"\1-N"),

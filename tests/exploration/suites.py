@@ -47,7 +47,7 @@ class Program:
         """Gets the program and what its tests need, once, and the wheel that is there now."""
         home = WORK / f"{self.name}-{minor}"
         python = home / "venv/bin/python"
-        wanted = f"{self}"
+        wanted = f"{self.version} {self.sha256} {self.needs}"
         if not (home / "ready").exists() or (home / "ready").read_text() != wanted:
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)

@@ -14,10 +14,12 @@ from exploration.watch import Watch
 
 
 def begin(told):
-    """Starts what was told: `{"account": FILE, "churn": FILE, "watch": FILE}`."""
+    """Starts what was told: `{"mode": …, "account": FILE, "probes": FILE}`."""
     files = json.loads(told)
-    watch = None
-
+    mode, watch, definitions = files["mode"], None, []
+    if mode not in ("bare", "watch"):
+        with open(files["probes"], encoding="utf-8") as text:
+            definitions = json.load(text)
     logged = []
     first = os.getpid()
     register = atexit.register
@@ -34,7 +36,7 @@ def begin(told):
             return
         given = {"peak": account.peak(), "logged": logged}
         try:
-            given |= watch.told() if watch else account.left_by(found["churn"])
+            given |= watch.told() if watch else account.left_by(definitions, found["churn"])
         except BaseException as error:
             given["failed"] = f"{type(error).__name__}: {error}"
         with open(files["account"], "w", encoding="utf-8") as out:
@@ -45,13 +47,13 @@ def begin(told):
         atexit.register = register
         result = register(function, *args, **kwargs)
         register(give_account)
-        if "churn" in files:
-            found["churn"] = Churn(files["churn"])
+        if mode == "churn":
+            found["churn"] = Churn(definitions)
         return result
 
-    if os.environ.get("DD_DYNAMIC_INSTRUMENTATION_ENABLED"):
+    if definitions:
         atexit.register = register_after
     else:
         register(give_account)
-    if "watch" in files:
-        watch = Watch(files["watch"])
+    if mode == "watch":
+        watch = Watch(files["probes"])

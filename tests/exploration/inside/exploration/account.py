@@ -12,7 +12,7 @@ def peak():
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def left_by(churn):
+def left_by(definitions, churn):
     if "stroboscope" not in sys.modules:
         return {"instrumented": sorted(_instrumented(_codes()))}
     stroboscope = sys.modules["stroboscope"]
@@ -23,14 +23,16 @@ def left_by(churn):
     stats = stroboscope.stats()
     told["stats"] = {"hits": stats["hits"], "dropped": stats["dropped"], "metrics": stats["metrics"]}
     told["fired"] = [status["id"] for status in statuses if status["hits"]]
-    told["probes"] = [[status["id"], status["state"], status["reason"]] for status in statuses if _is_missing(status)]
+    places = {definition["id"]: definition["where"] for definition in definitions}
+    missing = [status for status in statuses if _is_missing(status, places[status["id"]])]
+    told["missing"] = [[status["id"], status["state"], status["reason"]] for status in missing]
+    told["without_place"] = [status["id"] for status in statuses if status["state"] in ("error", "waiting")]
     told["installed"] = sum(status["state"] in ("installed", "emitting") for status in statuses)
     for status in statuses:
         stroboscope.remove_probe(status["id"])
     told["left"] = [status["id"] for status in stroboscope.status()]
     told["seconds_to_remove"] = _until_gone()
-    # A file may have been gone through by way of another name: what counts is that its code is as the compiler made it.
-    files = {status["file"] for status in statuses if "file" in status}
+    files = {where["sourceFile"] for where in places.values() if "sourceFile" in where}
     codes = _codes()
     told["instrumented"] = sorted(_instrumented(codes))
     told["changed"] = sorted(_changed(codes, files))
@@ -38,17 +40,32 @@ def left_by(churn):
     return told
 
 
-def _is_missing(status):
-    """A probe is there, or waits for code that is not there."""
+def _is_missing(status, where):
+    """False if a probe is there, or waits for code that is not there, or has code before it that ran once and is gone."""
     if status["state"] in ("installed", "emitting"):
         return False
+    if "methodName" in where:
+        module, method = where["typeName"], where["methodName"]
+        return module in sys.modules and _leads_to_its_function(module, method)
+    if status["state"] == "error":
+        return "lines outside of functions ran before the probe came" not in status["reason"]
     if status["state"] != "waiting":
         return True
-    if "file" in status:
-        return any(
-            getattr(module, "__dict__", {}).get("__file__") == status["file"] for module in list(sys.modules.values())
-        )
-    return status.get("type") in sys.modules
+    files = (vars(module).get("__file__") for module in list(sys.modules.values()) if type(module) is type(sys))
+    return where["sourceFile"] in files and "left no function behind" not in status["reason"]
+
+
+def _leads_to_its_function(module, method):
+    """Whether a name in a module still leads to the function that its source has there, and not to one of C, or none."""
+    found = sys.modules.get(module)
+    file = vars(found).get("__file__") if type(found) is type(sys) else None
+    method = method.partition(".<locals>")[0]
+    for name in method.split("."):
+        found = vars(found).get(name) if isinstance(found, (type, type(sys))) else None
+    function = found.fget if type(found) is property else getattr(found, "__func__", found)
+    if type(function) is not FunctionType:
+        return False
+    return (function.__code__.co_filename, function.__code__.co_qualname) == (file, method)
 
 
 def _until_gone():

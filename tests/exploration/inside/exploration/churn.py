@@ -1,6 +1,7 @@
 """Probes that come and go while the program runs."""
 
 import _thread
+import json
 import os
 import sys
 import time
@@ -11,14 +12,13 @@ class Churn:
 
     EVERY_SECONDS = 0.02
 
-    def __init__(self, file):
+    def __init__(self, definitions):
         stroboscope = sys.modules["stroboscope"]
         self.add, self.remove, self.sleep = stroboscope.add_probe, stroboscope.remove_probe, time.sleep
-        with open(file, encoding="utf-8") as lines:
-            self.away = [line.rstrip("\n").split("\t", 1) for line in lines]
+        self.away = [(definition["id"], json.dumps(definition)) for definition in definitions]
         self.there = []
-        # Half of them are there after five seconds, however many they are; then as many go as come.
-        self.at_once = max(5, len(self.away) // 500)
+        # Half of them are there after two seconds, however many they are; then as many go as come.
+        self.at_once = max(5, len(self.away) // 200)
         self.most = len(self.away) // 2
         self.seed = 1
         self.moves = 0
