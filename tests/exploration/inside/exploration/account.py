@@ -41,7 +41,7 @@ def left_by(definitions, churn):
 
 
 def _is_missing(status, where):
-    """False if a probe is there, or waits for code that is not there, or has code before it that ran once and is gone."""
+    """False if a probe is there, or waits for code that is not there, or came after code that runs once."""
     if status["state"] in ("installed", "emitting"):
         return False
     if "methodName" in where:
@@ -56,7 +56,7 @@ def _is_missing(status, where):
 
 
 def _leads_to_its_function(module, method):
-    """Whether a name in a module still leads to the function that its source has there, and not to one of C, or none."""
+    """Whether a name in a module still leads to the function of its source, and not to one of C, or none."""
     found = sys.modules.get(module)
     file = vars(found).get("__file__") if type(found) is type(sys) else None
     method = method.partition(".<locals>")[0]
@@ -139,7 +139,7 @@ def _changed(codes, files):
         made = fresh.get((code.co_filename, code.co_firstlineno, code.co_qualname, code.co_name))
         if made is None or made.co_varnames != code.co_varnames:
             continue
-        for part in ("co_code", "co_linetable", "co_exceptiontable", "co_names", "co_flags"):
+        for part in ("co_code", "co_linetable", "co_exceptiontable", "co_names"):
             if getattr(made, part) != getattr(code, part):
                 found.add(f"{_name(code)}: {part}")
     return found
