@@ -20,7 +20,7 @@ help:
 	@echo 'make test-all     all of these, on all Pythons here and all Nodes'
 	@echo 'make explore      foreign test suites with a probe on every line and method; explore="attrs stdlib:test_json"'
 	@echo 'make explore-node  the same in Node, with a probe on every function: small ones; explore_node=fastify'
-	@echo 'make exploration  all of both, 90 minutes at most; flags=--resume goes on with Python where it stopped'
+	@echo 'make exploration  all of both; flags=--resume goes on with Python where it stopped'
 	@echo 'make lint         format, clippy, ruff, and the rules of the house'
 	@echo 'make bench-python  what a probe costs, beside ddtrace; BENCH_FLAGS=--quick: two minutes, nothing kept'
 	@echo 'make bench-node    the same for Node, beside dd-trace'
