@@ -102,18 +102,20 @@ def add(result: dict, file: Path) -> None:
         out.write(json.dumps(result) + "\n")
 
 
-def page(results: list[dict], exceptions: list[dict]) -> str:
-    """docs/exploration.md."""
+def page(results: list[dict], exceptions: list[dict], listed: list[str]) -> str:
+    """docs/exploration.md; `listed` are the suites that there are."""
     pythons = ", ".join(dict.fromkeys(result["python"] for result in results))
     suites = list(dict.fromkeys(result["suite"] for result in results))
+    not_run = [name.removeprefix("stdlib:") for name in listed if name not in suites]
     all_kinds = Counter(kind for result in results for kind, found in judged(result, exceptions).items() for _ in found)
     seconds = sum(result["seconds"][1] for result in results)
     parts = [
         HEAD.format(
             pythons=pythons,
             ways="\n".join(f"| {mode} | {what} |" for mode, what in MODES.items()),
-            sums=f"{len(suites)} suites, {len(results)} runs with probes of {seconds / 60:.0f} minutes together: "
-            f"{all_kinds['differ']} differ, {all_kinds['listed']} are listed, {all_kinds['unsteady']} came and went.",
+            sums=f"{len(suites)} of {len(listed)} suites, {len(results)} runs with probes, {seconds:.0f} s together: "
+            f"{all_kinds['differ']} differ, {all_kinds['listed']} are listed,\n{all_kinds['unsteady']} came and went."
+            + (f" Not in these reports: {', '.join(not_run)}." if not_run else ""),
         )
     ]
     for mode in MODES:
@@ -142,7 +144,9 @@ Tests of programs that nobody here wrote, in CPython {pythons}, each bare and in
 {ways}
 
 The same tests must pass and print the same; no probe may be missing, or not be hit where its line ran; nothing of ours
-be logged; memory stay within its bound; and all code be as before once the probes are gone. {sums}
+be logged; memory stay within its bound; and all code be as before once the probes are gone.
+
+{sums}
 """
 
 NAMES = (

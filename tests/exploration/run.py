@@ -104,7 +104,7 @@ def main() -> int:
     if options.page:
         results = report.read(file)
         kept = [results[suite, mode] for suite in few for mode in MODES if (suite, mode) in results]
-        report.PAGE.write_text(report.page(kept, exceptions))
+        report.PAGE.write_text(report.page(kept, exceptions, few))
         return 0
     every = few
     if options.stdlib or options.list or set(options.name) - set(few):
