@@ -37,6 +37,7 @@ export interface Settings {
   dogstatsdUrl?: Setting;
   dogstatsdHost?: Setting;
   dogstatsdPort?: Setting;
+  otlpEndpoint?: Setting;
   agentlessEnabled?: Setting;
   apiKey?: Setting;
   site?: Setting;

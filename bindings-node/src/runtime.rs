@@ -22,6 +22,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::JavaScript,
     methods: true,
     metrics: true,
+    spans: false,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 15,

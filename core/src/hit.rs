@@ -1,7 +1,13 @@
 //! The hot path of inside hosts, one function, top to bottom. Before: the host's hook and its guard; after:
 //! [`crate::worker`]. A hit looks at the gate, decides the condition, takes tokens, asks for room, and only then
-//! captures; one of a metric probe adds a value to [`crate::emit::meter`] instead. It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
+//! captures; one of a metric probe adds a value to [`crate::emit::meter`] instead, and what span probes and decorations ask of the
+//! application's tracer is left for the binding ([`span`]). It reads no clock but for the event's own time, takes no lock, and allocates nothing but what filters keep.
 
+pub mod span;
+
+pub use self::span::{Ask, TagText};
+
+use self::span::OpenSpan;
 use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
 use crate::capture::walk::{self, Deadline, WalkContext};
@@ -12,7 +18,7 @@ use crate::expr::Expression;
 use crate::expr::eval::{self, Budget, Category, Failure, Measured, Scope, Scratch};
 use crate::expr::template::Segment;
 use crate::fault;
-use crate::host::{Frame, Name, Section};
+use crate::host::{Frame, Language, Name, Section};
 use crate::probe::model::{EvaluateAt, Kind, Log, Metric};
 use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
@@ -47,6 +53,8 @@ pub struct Process {
     pub capture_ns: u64,
     /// What stands in the stack of hits that capture nothing.
     pub log_stack: LogStack,
+    /// The host's language.
+    pub language: Language,
 }
 
 impl Process {
@@ -88,6 +96,8 @@ pub struct EntryToken {
     started: Moment,
     /// What a probe leaves that captures at entry and at exit. Most leave none, so it takes little room here.
     half: Option<Box<Half>>,
+    /// What a span probe leaves.
+    span: Option<OpenSpan>,
 }
 
 impl EntryToken {
@@ -98,6 +108,9 @@ impl EntryToken {
             && let Some(calls) = half.calls.take()
         {
             calls.push_out();
+        }
+        if let Some(span) = self.span {
+            span.push_out();
         }
     }
 }
@@ -206,6 +219,8 @@ pub struct HitContext {
     random: Random,
     returned: Name<'static>,
     exception: Name<'static>,
+    /// What the last hit asks of the application's tracer.
+    ask: Option<Ask>,
     /// A test has asked for a panic.
     faulty: bool,
 }
@@ -227,6 +242,7 @@ impl HitContext {
             random: Random::new(),
             returned,
             exception,
+            ask: None,
             faulty: false,
         }
     }
@@ -248,10 +264,13 @@ impl HitContext {
         }
         let started = self.process.clock.moment();
         if live.probe.evaluate_at == EvaluateAt::Exit {
-            return (Verdict::Keep, Some(EntryToken { started, half: None }));
+            return (Verdict::Keep, Some(EntryToken { started, half: None, span: None }));
         }
         let timer = self.count(live);
-        let answer = self.evaluate_entry(live, frame, started);
+        let answer = match &live.probe.kind {
+            Kind::Span => self.open_span(live, frame, started),
+            _ => self.evaluate_entry(live, frame, started),
+        };
         self.stop(live, timer);
         answer
     }
@@ -277,8 +296,12 @@ impl HitContext {
         token: Option<EntryToken>,
     ) -> Verdict {
         if live.probe.evaluate_at == EvaluateAt::Entry {
-            if let Some(EntryToken { started, half: Some(half) }) = token {
-                self.finish_entry(live, frame, exit, started, *half);
+            match token {
+                Some(EntryToken { started, half: Some(half), .. }) => {
+                    self.finish_entry(live, frame, exit, started, *half);
+                }
+                Some(EntryToken { started, span: Some(span), .. }) => self.close_span(live, frame, exit, started, span),
+                _ => {}
             }
             return Verdict::Keep;
         }
@@ -343,7 +366,11 @@ impl HitContext {
                 self.measure(live, metric, &scope, duration);
                 return Verdict::Keep;
             }
-            Kind::Span | Kind::SpanDecoration(_) => return Verdict::Keep,
+            Kind::SpanDecoration(decoration) => {
+                self.decorate(live, decoration, &scope, duration);
+                return Verdict::Keep;
+            }
+            Kind::Span => return Verdict::Keep,
         };
         if !self.take(live) {
             return Verdict::Keep;
@@ -391,7 +418,11 @@ impl HitContext {
         self.capture(live, log, &scope, Point::Entry);
         (
             Verdict::Keep,
-            Some(EntryToken { started, half: Some(Box::new(Half::new(self.writer.suspend(), &live.stats.calls))) }),
+            Some(EntryToken {
+                started,
+                half: Some(Box::new(Half::new(self.writer.suspend(), &live.stats.calls))),
+                span: None,
+            }),
         )
     }
 
@@ -520,11 +551,14 @@ impl HitContext {
     #[allow(clippy::inline_always, reason = "a part of every hit: a call would cost as much as some of what it does")]
     fn begin<'f, F: Frame<'f>>(&mut self, live: &LiveProbe, frame: &F, duration: Option<u64>) {
         let event_id = u128::from(self.random.next()) | u128::from(self.random.next()) << 64;
+        let active = frame.active_span();
         self.writer.begin(&Header {
             probe: live.slot,
             wall: self.process.clock.wall(),
             event_id: event_id.to_le_bytes(),
             thread: frame.thread(),
+            trace_id: active.trace_id,
+            span_id: active.span_id,
             duration,
             ..Header::default()
         });

@@ -336,6 +336,15 @@ impl Default for ThreadInfo {
     }
 }
 
+/// The span of the application that is active where a hit is. Zeros: none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActiveSpan {
+    /// The trace, 64 or 128 bits.
+    pub trace_id: u128,
+    /// The span.
+    pub span_id: u64,
+}
+
 /// The place of a hit, borrowed for the call.
 pub trait Frame<'f> {
     /// Values of this host.
@@ -384,6 +393,18 @@ pub trait Frame<'f> {
 
     /// The current thread.
     fn thread(&self) -> ThreadInfo;
+
+    /// The span that is active here, as far as it can be read without running code of the application.
+    #[inline]
+    fn active_span(&self) -> ActiveSpan {
+        ActiveSpan::default()
+    }
+
+    /// True if the application has a tracer: then it makes the spans of span probes, and has those that are decorated. What a
+    /// hit asks of it is in [`crate::hit::HitContext::take_ask`].
+    fn has_tracer(&self) -> bool {
+        false
+    }
 }
 
 /// How values of a host are written on the wire (*Signals and upload* 2.4 to 2.6).
@@ -421,6 +442,8 @@ pub struct Capabilities {
     pub methods: bool,
     /// Metric probes.
     pub metrics: bool,
+    /// Span probes and span decorations.
+    pub spans: bool,
     /// Lines at module level.
     pub module_lines: bool,
     /// True if a hook may be switched off at the host and on again cheaply.

@@ -246,7 +246,12 @@ impl LiveProbe {
     /// True if the entry of a method leaves something for its exit: the time of a call, or the first half of an event.
     #[inline]
     pub(crate) fn leaves_entry(&self) -> bool {
-        self.meter.is_none() || (self.reads_duration && self.probe.evaluate_at == EvaluateAt::Exit)
+        match self.probe.kind {
+            Kind::Log(_) | Kind::Span => true,
+            Kind::Metric(_) | Kind::SpanDecoration(_) => {
+                self.reads_duration && self.probe.evaluate_at == EvaluateAt::Exit
+            }
+        }
     }
 
     /// True if hits at the entry of its method are wanted: to evaluate it there, or for the time of the call.
@@ -257,6 +262,17 @@ impl LiveProbe {
     /// True if hits at the exit of its method are wanted.
     pub fn wants_exit(&self) -> bool {
         self.leaves_entry() || self.probe.evaluate_at == EvaluateAt::Exit
+    }
+
+    /// True if its hits may ask something of the application's tracer ([`crate::hit::HitContext::take_ask`]).
+    #[inline]
+    pub fn asks_tracer(&self) -> bool {
+        matches!(self.probe.kind, Kind::Span | Kind::SpanDecoration(_))
+    }
+
+    /// The application's tracer has made a span for this probe, or has had one decorated. Called by the binding.
+    pub fn traced(&self) {
+        self.stats.traced.add(1);
     }
 
     /// Adds a value that was measured, where no other thread does so at the same time.

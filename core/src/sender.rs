@@ -24,9 +24,10 @@ use crate::config::Settings;
 use crate::control::agent::http::{self, Answer, Request};
 use crate::control::agent::input::{self, Route};
 use crate::control::agent::retry::{Attempts, Breaker, Next, Outcome, Reason, nanos};
-use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info, symbols};
+use crate::control::agent::{self, AgentSettings, Endpoint, diagnostics, info, symbols, traces};
 use crate::control::kept::Kept;
 use crate::emit::batch::{Batch, Kind, MAX_STATUS_BYTES};
+use crate::emit::otlp;
 use crate::emit::ring::QueuedBytes;
 
 pub(crate) mod poll;
@@ -36,6 +37,8 @@ pub const THREAD: &str = "strobe-sender";
 
 /// The most batches of events that are held here, the one on its way included.
 const EVENT_SLOTS: usize = 2;
+/// The most batches of spans.
+const SPAN_SLOTS: usize = 2;
 /// A second batch may wait only behind a small one: a large one alone is as much as may be held here.
 const WAIT_BEHIND: usize = 128 << 10;
 /// The most batches of statuses held here; together they have at most the bytes reserved for statuses.
@@ -58,7 +61,7 @@ const STATUSES_ALONE: Duration = Duration::from_millis(300);
 /// What became of what was sent. Plain counters, read by anybody.
 #[derive(Debug, Default)]
 pub struct SenderCounters {
-    /// Events that arrived.
+    /// Events that arrived, and spans.
     pub events_sent: AtomicU64,
     /// Statuses that arrived.
     pub statuses_sent: AtomicU64,
@@ -129,7 +132,9 @@ impl SenderCounters {
 struct Held {
     event_batches: usize,
     event_bytes: usize,
+    /// Spans too.
     events: u64,
+    span_batches: usize,
     status_batches: usize,
     status_bytes: usize,
     statuses: u64,
@@ -152,6 +157,7 @@ impl Held {
                 self.status_batches == 0 || (self.status_batches < STATUS_SLOTS && fits)
             }
             Kind::Symbols => self.symbol_batches < SYMBOL_SLOTS,
+            Kind::Spans => self.span_batches < SPAN_SLOTS,
         }
     }
 
@@ -160,6 +166,12 @@ impl Held {
         match batch.kind {
             Kind::Events => {
                 self.event_batches += 1;
+                self.event_bytes += batch.body.len();
+                self.events += count;
+                self.riders.push_back(batch.riders.clone());
+            }
+            Kind::Spans => {
+                self.span_batches += 1;
                 self.event_bytes += batch.body.len();
                 self.events += count;
                 self.riders.push_back(batch.riders.clone());
@@ -183,6 +195,13 @@ impl Held {
                 let at = self.riders.iter().position(|riders| *riders == batch.riders);
                 at.and_then(|at| self.riders.remove(at));
             }
+            Kind::Spans => {
+                self.span_batches = self.span_batches.saturating_sub(1);
+                self.event_bytes = self.event_bytes.saturating_sub(size);
+                self.events = self.events.saturating_sub(count);
+                let at = self.riders.iter().position(|riders| *riders == batch.riders);
+                at.and_then(|at| self.riders.remove(at));
+            }
             Kind::Statuses => {
                 self.status_batches = self.status_batches.saturating_sub(1);
                 self.status_bytes = self.status_bytes.saturating_sub(size);
@@ -193,7 +212,7 @@ impl Held {
     }
 
     fn is_empty(&self) -> bool {
-        self.event_batches == 0 && self.status_batches == 0
+        self.event_batches == 0 && self.status_batches == 0 && self.span_batches == 0
     }
 }
 
@@ -228,7 +247,7 @@ impl Shared {
     /// Notes that a batch of so many bytes came, or left.
     fn weigh(&self, kind: Kind, size: usize, came: bool) {
         // Statuses have room of their own.
-        let Some(queued) = self.queued.get().filter(|_| kind == Kind::Events) else { return };
+        let Some(queued) = self.queued.get().filter(|_| kind != Kind::Statuses) else { return };
         if came { queued.add(size) } else { queued.sub(size) }
     }
 }
@@ -472,7 +491,7 @@ impl Sender {
     }
 
     fn spawn(&self) -> State {
-        let (batches, taken) = bounded(EVENT_SLOTS + STATUS_SLOTS + SYMBOL_SLOTS);
+        let (batches, taken) = bounded(EVENT_SLOTS + SPAN_SLOTS + STATUS_SLOTS + SYMBOL_SLOTS);
         let (wake, woken) = bounded(1);
         let (settling, settled) = bounded(1);
         let shared = Arc::clone(&self.shared);
@@ -503,6 +522,9 @@ struct Courier<'a> {
     query: String,
     route: Route,
     breaker: Breaker,
+    /// That of spans: who takes them may take nothing else.
+    span_breaker: Breaker,
+    span_route: traces::Route,
     /// The batch lost last was refused by the Agent.
     refused: bool,
     /// The status code of the last answer; 0: the last attempt had none.
@@ -524,6 +546,13 @@ struct Way<'a> {
     host: String,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// Whom a request is for, and who we are to it.
+struct To<'a> {
+    endpoint: &'a Endpoint,
+    host: &'a str,
+    identity: &'a str,
 }
 
 /// How an attempt at a batch ended.
@@ -548,6 +577,8 @@ impl<'a> Courier<'a> {
             query,
             route: Route::default(),
             breaker: Breaker::default(),
+            span_breaker: Breaker::default(),
+            span_route: traces::Route::default(),
             refused: false,
             answered: 0,
             chance: RandomState::new(),
@@ -575,7 +606,8 @@ impl<'a> Courier<'a> {
 
     /// Brings a batch to its end: delivered, or dropped with a reason.
     fn deliver(&mut self, batch: &Batch) -> Result<(), Reason> {
-        if !self.breaker.admits(self.now()) {
+        let now = self.now();
+        if !self.breaker_of(batch.kind).admits(now) {
             return Err(Reason::BreakerOpen);
         }
         if batch.kind == Kind::Symbols {
@@ -583,12 +615,13 @@ impl<'a> Courier<'a> {
         }
         let result = self.attempts(batch);
         match result {
-            Ok(()) => self.breaker.succeeded(),
+            Ok(()) => self.breaker_of(batch.kind).succeeded(),
             // The end of the session says nothing about the Agent.
             Err(Reason::Stopped) => {}
             Err(reason) => {
                 self.refused = reason == Reason::Rejected;
-                self.breaker.failed(&self.shared.settings.policy, self.now());
+                let (now, policy) = (self.now(), &self.shared.settings.policy);
+                self.breaker_of(batch.kind).failed(policy, now);
             }
         }
         result
@@ -610,6 +643,10 @@ impl<'a> Courier<'a> {
             Next::Drop(reason) => Err(reason),
             Next::Again(_) => Err(Reason::Transport),
         }
+    }
+
+    fn breaker_of(&mut self, kind: Kind) -> &mut Breaker {
+        if kind == Kind::Spans { &mut self.span_breaker } else { &mut self.breaker }
     }
 
     fn attempts(&mut self, batch: &Batch) -> Result<(), Reason> {
@@ -653,6 +690,9 @@ impl<'a> Courier<'a> {
     }
 
     fn attempt(&mut self, batch: &Batch) -> Attempt {
+        if batch.kind == Kind::Spans {
+            return self.attempt_spans(batch);
+        }
         let policy = &self.shared.settings.policy;
         if let Endpoint::Intake { .. } = self.shared.settings.endpoint {
             return Attempt::Ended(outcome(self.post(agent::INTAKE_PATH, batch.kind, &batch.body)));
@@ -684,6 +724,55 @@ impl<'a> Courier<'a> {
         Attempt::Ended(outcome(result))
     }
 
+    /// Spans go to the Agent, if there is one that takes them, else to a receiver of OTLP.
+    fn attempt_spans(&mut self, batch: &Batch) -> Attempt {
+        let settings = &self.shared.settings;
+        let has_agent = !matches!(settings.endpoint, Endpoint::Intake { .. });
+        let mut absent = None;
+        if self.span_route.asks(self.now()) {
+            let asked = has_agent.then(|| self.ask_for_traces());
+            let takes = matches!(asked, Some(Ok(true)));
+            absent = asked.and_then(Result::err);
+            self.span_route = traces::Route::learned(takes, self.now());
+        }
+        if self.span_route == traces::Route::Agent {
+            let target = format!("{}{}", self.way.prefix(), traces::PATH);
+            let identity = format!("{}{}", self.way.identity, traces::headers(batch.count));
+            let to = To { endpoint: &settings.endpoint, host: &self.way.host.clone(), identity: &identity };
+            let limits = (0, settings.timeout);
+            let result = self.way.exchange_with(&to, "POST", &target, Some(traces::CONTENT_TYPE), &[&batch.body], limits);
+            if let Ok(Answered { status: 404 | 405, .. }) = &result {
+                self.span_route = traces::Route::learned(false, self.now());
+                return Attempt::Elsewhere;
+            }
+            return Attempt::Ended(outcome(result));
+        }
+        let sent = self.send_otlp(batch);
+        if sent.is_err() && absent.is_some() {
+            // Nobody is there: next time the Agent is asked again.
+            self.span_route = traces::Route::Unknown;
+        }
+        Attempt::Ended(outcome(sent))
+    }
+
+    fn ask_for_traces(&mut self) -> io::Result<bool> {
+        let target = format!("{}{}", self.way.prefix(), traces::INFO);
+        let timeout = self.shared.settings.timeout;
+        let answer = self.way.exchange("GET", &target, None, &[], info::MAX_BODY, timeout)?;
+        Ok(traces::listed(answer.status, &answer.body))
+    }
+
+    fn send_otlp(&mut self, batch: &Batch) -> io::Result<Answered> {
+        let Some(endpoint) = &self.shared.settings.otlp else { return Err(io::ErrorKind::NotConnected.into()) };
+        let body = otlp::request(&batch.body).map_err(io::Error::other)?;
+        let identity = format!("User-Agent: {}\r\n", self.shared.settings.user_agent);
+        let prefix = if let Endpoint::Tcp { prefix, .. } = endpoint { prefix.as_str() } else { "" };
+        let target = format!("{prefix}{}", traces::OTLP);
+        let to = To { endpoint, host: &endpoint.host_header(), identity: &identity };
+        let limits = (0, self.shared.settings.timeout);
+        self.way.exchange_with(&to, "POST", &target, Some(traces::OTLP_CONTENT_TYPE), &[&body], limits)
+    }
+
     fn settle(&self, batch: &Batch, result: Result<(), Reason>) {
         let count = batch.count as u64;
         let counters = &self.shared.counters;
@@ -698,7 +787,7 @@ impl<'a> Courier<'a> {
         match (result, batch.kind) {
             (Ok(()), kind) => {
                 let sent = match kind {
-                    Kind::Events => &counters.events_sent,
+                    Kind::Events | Kind::Spans => &counters.events_sent,
                     Kind::Statuses => &counters.statuses_sent,
                     Kind::Symbols => &counters.symbols_sent,
                 };
@@ -711,7 +800,7 @@ impl<'a> Courier<'a> {
                     self.shared.owed.store(self.now().max(1), Ordering::Relaxed);
                 }
             }
-            (Err(reason), Kind::Events) => {
+            (Err(reason), Kind::Events | Kind::Spans) => {
                 counters.dropped(reason).fetch_add(count, Ordering::Relaxed);
                 if reason == Reason::BreakerOpen && self.refused {
                     counters.refused_before.fetch_add(count, Ordering::Relaxed);
@@ -766,7 +855,8 @@ impl<'a> Courier<'a> {
             (_, status) => format!("it refused them ({status})"),
         };
         let place = self.shared.settings.endpoint.for_people();
-        let events = if batch.count == 1 { "event" } else { "events" };
+        let what = if batch.kind == Kind::Spans { "span" } else { "event" };
+        let events = format!("{what}{}", if batch.count == 1 { "" } else { "s" });
         format!("{} {events} did not get to the Agent at {place}: {why}; `stats()` counts what is lost", batch.count)
     }
 
@@ -795,6 +885,8 @@ impl<'a> Courier<'a> {
                 let form = [diagnostics::BEFORE.as_bytes(), array, diagnostics::AFTER.as_bytes()];
                 self.way.exchange("POST", &target, Some(diagnostics::CONTENT_TYPE), &form, 0, timeout)
             }
+            // They have a way of their own.
+            Kind::Spans => Err(io::ErrorKind::Unsupported.into()),
             Kind::Symbols => self.way.exchange("POST", &target, Some(symbols::CONTENT_TYPE), &[array], 0, timeout),
         }
     }
@@ -845,20 +937,35 @@ impl<'a> Way<'a> {
         most: usize,
         timeout: Duration,
     ) -> io::Result<Answered> {
+        let is_symbols = content_type == Some(symbols::CONTENT_TYPE);
+        let identity = if is_symbols { &self.identity_of_symbols } else { &self.identity };
+        let (host, identity) = (self.host.clone(), identity.clone());
+        let to = To { endpoint: &self.settings.endpoint, host: &host, identity: &identity };
+        self.exchange_with(&to, method, target, content_type, body, (most, timeout))
+    }
+
+    /// The same with another one, or as somebody else.
+    fn exchange_with(
+        &mut self,
+        to: &To<'_>,
+        method: &str,
+        target: &str,
+        content_type: Option<&str>,
+        body: &[&[u8]],
+        (most, timeout): (usize, Duration),
+    ) -> io::Result<Answered> {
         let clock = self.clock;
         let ends = self.ends.load(Ordering::Acquire);
         let until = Cell::new(clock.monotonic().saturating_add(nanos(timeout)).min(ends));
-        let socket = Arc::new(Socket::connect(&self.settings.endpoint, clock, until.get())?);
+        let socket = Arc::new(Socket::connect(to.endpoint, clock, until.get())?);
         *lock(self.socket) = Arc::downgrade(&socket);
         if self.ended() {
             // `stop` may have looked for the connection just before it was there.
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut wire = Wire { socket, clock, until: &until };
-        let session = self.secured()?;
-        let is_symbols = content_type == Some(symbols::CONTENT_TYPE);
-        let identity = if is_symbols { &self.identity_of_symbols } else { &self.identity };
-        let request = Request { method, target, host: &self.host, content_type, identity, body };
+        let session = self.secured(to.endpoint)?;
+        let request = Request { method, target, host: to.host, content_type, identity: to.identity, body };
         match session {
             None => converse(&mut wire, &request, most, &until, clock),
             #[cfg(feature = "tls")]
@@ -873,17 +980,15 @@ impl<'a> Way<'a> {
 
     #[cfg(not(feature = "tls"))]
     #[allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "the same shape as with TLS")]
-    fn secured(&mut self) -> io::Result<Option<std::convert::Infallible>> {
+    fn secured(&mut self, _: &Endpoint) -> io::Result<Option<std::convert::Infallible>> {
         // `Endpoint` refuses https in this build.
         Ok(None)
     }
 
     /// A TLS session, if the endpoint wants one.
     #[cfg(feature = "tls")]
-    fn secured(&mut self) -> io::Result<Option<rustls::ClientConnection>> {
-        let (Endpoint::Tcp { host, tls: true, .. } | Endpoint::Intake { host, tls: true, .. }) =
-            &self.settings.endpoint
-        else {
+    fn secured(&mut self, endpoint: &Endpoint) -> io::Result<Option<rustls::ClientConnection>> {
+        let (Endpoint::Tcp { host, tls: true, .. } | Endpoint::Intake { host, tls: true, .. }) = endpoint else {
             return Ok(None);
         };
         let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(io::Error::other)?;

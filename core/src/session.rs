@@ -368,6 +368,8 @@ pub struct ProbeReport {
     pub emitted: u64,
     /// Values measured; `None`: it is no metric probe.
     pub measured: Option<u64>,
+    /// Spans that the application's tracer has made, or has had decorated; `None`: the probe asks for none.
+    pub traced: Option<u64>,
     /// Hits whose event comes at the end of their call, which goes on.
     pub pending: u64,
     /// Events and hits dropped, by reason.
@@ -456,6 +458,7 @@ impl Session {
             evaluation_ns: nanoseconds(settings.evaluation_timeout),
             capture_ns: nanoseconds(settings.capture_timeout.unwrap_or(default_capture)),
             log_stack: settings.log_stack.unwrap_or(capabilities.log_stack),
+            language: capabilities.language,
         });
         let board = Mutex::new(Board::new(settings.diagnostics_interval));
         let placing = Placing::new(settings.cpu_budget);
@@ -1210,6 +1213,7 @@ fn report(process: &Process, id: &str, entry: &Entry, live: Option<&Arc<LiveProb
         failures: live.map(|live| failures(process, live)).unwrap_or_default(),
         emitted: count(|stats| &stats.emitted),
         measured: live.filter(|live| live.meter.is_some()).map(|live| live.stats.measured.get()),
+        traced: live.filter(|live| live.asks_tracer()).map(|live| live.stats.traced.get()),
         pending: stats.map_or(0, ProbeStats::pending),
         dropped: stats.map(ProbeStats::dropped_by_reason).unwrap_or_default(),
         unended: stats.map_or(0, ProbeStats::unended),

@@ -236,6 +236,8 @@ pub struct ProbeStats {
     pub failed: Counter,
     /// Values that a metric probe has measured.
     pub measured: Counter,
+    /// Spans that the application's tracer has made, or has had decorated.
+    pub traced: Counter,
     /// Events that were queued.
     pub emitted: Counter,
     /// Records that were cut at 1 MiB.
@@ -390,6 +392,7 @@ impl ProbeStats {
         self.measured.add(other.measured.get());
         self.failed.add(other.failed.get());
         self.record_full.add(other.record_full.get());
+        self.traced.add(other.traced.get());
         for reason in Drop::ALL {
             self.dropped(reason).add(other.dropped(reason).get());
         }

@@ -549,6 +549,7 @@ impl Worker {
         if !is_due && !hurries {
             return;
         }
+        self.hear_of_tracer();
         let in_force = self.controls.values().map(|control| &control.live).filter(|live| live.meter.is_some());
         let all: Vec<Arc<LiveProbe>> = in_force.chain(self.parting.iter().map(|(live, _)| live)).cloned().collect();
         if !all.is_empty() {
@@ -564,6 +565,15 @@ impl Worker {
                 // It comes with the next look.
                 self.runtime.gather();
             }
+        }
+    }
+
+    /// What the application's tracer did for probes is only counted: the first of it is told.
+    fn hear_of_tracer(&mut self) {
+        let news = |control: &&Control| !control.emitted && control.live.stats.traced.get() > 0;
+        let slots: Vec<u32> = self.controls.values().filter(news).map(|control| control.live.slot).collect();
+        for slot in slots {
+            self.emits(slot);
         }
     }
 

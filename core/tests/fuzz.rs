@@ -240,6 +240,7 @@ fn probe_files() {
         language: Language::Python,
         methods: true,
         metrics: true,
+        spans: true,
         module_lines: true,
         disarm: true,
         capture_timeout_ms: 100,

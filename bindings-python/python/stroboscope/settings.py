@@ -43,6 +43,7 @@ class Settings(TypedDict, total=False):
     dogstatsd_url: Setting
     dogstatsd_host: Setting
     dogstatsd_port: Setting
+    otlp_endpoint: Setting
     agentless_enabled: Setting
     api_key: Setting
     site: Setting

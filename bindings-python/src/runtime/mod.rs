@@ -63,6 +63,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::Python,
     methods: true,
     metrics: true,
+    spans: false,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 100,

@@ -19,7 +19,7 @@ use stroboscope_core::control::memory::Memory;
 use stroboscope_core::control::ndjson::NdjsonSink;
 use stroboscope_core::control::place::{Folder, Place, is_stdout};
 use stroboscope_core::control::terminal::TerminalSink;
-use stroboscope_core::control::{EventView, MetricView, Sink, StatusView};
+use stroboscope_core::control::{EventView, MetricView, Sink, SpanView, StatusView};
 use stroboscope_core::datagrams::Datagrams;
 use stroboscope_core::emit::output::Identity;
 use stroboscope_core::sender::{Sender, SenderCounters};
@@ -245,6 +245,9 @@ impl Sink for TakesPart {
     fn metric(&mut self, _: &MetricView<'_>) {
         self.begins();
     }
+    fn span(&mut self, _: &SpanView<'_>) {
+        self.begins();
+    }
     fn status(&mut self, _: &StatusView<'_>) {}
     fn flush(&mut self) {}
 }
@@ -295,6 +298,12 @@ impl Sink for Terminal {
         wait_for_tracebacks();
         let before = self.sink.lost();
         self.sink.metric(metric);
+        self.wanted.unshown.fetch_add(self.sink.lost() - before, Ordering::Relaxed);
+    }
+    fn span(&mut self, span: &SpanView<'_>) {
+        wait_for_tracebacks();
+        let before = self.sink.lost();
+        self.sink.span(span);
         self.wanted.unshown.fetch_add(self.sink.lost() - before, Ordering::Relaxed);
     }
     fn status(&mut self, status: &StatusView<'_>) {

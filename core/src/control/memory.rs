@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{EventView, MetricView, Sink, StatusView};
+use super::{EventView, MetricView, Sink, SpanView, StatusView};
 
 /// What a [`MemorySink`] has kept; a handle on it that outlives the session.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,7 @@ pub struct Memory {
 struct Kept {
     events: Vec<String>,
     metrics: Vec<String>,
+    spans: Vec<String>,
     statuses: Vec<String>,
 }
 
@@ -38,6 +39,11 @@ impl Memory {
         self.with(|kept| kept.metrics.clone())
     }
 
+    /// The spans of ours so far, as JSON.
+    pub fn spans(&self) -> Vec<String> {
+        self.with(|kept| kept.spans.clone())
+    }
+
     /// The statuses so far, as JSON.
     pub fn statuses(&self) -> Vec<String> {
         self.with(|kept| kept.statuses.clone())
@@ -53,7 +59,7 @@ impl Memory {
     }
 }
 
-/// Keeps events, metrics and statuses in a [`Memory`].
+/// Keeps events, metrics, spans and statuses in a [`Memory`].
 #[derive(Debug)]
 pub struct MemorySink {
     memory: Memory,
@@ -68,6 +74,11 @@ impl Sink for MemorySink {
     fn metric(&mut self, metric: &MetricView<'_>) {
         let json = String::from_utf8_lossy(metric.json).into_owned();
         self.memory.with(|kept| kept.metrics.push(json));
+    }
+
+    fn span(&mut self, span: &SpanView<'_>) {
+        let json = String::from_utf8_lossy(span.json).into_owned();
+        self.memory.with(|kept| kept.spans.push(json));
     }
 
     fn status(&mut self, status: &StatusView<'_>) {

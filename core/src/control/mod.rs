@@ -66,6 +66,23 @@ pub struct MetricView<'a> {
     pub time: u64,
 }
 
+/// A span of ours, as the worker hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanView<'a> {
+    /// One JSON object without line ends.
+    pub json: &'a [u8],
+    /// The probe's id.
+    pub probe: &'a str,
+    /// What was called.
+    pub resource: &'a str,
+    /// Nanoseconds that it took.
+    pub duration: u64,
+    /// The exception that ended it, for people.
+    pub error: Option<&'a str>,
+    /// When it ended, in milliseconds since the epoch.
+    pub time: u64,
+}
+
 /// Standard output, written to without the lock of the standard library: a fork may happen while the worker
 /// holds that lock, and the child would wait for it for ever.
 pub(crate) struct Standard(BorrowedFd<'static>);
@@ -96,6 +113,10 @@ pub trait Sink: Send {
     /// Takes what was measured.
     fn metric(&mut self, metric: &MetricView<'_>) {
         let _ = metric;
+    }
+    /// Takes a span.
+    fn span(&mut self, span: &SpanView<'_>) {
+        let _ = span;
     }
     /// Takes a status.
     fn status(&mut self, status: &StatusView<'_>);

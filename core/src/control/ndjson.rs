@@ -1,4 +1,4 @@
-//! Events and metrics as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
+//! Events, metrics and spans as lines of JSON, to a file or to stdout. On the walk of a hit going out, at its end; before it
 //! `worker.rs`.
 
 use std::fs::{File, OpenOptions};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::kept::{self, Kept};
-use super::{EventView, MetricView, Sink, Standard, StatusView};
+use super::{EventView, MetricView, Sink, SpanView, Standard, StatusView};
 
 /// Lines wait here until the worker's round ends, or until this many bytes wait.
 const HELD: usize = 64 * 1024;
@@ -210,6 +210,10 @@ impl Sink for NdjsonSink {
 
     fn metric(&mut self, metric: &MetricView<'_>) {
         self.line(metric.json);
+    }
+
+    fn span(&mut self, span: &SpanView<'_>) {
+        self.line(span.json);
     }
 
     /// Whoever reads the lines expects what probes have caught and measured, and nothing else.

@@ -8,7 +8,7 @@ use std::io::Write;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{EventView, MetricView, Sink, StatusView};
+use super::{EventView, MetricView, Sink, SpanView, StatusView};
 use crate::emit::statsd;
 use crate::probe::model::MetricKind;
 use crate::stats::SKIPS;
@@ -99,6 +99,12 @@ impl Sink for TerminalSink {
     fn metric(&mut self, metric: &MetricView<'_>) {
         self.refresh();
         let text = self::metric(metric, self.look);
+        self.write(&text);
+    }
+
+    fn span(&mut self, span: &SpanView<'_>) {
+        self.refresh();
+        let text = self::span(span, self.look);
         self.write(&text);
     }
 
@@ -895,6 +901,20 @@ pub fn metric(metric: &MetricView<'_>, look: Look) -> String {
     let line = Line::default().add(Tone::Quiet, &clock(metric.time, look.utc_offset)).add(Tone::Plain, "  ");
     let line = line.add(Tone::Quiet, &format!("[{}] ", metric.probe)).add(Tone::Place, metric.name);
     line.add(Tone::Plain, "  ").add(Tone::Strong, &measured(metric)).write(look, &mut out);
+    out
+}
+
+/// A span of ours, in one line.
+pub fn span(span: &SpanView<'_>, look: Look) -> String {
+    let mut out = String::new();
+    let line = Line::default().add(Tone::Quiet, &clock(span.time, look.utc_offset)).add(Tone::Plain, "  ");
+    let line = line.add(Tone::Quiet, &format!("[{}] ", span.probe)).add(Tone::Place, span.resource);
+    let milliseconds = format!("{:.3} ms", span.duration as f64 / 1e6);
+    let line = line.add(Tone::Plain, "  ").add(Tone::Strong, &milliseconds);
+    match span.error {
+        Some(error) => line.add(Tone::Plain, "  ").add(Tone::Alarm, error).write(look, &mut out),
+        None => line.write(look, &mut out),
+    }
     out
 }
 

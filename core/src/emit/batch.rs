@@ -19,14 +19,16 @@ pub enum Kind {
     Statuses,
     /// Names of the program's modules, as a whole request.
     Symbols,
+    /// Spans that are ours.
+    Spans,
 }
 
 /// What one request carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Events or statuses.
+    /// What they are.
     pub kind: Kind,
-    /// A JSON array; of symbols the whole form.
+    /// A JSON array; of symbols the whole form, of spans an array of MessagePack.
     pub body: Vec<u8>,
     /// How many elements it has.
     pub count: usize,

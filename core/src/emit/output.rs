@@ -3,10 +3,10 @@
 //!
 //! Sinks of this process (terminal, NDJSON, memory) get each event at once. For the Agent, records wait as records until
 //! a batch is due and the sender has room: only then is their JSON made, so that the queue holds several times the events.
-//! What metric probes have measured goes to sinks, and by [`crate::datagrams`] to a server of metrics.
+//! Spans of ours wait in the batch that they leave with. What metric probes have measured goes to sinks, and by [`crate::datagrams`] to a server of metrics.
 
 use crate::control::agent::retry::Reason;
-use crate::control::{EventView, MetricView, Sink, StatusView};
+use crate::control::{EventView, MetricView, Sink, SpanView, StatusView};
 use crate::datagrams::Datagrams;
 use crate::emit::batch::{Batch, Batcher, Kind, MAX_BYTES, MAX_COUNT};
 use crate::emit::event::RenderContext;
@@ -16,12 +16,14 @@ use crate::emit::meter::Taken;
 use crate::emit::prune;
 use crate::emit::render::{Outline, Renderer};
 use crate::emit::ring::BATCH_BYTES;
+use crate::emit::span::{self, Span, SpanBatcher, SpanContext};
 use crate::emit::statsd;
 use crate::emit::status;
 use crate::error::Result;
 use crate::fault;
 use crate::host::Runtime;
 use crate::probe::model::{Kind as ModelKind, Metric, MetricKind};
+use crate::record::read::Reader;
 use crate::registry::LiveProbe;
 use crate::sender::Sender;
 use crate::session::Shared;
@@ -73,7 +75,8 @@ pub(crate) struct Output {
     waiting: VecDeque<Waiting>,
     events: Batcher,
     statuses: Batcher,
-    /// Batches that the sender had no room for: one of events, one of statuses at most.
+    spans: SpanBatcher,
+    /// Batches that the sender had no room for: one of each kind at most.
     refused: Vec<Batch>,
     /// Nanoseconds an event waits for others.
     interval: u64,
@@ -115,6 +118,7 @@ impl Output {
             waiting: VecDeque::new(),
             events: Batcher::events(interval).at_most(batch_size),
             statuses: Batcher::statuses(Duration::from_secs(1)),
+            spans: SpanBatcher::new(interval),
             refused: Vec::new(),
             interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             batch_size: batch_size.clamp(1, MAX_COUNT),
@@ -129,6 +133,10 @@ impl Output {
 
     /// Takes a record. Sinks see its event at once; for the Agent it waits. True if it stays in the queue.
     pub(crate) fn accept(&mut self, record: &[u8], live: &Arc<LiveProbe>, now: u64) -> bool {
+        if matches!(live.probe.kind, ModelKind::Span) && !is_error(record) {
+            self.take_span(record, live, now);
+            return false;
+        }
         // What cannot be shown cannot be uploaded either, and is counted once.
         let is_whole = self.sinks.is_empty() || self.show(record, live);
         if self.sender.is_none() || !is_whole {
@@ -152,6 +160,57 @@ impl Output {
                 watched(&mut **sink, looked_at, |sink| sink.event(event));
             }
         })
+    }
+
+    /// Takes the record of a call that has a span of ours.
+    fn take_span(&mut self, record: &[u8], live: &LiveProbe, now: u64) {
+        let Shared { settings, language, process, .. } = &*self.shared;
+        let (env, version) = (settings.env.as_deref(), settings.version.as_deref());
+        let identity = &self.identity;
+        let context = SpanContext { identity, language: *language, env, version, tables: &process.tables };
+        let made = catch_unwind(AssertUnwindSafe(|| -> Result<Span> {
+            fault::at(fault::Place::Render);
+            span::span(record, live, &context)
+        }));
+        let Ok(Ok(span)) = made else {
+            live.stats.dropped(Drop::Internal).add(1);
+            self.shared.not_made.add(1);
+            if let Ok(Err(error)) = made {
+                log::error!(target: "stroboscope", "a span of probe {} is lost: {error}", live.probe.id);
+            } else {
+                live.panicked();
+            }
+            return;
+        };
+        self.show_span(&span, live);
+        if self.sender.is_some() && !self.spans.push(&span, live.slot, now) {
+            live.stats.dropped(Drop::QueueFull).add(1);
+            self.shared.not_made.add(1);
+        }
+    }
+
+    fn show_span(&mut self, span: &Span, live: &LiveProbe) {
+        if self.sinks.is_empty() {
+            return;
+        }
+        let json = span.json(live);
+        let text = |name: &str| span.meta.get(name).map_or("", String::as_str);
+        let error = match (text("error.type"), text("error.message")) {
+            (kind, "") => kind.to_owned(),
+            (kind, message) => format!("{kind}: {message}"),
+        };
+        let view = SpanView {
+            json: &json,
+            probe: &live.probe.id,
+            resource: &span.resource,
+            duration: u64::try_from(span.duration).unwrap_or(0),
+            error: (span.error != 0).then_some(&*error),
+            time: u64::try_from(span.start.saturating_add(span.duration)).unwrap_or(0) / 1_000_000,
+        };
+        self.looked_at.push((live.slot, false));
+        for sink in &mut self.sinks {
+            watched(&mut **sink, &mut self.looked_at, |sink| sink.span(&view));
+        }
     }
 
     /// There will be metrics.
@@ -227,6 +286,7 @@ impl Output {
             let batch = self.statuses.take();
             self.offer(batch);
         }
+        self.send_spans(now);
         self.send_events(now);
         self.send_symbols(now);
     }
@@ -251,6 +311,14 @@ impl Output {
     /// Nanoseconds in which nothing is to be done for symbols; nothing if nothing ever is.
     pub(crate) fn symbols_due_in(&self, now: u64) -> Option<u64> {
         self.sender.as_ref().and_then(|_| self.shared.symbols.due_in(now))
+    }
+
+    fn send_spans(&mut self, now: u64) {
+        let waits = self.refused.iter().any(|batch| batch.kind == Kind::Spans);
+        if !waits && (self.spans.is_due(now) || self.hurried) {
+            let batch = self.spans.take();
+            self.offer(batch);
+        }
     }
 
     /// What sinks hold back is written, and what they could not write is counted.
@@ -299,7 +367,8 @@ impl Output {
                 || now.saturating_sub(self.oldest) >= self.interval
                 || self.waiting.len() >= self.batch_size
                 || self.shared.process.queued.get() >= MAX_BYTES;
-            let ready = self.refused.is_empty() && self.sender.as_ref().is_some_and(Sender::ready);
+            let ready = self.refused.iter().all(|batch| batch.kind == Kind::Spans)
+                && self.sender.as_ref().is_some_and(Sender::ready);
             if self.waiting.is_empty() || !due || !ready {
                 return;
             }
@@ -385,6 +454,7 @@ impl Output {
         metrics
             && self.waiting.is_empty()
             && self.events.is_empty()
+            && self.spans.is_empty()
             && self.statuses.is_empty()
             && self.refused.is_empty()
     }
@@ -419,7 +489,8 @@ impl Output {
         }
         let open = self.events.take().map(|batch| self.with_riders(batch));
         let refused = std::mem::take(&mut self.refused);
-        let left: Vec<Batch> = refused.into_iter().chain(open).chain(self.statuses.take()).collect();
+        let left: Vec<Batch> =
+            refused.into_iter().chain(open).chain(self.spans.take()).chain(self.statuses.take()).collect();
         for (slot, count) in left.iter().flat_map(|batch| &batch.riders) {
             self.lose(*slot, *count);
         }
@@ -431,6 +502,11 @@ impl Output {
         self.note_settled();
         stopped
     }
+}
+
+/// True for an event that says that an expression has failed.
+fn is_error(record: &[u8]) -> bool {
+    Reader::new(record).is_ok_and(|(header, _)| header.error)
 }
 
 /// What was measured, for programs.

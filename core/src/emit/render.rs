@@ -484,9 +484,10 @@ fn expression(probe: &Probe, place: Place) -> Option<&Expression> {
         (Place::Decoration(index), Kind::SpanDecoration(span)) => {
             span.decorations.get(usize::from(index)).and_then(|decoration| decoration.when.as_ref())
         }
+        (Place::Segment(number), Kind::SpanDecoration(span)) => span.segment(number),
         (Place::Tag(index, tag), Kind::SpanDecoration(span)) => {
             let tags = &span.decorations.get(usize::from(index))?.tags;
-            tags.get(usize::from(tag))?.1.expressions().next()
+            tags.get(usize::from(tag))?.value.expressions().next()
         }
         _ => None,
     }

@@ -5,8 +5,8 @@
 use std::fmt;
 
 use super::model::{
-    CaptureExpression, Decoration, EvaluateAt, Kind, Location, Log, MAX_EXPRESSIONS, Metric, MetricKind, Probe,
-    SpanDecoration,
+    CaptureExpression, Decoration, EvaluateAt, Kind, Location, Log, MAX_EXPRESSIONS, MAX_TAGS, Metric, MetricKind,
+    Probe, SpanDecoration, Tag,
 };
 use super::wire::{self, Body, Capture, CaptureSource, DecorationSource, Definition, Message, Part, Source};
 use crate::capture::limits::Limits;
@@ -29,6 +29,7 @@ pub fn not_yet(kind: &Kind, capabilities: &Capabilities) -> Option<&'static str>
         Kind::Log(_) => None,
         Kind::Metric(_) if capabilities.metrics => None,
         Kind::Metric(_) => Some("metric probes are not available in this version"),
+        Kind::Span | Kind::SpanDecoration(_) if capabilities.spans => None,
         Kind::Span => Some("span probes are not available in this version"),
         Kind::SpanDecoration(_) => Some("span decoration probes are not available in this version"),
     }
@@ -197,14 +198,28 @@ impl Maker<'_> {
         if sources.is_empty() {
             return Err(invalid("Field 'decorations' is empty"));
         }
+        let tags: usize = sources.iter().map(|source| source.tags.len()).sum();
+        for (count, what) in [(sources.len(), "elements"), (tags, "tags")] {
+            if count > MAX_TAGS {
+                return Err(invalid(format!("Field 'decorations' has {count} {what}; {MAX_TAGS} are allowed")));
+            }
+        }
         let mut made = Vec::with_capacity(sources.len());
+        let mut segments = 0_usize;
         for (index, source) in sources.iter().enumerate() {
             let when = source.when.as_ref();
             let when = when.map(|when| self.expression(format_args!("decorations[{index}].when"), when)).transpose()?;
             let mut tags = Vec::with_capacity(source.tags.len());
             for (tag, (name, message)) in source.tags.iter().enumerate() {
                 let template = self.template(&format!("decorations[{index}].tags[{tag}].value."), message)?;
-                tags.push((name.clone(), template));
+                let first = u16::try_from(segments);
+                segments += template.segments.len();
+                let too_long =
+                    || invalid(format!("Field 'decorations[{index}].tags[{tag}].value' has too many segments"));
+                if segments > usize::from(u16::MAX) {
+                    return Err(too_long());
+                }
+                tags.push(Tag { name: name.clone(), value: template, first: first.map_err(|_| too_long())? });
             }
             made.push(Decoration { when, tags });
         }

@@ -13,6 +13,9 @@ use crate::record::write::Place;
 /// The most lines of one probe.
 pub const MAX_LINES: usize = 10;
 
+/// The most decorations of one probe, and the most tags of all of them.
+pub const MAX_TAGS: usize = 100;
+
 /// The most capture expressions of one probe.
 pub const MAX_EXPRESSIONS: usize = 50;
 
@@ -140,8 +143,32 @@ pub enum MetricKind {
 pub struct Decoration {
     /// Applies if it holds.
     pub when: Option<Expression>,
-    /// Tag names and their templates.
-    pub tags: Vec<(String, Template)>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// A tag of a decoration.
+#[derive(Debug)]
+pub struct Tag {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Template,
+    /// The number of its first segment: those of all tags of a probe are counted together, so that records and failures can
+    /// name one.
+    pub first: u16,
+}
+
+impl SpanDecoration {
+    /// The expression of a segment, by its number among those of all tags.
+    pub fn segment(&self, number: u16) -> Option<&Expression> {
+        let tags = self.decorations.iter().flat_map(|decoration| &decoration.tags);
+        let tag = tags.take_while(|tag| tag.first <= number).last()?;
+        match tag.value.segments.get(usize::from(number - tag.first))? {
+            Segment::Expression(expression) => Some(expression),
+            Segment::Literal(_) => None,
+        }
+    }
 }
 
 /// A checked probe. Symbols of all its expressions are numbered in one list, so that a host resolves them once.
@@ -207,14 +234,14 @@ impl Probe {
             Kind::SpanDecoration(decoration) => {
                 for decoration in &decoration.decorations {
                     all.extend(&decoration.when);
-                    all.extend(decoration.tags.iter().flat_map(|(_, template)| template.expressions()));
+                    all.extend(decoration.tags.iter().flat_map(|tag| tag.value.expressions()));
                 }
             }
         }
         all
     }
 
-    /// The expression at a place; of a tag there is none, since its template may have several.
+    /// The expression at a place; of a tag there is none, since its template may have several: those are its segments.
     pub fn expression_at(&self, place: Place) -> Option<&Expression> {
         match (place, &self.kind) {
             (Place::Condition, _) => self.when.as_ref(),
@@ -225,6 +252,7 @@ impl Probe {
             (Place::Expression(index), Kind::Log(log)) => {
                 log.expressions.get(usize::from(index)).map(|capture| &capture.expression)
             }
+            (Place::Segment(number), Kind::SpanDecoration(of)) => of.segment(number),
             (Place::Metric, Kind::Metric(metric)) => metric.value.as_ref(),
             (Place::Decoration(index), Kind::SpanDecoration(of)) => {
                 of.decorations.get(usize::from(index))?.when.as_ref()

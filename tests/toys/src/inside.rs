@@ -4,8 +4,8 @@ use crate::value::{Id, Made, Node, World, bare};
 use std::ops::ControlFlow;
 use stroboscope_core::expr::eval::Operand;
 use stroboscope_core::host::{
-    BigDigits, Child, DecimalDigits, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, TypeInfo, TypeName, Value,
-    View, Walk,
+    ActiveSpan, BigDigits, Child, DecimalDigits, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, TypeInfo,
+    TypeName, Value, View, Walk,
 };
 use stroboscope_core::record::layout::NO_TYPE;
 use stroboscope_core::text::Text;
@@ -281,6 +281,14 @@ impl<'f> Frame<'f> for Place<'f> {
 
     fn thread(&self) -> ThreadInfo {
         ThreadInfo::default()
+    }
+
+    fn active_span(&self) -> ActiveSpan {
+        self.0.active
+    }
+
+    fn has_tracer(&self) -> bool {
+        self.0.tracer
     }
 }
 

@@ -5,6 +5,7 @@ use crate::json::{Json, quoted};
 use num_bigint::{BigInt, Sign};
 use std::fmt::Write as _;
 use stroboscope_core::capture::redact::Redaction;
+use stroboscope_core::host::ActiveSpan;
 use stroboscope_core::record::layout::NO_TYPE;
 use stroboscope_core::record::names::Tables;
 use stroboscope_core::text::Text;
@@ -176,6 +177,10 @@ pub struct World {
     pub extra: Vec<(Id, &'static str, Id)>,
     /// True if walks over lists, sets and maps pause after every second child.
     pub pauses: bool,
+    /// True if the application has a tracer.
+    pub tracer: bool,
+    /// The span that is active.
+    pub active: ActiveSpan,
     turn: usize,
 }
 

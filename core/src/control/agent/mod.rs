@@ -1,8 +1,8 @@
 //! The Datadog Agent: where it is, who we are to it, and what it wants. On the walk of a hit going out, after
 //! `emit/batch.rs`; the sockets are in `sender.rs`.
 //!
-//! `info.rs` what it can do · `input.rs` events · `diagnostics.rs` statuses · `symbols.rs` symbols · `retry.rs` what to do after an
-//! attempt · `http.rs` one exchange.
+//! `info.rs` what it can do · `input.rs` events · `diagnostics.rs` statuses · `symbols.rs` symbols · `traces.rs` spans ·
+//! `retry.rs` what to do after an attempt · `http.rs` one exchange.
 
 pub mod diagnostics;
 pub mod http;
@@ -10,6 +10,7 @@ pub mod info;
 pub mod input;
 pub mod retry;
 pub mod symbols;
+pub mod traces;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -197,6 +198,8 @@ pub struct AgentSettings {
     pub policy: retry::Policy,
     /// Remote configuration, if it is to be asked for.
     pub remote: Option<Remote>,
+    /// Where spans go if no Agent takes them.
+    pub otlp: Option<Endpoint>,
 }
 
 /// How remote configuration is asked for.
@@ -256,6 +259,7 @@ impl AgentSettings {
             trusted: Vec::new(),
             policy: retry::Policy::default(),
             remote: None,
+            otlp: None,
         }
     }
 }
@@ -311,6 +315,7 @@ impl AgentSettings {
             external_env: settings.external_env.clone(),
             named: settings.agent_is_named(),
             timeout: settings.upload_timeout,
+            otlp: Endpoint::parse(settings.otlp_endpoint.as_deref().unwrap_or(traces::OTLP_AT)).ok(),
             ..AgentSettings::new(endpoint)
         })
     }

@@ -38,6 +38,7 @@ pub(super) fn capabilities(vector: &Vector) -> Result<Capabilities, String> {
         language,
         methods: flag("methods")?,
         metrics: flag("metrics")?,
+        spans: flag("spans")?,
         module_lines: flag("moduleLines")?,
         disarm: true,
         capture_timeout_ms: 100,
@@ -169,7 +170,7 @@ fn kind_view(kind: &Kind) -> (&'static str, &'static str, Value) {
         Kind::Span => ("SPAN", "span", json!({})),
         Kind::SpanDecoration(decoration) => {
             let decorations = decoration.decorations.iter().map(|one| {
-                let tags = one.tags.iter().map(|(name, value)| json!([name, template_view(value)]));
+                let tags = one.tags.iter().map(|tag| json!([tag.name, template_view(&tag.value)]));
                 json!({"when": one.when.as_ref().map(|when| &when.text), "tags": tags.collect::<Vec<_>>()})
             });
             let decorations: Vec<Value> = decorations.collect();
