@@ -6,6 +6,7 @@ use crate::names;
 use crate::object::{Owned, Ref};
 use crate::shim::{self, RawFrame};
 use crate::standard;
+use crate::tracer;
 use crate::value::{self, Hint, PyValue};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{ControlFlow, Range};
-use stroboscope_core::host::{Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, Value};
+use stroboscope_core::host::{ActiveSpan, Child, Frame, Name, Section, StackFrame, Symbol, ThreadInfo, Value};
 
 /// So many frames of a traceback are looked for; the core takes fewer.
 const MAX_FRAMES: usize = 512;
@@ -407,6 +408,15 @@ impl<'f> Frame<'f> for PyFrame<'f> {
             let id = unsafe { PyThread_get_thread_ident() };
             names::thread(id, || thread_name(id))
         })
+    }
+
+    #[inline]
+    fn active_span(&self) -> ActiveSpan {
+        tracer::active()
+    }
+
+    fn has_tracer(&self) -> bool {
+        tracer::is_there()
     }
 }
 

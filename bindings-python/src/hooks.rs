@@ -1,5 +1,9 @@
 //! The callbacks that `sys.monitoring` calls, and the table that leads from a code object to its probes. A hit begins here:
-//! after [`crate::guard`], before the core's `hit.rs`. The callbacks are raw C functions that never raise.
+//! after [`crate::guard`], before the core's `hit.rs`; what it asks of the application's tracer is done in [`asking`]. The callbacks are raw C functions that never raise.
+
+mod asking;
+
+pub use asking::pass;
 
 use crate::code;
 use crate::exception;
@@ -9,6 +13,7 @@ use crate::memory;
 use crate::names::Held;
 use crate::numpy;
 use crate::object::{Owned, Ref};
+use crate::tracer::{self, Handle};
 use crate::value::PyValue;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -54,6 +59,8 @@ pub struct CodeSite {
     pub lines: Vec<(i64, Vec<Rc<ProbeSite>>)>,
     /// Probes of the function itself.
     pub methods: Vec<Rc<ProbeSite>>,
+    /// True if a probe of it may ask something of the application's tracer.
+    pub asks: bool,
     /// How often something was changed since all instructions were joined that may be, see [`code::join`]; 0: nothing was.
     pub loose: Cell<u32>,
     /// The events that CPython was asked for.
@@ -107,6 +114,7 @@ impl CodeSite {
             layout: Rc::clone(&self.layout),
             lines: self.lines.clone(),
             methods: self.methods.clone(),
+            asks: self.asks,
             loose: Cell::new(1),
             events: 0,
         }
@@ -134,6 +142,8 @@ impl Activation {
 struct Tokens {
     first: Option<(u32, EntryToken)>,
     more: Vec<(u32, EntryToken)>,
+    /// Spans that the application's tracer has opened.
+    spans: Vec<(u32, Handle)>,
 }
 
 impl Tokens {
@@ -153,8 +163,13 @@ impl Tokens {
         Some(self.more.swap_remove(mine).1)
     }
 
+    fn take_span(&mut self, slot: u32) -> Option<Handle> {
+        let mine = self.spans.iter().position(|(other, _)| *other == slot)?;
+        Some(self.spans.remove(mine).1)
+    }
+
     fn is_empty(&self) -> bool {
-        self.first.is_none() && self.more.is_empty()
+        self.first.is_none() && self.more.is_empty() && self.spans.is_empty()
     }
 }
 
@@ -316,7 +331,7 @@ pub fn forget_activations(code: Ref<'_>, slot: Option<u32>) {
             return false;
         }
         if let Some(slot) = slot {
-            drop(activation.tokens.take(slot));
+            drop((activation.tokens.take(slot), activation.tokens.take_span(slot)));
         }
         slot.is_none() || activation.tokens.is_empty()
     };
@@ -380,10 +395,15 @@ enum Answer {
     Keep,
     /// This place of this code is of no interest until it is armed again.
     Disable,
+    /// An interrupt of the program came while its tracer ran: it is set, and goes on in the program.
+    Raise,
 }
 
 fn answer(given: &Guarded<Answer>) -> *mut PyObject {
     let disable = DISABLE.load(Ordering::Acquire);
+    if *given == Guarded::Done(Answer::Raise) {
+        return ptr::null_mut();
+    }
     let object = match given {
         Guarded::Done(Answer::Disable) if !disable.is_null() => disable,
         // SAFETY: asks for an object that is alive for ever.
@@ -443,12 +463,18 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
     let (code, offset) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 1)) };
     answer(&guard::guarded(|| {
         let (Some(code), Some(offset)) = (code, offset.and_then(Ref::int)) else { return Answer::Keep };
+        if tracer::may_have_come() && asking::look() == Answer::Raise {
+            return Answer::Raise;
+        }
         let Some(site) = find(code) else { return Answer::Disable };
         let Some((_, probes)) = site.lines.iter().find(|(at, _)| *at == offset) else {
             site.let_go();
             return Answer::Disable;
         };
         site.tidy();
+        if site.asks {
+            return asking::line(code, offset);
+        }
         let mut disable = true;
         for probe in probes {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
@@ -482,6 +508,9 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
     let code = unsafe { argument(arguments, count, 0) };
     answer(&guard::guarded(|| {
         let Some(code) = code else { return Answer::Keep };
+        if tracer::may_have_come() && asking::look() == Answer::Raise {
+            return Answer::Raise;
+        }
         let Some(site) = find(code) else { return Answer::Disable };
         if !site.lines.is_empty() {
             site.runs();
@@ -491,6 +520,9 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
             return Answer::Disable;
         }
         site.tidy();
+        if site.asks {
+            return asking::entry(code);
+        }
         let (mut tokens, mut address) = (Tokens::default(), 0);
         for probe in &site.methods {
             // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
@@ -578,6 +610,9 @@ fn recall(address: usize, code: usize) -> Tokens {
 #[allow(clippy::inline_always, reason = "exceptions elsewhere come by here, and end at the first line")]
 fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     let Some(site) = find(code) else { return Answer::Disable };
+    if site.asks {
+        return asking::exit(code, exit);
+    }
     let mut tokens = None;
     for probe in &site.methods {
         // SAFETY: the GIL is held, and the frame that called us stays where it is until we return.
@@ -608,7 +643,11 @@ unsafe extern "C" fn on_unwind(_: *mut PyObject, arguments: *mut *mut PyObject, 
     let (code, value) = unsafe { (argument(arguments, count, 0), argument(arguments, count, 2)) };
     answer(&guard::guarded(|| {
         if let (Some(code), Some(value)) = (code, value) {
-            exit(code, Exit::Threw(PyValue::Object(value)));
+            // Not to be disabled, and so nothing but an interrupt of the program is told.
+            return match exit(code, Exit::Threw(PyValue::Object(value))) {
+                Answer::Raise => Answer::Raise,
+                _ => Answer::Keep,
+            };
         }
         Answer::Keep
     }))
@@ -625,6 +664,7 @@ unsafe extern "C" fn on_discovery(_: *mut PyObject, arguments: *mut *mut PyObjec
         }
         if code::name(started).and_then(Ref::text).is_some_and(|name| name.same(MODULE)) {
             crate::runtime::module_starts(started);
+            tracer::news();
         }
         code::join(started);
         Answer::Disable

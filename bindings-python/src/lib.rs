@@ -39,6 +39,7 @@ mod standard;
 mod statements;
 mod testing;
 mod ticks;
+mod tracer;
 mod value;
 mod vectors;
 mod way;

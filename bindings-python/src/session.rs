@@ -780,6 +780,9 @@ fn describe<'py>(py: Python<'py>, report: &ProbeReport) -> PyResult<Bound<'py, P
     if let Some(measured) = report.measured {
         out.set_item("measured", measured)?;
     }
+    if let Some(traced) = report.traced {
+        out.set_item("traced", traced)?;
+    }
     out.set_item("pending", report.pending)?;
     out.set_item("dropped", counts(py, &report.dropped)?)?;
     out.set_item("last_reject", report.last_reject)?;

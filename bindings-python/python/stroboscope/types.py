@@ -21,6 +21,7 @@ class ProbeStatus(TypedDict):
     failure: str | None
     emitted: int
     measured: NotRequired[int]
+    traced: NotRequired[int]
     pending: int
     dropped: dict[str, int]
     last_reject: str | None

@@ -16,6 +16,7 @@
 //! * [`place`]: adds a probe to a code object, and takes it out;
 //! * [`explained`]: what is known of a place, for people who ask;
 //! * [`symbols`]: tells of modules that are loaded;
+//! * [`yields`]: what passes between a generator with a span probe and its caller;
 //! * [`tools`]: the tool ids and the events of `sys.monitoring`;
 //! * [`answer`]: what the core is told.
 
@@ -33,6 +34,7 @@ mod swaps;
 mod symbols;
 mod target;
 mod tools;
+mod yields;
 
 pub use explained::{described, read_all};
 pub use hands::review;
@@ -45,6 +47,7 @@ use crate::code;
 use crate::discovery;
 use crate::hooks;
 use crate::others;
+use crate::tracer;
 use hands::spawn;
 use pyo3::prelude::*;
 use state::{HANDS, Wish};
@@ -63,7 +66,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     language: Language::Python,
     methods: true,
     metrics: true,
-    spans: false,
+    spans: true,
     module_lines: true,
     disarm: true,
     capture_timeout_ms: 100,
@@ -117,6 +120,7 @@ impl PyRuntime {
             }
         });
         hooks::end();
+        tracer::forget_orphans();
         watch_unwind(py)?;
         let thread = spawn(orders)?;
         Ok(PyRuntime { wishes, thread: Mutex::new(Some(thread)) })
@@ -130,6 +134,7 @@ impl PyRuntime {
     /// Tells the hands whom to answer, and lets files be seen from now on.
     pub fn connect(py: Python<'_>, session: Arc<Session>) -> PyResult<()> {
         let monitoring = py.import("sys")?.getattr("monitoring")?;
+        tracer::begin(py)?;
         hooks::begin(session.hit_context(), &monitoring.getattr("DISABLE")?);
         let discovery = HANDS.with(|hands| {
             let hands = hands.as_mut()?;
@@ -158,6 +163,8 @@ impl PyRuntime {
         // Whatever the interpreter says below, no hit comes any more.
         hooks::end();
         swaps::watch(py, false);
+        yields::release(py)?;
+        tracer::end_orphans(py)?;
         let monitoring = py.import("sys")?.getattr("monitoring")?;
         let probes_are_ours = is_ours(&monitoring, probes)?;
         for site in sites.into_iter().filter(|_| probes_are_ours) {

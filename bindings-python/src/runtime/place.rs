@@ -3,12 +3,14 @@
 
 use super::state::HANDS;
 use super::tools::{arm, watch_unwind};
+use super::yields;
 use crate::code;
 use crate::discovery::{self, Read};
 use crate::frame::{self, Layout};
 use crate::hooks::{self, CodeSite, MODULE, ProbeSite};
 use crate::object::{Owned, Ref};
 use crate::statements::Start;
+use crate::tracer;
 use pyo3::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -79,7 +81,7 @@ pub(super) fn place(
     let change = if sleeps { Change::Restart } else { Change::Keep };
     let armed = refresh(
         py,
-        CodeSite { code: Owned::keep(code), layout, lines, methods, loose: Cell::new(1), events: 0 },
+        CodeSite { code: Owned::keep(code), layout, lines, methods, asks: false, loose: Cell::new(1), events: 0 },
         change,
     )?;
     if is_line {
@@ -172,6 +174,9 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     let of_methods = if entries { events.start } else { 0 } | if exits { events.end } else { 0 };
     let events = if lines { at_lines } else { 0 } | of_methods;
     site.events = events;
+    let mut probes = site.lines.iter().flat_map(|(_, probes)| probes).chain(&site.methods);
+    site.asks = probes.any(|probe| probe.live.asks_tracer());
+    let yields = entries && yields::wants(py, &site)?;
     if had_exits && !exits {
         hooks::forget_activations(code.borrow(), None);
     }
@@ -185,6 +190,7 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     }
     arm(py, &set_local_events, tool, code.borrow(), events)?;
     let took = SystemClock.monotonic() - began;
+    yields::watch(py, code.borrow(), yields)?;
     if had_exits != exits {
         watch_unwind(py)?;
     }
@@ -201,12 +207,13 @@ pub(super) fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
         let (code, layout) = (Owned::keep(site.code.borrow()), Rc::clone(&site.layout));
-        let left = CodeSite { code, layout, lines, methods, loose: Cell::new(1), events: 0 };
+        let left = CodeSite { code, layout, lines, methods, asks: false, loose: Cell::new(1), events: 0 };
         if left.methods.len() < site.methods.len() {
             hooks::forget_activations(site.code.borrow(), Some(live.slot));
         }
         // A place that nobody stands at any more runs once and is switched off.
         refresh(py, left, Change::Keep)?;
+        tracer::end_orphans(py)?;
     }
     Ok(())
 }

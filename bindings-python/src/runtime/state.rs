@@ -6,6 +6,7 @@ use super::tools::Events;
 use crate::discovery;
 use crate::names::Held;
 use crate::statements::Opcodes;
+use crate::tracer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
@@ -110,6 +111,10 @@ pub fn describe(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         out.set_item("held_nanoseconds", held)?;
         out.set_item("looks", discovery::looks())?;
         out.set_item("asked", discovery::asked())?;
+    }
+    if let Some((name, tells_trace)) = tracer::describe() {
+        out.set_item("tracer", name)?;
+        out.set_item("tells_trace", tells_trace)?;
     }
     out.set_item("panics", crate::guard::panics())?;
     Ok(out)

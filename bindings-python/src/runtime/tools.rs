@@ -11,7 +11,7 @@ use std::sync::Arc;
 use stroboscope_core::registry::LiveProbe;
 
 /// As whom we take the ids.
-const NAME: &str = "stroboscope";
+pub(super) const NAME: &str = "stroboscope";
 
 /// The numbers of the events.
 #[derive(Clone, Copy)]
@@ -113,7 +113,7 @@ pub(super) fn free_tool(monitoring: &Bound<'_, PyAny>, tool: u8) -> PyResult<()>
     }
     let mut done = monitoring.call_method1("set_events", (tool, 0)).map(drop);
     let numbers = monitoring.getattr("events")?;
-    for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND"] {
+    for name in ["INSTRUCTION", "LINE", "PY_START", "PY_RESUME", "PY_RETURN", "PY_UNWIND", "PY_YIELD", "PY_THROW"] {
         let taken =
             monitoring.call_method1("register_callback", (tool, numbers.getattr(name)?, monitoring.py().None()));
         done = done.and(taken.map(drop));
