@@ -99,7 +99,9 @@ const intakeOf = addon => ({
     number: addon.intakeNumber,
     record: addon.intakeRecord,
     report: addon.intakeReport,
+    sealed: addon.intakeSealed,
     showsStack: addon.intakeShowsStack,
+    strict: addon.intakeStrict,
     templateFailed: addon.intakeTemplateFailed,
     valueFailed: addon.intakeValueFailed,
     typeNumber: addon.intakeType,
@@ -114,7 +116,8 @@ function hits({ addon, gates: words, code }) {
     helpers.use(intake, evaluationMilliseconds);
     const number = names.nameNumber(isMainThread ? 'main' : `worker ${threadId}`);
     const threadName = number >= 0 ? number >>> 1 : 0xffffffff;
-    writer.use({ milliseconds: captureMilliseconds, digits: intake.bigDigits, seed: addon.random(), thread: threadId, threadName });
+    const { bigDigits: digits, sealed, strict } = intake;
+    writer.use({ milliseconds: captureMilliseconds, digits, seed: addon.random(), thread: threadId, threadName, sealed, strict: strict() });
     stack.use(code);
     return { __proto__: null, absent: ABSENT, argument, practise, probe: facts => new Probe(facts), site };
 }
@@ -466,7 +469,7 @@ function message(probe, capture, values, returned, exception, duration) {
         const segment = segments[at];
         const value = helpers.inTime(segment[1](values, returned, exception, duration));
         if (value !== FAILED) {
-            writer.template(segment[0], value);
+            writer.template(segment[0], value, segment[2]);
             continue;
         }
         writer.failure(PLACE_SEGMENT, segment[0], encoded(probe, PLACE_SEGMENT, segment[0]));
@@ -531,7 +534,7 @@ function evaluated(site, expressions, what, values, returned, exception, duratio
         const value = helpers.inTime(one[1](values, returned, exception, duration));
         if (value !== FAILED) {
             writer.useLimits(one[2]);
-            writer.expression(one[0], value);
+            writer.expression(one[0], value, one[3]);
             continue;
         }
         isLate = fault.category === FAILED_TIMEOUT;

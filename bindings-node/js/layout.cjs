@@ -3,7 +3,7 @@
 
 module.exports = Object.freeze({
     VERSION: '0.1.0',
-    LAYOUT: 1050543628,
+    LAYOUT: 935575047,
     MAGIC: 1380078675,
     HEADER: 104,
     AT_MAGIC: 0,
@@ -54,6 +54,10 @@ module.exports = Object.freeze({
     OPAQUE: 24,
     COMPUTED: 25,
     WITHHELD: 26,
+    SEALED: 27,
+    SEALED_HASH: 1,
+    SEALED_SIZE: 2,
+    SEALED_CUT: 4,
     ITEM_TEMPLATE: 128,
     ITEM_FAILURE: 129,
     ITEM_POINT: 130,
@@ -73,6 +77,7 @@ module.exports = Object.freeze({
     REASON_TIMEOUT: 6,
     REASON_CHANGED: 7,
     REASON_TEXT: 8,
+    REASON_STRICT: 9,
     POINT_ENTRY: 0,
     POINT_RETURN: 1,
     POINT_LINE: 2,

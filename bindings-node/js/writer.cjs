@@ -105,8 +105,10 @@ const {
     REASON_NONE,
     REASON_REDACTED_IDENT,
     REASON_REDACTED_TYPE,
+    REASON_STRICT,
     REASON_TIMEOUT,
     SCALAR,
+    SEALED,
     SECTION_NAMES,
     SET,
     SOFT_RECORD,
@@ -178,6 +180,13 @@ let elements = 0;
 let length = 0;
 let fieldCount = 0;
 let isMessage = false;
+
+/** Under strict capture what the core puts into a value's place; else null. */
+let sealedOf = null;
+/** Numbers and booleans are shown all the same. */
+let showsNumbers = false;
+/** What is written is the key of a map, or in one. */
+let isKey = false;
 
 function u32(number) {
     view.setUint32(at, number, true);
@@ -333,6 +342,9 @@ function writeName(name) {
 /** The name of a property: a symbol's is its text. */
 const nameOfKey = key => (typeof key === 'symbol' ? textOfSymbol(key) : key);
 
+/** Bytes of a sealed value behind its word and type: a tag, what there is, a hash, a size. */
+const SEALED_BODY = 18;
+
 /** The word of a value of a class. */
 function typed(tag, of) {
     const number = of === NO_CLASS ? NO_TYPE : floor(typeNumber(of) / 2);
@@ -387,16 +399,21 @@ const opens = level => level < depth && level < MAX_LEVELS;
 
 /** What stands in the place of a value. */
 function withheld(value, reason) {
+    const tag = typeOf(WITHHELD, value);
+    bytes[at] = reason;
+    bytes[at + 1] = tag;
+    at += 2;
+}
+
+/** The word of what stands in a value's place, with the value's type; answers its tag. */
+function typeOf(what, value) {
     const tag = tagOf(value);
     const of = classOf(value);
     // A primitive has its type's name by its tag.
     const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
-    if (isObject && !isOwnName(tag, of)) typed(WITHHELD, of);
-    else if (typeof value === 'symbol') typed(WITHHELD, of);
-    else word(WITHHELD, NO_TYPE);
-    bytes[at] = reason;
-    bytes[at + 1] = tag;
-    at += 2;
+    if ((isObject && !isOwnName(tag, of)) || typeof value === 'symbol') typed(what, of);
+    else word(what, NO_TYPE);
+    return tag;
 }
 
 /** The same where there is no value. */
@@ -450,9 +467,43 @@ function tagOf(value) {
 /** A value under a name or key. What is redacted comes before what has no time: a secret is never told as late. */
 function child(value, isRedacted, level) {
     if (isRedacted) return withheld(value, REASON_REDACTED_IDENT);
+    if (sealedOf !== null) return guarded(value, level);
+    return clear(value, level);
+}
+
+/** A value as it is. */
+function clear(value, level) {
     if (typeof value === 'object' && value !== null) return object(value, level);
     if (isOver()) return withheld(value, REASON_TIMEOUT);
     return scalar(value, level);
+}
+
+/** A value under strict capture: the core seals it before anything else is written. In a message only its type is told. */
+function guarded(value, level) {
+    if (isMessage && !(showsNumbers && isNumber(value))) return typeAlone(value);
+    const start = at;
+    clear(value, level);
+    const end = at;
+    const sealed = sealedOf(bytes, start, end, isKey);
+    if (sealed === null) return;
+    setTyped(bytes, sealed, start);
+    at = start + lengthOf(sealed, SHAPE.BYTES);
+    for (let index = at; index < end; index += 1) bytes[index] = 0;
+}
+
+function isNumber(value) {
+    const type = typeof value;
+    return type === 'number' || type === 'boolean' || type === 'bigint';
+}
+
+function typeAlone(value) {
+    const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
+    if (isObject && typeNumber(classOf(value)) % 2 === 1) return withheld(value, REASON_REDACTED_TYPE);
+    const tag = typeOf(SEALED, value);
+    bytes[at] = tag;
+    // Neither a hash nor a size.
+    for (let index = at + 1; index < at + SEALED_BODY; index += 1) bytes[index] = 0;
+    at += SEALED_BODY;
 }
 
 function scalar(value, level) {
@@ -744,7 +795,10 @@ function map(value, of, level) {
         }
         const key = step.value[0];
         const isRedacted = isSecretKey(key);
+        const isInKey = isKey;
+        isKey = true;
         child(key, false, level + 1);
+        isKey = isInKey;
         child(step.value[1], isRedacted, level + 1);
         count += 1;
     }
@@ -885,6 +939,7 @@ function begin(probe, wall, duration) {
     flags = 0;
     if (duration >= 0) setDuration(duration);
     at = layout.HEADER;
+    isKey = false;
     resetPoint();
 }
 
@@ -943,12 +998,18 @@ function readPrivates(readers, absent) {
     none = absent;
 }
 
-/** The value of a template's segment. */
-function template(segment, value) {
+/** The value of a template's segment. `isOwn`: a number or a truth of the expression's own, which strict capture shows too. */
+function template(segment, value, isOwn) {
     if (at > HARD_RECORD) return void (flags |= layout.FLAG_FULL);
     useMessageLimits();
     word(ITEM_TEMPLATE, segment);
-    child(value, false, 0);
+    yielded(value, isOwn);
+}
+
+/** What an expression has yielded. */
+function yielded(value, isOwn) {
+    if (isOwn && isNumber(value)) clear(value, 0);
+    else child(value, false, 0);
 }
 
 /** A failure that the core has encoded: at the place `PLACE_*` with an index. */
@@ -1001,11 +1062,11 @@ function variable(name, value) {
 }
 
 /** A capture expression, whose name is the author's and is not judged. */
-function expression(name, value) {
+function expression(name, value, isOwn) {
     if (!admits()) return;
     word(ITEM_NAMED, INLINE);
     inline(name);
-    child(value, false, 0);
+    yielded(value, isOwn);
 }
 
 /** A capture expression for which there was no time. */
@@ -1026,6 +1087,7 @@ function throwable(value) {
     const isError = typeof value === 'object' && value !== null && shapeOf(value) === SHAPE.ERROR;
     const message = isError ? messageOf(value) : value;
     if (number % 2 === 1) withheldNothing(REASON_REDACTED_TYPE);
+    else if (sealedOf !== null) withheldNothing(REASON_STRICT);
     else if (typeof message === 'string') child(message, false, 0);
     else word(NULL, NO_TYPE);
     word(ITEM_STACK, 0);
@@ -1062,10 +1124,13 @@ function finish() {
 }
 
 /** From now on points may take so long; `digits` gives those of a huge integer as they stand in a record, `seed` is random. The
- *  thread, by its number and the number of its name, is the same in each record. */
-function use({ milliseconds, digits, seed, thread, threadName }) {
+ *  thread, by its number and the number of its name, is the same in each record. `strict`: bit 0 asks for strict capture, in which
+ *  `sealed` gives what stands in a value's place, bit 1 has numbers shown. */
+function use({ milliseconds, digits, seed, thread, threadName, sealed, strict }) {
     captureTime = milliseconds;
     hugeDigits = digits;
+    sealedOf = (strict & 1) !== 0 ? sealed : null;
+    showsNumbers = (strict & 2) !== 0;
     setTyped(random, seed);
     header[layout.AT_THREAD / 4] = thread;
     header[layout.AT_THREAD_NAME / 4] = threadName;

@@ -9,6 +9,7 @@ use crate::program::{self, Answer, SPECIALS};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use stroboscope_core::capture::limits::Limits;
+use stroboscope_core::capture::strict;
 use stroboscope_core::expr::Expression;
 use stroboscope_core::expr::template::Segment;
 use stroboscope_core::expr::tree::Special;
@@ -280,13 +281,14 @@ impl Maker<'_> {
         if with_message {
             for (index, segment) in self.log.template.segments.iter().enumerate() {
                 if let Segment::Expression(expression) = segment {
-                    capture.segments.push(format!("[{index},{}]", function(expression)));
+                    capture.segments.push(format!("[{index},{},{}]", function(expression), strict::is_own(expression)));
                 }
             }
         }
         for one in &self.log.expressions {
             let (name, limits) = (program::text(&one.name), limits(&one.limits));
-            capture.expressions.push(format!("[{name},{},{limits}]", function(&one.expression)));
+            let own = strict::is_own(&one.expression);
+            capture.expressions.push(format!("[{name},{},{limits},{own}]", function(&one.expression)));
         }
         if self.log.snapshot {
             for section in [Section::Arguments, Section::Locals, Section::Statics] {

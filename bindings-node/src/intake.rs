@@ -8,6 +8,7 @@ use crate::vectors;
 use napi::bindgen_prelude::{BigInt, Either3, Float64ArraySlice, Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 use std::cell::Cell;
+use stroboscope_core::capture::strict::Sealed;
 use stroboscope_core::capture::walk;
 use stroboscope_core::expr::eval::{Category, Failure, Kind, Yielded};
 use stroboscope_core::fault;
@@ -277,6 +278,31 @@ pub fn intake_template_failed(slot: u32) -> bool {
     }
     let answer = caught(|| crate::session::with_intake(|intake| intake.template_failed(slot, &failure)));
     !matches!(answer, Some(Some(Ok(false))))
+}
+
+/// Bit 0 says that values are to be sealed as they are written ([`intake_sealed`]), bit 1 that numbers and booleans are not.
+#[napi]
+pub fn intake_strict() -> u32 {
+    if vectors::with(|_| ()).is_some() {
+        return 0;
+    }
+    // Where our own code fails, nothing is shown.
+    let asked = caught(|| crate::session::with_intake(|intake| intake.strict()));
+    asked.map_or(1, |found| found.map_or(0, |(strict, numbers)| u32::from(strict) | u32::from(numbers) << 1))
+}
+
+/// What stands in the place of the value that stands in a record from `start` to `end`; nothing: it stays as it is.
+#[napi]
+pub fn intake_sealed(buffer: Uint8ArraySlice<'_>, start: u32, end: u32, key: bool) -> napi::Result<Option<Uint8Array>> {
+    let none = || error::said("a value that is not in its buffer");
+    let value = buffer.get(start as usize..end as usize).ok_or_else(none)?;
+    let how = if key { Sealed::Key } else { Sealed::Value };
+    match caught(|| crate::session::with_intake(|intake| intake.sealed(value, how))) {
+        Some(Some(Ok(sealed))) => Ok(sealed.map(Uint8Array::from)),
+        Some(Some(Err(bad))) => Err(error::thrown(bad)),
+        Some(None) => Err(error::said("there is no session")),
+        None => Err(error::panicked()),
+    }
 }
 
 /// True if there is room for one more record.

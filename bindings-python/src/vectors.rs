@@ -237,7 +237,7 @@ fn record(
     redaction: &Redaction,
 ) -> Vec<u8> {
     let clock = ManualClock::new(Duration::ZERO);
-    let cx = WalkContext { redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
+    let cx = WalkContext { redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false, strict: None };
     let mut writer = Writer::new();
     writer.begin(&Header { wall: 1_790_000_000_123_000_000, event_id: [7; 16], ..Header::default() });
     let scope = place.scope();

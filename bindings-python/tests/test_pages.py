@@ -140,6 +140,7 @@ spoken = [
     ("core/src/probe/location.rs", r"\"(line \{[^\"]+|no executable[^\"]+|source file[^\"]+)\""),
     ("core/src/probe/compile.rs", r"\"((?:probe location|captureSnapshot|the capt|'\{\{)[^\"]+)\""),
     ("core/src/probe/wire.rs", r"\"((?:it |Field 'type'|element|the id)[^\"]{8,})\""),
+    ("core/src/probe/strict.rs", r"\"(Invalid expression: [^\"]+)\""),
     ("core/src/emit/status.rs", r"\"(its time is over)"),
     ("bindings-python/src/session.rs", r"lines\.push\(format!\(\s*\"([^\"]+)\""),
     ("core/src/control/ndjson.rs", r"remarks\s*\.push\(format!\(\s*\"([^\"]{12,})\""),
@@ -152,7 +153,6 @@ spoken = [
 ]
 # Who reads these knows all that a page could say.
 says_it_all = {
-    "STROBE_CAPTURE: strict capture is not available in this version; every probe that reads values is refused",
     "{variable}: {shown} is not {expected}; the default is used: false",
     "the hands: the core's worker must not wait for the GIL",  # why a lint is off
     "Internal error: {}",

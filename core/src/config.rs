@@ -10,38 +10,16 @@ use std::time::Duration;
 
 use crate::control::agent::Endpoint;
 use crate::datagrams::Destination;
-use crate::expr::template::Segment;
-use crate::probe::model::{Kind, Probe};
 
 /// What may be captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureMode {
     /// Everything but what is redacted.
     Full,
-    /// Types and sizes only. Not available yet: what would show a value is refused.
+    /// Types, sizes and keyed hashes, and never a value ([`crate::capture::strict`]).
     Strict,
-}
-
-impl CaptureMode {
-    /// Why a probe must not be installed, if so. Strict capture is not available yet, and a probe that would show more
-    /// than it allows must not run instead: neither one that captures, nor one with an expression, since a condition or
-    /// a message tells about values too.
-    pub fn refuses(self, probe: &Probe) -> Option<&'static str> {
-        let reads = match &probe.kind {
-            Kind::Log(log) => {
-                log.captures() || log.template.segments.iter().any(|s| matches!(s, Segment::Expression(_)))
-            }
-            Kind::Metric(metric) => metric.value.is_some(),
-            Kind::Span => false,
-            Kind::SpanDecoration(_) => true,
-        };
-        if self == CaptureMode::Full || !(reads || probe.when.is_some()) {
-            return None;
-        }
-        Some(
-            "strict capture is not available in this version, so a probe that reads values is refused; set STROBE_CAPTURE=full to allow it",
-        )
-    }
+    /// The same, and numbers and booleans.
+    StrictNumbers,
 }
 
 /// When events are shown to people, on standard error.
@@ -401,8 +379,9 @@ pub static ROWS: &[Row] = &[
     row("cpu_budget", &["STROBE_CPU_BUDGET"], "`2`",
         "Per cent of one core that all probes together may cost: above 0, at most 100. Above it the dearest probe is paused.", set!(cpu_budget, percent)),
     name(row("capture", &["STROBE_CAPTURE"], "`full`",
-        "`full`. `strict` and `strict+numbers` are not available yet: with them a probe that reads values is refused.", read_capture)),
-    later(secret(name(row("capture_key", &["STROBE_CAPTURE_KEY"], "random", "The key of the hashes of strict capture.", set!(capture_key, own_secret))))),
+        "What of values leaves the process: `full`, all but secrets; `strict`, types, sizes and keyed hashes; `strict+numbers`, numbers and booleans too ([strict capture](strict-capture.md)).", read_capture)),
+    secret(name(row("capture_key", &["STROBE_CAPTURE_KEY"], "random",
+        "The key of the hashes of strict capture: processes that share it have equal hashes for equal values. By default each process has its own.", set!(capture_key, own_secret)))),
     row("rate_limits", &["STROBE_RATE_LIMITS"], "`on`",
         "`off` lifts the rates of all probes and of the process. For tests and benchmarks.", set!(rate_limits, switch)),
     row("log_stack", &["STROBE_LOG_STACK"], "`all`; Node `place`",
@@ -632,7 +611,8 @@ fn read_capture(settings: &mut Settings, text: &str) -> Result<(), &'static str>
     settings.capture = CaptureMode::Strict;
     match text.to_ascii_lowercase().as_str() {
         "full" => settings.capture = CaptureMode::Full,
-        "strict" | "strict+numbers" => {}
+        "strict" => {}
+        "strict+numbers" => settings.capture = CaptureMode::StrictNumbers,
         _ => return Err("full, strict or strict+numbers"),
     }
     Ok(())
@@ -688,7 +668,7 @@ impl Settings {
         let mut log = Vec::new();
         // An interval has two names; the older one's wins only if the newer one comes from further away.
         let mut flush: Option<(Origin, Duration)> = None;
-        let (mut capture_is_said, mut key_is_bad) = (false, false);
+        let mut key_is_bad = false;
         for row in ROWS {
             let Some((name, text, origin)) = source(row, &row.name(spelling), arguments, environment) else { continue };
             let before = settings.upload_interval;
@@ -702,7 +682,6 @@ impl Settings {
                 log.push(complaint(row, &name, &text, expected));
                 settings.agent_named |= row.option == "trace_agent_url";
                 // What is said there is not said again below.
-                capture_is_said |= row.option == "capture";
                 key_is_bad |= row.option == "api_key";
                 // Who names a root of trust does not want to do without one.
                 settings.remote_configuration_enabled &= row.option != "remote_config_trust_root";
@@ -741,12 +720,6 @@ impl Settings {
             called.filter(|called| arguments.iter().any(|(name, _)| name == called)).unwrap_or(variable.to_owned())
         };
         settings.enabled_by = used("enabled", "STROBE_ENABLED");
-        if settings.capture != CaptureMode::Full && !capture_is_said {
-            let name = used("capture", "STROBE_CAPTURE");
-            log.push(format!(
-                "{name}: strict capture is not available in this version; every probe that reads values is refused"
-            ));
-        }
         for (key, _) in settings.tags.iter().filter(|(_, value)| value.is_empty()) {
             let (name, key) = (used("tags", "DD_TAGS"), shown(key));
             log.push(format!("{name}: {key} has no value and is left out; a tag is key:value"));
@@ -875,9 +848,7 @@ fn complaint(row: &Row, name: &str, text: &str, expected: &str) -> String {
     let secret = row.secret || (text.contains("://") && text.contains('@'));
     let shown = if secret { "its value".to_owned() } else { shown(text) };
     let used = match row.option {
-        "capture" => {
-            "'strict' is used, so that nothing is shown by mistake: every probe that reads values is refused".to_owned()
-        }
+        "capture" => "'strict' is used, so that nothing is shown by mistake".to_owned(),
         "trace_agent_url" => "the Agent's host and port are used, by default localhost and 8126".to_owned(),
         "capture_timeout_ms" => RUNTIME_DEFAULT.to_owned(),
         _ => format!("the default is used: {}", row.default.replace('`', "")),
@@ -1181,9 +1152,12 @@ mod tests {
 
     #[test]
     fn an_unknown_capture_mode_shows_nothing() {
-        for (text, mode, lines) in
-            [("full", CaptureMode::Full, 0), ("strict", CaptureMode::Strict, 1), ("stirct", CaptureMode::Strict, 1)]
-        {
+        for (text, mode, lines) in [
+            ("full", CaptureMode::Full, 0),
+            ("strict", CaptureMode::Strict, 0),
+            ("Strict+Numbers", CaptureMode::StrictNumbers, 0),
+            ("stirct", CaptureMode::Strict, 1),
+        ] {
             let (settings, log) = read(&[], &[("STROBE_CAPTURE", text)]);
             assert_eq!((settings.capture, log.len()), (mode, lines), "{log:?}");
         }
@@ -1191,41 +1165,12 @@ mod tests {
 
     #[test]
     fn a_remark_has_the_name_that_was_used() {
-        let arguments = [("tags", "lone"), ("capture", "strict")];
+        let arguments = [("tags", "lone"), ("capture", "stirct")];
         let begins =
-            |log: &[String], names: [&str; 2]| log.iter().zip(names).all(|(line, name)| line.starts_with(name));
-        assert!(begins(&read(&arguments, &[]).1, ["capture: strict", "tags: 'lone'"]));
-        let variables = [("DD_TAGS", "lone"), ("STROBE_CAPTURE", "strict")];
-        assert!(begins(&read(&[], &variables).1, ["STROBE_CAPTURE: strict", "DD_TAGS: 'lone'"]));
-    }
-
-    #[test]
-    fn strict_capture_refuses_what_reads_values() {
-        use crate::host::{Capabilities, Language};
-        use crate::probe::{compile::compile, wire::read_definition};
-        let capabilities = Capabilities {
-            language: Language::Python,
-            methods: true,
-            metrics: true,
-            spans: true,
-            module_lines: true,
-            disarm: true,
-            capture_timeout_ms: 100,
-            log_stack: LogStack::All,
-        };
-        for (fields, refused) in [
-            (r#""template":"here""#, false),
-            (r#""template":"{x}""#, true),
-            (r#""template":"here","when":{"dsl":"x"}"#, true),
-            (r#""captureSnapshot":true"#, true),
-            (r#""captureExpressions":[{"name":"a","expr":{"dsl":"x"}}]"#, true),
-        ] {
-            let text =
-                format!(r#"{{"id":"p","type":"LOG_PROBE","where":{{"sourceFile":"a.py","lines":[1]}},{fields}}}"#);
-            let probe = compile(&read_definition(&text, None).unwrap(), &|_| false, &capabilities).unwrap();
-            assert_eq!(CaptureMode::Strict.refuses(&probe).is_some(), refused, "{fields}");
-            assert_eq!(CaptureMode::Full.refuses(&probe), None);
-        }
+            |log: &[String], names: [&str; 2]| names.iter().all(|name| log.iter().any(|line| line.starts_with(name)));
+        assert!(begins(&read(&arguments, &[]).1, ["capture: 'stirct'", "tags: 'lone'"]));
+        let variables = [("DD_TAGS", "lone"), ("STROBE_CAPTURE", "stirct")];
+        assert!(begins(&read(&[], &variables).1, ["STROBE_CAPTURE: 'stirct'", "DD_TAGS: 'lone'"]));
     }
 
     #[test]

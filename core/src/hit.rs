@@ -10,6 +10,7 @@ pub use self::span::{Ask, TagText};
 use self::span::OpenSpan;
 use crate::budget::gate::{Gate, Line, Look};
 use crate::capture::redact::Redaction;
+use crate::capture::strict::Strict;
 use crate::capture::walk::{self, Deadline, WalkContext};
 use crate::clock::{Clock, Moment};
 use crate::config::LogStack;
@@ -35,6 +36,8 @@ pub struct Process {
     pub tables: Arc<Tables>,
     /// What is a secret.
     pub redaction: Arc<Redaction>,
+    /// The rules of strict capture, if that is asked for.
+    pub strict: Option<Strict>,
     /// True if fields that only application code could answer are shown (JavaScript).
     pub shows_computed: bool,
     /// Time.
@@ -602,7 +605,7 @@ impl HitContext {
         for (index, segment) in log.template.segments.iter().enumerate().skip(from) {
             let Segment::Expression(expression) = segment else { continue };
             match eval::evaluate(expression, &live.probe.symbols, scope, &mut budget) {
-                Ok(operand) => walk::message(writer, &walk, index as u16, &operand),
+                Ok(operand) => walk::message(writer, &walk.of(expression), index as u16, &operand),
                 Err(failure) => {
                     writer.failure(Place::Segment(index as u16), |out| failure.encode(out));
                     if is_costly(&failure) {
@@ -684,6 +687,7 @@ impl HitContext {
             let mut budget = Budget::new(&*process.clock, process.evaluation_ns, &process.redaction, scratch);
             match eval::evaluate(&capture.expression, &live.probe.symbols, scope, &mut budget) {
                 Ok(operand) => {
+                    let walk = walk.of(&capture.expression);
                     let _ = walk::operand(writer, &walk, &capture.name, &operand, &capture.limits);
                 }
                 Err(failure) => {
@@ -770,6 +774,7 @@ fn walk_context(process: &Process) -> WalkContext<'_> {
         clock: &*process.clock,
         deadline: Deadline::After(process.capture_ns),
         computed: process.shows_computed,
+        strict: process.strict.as_ref(),
     }
 }
 

@@ -27,6 +27,7 @@
 //! Counts may be handed over later, many hits at once, by [`Intake::report`].
 
 use crate::capture::redact::Redaction;
+use crate::capture::strict::{Sealed, Strict};
 use crate::emit::ring::RecordSender;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::eval::{Category, Doing, Failure, Kind, Limit, Measured, Scratch, Short, Yielded, matches_text};
@@ -306,6 +307,20 @@ impl Intake {
         self.shared.process.shows_stack(captures)
     }
 
+    /// True if values are to be sealed as they are written ([`Intake::sealed`]), and whether numbers and booleans are not.
+    pub fn strict(&self) -> (bool, bool) {
+        let strict = self.shared.process.strict.as_ref();
+        (strict.is_some(), strict.is_some_and(Strict::numbers))
+    }
+
+    /// Under strict capture: what stands in the place of a value that the host has just written; `None`: it stays as it is.
+    ///
+    /// # Errors
+    /// If that is no value.
+    pub fn sealed(&self, value: &[u8], sealed: Sealed) -> Result<Option<Vec<u8>>> {
+        self.shared.process.strict.as_ref().map_or(Ok(None), |strict| strict.sealed(value, sealed))
+    }
+
     /// True if the process has room for one more record. Asked before anything is captured.
     pub fn has_room(&self) -> bool {
         !self.records.is_full()
@@ -321,6 +336,12 @@ impl Intake {
             Refusal::Bad(error)
         })?;
         let live = self.probe(header.probe)?;
+        if let Some(strict) = &self.shared.process.strict {
+            strict.check(bytes, &live.probe).map_err(|error| {
+                self.shared.unreadable(&error);
+                Refusal::Bad(error)
+            })?;
+        }
         if header.full {
             live.stats.record_full.add(1);
         }
@@ -342,6 +363,13 @@ impl Intake {
     /// # Errors
     /// If the probe is not in force.
     pub fn failure(&self, slot: u32, place: Place, raised: &Raised<'_>) -> std::result::Result<Failure, Refusal> {
+        let raised = match raised.category {
+            // What a host says of its own may quote a value.
+            Category::Host if self.shared.process.strict.is_some() => {
+                Raised { text: "the host cannot read it", ..*raised }
+            }
+            _ => *raised,
+        };
         Ok(raised.failure_at(&self.probe(slot)?.probe, place))
     }
 

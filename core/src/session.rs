@@ -2,6 +2,7 @@
 
 use crate::budget::gate::{Bucket, Gate, Words};
 use crate::budget::placing::{Deferred, Placing};
+use crate::capture::strict::Strict;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::Sink;
@@ -20,6 +21,7 @@ use crate::host::{Language, Outcome, Runtime, Site, Ticket};
 use crate::intake::Intake;
 use crate::probe::compile;
 use crate::probe::model::{Probe, ServiceConfiguration};
+use crate::probe::strict;
 use crate::probe::wire::{Body, Definition, Rejected};
 use crate::record::names::Tables;
 use crate::record::write::Place;
@@ -448,6 +450,7 @@ impl Session {
         let (capturing_gate, others_gate) = (global(Words::CAPTURING), global(Words::OTHERS));
         let process = Arc::new(Process {
             redaction: Arc::clone(tables.redaction()),
+            strict: Strict::of(settings.capture, settings.capture_key.as_ref().map(|key| key.0.as_str())),
             tables,
             shows_computed: capabilities.language == Language::JavaScript,
             clock,
@@ -765,10 +768,11 @@ impl Changes {
         let redaction = &self.shared.process.redaction;
         let probe = compile::compile(definition, &|name| redaction.name(name), &capabilities)
             .map_err(|error| (error.kind.code(), error.text))?;
-        let refused =
-            compile::not_yet(&probe.kind, &capabilities).or_else(|| self.shared.settings.capture.refuses(&probe));
-        if let Some(reason) = refused {
+        if let Some(reason) = compile::not_yet(&probe.kind, &capabilities) {
             return Err((ErrorKind::Unsupported.code(), reason.to_owned()));
+        }
+        if let Some(reason) = strict::refuses(self.shared.settings.capture, &probe) {
+            return Err((ErrorKind::InvalidExpression.code(), reason));
         }
         Ok(probe)
     }

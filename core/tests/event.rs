@@ -116,8 +116,13 @@ impl Fixture {
     fn event(&self, trace_id: u128, write: impl FnOnce(&mut Writer, &WalkContext<'_>, &Stacked<'_>)) -> Event {
         let clock = ManualClock::new(Duration::ZERO);
         let redaction = Redaction::default();
-        let cx =
-            WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
+        let cx = WalkContext {
+            redaction: &redaction,
+            clock: &clock,
+            deadline: Deadline::At(u64::MAX),
+            computed: false,
+            strict: None,
+        };
         let place = Stacked(Here(&self.world), self.frames);
         let mut writer = Writer::new();
         writer.begin(&Header {

@@ -399,9 +399,13 @@ fn what_an_outside_host_has_kept_is_taken_though_its_probe_went_and_is_not_trust
 
 #[test]
 fn what_strict_capture_would_show_is_refused() {
-    for host in HOSTS {
-        let mut process = Process::new(host, Settings { capture: CaptureMode::Strict, ..Settings::default() });
-        put(&mut process, &[probe("v", "GAUGE", Some("n"), &json!({})), probe("c", "COUNT", None, &json!({}))]);
-        assert_eq!((report(&process, "v").state, report(&process, "c").state), (State::Error, State::Installed));
+    for (capture, state) in [(CaptureMode::Strict, State::Error), (CaptureMode::StrictNumbers, State::Installed)] {
+        for host in HOSTS {
+            let mut process = Process::new(host, Settings { capture, ..Settings::default() });
+            let value = |id: &str, text| probe(id, "GAUGE", Some(text), &json!({}));
+            put(&mut process, &[value("v", "n"), value("s", "len(n)"), probe("c", "COUNT", None, &json!({}))]);
+            let states = ["v", "s", "c"].map(|id| report(&process, id).state);
+            assert_eq!(states, [state, State::Installed, State::Installed], "{host:?} {capture:?}");
+        }
     }
 }

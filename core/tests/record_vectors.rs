@@ -243,8 +243,13 @@ fn when_the_time_is_over_values_become_stubs_and_secrets_stay_secrets() {
     let world = world(r#"{"a": {"$count": {"times": 90}}, "b": {"c": 1}, "password": "s"}"#);
     let clock = ManualClock::new(Duration::from_secs(1));
     let redaction = Redaction::default();
-    let cx =
-        WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(1_000_000_000), computed: false };
+    let cx = WalkContext {
+        redaction: &redaction,
+        clock: &clock,
+        deadline: Deadline::At(1_000_000_000),
+        computed: false,
+        strict: None,
+    };
     let mut writer = Writer::new();
     writer.begin(&Header::default());
     writer.point(Point::Entry);
@@ -280,7 +285,7 @@ fn a_walk_that_pauses_goes_on_while_there_is_time() {
         world.pauses = pauses;
         let clock = ManualClock::new(Duration::from_secs(1));
         let deadline = Deadline::At(deadline);
-        let cx = WalkContext { redaction: &redaction, clock: &clock, deadline, computed: false };
+        let cx = WalkContext { redaction: &redaction, clock: &clock, deadline, computed: false, strict: None };
         let mut writer = Writer::new();
         writer.begin(&Header::default());
         writer.point(Point::Entry);
@@ -314,7 +319,13 @@ fn a_record_holds_a_mebibyte_and_the_rest_is_stubs() {
     let world = world(&format!("{{{}}}", vars.join(", ")));
     let clock = ManualClock::new(Duration::ZERO);
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
+    let cx = WalkContext {
+        redaction: &redaction,
+        clock: &clock,
+        deadline: Deadline::At(u64::MAX),
+        computed: false,
+        strict: None,
+    };
     let mut writer = Writer::new();
     writer.begin(&Header::default());
     for point in [Point::Entry, Point::Return] {
@@ -335,7 +346,13 @@ fn a_half_written_record_goes_on_after_others_used_the_scratch() {
     let world = world(r#"{"a": 1}"#);
     let clock = ManualClock::new(Duration::ZERO);
     let redaction = Redaction::default();
-    let cx = WalkContext { redaction: &redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed: false };
+    let cx = WalkContext {
+        redaction: &redaction,
+        clock: &clock,
+        deadline: Deadline::At(u64::MAX),
+        computed: false,
+        strict: None,
+    };
     let place = Place(&world);
     let mut writer = Writer::new();
     let entry = |writer: &mut Writer| {

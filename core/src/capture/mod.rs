@@ -2,4 +2,5 @@
 
 pub mod limits;
 pub mod redact;
+pub mod strict;
 pub mod walk;

@@ -7,7 +7,9 @@
 
 use super::limits::{LABEL_BYTES, Limits, MESSAGE, MESSAGE_BYTES, MESSAGE_LENGTH, SECTION_NAMES, THROWABLE_LENGTH};
 use super::redact::{Redaction, key_text};
+use super::strict::{self, Strict};
 use crate::clock::Clock;
+use crate::expr::Expression;
 use crate::expr::eval::Operand;
 use crate::host::{BigDigits, Child, DecimalDigits, Frame, Look, Name, Section, TypeInfo, Value, View, Walk};
 use crate::record::buffer::Buffer;
@@ -17,6 +19,8 @@ use crate::record::layout::{
 use crate::record::write::{CUT, SHORT, Short, Writer};
 use crate::text::{CodePoints, Text};
 use std::ops::ControlFlow;
+
+mod sealed;
 
 /// When the time of a capture is over, in coarse nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,18 @@ pub struct WalkContext<'c> {
     pub deadline: Deadline,
     /// True if fields that only application code could answer are shown (JavaScript).
     pub computed: bool,
+    /// Values are sealed by these rules.
+    pub strict: Option<&'c Strict>,
+}
+
+impl WalkContext<'_> {
+    /// The same for what an expression yields: a number or a truth of ours is shown under strict capture too.
+    #[inline]
+    #[must_use]
+    pub fn of(self, expression: &Expression) -> Self {
+        let strict = self.strict.filter(|_| !strict::is_own(expression));
+        WalkContext { strict, ..self }
+    }
 }
 
 /// Writes the value of a template's segment, under the limits of messages.
@@ -47,7 +63,7 @@ pub fn message<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, segment
         return out.mark(lay::FLAG_FULL);
     }
     out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)));
-    Walker { out, cx, limits: MESSAGE, message: true }.operand(value, 0);
+    Walker { out, cx, limits: MESSAGE, message: true, key: false }.operand(value, 0);
 }
 
 /// As [`message`], of a value of the host.
@@ -56,14 +72,14 @@ pub fn message_value<'f, V: Value<'f>>(out: &mut Writer, cx: &WalkContext<'_>, s
         return out.mark(lay::FLAG_FULL);
     }
     out.put(word(lay::ITEM_TEMPLATE, u32::from(segment)));
-    Walker { out, cx, limits: MESSAGE, message: true }.child(value, false, 0);
+    Walker { out, cx, limits: MESSAGE, message: true, key: false }.child(value, false, 0);
 }
 
 /// Writes all variables of a section.
 #[inline(never)]
 pub fn section<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, section: Section, limits: &Limits) {
     out.section(section);
-    let mut walker = Walker { out, cx, limits: *limits, message: false };
+    let mut walker = Walker { out, cx, limits: *limits, message: false, key: false };
     for place in frame.places(section) {
         if let Some((name, value)) = frame.place(place)
             && walker.named(name, value).is_break()
@@ -83,7 +99,7 @@ pub fn named<'f, V: Value<'f>>(
     value: V,
     limits: &Limits,
 ) -> ControlFlow<()> {
-    Walker { out, cx, limits: *limits, message: false }.rare_named(name, value)
+    Walker { out, cx, limits: *limits, message: false, key: false }.rare_named(name, value)
 }
 
 /// Writes the value of a capture expression; its name is the author's and is not judged.
@@ -97,7 +113,7 @@ pub fn operand<'f, V: Value<'f>>(
     admit(out)?;
     out.put(word(lay::ITEM_NAMED, INLINE));
     out.inline(Text::Utf8(name));
-    Walker { out, cx, limits: *limits, message: false }.operand(value, 0);
+    Walker { out, cx, limits: *limits, message: false, key: false }.operand(value, 0);
     ControlFlow::Continue(())
 }
 
@@ -115,9 +131,10 @@ pub fn not_reached(out: &mut Writer, name: &str) -> ControlFlow<()> {
 pub fn throwable<'f, F: Frame<'f>>(out: &mut Writer, cx: &WalkContext<'_>, frame: &F, exception: F::Value) {
     let info = exception.type_info();
     let limits = Limits { length: THROWABLE_LENGTH, ..Limits::default() };
-    let mut walker = Walker { out, cx, limits, message: false };
+    let mut walker = Walker { out, cx, limits, message: false, key: false };
     walker.head(lay::ITEM_THROWABLE, info.id, Some(exception));
     match exception.message() {
+        _ if cx.strict.is_some() => walker.withheld(NO_TYPE, None::<F::Value>, lay::REASON_STRICT),
         _ if info.redacted => walker.withheld(NO_TYPE, None::<F::Value>, lay::REASON_REDACTED_TYPE),
         Some(message) => walker.rare_child(message, 0),
         None => walker.out.put(word(lay::NULL, NO_TYPE)),
@@ -180,6 +197,8 @@ struct Walker<'w, 'c> {
     cx: &'c WalkContext<'c>,
     limits: Limits,
     message: bool,
+    /// What is written is a map's key, or in one.
+    key: bool,
 }
 
 /// How far the children of a container were written.
@@ -386,16 +405,10 @@ impl Walker<'_, '_> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "most values are small: a call would cost as much as what it does")]
     fn child<'f, V: Value<'f>>(&mut self, value: V, redacted: bool, level: u32) {
-        if redacted {
-            return self.withheld_name(value);
+        if redacted || self.cx.strict.is_some() {
+            return self.guarded(value, redacted, level);
         }
         value.look(Captured { walker: self, value, level });
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn withheld_name<'f, V: Value<'f>>(&mut self, value: V) {
-        self.withheld(value.type_info().id, Some(value), lay::REASON_REDACTED_IDENT);
     }
 
     /// As [`Self::child`], where values are rare.
@@ -428,6 +441,11 @@ impl Walker<'_, '_> {
         if info.labelled && !self.message && self.labelled(value, id) {
             return;
         }
+        self.shown(value, id, view, level);
+    }
+
+    /// A value that is to be written, as what it is.
+    fn shown<'f, V: Value<'f>>(&mut self, value: V, id: u32, view: View<'f>, level: u32) {
         match view {
             View::Undefined => self.head(lay::UNDEFINED, id, Some(value)),
             View::Null => self.head(lay::NULL, id, Some(value)),
@@ -916,6 +934,9 @@ impl Walker<'_, '_> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as for `child`")]
     fn entry<'f, V: Value<'f>>(&mut self, key: V, value: V, level: u32) {
+        if self.cx.strict.is_some() {
+            return self.sealed_entry(key, value, level);
+        }
         let redacted = key.look(Key { walker: self, value: key, level });
         self.child(value, redacted, level);
     }
@@ -997,6 +1018,13 @@ impl Walker<'_, '_> {
         if self.is_over() {
             return self.withheld(NO_TYPE, None::<V>, lay::REASON_TIMEOUT);
         }
+        if self.cx.strict.is_some() {
+            return self.sealed_operand(operand, level);
+        }
+        self.shown_operand(operand, level);
+    }
+
+    fn shown_operand<'f, V: Value<'f>>(&mut self, operand: &Operand<'f, V>, level: u32) {
         match operand {
             Operand::Host(value) => self.rare_child(*value, level),
             Operand::Null => self.out.put(word(lay::NULL, NO_TYPE)),

@@ -475,6 +475,11 @@ fn leaf(value: &Json<'_>, line: Line) -> Line {
     if value.get("isNull").is_some() {
         return line.add(Tone::Plain, if kind == "NoneType" { "None" } else { "null" });
     }
+    if let Some(hash) = value.text("hash") {
+        let size = value.text("size").map_or_else(String::new, |size| format!("({size})"));
+        let line = line.add(Tone::Plain, short(kind)).add(Tone::Quiet, &size);
+        return line.add(Tone::Note, &format!(" #{hash}"));
+    }
     match value.text("notCapturedReason") {
         Some("redactedIdent" | "redactedType") => line.add(Tone::Note, "‹redacted›"),
         Some("depth") => {
@@ -1263,6 +1268,8 @@ mod tests {
         assert_eq!(shown(&format!("{{\"a\":{list}}}"), 80), "    a = [1, … 1,199 more]");
         let cases = [
             (r#"{"type":"str","value":"'ab'","truncated":true,"size":50000000}"#, "'ab'… of 50,000,000"),
+            (r#"{"type":"str","hash":"00ff00ff00ff00ff","size":3}"#, "str(3) #00ff00ff00ff00ff"),
+            (r#"{"type":"int","hash":"00ff00ff00ff00ff"}"#, "int #00ff00ff00ff00ff"),
             (r#"{"type":"list","notCapturedReason":"depth","size":3}"#, "list(3 inside)"),
             (r#"{"type":"list","notCapturedReason":"depth","size":0}"#, "list(empty)"),
             (r#"{"type":"T","notCapturedReason":"timeout"}"#, "T ‹out of time›"),

@@ -255,6 +255,11 @@ pub fn value(reader: &mut Reader<'_>, spelling: Spelling<'_>, out: &mut Capped<'
             out.push_str(text);
             out.push('}');
         }
+        Content::Sealed { kind, .. } => {
+            out.push('{');
+            out.push_str(class_of(kind)?);
+            out.push('}');
+        }
     }
     Ok(())
 }

@@ -679,6 +679,7 @@ impl Body<'_> {
             Content::Withheld { reason: lay::REASON_REDACTED_TYPE | lay::REASON_REDACTED_IDENT, .. } => {
                 message.push_str("{redacted}");
             }
+            Content::Withheld { reason: lay::REASON_STRICT, .. } => message.push_str("{withheld}"),
             _ => {}
         }
         reader.skip()?;

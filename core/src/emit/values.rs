@@ -315,6 +315,7 @@ impl Values<'_> {
                 self.container(json, reader, tag, Inside { span, level, depth: depth + 1 })?;
             }
             lay::WITHHELD => self.withheld(json, reader, class, span)?,
+            lay::SEALED => self.sealed(json, reader, class)?,
             _ => self.rare(json, reader, class)?,
         }
         json.end(span);
@@ -445,6 +446,24 @@ impl Values<'_> {
         json.incomplete(span, reason == lay::REASON_DEPTH);
         json.lacks |= lacks(reason);
         json.text(b",\"notCapturedReason\":", lay::reason_text(reason).unwrap_or(text));
+        json.put(b"}");
+        Ok(())
+    }
+
+    /// A value of which strict capture tells no more than this.
+    #[cold]
+    fn sealed(&mut self, json: &mut Json<'_>, reader: &mut Reader<'_>, (tag, argument): Class) -> Result<()> {
+        let class = reader.inline_of(argument)?;
+        let Content::Sealed { kind, bits, hash, size } = reader.content(tag)? else { return Ok(()) };
+        json.fragment(&self.spellings.class_of(kind, argument, class, self.tables)?.open);
+        if bits & lay::SEALED_HASH != 0 {
+            json.text(b",\"hash\":", &format!("{hash:016x}"));
+        }
+        if bits & lay::SEALED_CUT != 0 {
+            cut(json, Some(size));
+        } else if bits & lay::SEALED_SIZE != 0 {
+            json.number(b",\"size\":", size);
+        }
         json.put(b"}");
         Ok(())
     }

@@ -3,4 +3,5 @@
 pub mod compile;
 pub mod location;
 pub mod model;
+pub mod strict;
 pub mod wire;

@@ -43,6 +43,7 @@
 //! | `OBJECT` | end word, then name word and value in turn |
 //! | `EXCEPTION` | a value: the message, or null. Only in templates |
 //! | `ENUM`, `FUNCTION`, `ITERATOR`, `SCALAR` | u32 bytes, UTF-8: the member's name, the qualified name, the text |
+//! | `SEALED` | u8 tag of the value (of a boolean `TRUE`, of a text `STR_UTF8`), u8 `SEALED_…`, u64 hash, u64 true length |
 //! | `WITHHELD` | u8 `REASON_…`, u8 tag that the value would have had (for its type name; `WITHHELD` if unknown); for `REASON_TEXT` u16 length and UTF-8 |
 //!
 //! An *end word* is the number of children that follow (24 bits) and above it the `REASON_…` why there are not more.
@@ -65,6 +66,9 @@
 //! * *Size*: beyond `SOFT_RECORD` bytes values are withheld as if the time were over, beyond `HARD_RECORD` no name or item
 //!   of a value is begun; the record has `FLAG_FULL`. A text takes at most a quarter of what is left, in units; bytes too.
 //! * *Names*: `SECTION_NAMES` in a section, then the point ends with `REASON_FIELD_COUNT`.
+//! * *Strict capture*: where the session has it, the core seals each scalar before the next value is written
+//!   ([`crate::capture::strict`]); of a value of a message only the type is told, by a `SEALED` without hash, and of an
+//!   exception's text nothing (`REASON_STRICT`).
 //! * *Failures* are made and encoded by the core, from the op and the category ([`crate::intake::Raised`]).
 
 use crate::capture::limits;
@@ -185,6 +189,15 @@ constants! {
     COMPUTED: u8 = 25;
     /// See the module.
     WITHHELD: u8 = 26;
+    /// See the module.
+    SEALED: u8 = 27;
+
+    /// A sealed value has a hash.
+    SEALED_HASH: u8 = 1;
+    /// It has a length.
+    SEALED_SIZE: u8 = 2;
+    /// It was cut before it was hashed.
+    SEALED_CUT: u8 = 4;
 
     /// See the module.
     ITEM_TEMPLATE: u8 = 0x80;
@@ -225,6 +238,8 @@ constants! {
     REASON_CHANGED: u8 = 7;
     /// A text of ours follows: why a field could not be read.
     REASON_TEXT: u8 = 8;
+    /// `strict`: strict capture tells nothing of it.
+    REASON_STRICT: u8 = 9;
 
     /// The entry of a method.
     POINT_ENTRY: u8 = 0;
@@ -352,6 +367,7 @@ pub const fn reason_text(reason: u8) -> Option<&'static str> {
         REASON_REDACTED_TYPE => "redactedType",
         REASON_TIMEOUT => "timeout",
         REASON_CHANGED => "concurrentModification",
+        REASON_STRICT => "strict",
         _ => return None,
     })
 }

@@ -205,6 +205,13 @@ pub enum Content<'r> {
         kind: u8,
         text: &'r str,
     },
+    /// Told by its type alone, and what `bits` (`SEALED_…`) says is there.
+    Sealed {
+        kind: u8,
+        bits: u8,
+        hash: u64,
+        size: u64,
+    },
 }
 
 /// A value: its tag, its type, its content.
@@ -286,6 +293,12 @@ impl<'r> Reader<'r> {
             timed_out: flags & lay::FLAG_TIMEOUT != 0,
         };
         Ok((header, Reader { bytes, rest }))
+    }
+
+    /// A cursor before a value that stands alone.
+    #[must_use]
+    pub fn of_value(bytes: &'r [u8]) -> Self {
+        Reader { bytes, rest: bytes }
     }
 
     /// A cursor before the value that begins at `at`, a place that [`Reader::at`] gave.
@@ -463,6 +476,10 @@ impl<'r> Reader<'r> {
                 let [reason, kind] = self.array()?;
                 let text = if reason == lay::REASON_TEXT { self.inline()? } else { "" };
                 Content::Withheld { reason, kind, text }
+            }
+            lay::SEALED => {
+                let [kind, bits] = self.array()?;
+                Content::Sealed { kind, bits, hash: self.u64()?, size: self.u64()? }
             }
             _ => return Err(bad("unknown value", at)),
         })

@@ -92,7 +92,13 @@ impl Hit<'_> {
     pub fn record(&self) -> Vec<u8> {
         let clock = ManualClock::new(Duration::ZERO);
         let computed = self.world.dialect == Dialect::Node;
-        let cx = WalkContext { redaction: self.redaction, clock: &clock, deadline: Deadline::At(u64::MAX), computed };
+        let cx = WalkContext {
+            redaction: self.redaction,
+            clock: &clock,
+            deadline: Deadline::At(u64::MAX),
+            computed,
+            strict: None,
+        };
         let mut writer = Writer::new();
         writer.begin(&Header { wall: 1_790_000_000_123_000_000, event_id: [7; 16], ..Header::default() });
         let place = Here(self.world);
