@@ -1006,18 +1006,18 @@ impl Session {
     /// by this thread.
     pub fn explain(&self, id: &str) -> Option<Vec<String>> {
         let report = self.status().into_iter().find(|report| report.id == id)?;
-        let (live, capabilities) = (self.probe(id), self.runtime.capabilities());
-        let facts = live.as_ref().map(|live| self.runtime.explain(live));
+        let (live, capabilities) = (self.probe(id), self.changes.runtime.capabilities());
+        let facts = live.as_ref().map(|live| self.changes.runtime.explain(live));
         let place = live.as_ref().map(|live| &*live.probe).zip(facts.as_ref());
         Some(explain::probe(&report, place, &capabilities))
     }
 
     /// What is known of the places of all probes, by id, while the host still knows it: for the end of a run that explains.
     pub fn explain_places(&self) -> Vec<(String, Vec<String>)> {
-        let capabilities = self.runtime.capabilities();
+        let capabilities = self.changes.runtime.capabilities();
         let one = |report: ProbeReport| {
             let live = self.probe(&report.id);
-            let facts = live.as_ref().map(|live| self.runtime.explain(live));
+            let facts = live.as_ref().map(|live| self.changes.runtime.explain(live));
             let place = live.as_ref().map(|live| &*live.probe).zip(facts.as_ref());
             (report.id.clone(), explain::of_place(&report, place, &capabilities))
         };

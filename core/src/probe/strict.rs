@@ -51,7 +51,7 @@ pub fn refuses(mode: CaptureMode, probe: &Probe) -> Option<String> {
         Kind::Metric(metric) => refused(metric.value.as_ref(), Use::Measure),
         Kind::Span => None,
         Kind::SpanDecoration(span) => span.decorations.iter().find_map(|decoration| {
-            let mut tags = decoration.tags.iter().flat_map(|(_, template)| template.expressions());
+            let mut tags = decoration.tags.iter().flat_map(|tag| tag.value.expressions());
             refused(decoration.when.as_ref(), Use::Condition)
                 .or_else(|| tags.find_map(|expression| refused(Some(expression), Use::Record)))
         }),
@@ -182,6 +182,7 @@ mod tests {
             language: Language::Python,
             methods: true,
             metrics: true,
+            spans: true,
             module_lines: true,
             disarm: true,
             capture_timeout_ms: 100,
