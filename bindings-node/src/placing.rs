@@ -275,8 +275,11 @@ impl Loaded {
     }
 }
 
+/// A unit, with which of its sources is meant if it has a map.
+type UnitSource = (Arc<Unit>, Option<usize>);
+
 /// Among how many files the one of a probe was looked for, and those that it means.
-pub fn meant(probe: &Probe) -> (usize, Vec<(Arc<Unit>, Option<usize>)>) {
+pub fn meant(probe: &Probe) -> (usize, Vec<UnitSource>) {
     let loaded = Loaded::now();
     let unit = |at: usize| Some((Arc::clone(loaded.units.get(&loaded.places[at].0)?), loaded.places[at].1));
     let found = match file_of(probe).map(|file| chosen(&loaded.candidates, file)) {

@@ -332,6 +332,8 @@ fn whole(number: Ref<'_>) -> Option<u128> {
 /// Finds out how the active span is read, from spans with known ids; `None` if they do not show it.
 fn learn(samples: &Bound<'_, PyAny>) -> Option<Reading> {
     type Sample<'py> = (Bound<'py, PyAny>, u128, u64);
+    // Whether the words of a span have what is sought at an index: its trace's id or its own.
+    type Holds<'a> = dyn Fn(&[u64], u128, u64, usize) -> bool + 'a;
     let (variable, second, spans): (Bound<'_, PyAny>, Bound<'_, PyAny>, Vec<Sample<'_>>) = samples.extract().ok()?;
     // SAFETY: live objects, kept from here on.
     let keep = |object: &Bound<'_, PyAny>| unsafe { Ref::new(object.as_ptr()) }.map(Owned::keep);
@@ -356,15 +358,14 @@ fn learn(samples: &Bound<'_, PyAny>) -> Option<Reading> {
         return None;
     }
     let words = |span: &Bound<'_, PyAny>| -> Vec<u64> {
-        let at = span.as_ptr().cast::<u8>();
+        let at = span.as_ptr().cast::<u64>();
         // SAFETY: within the object, whose class says how large it is at least.
-        (0..size / 8).map(|index| unsafe { at.add(index * 8).cast::<u64>().read() }).collect()
+        (0..size / 8).map(|index| unsafe { at.add(index).read_unaligned() }).collect()
     };
     let seen: Vec<(Vec<u64>, u128, u64)> = spans.iter().map(|(span, trace, own)| (words(span), *trace, *own)).collect();
-    let everywhere = |holds: &dyn Fn(&[u64], u128, u64, usize) -> bool, index: usize| {
-        seen.iter().all(|(words, trace, own)| holds(words, *trace, *own, index))
-    };
-    let only = |holds: &dyn Fn(&[u64], u128, u64, usize) -> bool| {
+    let everywhere =
+        |holds: &Holds<'_>, index: usize| seen.iter().all(|(words, trace, own)| holds(words, *trace, *own, index));
+    let only = |holds: &Holds<'_>| {
         let mut found = (0..size / 8).filter(|&index| everywhere(holds, index));
         found.next().filter(|_| found.next().is_none())
     };

@@ -47,9 +47,7 @@ def line(folder: Path, text: str) -> int:
 def explain(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stroboscope", "explain", *words]
     environment = clean_environment()
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_line_that_is_not_reached_is_told_from_a_function_that_is_not_called(tmp_path: Path) -> None:

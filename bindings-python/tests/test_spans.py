@@ -242,9 +242,7 @@ def test_without_a_tracer_spans_go_to_the_agent(tmp_path: Path, agent: Callable[
     assert b"s3cret" not in b"".join(base64.b64decode(request["body_base64"]) for request in requests)
 
 
-def test_without_a_tracer_spans_go_to_otlp_where_only_that_listens(
-    tmp_path: Path, agent: Callable[..., Agent]
-) -> None:
+def test_without_a_tracer_spans_go_to_otlp_where_only_that_listens(tmp_path: Path, agent: Callable[..., Agent]) -> None:
     receiver = agent({"paths": {"/info": [{"status": 404}]}, "default": [{"status": 200, "body": {}}]})
     run(
         tmp_path,

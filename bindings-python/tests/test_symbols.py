@@ -1,4 +1,4 @@
-"""What is told of modules to those who write probes: the symbol database, from Python, to the stand-in of `tests/agent`."""
+"""What is told of modules to those who write probes: the symbol database, to the stand-in of `tests/agent`."""
 
 import base64
 import gzip
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import plain, seconds_to_wait, write
+from processes import plain, write
 from test_upload import Agent
 
 symbols_path = "/symdb/v1/input"
@@ -298,7 +298,8 @@ def test_libraries_are_left_out_and_modules_that_come_later_are_told(tmp_path: P
 def test_nothing_is_told_unasked_or_where_it_is_forbidden(tmp_path: Path, agent: Agent, name: str) -> None:
     text = """
     stroboscope.start()
-    stroboscope.add_probe({"id": "p", "type": "LOG_PROBE", "template": "x", "where": {"typeName": "__main__", "methodName": "told"}})
+    where = {"typeName": "__main__", "methodName": "told"}
+    stroboscope.add_probe({"id": "p", "type": "LOG_PROBE", "template": "x", "where": where})
     told(0)
     time.sleep(2)
     stroboscope.stop()

@@ -23,6 +23,9 @@ pub struct Facts {
     pub since_asked: bool,
 }
 
+/// What is said of the places of probes: the id of each, and its sentences.
+pub type Places = Vec<(String, Vec<String>)>;
+
 /// A file that the place of a probe means.
 #[derive(Clone, Debug, Default)]
 pub struct File {

@@ -740,7 +740,8 @@ impl<'a> Courier<'a> {
             let identity = format!("{}{}", self.way.identity, traces::headers(batch.count));
             let to = To { endpoint: &settings.endpoint, host: &self.way.host.clone(), identity: &identity };
             let limits = (0, settings.timeout);
-            let result = self.way.exchange_with(&to, "POST", &target, Some(traces::CONTENT_TYPE), &[&batch.body], limits);
+            let result =
+                self.way.exchange_with(&to, "POST", &target, Some(traces::CONTENT_TYPE), &[&batch.body], limits);
             if let Ok(Answered { status: 404 | 405, .. }) = &result {
                 self.span_route = traces::Route::learned(false, self.now());
                 return Attempt::Elsewhere;

@@ -1013,7 +1013,7 @@ impl Session {
     }
 
     /// What is known of the places of all probes, by id, while the host still knows it: for the end of a run that explains.
-    pub fn explain_places(&self) -> Vec<(String, Vec<String>)> {
+    pub fn explain_places(&self) -> explain::Places {
         let capabilities = self.changes.runtime.capabilities();
         let one = |report: ProbeReport| {
             let live = self.probe(&report.id);

@@ -97,8 +97,8 @@ def status() -> "list[ProbeStatus]":
 
 
 def explain(probe_id: str) -> list[str]:
-    """Says in sentences why a probe did or did not fire: what was searched and found, which lines near the one asked for
-    have code, whether that code ran since, what became of its hits, and what they have cost.
+    """Says in sentences why a probe did or did not fire: what was searched and found, which lines near the one asked
+    for have code, whether that code ran since, what became of its hits, and what they have cost.
 
     Raises ValueError if there is no probe with this id.
     """

@@ -8,12 +8,11 @@ there.
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 NAME = "dd.dynamic.span"
 
 Tags = Sequence[tuple[str, str]]
-Answer = TypeVar("Answer")
 
 
 class Failed(Exception):
@@ -219,7 +218,7 @@ def _opentelemetry(version: str) -> OpenTelemetry | None:
     return OpenTelemetry(trace, context, provider, version)
 
 
-def _guarded(act: Callable[[], Answer]) -> Answer:
+def _guarded[Answer](act: Callable[[], Answer]) -> Answer:
     """Has the tracer do something. What the program must see goes on; what the tracer is to blame for is `Failed`."""
     try:
         return act()

@@ -227,7 +227,8 @@ fn variables(space: Ref<'_>) -> Vec<Symbol> {
     space.dict_entries(|name, value| {
         let is_other = is_function(value) || value.as_class().is_some() || OTHER.contains(&value.class().c_name());
         let name = name.text().filter(|_| !is_other).map(Text::to_text).unwrap_or_default();
-        if !name.is_empty() && !(name.starts_with("__") && name.ends_with("__")) {
+        let is_special = name.starts_with("__") && name.ends_with("__");
+        if !name.is_empty() && !is_special {
             found.push(Symbol { kind: SymbolKind::StaticField, name, line: 0 });
         }
         found.len() < MAX_NAMES

@@ -11,6 +11,7 @@ use std::time::Duration;
 use stroboscope_core::clock::{Clock as _, SystemClock};
 use stroboscope_core::control::tally::{Counts, Sum};
 use stroboscope_core::control::terminal::{self, Look};
+use stroboscope_core::explain::Places;
 use stroboscope_core::sender::SenderCounters;
 use stroboscope_core::session::{Session, SessionStats};
 
@@ -33,7 +34,7 @@ pub struct Ending {
     /// What became of uploads.
     pub counters: Arc<SenderCounters>,
     /// What is known of the places of probes, where the end says it.
-    pub places: Arc<Mutex<Vec<(String, Vec<String>)>>>,
+    pub places: Arc<Mutex<Places>>,
 }
 
 impl Ending {

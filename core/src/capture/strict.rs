@@ -121,8 +121,16 @@ impl Strict {
     /// True if a value of a tag tells nothing that may not be told; of a container its children are sealed by themselves.
     fn stays(&self, tag: u8, sealed: Sealed) -> bool {
         match tag {
-            lay::UNDEFINED | lay::NULL | lay::OPAQUE | lay::COMPUTED | lay::WITHHELD | lay::SEALED => true,
-            lay::LIST | lay::SET | lay::MAP | lay::OBJECT => true,
+            lay::UNDEFINED
+            | lay::NULL
+            | lay::OPAQUE
+            | lay::COMPUTED
+            | lay::WITHHELD
+            | lay::SEALED
+            | lay::LIST
+            | lay::SET
+            | lay::MAP
+            | lay::OBJECT => true,
             tag => self.numbers && sealed == Sealed::Value && is_number(tag),
         }
     }
@@ -132,7 +140,7 @@ impl Strict {
         match *content {
             Content::Bool(truth) => hasher.write(&[b't', u8::from(truth)]),
             Content::Int(int) => number(&mut hasher, int < 0, &int.unsigned_abs().to_le_bytes()),
-            Content::Big { negative, width, bits, dropped, digits } if dropped == 0 => {
+            Content::Big { negative, width, bits, dropped: 0, digits } => {
                 number(&mut hasher, negative, &magnitude(width, bits, digits));
             }
             Content::Big { negative, bits, digits, .. } => {
@@ -241,14 +249,21 @@ fn in_clear() -> Error {
 pub fn is_own(expression: &Expression) -> bool {
     let tree = &expression.tree;
     match tree.nodes.get(tree.root() as usize) {
-        Some(Node::Bool(_) | Node::Int(_) | Node::Big(_) | Node::Float(_) | Node::Special(Special::Duration)) => true,
+        Some(
+            Node::Bool(_)
+            | Node::Int(_)
+            | Node::Big(_)
+            | Node::Float(_)
+            | Node::Special(Special::Duration)
+            | Node::Logic { .. }
+            | Node::InstanceOf(..),
+        ) => true,
         Some(Node::Unary(unary, _)) => {
             matches!(
                 unary,
                 Unary::Not | Unary::Len | Unary::Count | Unary::IsEmpty | Unary::IsDefined | Unary::IsUndefined
             )
         }
-        Some(Node::Logic { .. } | Node::InstanceOf(..)) => true,
         Some(Node::Binary(binary, ..)) => !matches!(binary, Binary::Index),
         Some(Node::Quantifier(quantifier, ..)) => !matches!(quantifier, Quantifier::Filter),
         _ => false,

@@ -8,6 +8,7 @@
 use crate::config::Settings;
 use crate::control::agent::retry::Reason;
 use crate::control::agent::symbols::{Event, form};
+use crate::control::remote::hex;
 use crate::control::turn::Turn;
 use crate::emit::batch::{Batch, Kind};
 use crate::emit::json::Json;
@@ -296,7 +297,8 @@ impl Symbols {
         if !self.are_wanted() {
             return false;
         }
-        let json = source_of(&module.file).map(|source| written(module, source.as_deref()));
+        let source = Source::of(&module.file);
+        let json = (source != Source::Unfit).then(|| written(module, source.hash()));
         let json = json.filter(|json| json.len() <= MAX_MODULE_JSON);
         let mut state = self.state();
         let Some(json) = json else { return state.goes_on() };
@@ -448,21 +450,40 @@ impl State {
     }
 }
 
-/// The hash that git has for the content of a file, if that is there; nothing for one whose module is to be left out.
-fn source_of(file: &str) -> Option<Option<String>> {
-    let Ok(data) = fs::metadata(file) else { return Some(None) };
-    // A pipe may never end.
-    if !data.is_file() || data.len() > MAX_SOURCE {
-        return None;
+/// What stands in a module's file.
+#[derive(PartialEq)]
+enum Source {
+    /// Nothing that can be read: modules may be made without files.
+    Absent,
+    /// Not what a program is written in, or too much of it: the module is left out.
+    Unfit,
+    /// The hash that git has for the content.
+    Hash(String),
+}
+
+impl Source {
+    fn of(file: &str) -> Source {
+        let Ok(data) = fs::metadata(file) else { return Source::Absent };
+        // A pipe may never end.
+        if !data.is_file() || data.len() > MAX_SOURCE {
+            return Source::Unfit;
+        }
+        fs::read(file).map_or(Source::Absent, |content| Source::Hash(git_hash(&content)))
     }
-    Some(fs::read(file).ok().map(|content| git_hash(&content)))
+
+    fn hash(&self) -> Option<&str> {
+        match self {
+            Source::Hash(hash) => Some(hash),
+            _ => None,
+        }
+    }
 }
 
 fn git_hash(content: &[u8]) -> String {
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", content.len()));
     hash.update(content);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// The JSON of a module.

@@ -101,11 +101,11 @@ impl Judge {
         Ok(match &tree.nodes[id as usize] {
             Node::Null | Node::Str(_) => Class::Literal,
             Node::Int(_) | Node::Big(_) | Node::Float(_) => Class::Number,
-            Node::Bool(_) | Node::InstanceOf(..) => Class::Truth,
-            Node::Special(Special::Duration) => Class::Size,
+            Node::Bool(_)
+            | Node::InstanceOf(..)
+            | Node::Unary(Unary::IsEmpty | Unary::IsDefined | Unary::IsUndefined, _) => Class::Truth,
+            Node::Special(Special::Duration) | Node::Unary(Unary::Len | Unary::Count, _) => Class::Size,
             Node::Ref(_) | Node::Special(_) | Node::Member(..) => Class::Value,
-            Node::Unary(Unary::Len | Unary::Count, _) => Class::Size,
-            Node::Unary(Unary::IsEmpty | Unary::IsDefined | Unary::IsUndefined, _) => Class::Truth,
             Node::Unary(Unary::Not, of) => truth(class(*of))?,
             Node::Logic { .. } => {
                 let mut refused = None;

@@ -141,7 +141,8 @@ impl Session {
 
 /// The definition in a file; where it cannot even be told which probe it is, the id of the file does.
 fn read(file: &Sent<'_>) -> Result<Definition, Rejected> {
-    let known = |rejected: Rejected| Rejected { id: rejected.id.or_else(|| wire::probe_of_config(file.id)), ..rejected };
+    let known =
+        |rejected: Rejected| Rejected { id: rejected.id.or_else(|| wire::probe_of_config(file.id)), ..rejected };
     match std::str::from_utf8(file.bytes) {
         Ok(text) => wire::read_definition(text, Some(file.id)).map_err(known),
         Err(_) => Err(known(Rejected { id: None, version: 0, text: "the definition is not UTF-8 text".to_owned() })),
