@@ -309,6 +309,21 @@ def test_nothing_is_told_unasked_or_where_it_is_forbidden(tmp_path: Path, agent:
     assert forms(agent) == []
 
 
+def test_remote_configuration_asks_for_symbols(tmp_path: Path, agent: Agent) -> None:
+    path = "datadog/2/LIVE_DEBUGGING_SYMBOL_DB/symDb/config"
+    agent.offer({path: {"upload_symbols": True}})
+    write(tmp_path, "shop.py", shop)
+    text = """
+    stroboscope.start()
+    import shop
+    print(told(2))
+    """
+    asked = {"_DD_SYMBOL_DATABASE_FORCE_UPLOAD": "false", "DD_REMOTE_CONFIG_POLL_INTERVAL_SECONDS": "0.05"}
+    assert run(tmp_path, text, agent, **asked) == 2
+    assert set(modules(agent)) == {"__main__", "shop"}
+    assert agent.problems() == []
+
+
 def test_a_process_and_one_of_its_children_upload(tmp_path: Path, agent: Agent) -> None:
     write(tmp_path, "shop.py", shop)
     text = """

@@ -498,7 +498,7 @@ fn a_child_of_a_fork_has_the_same_probes_and_goes_on_by_itself() {
     let mut child = Polled::new(Host::Inside);
     child.process.session.inherit(origins);
     child.process.session.adopt(&polled.process.session.heritage());
-    child.client.inherit(polled.client.known());
+    child.client.inherit(polled.client.known(), &mut child.host);
     child.settle();
     assert_eq!(child.live(), polled.live());
     let kept = child.process.live("a").unwrap();
@@ -548,7 +548,7 @@ fn a_fork_in_the_middle_of_a_change_leaves_nothing_over() {
         let mut child = Polled::new(Host::Inside);
         child.process.session.inherit(polled.process.session.origins());
         child.process.session.adopt(&heritage);
-        child.client.inherit(&known);
+        child.client.inherit(&known, &mut child.host);
         child.settle();
         child.poll(&server);
         assert_eq!(child.live(), [of("b", 1), of("c", 1)]);

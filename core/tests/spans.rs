@@ -277,10 +277,13 @@ fn a_tag_is_cut_after_five_thousand_characters() {
     assert!(tags[0].value.ends_with("ä…"));
 }
 
+/// Of each request its path, its head and its body.
+type Requests = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
+
 /// A server that answers each request with one of these, and keeps what it was sent.
 struct Server {
     port: u16,
-    got: Arc<Mutex<Vec<(String, String, Vec<u8>)>>>,
+    got: Requests,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -288,8 +291,9 @@ impl Server {
     fn start(answer: impl Fn(&str) -> (u16, &'static str) + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let got: Arc<Mutex<Vec<(String, String, Vec<u8>)>>> = Arc::default();
+        let got = Requests::default();
         let kept = Arc::clone(&got);
+        #[allow(clippy::disallowed_methods, reason = "the peer of a test")]
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();

@@ -96,7 +96,7 @@ impl Agent {
 
 fn read(mut stream: &TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 65536];
+    let mut chunk = vec![0; 65536];
     loop {
         let count = stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(&chunk[..count]);
@@ -139,14 +139,12 @@ fn later(process: &mut Process, seconds: u64) {
 
 /// Lets time pass until something is so: the sender's thread needs time of its own.
 fn until(process: &mut Process, done: impl Fn(&Process) -> bool) {
-    for _ in 0..2_000 {
-        if done(process) {
-            return;
-        }
+    let mut looks = 0..2_000;
+    while !done(process) {
+        assert!(looks.next().is_some(), "it does not come to an end");
         later(process, 1);
         std::thread::sleep(Duration::from_millis(2));
     }
-    panic!("it does not come to an end");
 }
 
 #[test]

@@ -37,7 +37,8 @@ const MAX_PACKED: usize = 1 << 20;
 /// Scopes of one module, symbols of one scope, and scopes in scopes: what goes beyond is left out.
 const MAX_SCOPES: usize = 10_000;
 const MAX_SYMBOLS: usize = 1_000;
-const MAX_DEPTH: usize = 64;
+/// Each level is two of JSON, of which many readers take no more than 128.
+const MAX_DEPTH: usize = 48;
 /// A batch closes so long after its last module came, in nanoseconds.
 const COMPANY_NS: u64 = 1_000_000_000;
 /// Nanoseconds between two questions to the host while modules come, and while none does.
@@ -268,6 +269,11 @@ impl Symbols {
         state.wanted = true;
         state.ask = 0;
         true
+    }
+
+    /// True if an upload may be asked for.
+    pub(crate) fn may_go(&self) -> bool {
+        !self.forbidden
     }
 
     /// True while the upload goes on.

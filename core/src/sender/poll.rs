@@ -142,7 +142,7 @@ impl Polling {
         if std::mem::take(&mut self.first)
             && let Some(known) = self.owner.inherited()
         {
-            self.client.inherit(&known);
+            self.client.inherit(&known, &mut *self.owner);
         }
         if self.known.is_none() {
             self.tell();

@@ -92,6 +92,7 @@ fn tracer(shared: &Shared, identity: &Identity) -> Tracer {
         app_version,
         process_tags: identity.process_tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         client_id,
+        has_symbols: shared.symbols.may_go(),
     }
 }
 
@@ -105,6 +106,10 @@ impl Host for RemoteHost {
 
     fn switch(&mut self, on: bool) {
         self.0.switch(on);
+    }
+
+    fn upload_symbols(&mut self, wanted: bool) {
+        self.0.upload_symbols(wanted);
     }
 }
 
@@ -256,6 +261,14 @@ impl Changes {
             if let Some(probe) = set.get(id).map(|live| Arc::clone(&live.probe)).or_else(blocked) {
                 sources.wait(probe);
             }
+        }
+    }
+
+    /// Remote configuration asks for symbols, or no more; those that were asked for by a setting go on.
+    fn upload_symbols(&self, wanted: bool) {
+        if !self.shared.settings.symbol_database_force_upload {
+            self.shared.symbols.want(wanted);
+            self.wake();
         }
     }
 

@@ -15,6 +15,8 @@ use super::{Code, Refused, Result, path};
 pub const PROBES: &str = "LIVE_DEBUGGING";
 /// The product of files that switch.
 pub const SWITCHES: &str = "APM_TRACING";
+/// The product of files that ask for the names of the program's modules and functions.
+pub const SYMBOLS: &str = "LIVE_DEBUGGING_SYMBOL_DB";
 /// After so many answers in a row that say that there is no remote configuration here, what is held is forgotten.
 const MISSING: u32 = 3;
 
@@ -41,6 +43,8 @@ pub trait Host {
     fn commit(&mut self, removed: &[String], files: &[Sent<'_>]) -> Vec<Option<String>>;
     /// Switches probes on, or off: then all of them go, wherever they came from.
     fn switch(&mut self, on: bool);
+    /// Starts or ends the upload of symbols.
+    fn upload_symbols(&mut self, wanted: bool);
 }
 
 /// A host that a thread of its own polls for.
@@ -58,6 +62,9 @@ pub struct Known {
     /// Shared with what a child would go on from.
     files: Arc<BTreeMap<String, File>>,
     switches: BTreeMap<String, Switch>,
+    /// What each file says of symbols.
+    symbols: BTreeMap<String, bool>,
+    uploads_symbols: bool,
     on: bool,
     version: u64,
     opaque: String,
@@ -86,6 +93,8 @@ impl Client {
             trust,
             files: Arc::default(),
             switches: BTreeMap::new(),
+            symbols: BTreeMap::new(),
+            uploads_symbols: false,
             on: starts_on,
             version: 0,
             opaque: String::new(),
@@ -95,9 +104,12 @@ impl Client {
     }
 
     /// In a child of a fork: goes on from what its parent knew, as somebody else.
-    pub fn inherit(&mut self, known: &Known) {
+    pub fn inherit(&mut self, known: &Known, host: &mut dyn Host) {
         self.known = known.clone();
         self.changed();
+        if self.known.uploads_symbols {
+            host.upload_symbols(true);
+        }
     }
 
     /// What a child would go on from.
@@ -112,7 +124,16 @@ impl Client {
 
     /// The products that are wanted.
     pub fn products(&self) -> &'static [&'static str] {
-        if self.known.on { &[SWITCHES, PROBES] } else { &[SWITCHES] }
+        match (self.known.on, self.asks_symbols()) {
+            (_, true) => &[SWITCHES, PROBES, SYMBOLS],
+            (true, false) => &[SWITCHES, PROBES],
+            (false, false) => &[SWITCHES],
+        }
+    }
+
+    /// What files say of symbols counts.
+    fn asks_symbols(&self) -> bool {
+        self.known.on && self.tracer.has_symbols
     }
 
     /// Why the last update was refused, if it was.
@@ -256,15 +277,18 @@ impl Client {
     /// Makes these the files that are held: first those that switch, then probes, then what nobody here uses.
     fn put(&mut self, targets: BTreeMap<String, Target>, sent: &HashMap<String, Vec<u8>>, host: &mut dyn Host) {
         self.put_switches(&targets, sent, host);
-        let on = self.known.on;
+        self.put_symbols(&targets, sent, host);
+        let (on, asks_symbols) = (self.known.on, self.asks_symbols());
         let (probes, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             targets.into_iter().partition(|(path, _)| on && product(path) == PROBES);
         let files = Arc::make_mut(&mut self.known.files);
         files.retain(|path, _| (on && product(path) == PROBES) || others.contains_key(path));
         for (path, target) in others {
             match files.get_mut(&path) {
-                // Files that switch are there by now.
+                // Files that switch or ask for symbols are there by now.
                 Some(file) => file.target = target,
+                // Held before it was switched on, it has no bytes here: it is sent anew.
+                None if asks_symbols && product(&path) == SYMBOLS => {}
                 None => {
                     files.insert(path, File { target, applied: Applied::Kept });
                 }
@@ -310,9 +334,35 @@ impl Client {
         }
         self.known.on = on;
         // What was held before is sent anew, so that equal bytes do not count as in force already.
-        Arc::make_mut(&mut self.known.files).retain(|path, _| product(path) != PROBES);
+        Arc::make_mut(&mut self.known.files).retain(|path, _| !matches!(product(path), PROBES | SYMBOLS));
+        self.known.symbols.clear();
         self.known.asks_anew = true;
         host.switch(on);
+    }
+
+    fn put_symbols(
+        &mut self,
+        targets: &BTreeMap<String, Target>,
+        sent: &HashMap<String, Vec<u8>>,
+        host: &mut dyn Host,
+    ) {
+        self.known.symbols.retain(|path, _| targets.contains_key(path));
+        let is_asked = self.asks_symbols();
+        for (path, target) in targets.iter().filter(|(path, _)| is_asked && product(path) == SYMBOLS) {
+            let Some(bytes) = sent.get(path).filter(|_| !self.holds(path, target)) else { continue };
+            self.known.symbols.remove(path);
+            let read = switch::uploads_symbols(bytes);
+            if let Ok(wanted) = read {
+                self.known.symbols.insert(path.clone(), wanted);
+            }
+            let file = File { target: target.clone(), applied: Applied::of(read.err()) };
+            Arc::make_mut(&mut self.known.files).insert(path.clone(), file);
+        }
+        let wanted = self.known.symbols.values().any(|wanted| *wanted);
+        if wanted != self.known.uploads_symbols {
+            self.known.uploads_symbols = wanted;
+            host.upload_symbols(wanted);
+        }
     }
 
     fn put_probes(&mut self, targets: BTreeMap<String, Target>, sent: &HashMap<String, Vec<u8>>, host: &mut dyn Host) {

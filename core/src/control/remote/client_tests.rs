@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 const NOW: i64 = 1_790_000_000;
 const A: &str = "datadog/2/LIVE_DEBUGGING/logProbe_a/config";
 const B: &str = "datadog/2/LIVE_DEBUGGING/logProbe_b/config";
+const NAMES: &str = "datadog/2/LIVE_DEBUGGING_SYMBOL_DB/symDb/config";
 const SWITCH: &str = "datadog/2/APM_TRACING/x/config";
 
 /// Notes what it is told; a file that says `bad` cannot be used.
@@ -28,6 +29,10 @@ impl Host for Notes {
 
     fn switch(&mut self, on: bool) {
         self.0.push(if on { "on" } else { "off" }.to_owned());
+    }
+
+    fn upload_symbols(&mut self, wanted: bool) {
+        self.0.push(if wanted { "symbols" } else { "no symbols" }.to_owned());
     }
 }
 
@@ -399,12 +404,62 @@ fn a_file_that_switches_and_cannot_be_read_is_told() {
     assert_eq!(told.held(), [of("x", 2, 2)]);
 }
 
+/// A client of a program that may tell its symbols.
+fn telling() -> Told {
+    let mut told = Told::new();
+    told.client.tracer.has_symbols = true;
+    told
+}
+
+#[test]
+fn symbols_are_uploaded_as_long_as_a_file_asks_for_them() {
+    let (yes, no) = (r#"{"upload_symbols": true}"#, r#"{"upload_symbols": false}"#);
+    let mut told = telling();
+    assert_eq!(told.client.products(), [SWITCHES, PROBES, SYMBOLS]);
+    assert_eq!(told.answer(&update(1, &[(NAMES, yes), (A, "a")])), ["symbols", "+logProbe_a=a"]);
+    assert_eq!(told.held(), [of("logProbe_a", 1, 2), of("symDb", 1, 2)]);
+    assert!(told.answer(&update(2, &[(NAMES, yes), (A, "a")])).is_empty(), "nothing new");
+    assert_eq!(told.answer(&update(3, &[(NAMES, no), (A, "a")])), ["no symbols"]);
+    assert_eq!(told.answer(&update(4, &[(NAMES, yes), (A, "a")])), ["symbols"]);
+    let mut child = telling();
+    child.client.inherit(told.client.known(), &mut child.notes);
+    assert_eq!(child.notes.take(), ["symbols"], "a child has its own session, which has to be asked");
+    assert_eq!(told.answer(&update(5, &[(NAMES, "[]"), (A, "a")])), ["no symbols"], "a bad file asks for nothing");
+    assert_eq!(told.held(), [of("logProbe_a", 5, 2), of("symDb", 5, 3)]);
+    assert_eq!(told.answer(&update(6, &[(NAMES, yes), (A, "a")])), ["symbols"]);
+    assert_eq!(told.answer(&update(7, &[(A, "a")])), ["no symbols"]);
+    assert_eq!(told.held(), [of("logProbe_a", 7, 2)]);
+}
+
+#[test]
+fn symbols_are_switched_off_and_on_together_with_probes() {
+    let (yes, off, on) = (r#"{"upload_symbols": true}"#, switching(false, false), switching(true, false));
+    let mut told = telling();
+    told.answer(&update(1, &[(NAMES, yes)]));
+    assert_eq!(told.answer(&update(2, &[(SWITCH, &off), (NAMES, yes)])), ["off", "no symbols"]);
+    assert_eq!(told.client.products(), [SWITCHES]);
+    let mut lean = update(3, &[(SWITCH, &on), (NAMES, yes)]);
+    lean["target_files"].as_array_mut().unwrap().pop();
+    assert_eq!(told.answer(&lean), ["on"]);
+    assert_eq!(told.held(), [of("x", 3, 2)], "an equal hash does not count as in force");
+    assert_eq!(told.answer(&update(3, &[(SWITCH, &on), (NAMES, yes)])), ["symbols"]);
+}
+
+#[test]
+fn symbols_are_not_asked_for_where_they_may_not_go() {
+    let mut told = Told::new();
+    assert_eq!(told.client.products(), [SWITCHES, PROBES]);
+    assert!(told.answer(&update(1, &[(NAMES, r#"{"upload_symbols": true}"#)])).is_empty());
+    assert_eq!(told.held(), [of("symDb", 1, 1)], "it is only kept");
+}
+
 #[test]
 fn a_child_goes_on_from_what_its_parent_knew() {
     let mut parent = Told::new();
     parent.answer(&update(3, &[(A, "a"), (B, "b")]));
     let mut child = Told::new();
-    child.client.inherit(parent.client.known());
+    child.client.inherit(parent.client.known(), &mut child.notes);
+    assert!(child.notes.take().is_empty());
     assert_eq!(child.held(), parent.held());
     assert_eq!(child.state()["targets_version"], 3);
     assert!(child.answer(&json!({})).is_empty(), "nothing has changed for it");

@@ -76,6 +76,8 @@ pub struct Tracer {
     pub tags: Vec<String>,
     /// `key:value`.
     pub process_tags: Vec<String>,
+    /// It has symbols to upload, and may.
+    pub has_symbols: bool,
 }
 
 /// What a request tells besides the files.

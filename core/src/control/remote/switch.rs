@@ -96,6 +96,20 @@ pub fn read(bytes: &[u8], service: &str, env: &str) -> Result<Option<Switch>, St
     Ok(Some(Switch { scope, probes: says(PROBES.0, PROBES.1), not_built }))
 }
 
+/// Reads a file of the product for symbols: whether they are to be uploaded.
+///
+/// # Errors
+///
+/// Why it cannot be used.
+pub fn uploads_symbols(bytes: &[u8]) -> Result<bool, String> {
+    #[derive(Deserialize)]
+    struct Text {
+        upload_symbols: bool,
+    }
+    let text: Text = serde_json::from_slice(bytes).map_err(|error| format!("it is not the JSON expected: {error}"))?;
+    Ok(text.upload_symbols)
+}
+
 /// A truth, or a text that stands for one as in the environment.
 fn truth(value: &Value) -> Option<bool> {
     match value {
