@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use stroboscope_core::capture::redact::Redaction;
 use stroboscope_core::clock::SystemClock;
-use stroboscope_core::config::Settings;
+use stroboscope_core::config::{CaptureMode, Settings};
 use stroboscope_core::control::agent::{AgentSettings, Endpoint};
 use stroboscope_core::emit::span::{self, Span, SpanError};
 use stroboscope_core::emit::status::State;
@@ -252,6 +252,27 @@ fn a_tag_that_needs_a_value_fails_where_the_method_threw() {
         ("_dd.di.error.probe_id", "d"),
     ]);
     assert_eq!(process.ask(), Some(Ask::Tag(TargetSpan::Active, wanted)));
+}
+
+#[test]
+fn under_strict_capture_neither_a_tag_nor_the_error_of_a_span_shows_a_value() {
+    let decorations = json!([{"tags": [tag("name", "{name} of {len(name)}"), tag("error", "{@exception}")]}]);
+    let decoration = method("d", "SPAN_DECORATION_PROBE", &json!({"decorations": decorations}));
+    let mut process = Process::new(Host::Inside, Settings { capture: CaptureMode::Strict, ..Settings::default() });
+    put(&mut process, &[decoration, span_probe("s", &json!({}))]);
+    let text =
+        r#"{"name": "Ann", "@exception": {"$exception": {"class": "shop.Odd", "message": "no 7", "fields": {}}}}"#;
+    let world = traced(world_of(&process, text));
+    process.leave("d", &world, None);
+    let Some(Ask::Tag(_, tags)) = process.ask() else { panic!("there are tags") };
+    assert!(tags[0].value.ends_with(" of 3"), "a size may be shown: {tags:?}");
+    let token = process.enter("s", &world);
+    assert_eq!(process.ask(), Some(Ask::Open));
+    process.leave("s", &world, token);
+    let Some(Ask::Close(Some(SpanError { kind, message }))) = process.ask() else { panic!("it ended by an exception") };
+    assert!(kind.ends_with("Odd"), "{kind}");
+    let all = format!("{tags:?} {message}");
+    assert!(!all.contains("Ann") && !all.contains("no 7"), "{all}");
 }
 
 #[test]

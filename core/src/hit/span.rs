@@ -241,7 +241,7 @@ impl HitContext {
         for (index, segment) in (tag.first..).zip(&tag.value.segments) {
             let Segment::Expression(expression) = segment else { continue };
             match eval::evaluate(expression, &live.probe.symbols, scope, &mut budget) {
-                Ok(operand) => walk::message(writer, &walk, index, &operand),
+                Ok(operand) => walk::message(writer, &walk.of(expression), index, &operand),
                 Err(failure) => return Err((Place::Segment(index), failure)),
             }
         }
