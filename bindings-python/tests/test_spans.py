@@ -217,7 +217,7 @@ def test_without_a_tracer_spans_go_to_the_agent(tmp_path: Path, agent: Callable[
         DD_TRACE_AGENT_URL=there.url,
     )
     assert told["sent"]
-    assert (told["s"]["status"], told["s"]["hits"], told["s"]["emitted"], told["s"]["traced"]) == ("emitting", 3, 2, 0)
+    assert (told["s"]["state"], told["s"]["hits"], told["s"]["emitted"], told["s"]["traced"]) == ("emitting", 3, 2, 0)
     assert told["stats"]["events"] == 3
     requests = there.ask("/_requests?path=/v0.4/traces")
     assert all(request["headers"]["content-type"] == "application/msgpack" for request in requests)
@@ -314,7 +314,7 @@ def test_decorations_without_a_tracer_do_nothing(tmp_path: Path) -> None:
         stroboscope.stop()
         """,
     )
-    assert (told["status"], told["hits"], told["traced"]) == ("installed", 1, 0)
+    assert (told["state"], told["hits"], told["traced"]) == ("installed", 1, 0)
 
 
 def test_spans_are_made_by_the_tracer(tmp_path: Path, prelude: str) -> None:
@@ -340,7 +340,7 @@ def test_spans_are_made_by_the_tracer(tmp_path: Path, prelude: str) -> None:
         """,
     )
     assert told["before"] == told["after"] == "request"
-    assert (told["s"]["status"], told["s"]["traced"], told["s"]["emitted"]) == ("emitting", 2, 0)
+    assert (told["s"]["state"], told["s"]["traced"], told["s"]["emitted"]) == ("emitting", 2, 0)
     made = [span for span in told["spans"] if span["name"] == "dd.dynamic.span"]
     request = next(span for span in told["spans"] if span["name"] == "request")
     assert [span["resource"] for span in made] == ["Order.add", "Order.add", "fail"]
@@ -480,7 +480,7 @@ def test_decorations_of_the_active_span_and_of_the_root(tmp_path: Path, prelude:
     assert (tags["root"]["root"], tags["root"]["_dd.di.root.probe_id"]) == ("1", "r")
     assert tags["thrown"]["_dd.di.root.evaluation_error"] == "'@return' is not available here"
     assert "s3cret" not in json.dumps(told)
-    assert (told["a"]["hits"], told["a"]["traced"], told["a"]["status"]) == (4, 2, "emitting")
+    assert (told["a"]["hits"], told["a"]["traced"], told["a"]["state"]) == (4, 2, "emitting")
     failed = [line for line in lines(tmp_path) if line["debugger"]["snapshot"].get("evaluationErrors")]
     assert sorted(line["debugger"]["snapshot"]["probe"]["id"] for line in failed) == ["a", "r", "secret"]
 

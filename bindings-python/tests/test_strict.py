@@ -75,7 +75,7 @@ def run(
         folder,
         "part.py",
         f"""
-        shown = {"ndjson": "out.ndjson", "terminal": "always"}
+        shown = {{"ndjson": "out.ndjson", "terminal": "always"}}
         stroboscope.start(rate_limits="off", cpu_budget=100, capture_timeout_ms=1000, **shown)
         for probe in {probes!r}:
             stroboscope.add_probe({{"version": 1, "type": "LOG_PROBE", "where": {line!r}, **probe}})

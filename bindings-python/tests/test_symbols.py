@@ -211,7 +211,7 @@ def test_a_probe_can_be_where_it_is_told(tmp_path: Path, agent: Agent) -> None:
     text = """
     stroboscope.start(symbol_database_includes="email")
     import shop, email.message
-    told(3)
+    told(2 + sum(name.partition(".")[0] == "email" for name in sys.modules))
     """
     run(tmp_path, text, agent)
     places = {}
@@ -235,7 +235,12 @@ def test_a_probe_can_be_where_it_is_told(tmp_path: Path, agent: Agent) -> None:
         for line in lines:
             where = {"sourceFile": path, "lines": [str(line)]}
             stroboscope.add_probe({"id": f"{path}:{line}", "type": "LOG_PROBE", "where": where, "template": "x"})
-    print(json.dumps([[one["id"], one["site"]] for one in stroboscope.status() if one["state"] != "INSTALLED"]))
+    def waiting():
+        return [[one["id"], one["state"]] for one in stroboscope.status() if one["state"] != "installed"]
+    until = time.monotonic() + 50
+    while waiting() and time.monotonic() < until:
+        time.sleep(0.01)
+    print(json.dumps(waiting()))
     """
     files = {file: sorted(lines) for file, lines in places.items() if not file.endswith("main.py")}
     write(tmp_path, "places.json", json.dumps(files))

@@ -110,7 +110,9 @@ fn no_value_of_any_vector_stands_in_a_record_and_one_that_does_is_refused() {
         let [all, none] = [CaptureMode::Strict, CaptureMode::StrictNumbers].map(strict);
         let types = |record: &[u8]| {
             let mut found = Vec::new();
-            values(record, &world).iter().for_each(|value| shown(value, &mut found));
+            for value in &values(record, &world) {
+                shown(value, &mut found);
+            }
             found
         };
         let record_of = |strict: &Strict| {
@@ -137,6 +139,7 @@ fn no_value_of_any_vector_stands_in_a_record_and_one_that_does_is_refused() {
 }
 
 #[test]
+#[allow(clippy::many_single_char_names, reason = "the names of the values in the world above")]
 fn of_a_value_its_type_its_size_and_its_equality_are_told() {
     let world = world(
         r#"{"a": "Ada Lovelace", "b": "Ada Lovelace", "c": "Bob", "n": 5, "f": 5.0, "z": null, "t": true,
@@ -196,6 +199,9 @@ fn event(process: &Process, at: usize) -> Value {
     serde_json::from_str(&process.memory.events()[at]).unwrap()
 }
 
+const VALUES: &str = r#"{"name": "Ada Lovelace", "items": ["tea", "milk"], "n": 4711, "nothing": null,
+    "password": "hunter2", "card": {"$object": {"class": "shop.Card", "fields": {"owner": "Bob"}}}}"#;
+
 #[test]
 fn messages_show_types_and_what_is_ours_and_captures_are_sealed() {
     let texts =
@@ -208,8 +214,6 @@ fn messages_show_types_and_what_is_ours_and_captures_are_sealed() {
         expression("kept", "filter(items, {@it == 'tea'})"),
         expression("no", "items[7]")
     ]);
-    const VALUES: &str = r#"{"name": "Ada Lovelace", "items": ["tea", "milk"], "n": 4711, "nothing": null, "password": "hunter2",
-            "card": {"$object": {"class": "shop.Card", "fields": {"owner": "Bob"}}}}"#;
     let probes = [probe("p", &json!({"template": texts, "captureExpressions": captured}))];
     for (mode, number) in [(CaptureMode::Strict, "{int}"), (CaptureMode::StrictNumbers, "4711")] {
         let mut process = process(Host::Inside, mode, &probes);
@@ -232,13 +236,14 @@ fn messages_show_types_and_what_is_ours_and_captures_are_sealed() {
     }
 }
 
+const THROWN: &str =
+    r#"{"@exception": {"$exception": {"class": "shop.Declined", "message": "no funds", "fields": {"code": 7}}}}"#;
+
 #[test]
 fn the_text_of_an_exception_is_withheld() {
     let method = json!({"captureSnapshot": true, "where": {"typeName": "toy", "methodName": "work"},
         "template": "{@exception} {@exception.message}"});
     let mut process = process(Host::Inside, CaptureMode::Strict, &[probe("m", &method)]);
-    const THROWN: &str =
-        r#"{"@exception": {"$exception": {"class": "shop.Declined", "message": "no funds", "fields": {"code": 7}}}}"#;
     let after = world(THROWN).known_to(&process.tables);
     let token = process.enter("m", &world("{}"));
     process.leave("m", &after, token);

@@ -7,12 +7,15 @@ there.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # that of `typing`, which may not be there before the program
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Tags = Sequence[tuple[str, str]]
 
 NAME = "dd.dynamic.span"
-
-Tags = Sequence[tuple[str, str]]
 
 
 class Failed(Exception):
@@ -40,7 +43,7 @@ class Open:
 
     __slots__ = ("active", "before", "span")
 
-    def __init__(self, span: Any) -> None:
+    def __init__(self, span: "Any") -> None:
         self.span = span
         self.before: Any = None
         self.active = False
@@ -51,14 +54,14 @@ class Datadog:
 
     name = "ddtrace"
 
-    def __init__(self, tracer: Any) -> None:
+    def __init__(self, tracer: "Any") -> None:
         self.tracer = tracer
         self.provider = tracer.context_provider
 
     def usable(self) -> bool:
         return bool(self.tracer.enabled)
 
-    def open(self, resource: str, tags: Tags) -> Open:
+    def open(self, resource: str, tags: "Tags") -> Open:
         span = self.tracer.start_span(NAME, child_of=self.provider.active(), resource=resource, activate=False)
         span.set_tag("_dd.origin", "di")
         for name, value in tags:
@@ -82,7 +85,7 @@ class Datadog:
             one.span.set_tag("error.message", error[1])
         one.span.finish()
 
-    def tag(self, root: bool, tags: Tags) -> bool:
+    def tag(self, root: bool, tags: "Tags") -> bool:
         span = self.tracer.current_root_span() if root else self.tracer.current_span()
         if span is None:
             return False
@@ -90,7 +93,7 @@ class Datadog:
             span.set_tag(name, value)
         return True
 
-    def samples(self) -> tuple[Any, Any, list[tuple[Any, int, int]]]:
+    def samples(self) -> "tuple[Any, Any, list[tuple[Any, int, int]]]":
         """The variable with the active span, the class of spans, and spans of which the ids are known."""
         trace = sys.modules["ddtrace.trace"]
         variable = sys.modules["ddtrace._trace.provider"]._DD_CONTEXTVAR
@@ -111,7 +114,7 @@ class Roots:
     def __init__(self) -> None:
         self.roots: dict[int, Any] = {}
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
+    def on_start(self, span: "Any", parent_context: "Any" = None) -> None:
         context = span.get_span_context()
         parent = getattr(span, "parent", None)
         if parent is None or parent.is_remote or context.trace_id not in self.roots:
@@ -119,13 +122,13 @@ class Roots:
                 self.roots.pop(next(iter(self.roots)), None)
             self.roots[context.trace_id] = span
 
-    def on_end(self, span: Any) -> None:
+    def on_end(self, span: "Any") -> None:
         context = span.get_span_context()
         root = self.roots.get(context.trace_id)
         if root is not None and root.get_span_context().span_id == context.span_id:
             self.roots.pop(context.trace_id, None)
 
-    def _on_ending(self, span: Any) -> None:
+    def _on_ending(self, span: "Any") -> None:
         """Newer SDKs ask for it."""
 
     def shutdown(self) -> None:
@@ -140,7 +143,7 @@ class OpenTelemetry:
 
     name = "opentelemetry"
 
-    def __init__(self, trace: Any, context: Any, provider: Any, version: str) -> None:
+    def __init__(self, trace: "Any", context: "Any", provider: "Any", version: str) -> None:
         self.trace = trace
         self.context = context
         self.provider = provider
@@ -153,7 +156,7 @@ class OpenTelemetry:
     def usable(self) -> bool:
         return True
 
-    def open(self, resource: str, tags: Tags) -> Open:
+    def open(self, resource: str, tags: "Tags") -> Open:
         attributes = {"resource.name": resource, **dict(tags)}
         return Open(self.tracer.start_span(NAME, kind=self.trace.SpanKind.INTERNAL, attributes=attributes))
 
@@ -172,7 +175,7 @@ class OpenTelemetry:
             one.span.set_status(self.trace.StatusCode.ERROR, error[1])
         one.span.end()
 
-    def tag(self, root: bool, tags: Tags) -> bool:
+    def tag(self, root: bool, tags: "Tags") -> bool:
         span = self.trace.get_current_span()
         if root and self.roots is not None:
             span = self.roots.roots.get(span.get_span_context().trace_id, span)
@@ -182,7 +185,7 @@ class OpenTelemetry:
             span.set_attribute(name, value)
         return True
 
-    def samples(self) -> tuple[Any, Any, list[tuple[Any, int, int]]]:
+    def samples(self) -> "tuple[Any, Any, list[tuple[Any, int, int]]]":
         variable = self.context._RUNTIME_CONTEXT._current_context
         key = sys.modules["opentelemetry.trace.propagation"]._SPAN_KEY
         ids = [
@@ -218,7 +221,7 @@ def _opentelemetry(version: str) -> OpenTelemetry | None:
     return OpenTelemetry(trace, context, provider, version)
 
 
-def _guarded[Answer](act: Callable[[], Answer]) -> Answer:
+def _guarded[Answer](act: "Callable[[], Answer]") -> "Answer":
     """Has the tracer do something. What the program must see goes on; what the tracer is to blame for is `Failed`."""
     try:
         return act()
@@ -236,7 +239,7 @@ def find(version: str) -> Datadog | OpenTelemetry | None:
         return None
 
 
-def samples(found: Datadog | OpenTelemetry) -> tuple[Any, Any, list[tuple[Any, int, int]]] | None:
+def samples(found: Datadog | OpenTelemetry) -> "tuple[Any, Any, list[tuple[Any, int, int]]] | None":
     """What is needed to read the ids of the active span; None if this tracer is not built as is known."""
     try:
         return _guarded(found.samples)
@@ -244,7 +247,7 @@ def samples(found: Datadog | OpenTelemetry) -> tuple[Any, Any, list[tuple[Any, i
         return None
 
 
-def begin(found: Datadog | OpenTelemetry, resource: str, tags: Tags) -> Open | None:
+def begin(found: Datadog | OpenTelemetry, resource: str, tags: "Tags") -> Open | None:
     """Opens a span and makes it active; None if the tracer failed."""
     one = None
 
@@ -288,7 +291,7 @@ def end(found: Datadog | OpenTelemetry, one: Open, error: tuple[str, str] | None
     return _done(act)
 
 
-def tag(found: Datadog | OpenTelemetry, root: bool, tags: Tags) -> bool | None:
+def tag(found: Datadog | OpenTelemetry, root: bool, tags: "Tags") -> bool | None:
     """Sets tags on the active span, or on the local root. True if there was one, None if the tracer failed."""
     try:
         return _guarded(lambda: found.tag(root, tags))
@@ -296,7 +299,7 @@ def tag(found: Datadog | OpenTelemetry, root: bool, tags: Tags) -> bool | None:
         return None
 
 
-def _done(act: Callable[[], None]) -> bool:
+def _done(act: "Callable[[], None]") -> bool:
     try:
         _guarded(act)
     except Failed:
