@@ -3,7 +3,7 @@
 
 use crate::realms::{self, Order};
 use crate::units::{Guarded, Source};
-use crate::{error, guard, hands, placing, text, units};
+use crate::{error, guard, hands, placing, session, text, units};
 use napi::bindgen_prelude::{External, Function};
 use napi::{Env, JsString};
 use napi_derive::napi;
@@ -94,7 +94,11 @@ pub struct RealmHit {
 /// Opens the realm of this thread. `wake` is called in it when there is something to be done.
 #[napi]
 pub fn open_realm(env: Env, realm: u32, wake: Function<'_, (), ()>) -> napi::Result<()> {
-    guard::guarded(|| realms::open(env, realm, &wake, units::close))
+    let closed = |realm| {
+        session::note_places(realm);
+        units::close(realm);
+    };
+    guard::guarded(|| realms::open(env, realm, &wake, closed))
 }
 
 /// A thread of the program has begun a while ago: true if it has a realm. `ends`: it will not open one any more.

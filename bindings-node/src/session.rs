@@ -121,6 +121,15 @@ fn running_now() -> Option<Arc<Running>> {
     if let Now::On(running) = &*now() { Some(Arc::clone(running)) } else { None }
 }
 
+/// The end of the process says of places what is known before the modules of its main thread go.
+pub fn note_places(realm: u32) {
+    if realm == MAIN
+        && let Some(running) = running_now()
+    {
+        running.ending.note_places();
+    }
+}
+
 /// What came of an installation in a realm.
 pub fn installed(realm: u32, ticket: Ticket, outcome: Outcome) {
     if let Some(running) = running_now() {

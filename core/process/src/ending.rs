@@ -44,10 +44,15 @@ impl Ending {
         self.session.stop(limit)
     }
 
-    /// Notes what the host knows of the places of probes while it does, if the end is to say it.
+    /// Notes what the host knows of the places of probes while it does, if the end is to say it. What was noted stays: later it
+    /// may know less.
     pub fn note_places(&self) {
-        if self.wanted.settings.explain && self.wanted.tells_end() {
-            *self.places.lock().unwrap_or_else(PoisonError::into_inner) = self.session.explain_places();
+        if !self.wanted.settings.explain || !self.wanted.tells_end() {
+            return;
+        }
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.is_empty() {
+            *places = self.session.explain_places();
         }
     }
 
