@@ -15,7 +15,7 @@ help:
 	@echo 'make test         all tests, on the oldest and the newest Python here'
 	@echo 'make test-rust    only the core'
 	@echo 'make test-python  only the Python binding; which=oldest|newest|ends|middle|all'
-	@echo 'make test-node    only the Node binding, on the Node here (20 or newer); nodes=all: on 20, 22 and 24, which npm delivers'
+	@echo 'make test-node    only the Node binding, on the Node here (20 or newer); nodes=all: on 20, 22 and 24, which npm delivers; nodes=others: on those that are not here'
 	@echo 'make test-random  20,000 random expressions; seed=N repeats a run'
 	@echo 'make test-all     all of these, on all Pythons here and all Nodes'
 	@echo 'make explore      foreign test suites with a probe on every line and method; explore="attrs stdlib:test_json"'

@@ -2,6 +2,7 @@
 # Prints the Nodes that Stroboscope is tested with: paths, one a line.
 #
 #   nodes.sh         the one here
+#   nodes.sh others  those of `all` but the one here
 #   nodes.sh all     one of each release that is supported, oldest first; those that are not here come from npm, into target/nodes
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -27,14 +28,14 @@ fetched() {
 
 case "${1:-here}" in
     here) echo "$here" ;;
-    all)
+    all | others)
         major=$("$here" --version | sed 's/^v\([0-9]*\).*/\1/')
         for version in "${releases[@]}"; do
-            if [ "${version%%.*}" = "$major" ]; then echo "$here"; else fetched "$version"; fi
+            if [ "${version%%.*}" != "$major" ]; then fetched "$version"; elif [ "$1" = all ]; then echo "$here"; fi
         done
         ;;
     *)
-        echo 'usage: nodes.sh [here|all]' >&2
+        echo 'usage: nodes.sh [here|others|all]' >&2
         exit 2
         ;;
 esac
