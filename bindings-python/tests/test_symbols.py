@@ -20,7 +20,7 @@ symbols_path = "/symdb/v1/input"
 def agent(tmp_path: Path) -> Iterator[Agent]:
     folder = tmp_path / "agent"
     folder.mkdir()
-    here = Agent(folder, "well")
+    here = Agent(folder, "configures")
     yield here
     here.stop()
 
