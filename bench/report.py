@@ -71,6 +71,7 @@ def _version(result):
     tables = [
         _hits(result, judge),
         _events(result, judge),
+        _correlation(result, judge),
         _other(result, judge),
         _startup(result, judge),
         _install(result, judge),
@@ -150,9 +151,33 @@ def _invalid(row, sides):
             return f"void: {name} made {low:.2f} to {high:.2f} events a hit, not 1.00"
         if row.rate == "kept" and high > 0.02:
             return f"void: {name} let {high:.2f} events a hit through"
+        if row.rate == "own" and side == "ours" and not 0.995 <= low <= high <= 1.005:
+            return f"void: {name} made {low:.2f} to {high:.2f} spans a hit, not 1.00"
         if row.rate == "false" and high > 0:
             return f"void: {name} made events though the condition is false"
     return None
+
+
+# Trace correlation.
+
+
+def _correlation(result, judge):
+    part, problem = sheet.part_of(result, "correlation")
+    lines = []
+    for tracer, goal in rows.correlation_goals.items():
+        title = f"ids of the span of {tracer}"
+        found = None if problem else part.get(tracer)
+        if not found:
+            lines.append([tracer, "–", "–", "–", "–", problem or sheet.not_measured])
+            continue
+        more = found["more_ns"][1]
+        goals = [] if goal is None else [(f"≤ {goal} ns more", f"{more:.0f} ns", more <= goal)]
+        cells = [sheet.ns(found[name]) for name in ("without_ns", "with_ns", "more_ns")]
+        wanted, verdict = ("–", "–") if goal is None else (f"≤ {goal} ns", judge.verdict(title, goals, None))
+        lines.append([tracer, *cells, wanted, verdict])
+    return sheet.table(
+        "A log with the ids of the active span", ["tracer", "without", "with", "more", "goal", "reached"], lines
+    )
 
 
 # Whole events.

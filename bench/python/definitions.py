@@ -35,6 +35,12 @@ _snapshot = {"captureSnapshot": True, "template": "hit", "segments": [{"str": "h
 _of_x = {"value": {"dsl": "x", "json": {"ref": "x"}}}
 _metric = {"type": "METRIC_PROBE", "metricName": "bench", "evaluateAt": "EXIT"}
 _count, _histogram = {**_metric, "kind": "COUNT"}, {**_metric, **_of_x, "kind": "HISTOGRAM"}
+_span = {"type": "SPAN_PROBE"}
+_tags = [
+    {"name": f"bench.{name}", "value": {"template": f"{{{name}}}", "segments": [{"dsl": name, "json": {"ref": name}}]}}
+    for name in ("x", "y")
+]
+_decoration = {"type": "SPAN_DECORATION_PROBE", "targetSpan": "ACTIVE", "decorations": [{"tags": _tags}]}
 _plain_log = {**_snapshot, "captureSnapshot": False}
 
 
@@ -78,6 +84,8 @@ def build():
         method("method_large", _snapshot, _lifted),
         line("metric_line", _histogram),
         method("metric_method", _count),
+        method("span_method", _span),
+        method("decoration", _decoration),
         line("other_lines"),
     ]
 

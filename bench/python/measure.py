@@ -63,6 +63,10 @@ class Side:
     def version(self):
         return None
 
+    def tag(self, name):
+        """A tag of the span that is active, if there is one."""
+        return None
+
 
 def serve(side):
     """Answers until the driver says no more."""
@@ -91,6 +95,9 @@ class _Operations:
 
     def keep_armed(self, wanted):
         return self.side.keep_armed(wanted)
+
+    def tag(self, name):
+        return self.side.tag(name)
 
     def capacity(self, target, every_hit, budget_ns):
         """How many calls fit into a block: by time, and, where every hit makes an event, by what the side can keep."""

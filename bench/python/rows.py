@@ -20,9 +20,11 @@ class Row:
     per_node: float | None = None
     # At most so many nanoseconds on average.
     mean: float | None = None
-    # "lifted": every hit must make an event. "kept": over its rate. "false": no hit makes one.
+    # "lifted": every hit must make an event. "kept": over its rate. "false": no hit makes one. "own": each of ours.
     rate: str = "lifted"
     keep_armed: bool = False
+    # The tracer of the process, in one of whose spans all runs.
+    tracer: str | None = None
 
 
 hit_rows = [
@@ -54,6 +56,16 @@ hit_rows = [
     Row("method_medium", "snapshot medium, method", "method_medium", "return", 260, per_node=15),
     Row("method_large", "snapshot large, limits hit, method", "method_large", "return", 180, per_node=18),
     Row("metric_line", "metric of a value, line, aggregated", "metric_line", "line", 500, over_floor=35, rate="false"),
+    Row("span_method", "span, method; ours sent by ourselves", "span_method", "return", 500, rate="own"),
+    Row(
+        "decoration",
+        "span decoration of two tags, method",
+        "decoration",
+        "return",
+        20,
+        rate="false",
+        tracer="ddtrace",
+    ),
     Row("metric_method", "metric, method, aggregated", "metric_method", "return", 1000, over_floor=35, rate="false"),
 ]
 
@@ -61,6 +73,10 @@ hit_rows = [
 event_targets = ["line_log", "line_small", "method_small", "method_medium", "method_large"]
 event_ratio = 80
 event_yardstick = 0.8
+
+# What the ids of the active span add to a log, by the tracer of the process.
+correlation_target = "line_log"
+correlation_goals = {"ddtrace": 25, "opentelemetry": None}
 
 other_lines_goal = 1.02
 other_functions_goal = 1.01

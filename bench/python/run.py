@@ -6,7 +6,8 @@ so that it survives a machine whose speed changes. After: `../report.py`.
 
     .venv-bench-3.12/bin/python bench/python/run.py [--quick] [--only PART,...] [--rounds N] [--sides ...] [--out FILE]
 
-A PART is `hits`, `events`, `other`, `instructions`, `startup`, `install`, `memory`, or the name of one row of `hits`.
+A PART is `hits`, `events`, `correlation`, `other`, `instructions`, `startup`, `install`, `memory`, or the name of one
+row of `hits`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ block_ns = 8_000_000
 stretch_ns = 250_000_000
 # What a difference of two calls can still tell; the ratio of a hit that costs nothing is taken against it.
 resolution_ns = 0.5
-parts = ["hits", "events", "other", "instructions", "startup", "install", "memory"]
+parts = ["hits", "events", "correlation", "other", "instructions", "startup", "install", "memory"]
 
 
 class WorkerDied(Exception):
@@ -108,7 +109,7 @@ class Rig:
             file.write(text)
         return path
 
-    def command(self, side, rates=None, sink=os.devnull, probes=None):
+    def command(self, side, rates=None, sink=os.devnull, probes=None, tracer=None):
         """The command of a worker and its environment."""
         env = {
             **os.environ,
@@ -119,6 +120,7 @@ class Rig:
             "BENCH_PROBES": probes or self.probes,
             "BENCH_RATES": rates or "lifted",
             "BENCH_SINK": sink,
+            "BENCH_TRACER": tracer or "",
         }
         return [self.python[side], os.path.join(here, f"worker_{side}.py")], env
 
@@ -237,6 +239,7 @@ def _measured(part, rig, chosen):
         return {row.name: _hit_row(rig, row) for row in chosen}
     others = {
         "events": _events,
+        "correlation": _correlation,
         "other": _other,
         "instructions": _instructions,
         "startup": _startup,
@@ -255,7 +258,7 @@ def spread(values):
 
 def _hit_row(rig, row):
     rates = {"ours": "kept" if row.rate == "kept" else "lifted"}
-    asked = {side: rig.worker(side, rates=rates.get(side)) for side in rig.debuggers()}
+    asked = {side: rig.worker(side, rates=rates.get(side), tracer=row.tracer) for side in rig.debuggers()}
     asked["floor"] = rig.worker("floor")
     notes = []
     if "ours" in asked and row.rate == "kept":
@@ -263,7 +266,8 @@ def _hit_row(rig, row):
         if row.keep_armed and not understood:
             notes.append("ours may have been disarmed: it has no hook to forbid it")
     sizes = {
-        side: _size(worker, row.target, row.rate == "lifted" and side != "floor") for side, worker in asked.items()
+        side: _size(worker, row.target, side != "floor" and row.rate in ("lifted", "own" if side == "ours" else None))
+        for side, worker in asked.items()
     }
     settle_ms = 30 if row.rate == "kept" else 0
     rounds = {side: [] for side in asked}
@@ -274,6 +278,9 @@ def _hit_row(rig, row):
             rounds[side].append(asked[side].ask("hit", target=row.target, settle_ms=settle_ms, **size))
     answer = {"notes": notes, "sides": {side: _side_of(found, sizes[side]) for side, found in rounds.items()}}
     hits = {side: [one["hit"] for one in found] for side, found in rounds.items()}
+    if row.tracer is not None:
+        tags = {side: asked[side].ask("tag", name="bench.x") for side in rig.debuggers()}
+        notes += [f"{side} has not tagged the span" for side, tag in tags.items() if str(tag) != "3"]
     if row.mean is not None:
         _add_means(rig, row, asked, answer)
     if "ours" in hits:
@@ -369,6 +376,26 @@ def _events(rig):
         ]
         print(f"{target:18}", *told, one["payload"], one.get("ratio", ""), sep="  ", flush=True)
         answer[target] = one
+    return answer
+
+
+def _correlation(rig):
+    """What the ids of the active span add to a hit of ours: processes with a tracer beside one without."""
+    if "ours" not in rig.sides:
+        return {}
+    target = rows.correlation_target
+    asked = {tracer: rig.worker("ours", tracer=tracer) for tracer in (None, *rows.correlation_goals)}
+    sizes = {tracer: _size(worker, target, True) for tracer, worker in asked.items()}
+    hits = {tracer: [] for tracer in asked}
+    for number in range(rig.options.rounds):
+        for tracer in list(asked) if number % 2 else reversed(asked):
+            size = {"calls": sizes[tracer]["calls"], "blocks": sizes[tracer]["blocks"]}
+            hits[tracer].append(asked[tracer].ask("hit", target=target, settle_ms=0, **size)["hit"])
+    answer = {}
+    for tracer in rows.correlation_goals:
+        more = spread([a - b for a, b in zip(hits[tracer], hits[None], strict=True)])
+        answer[tracer] = {"without_ns": spread(hits[None]), "with_ns": spread(hits[tracer]), "more_ns": more}
+        print(f"{tracer:18}  {target} {more[1]:+.1f} ns ({more[0]:.1f}..{more[2]:.1f})", flush=True)
     return answer
 
 

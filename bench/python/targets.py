@@ -189,6 +189,26 @@ def metric_method_b(x, y):
     return z
 
 
+def span_method_p(x, y):
+    z = x + y
+    return z
+
+
+def span_method_b(x, y):
+    z = x + y
+    return z
+
+
+def decoration_p(x, y):
+    z = x + y
+    return z
+
+
+def decoration_b(x, y):
+    z = x + y
+    return z
+
+
 # The lines beside the probed one: the loop is what is timed, the probed line runs once. Here and below only small
 # integers: what allocating costs depends on the state of the heap, even in instructions.
 
@@ -301,6 +321,8 @@ arguments = {
     "line_small": (1, "two", 3.5, None, True),
     "metric_line": (3, 4),
     "metric_method": (3, 4),
+    "span_method": (3, 4),
+    "decoration": (3, 4),
     "method_small": (1, "two", 3.5, None, True),
     "method_medium": (order, extra),
     "method_large": (big_list, big_dict, big_text, Wide(), Deep(6), objects),

@@ -19,9 +19,11 @@ from stroboscope import _native
 
 import measure
 import targets
+import tracing
 
 _sink = os.environ["BENCH_SINK"]
 _installed = ("installed", "emitting")
+_tag = tracing.begin(os.environ["BENCH_TRACER"])
 
 
 class Ours(measure.Side):
@@ -73,6 +75,9 @@ class Ours(measure.Side):
 
     def version(self):
         return stroboscope.__version__
+
+    def tag(self, name):
+        return _tag and _tag(name)
 
 
 def _wait_until_installed(side, ids):

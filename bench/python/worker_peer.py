@@ -29,6 +29,7 @@ from ddtrace.debugging._uploader import SignalUploader
 
 import measure
 import targets
+import tracing
 
 debugger = Debugger._instance
 debugger._global_rate_limiter.limit_rate = float("inf")
@@ -75,7 +76,11 @@ class Peer(measure.Side):
     def version(self):
         return ddtrace.__version__
 
+    def tag(self, name):
+        return tag and tag(name)
 
+
+tag = tracing.begin(os.environ["BENCH_TRACER"])
 peer = Peer()
 with open(os.environ["BENCH_PROBES"]) as file:
     missing = [probe["id"] for probe in json.load(file) if not peer.is_installed(probe["id"])]
