@@ -9,7 +9,7 @@ use crate::object::{Owned, Ref};
 use crate::value::{self, PyValue};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::PyDict;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use stroboscope_core::clock::{Clock, SystemClock};
@@ -200,9 +200,11 @@ pub fn pass(py: Python<'_>, one: &Py<PyAny>, enters: bool) -> PyResult<()> {
 /// An interrupt of the program.
 pub fn tag(py: Python<'_>, live: &LiveProbe, target: TargetSpan, tags: &[TagText]) -> PyResult<()> {
     let Some((tag, tracer)) = of_tracer(py, |helper| &helper.tag) else { return Ok(()) };
-    let pairs = tags.iter().map(|tag| (tag.name.as_str(), tag.value.as_str()));
-    let pairs = PyTuple::new(py, pairs)?;
-    let done = tag.call1(py, (tracer, target == TargetSpan::Root, pairs))?;
+    let texts = PyDict::new(py);
+    for tag in tags {
+        texts.set_item(&tag.name, &tag.value)?;
+    }
+    let done = tag.call1(py, (tracer, target == TargetSpan::Root, texts))?;
     if done.is_none(py) {
         live.stats.dropped(Lost::Internal).add(1);
     } else if done.is_truthy(py)? {

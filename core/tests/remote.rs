@@ -784,7 +784,7 @@ fn probes_come_over_both_kinds_of_sockets() {
 
         let request = peer.seen("/v0.7/config")[0].clone();
         let client = &request["client"];
-        assert_eq!(client["products"], json!(["APM_TRACING", "LIVE_DEBUGGING"]));
+        assert_eq!(client["products"], json!(["APM_TRACING", "LIVE_DEBUGGING", "LIVE_DEBUGGING_SYMBOL_DB"]));
         let tracer = &client["client_tracer"];
         assert_eq!((&tracer["service"], &tracer["env"]), (&json!("shop"), &json!("prod")));
         assert_eq!(tracer["runtime_id"], "6f2a");

@@ -37,8 +37,9 @@ impl Asked {
         let mut done = Ok(());
         for (probe, ask, handle) in self.0 {
             let live = &probe.live;
-            // What it costs is the probe's.
-            let began = SystemClock.thread_cpu();
+            // What it costs is the probe's. The clock is dear: some are timed, and stand for the others.
+            let weight = live.stats.sample_weight(live.stats.hits.get());
+            let began = weight.map(|weight| (weight, SystemClock.thread_cpu()));
             let made = guard::caught(|| match ask {
                 Ask::Open => {
                     if let Some(handle) = tracer::open(py, live)? {
@@ -49,7 +50,9 @@ impl Asked {
                 Ask::Close(error) => handle.map_or(Ok(()), |handle| tracer::close(py, live, handle, error.as_ref())),
                 Ask::Tag(target, tags) => tracer::tag(py, live, target, &tags),
             });
-            live.stats.spent(SystemClock.thread_cpu().saturating_sub(began));
+            if let Some((weight, began)) = began {
+                live.stats.spent(SystemClock.thread_cpu().saturating_sub(began).saturating_mul(weight));
+            }
             // One interrupt is as good as two.
             done = done.and(made.unwrap_or_else(|| {
                 live.panicked_in_hit();
