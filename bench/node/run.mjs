@@ -386,7 +386,8 @@ async function memory(rig) {
     const worker = await started(rig, side, './targets.cjs', { probes });
     const before = await worker.ask('memory', { hits: hits / 5, name: 'small' });
     const after = await worker.ask('memory', { hits: hits - hits / 5, name: 'small' });
-    answer.after[side] = { mb: after / 1e6, grown: (after - before) / 1e6, events: side === 'ours' ? await worker.events('small') : 0 };
+    const [probe] = side === 'ours' ? await worker.ask('status') : [];
+    answer.after[side] = { mb: after / 1e6, grown: (after - before) / 1e6, events: probe?.emitted ?? 0, dropped: probe?.dropped };
     await worker.end();
   }
   if (rig.sides.includes('peer')) {
