@@ -61,6 +61,8 @@ pub struct CodeSite {
     pub methods: Vec<Rc<ProbeSite>>,
     /// True if a probe of it may ask something of the application's tracer.
     pub asks: bool,
+    /// True if the entry of a call leaves something for its exit.
+    pub leaves: bool,
     /// How often something was changed since all instructions were joined that may be, see [`code::join`]; 0: nothing was.
     pub loose: Cell<u32>,
     /// The events that CPython was asked for.
@@ -115,6 +117,7 @@ impl CodeSite {
             lines: self.lines.clone(),
             methods: self.methods.clone(),
             asks: self.asks,
+            leaves: self.leaves,
             loose: Cell::new(1),
             events: 0,
         }
@@ -621,8 +624,9 @@ fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
             Exit::Threw(PyValue::Object(exception)) => frame.raised(exception),
             _ => frame,
         };
-        let tokens = tokens.get_or_insert_with(|| recall(frame.address(), code.pointer() as usize));
-        let token = tokens.take(probe.live.slot);
+        let recalled =
+            || if site.leaves { recall(frame.address(), code.pointer() as usize) } else { Tokens::default() };
+        let token = tokens.get_or_insert_with(recalled).take(probe.live.slot);
         run(&probe.live, Point::Exit, |context| context.exit(&probe.live, &frame, exit, token));
     }
     Answer::Keep

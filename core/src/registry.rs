@@ -245,7 +245,7 @@ impl LiveProbe {
 
     /// True if the entry of a method leaves something for its exit: the time of a call, or the first half of an event.
     #[inline]
-    pub(crate) fn leaves_entry(&self) -> bool {
+    pub fn leaves_entry(&self) -> bool {
         match self.probe.kind {
             Kind::Log(_) | Kind::Span => true,
             Kind::Metric(_) | Kind::SpanDecoration(_) => {

@@ -81,7 +81,16 @@ pub(super) fn place(
     let change = if sleeps { Change::Restart } else { Change::Keep };
     let armed = refresh(
         py,
-        CodeSite { code: Owned::keep(code), layout, lines, methods, asks: false, loose: Cell::new(1), events: 0 },
+        CodeSite {
+            code: Owned::keep(code),
+            layout,
+            lines,
+            methods,
+            asks: false,
+            leaves: false,
+            loose: Cell::new(1),
+            events: 0,
+        },
         change,
     )?;
     if is_line {
@@ -176,6 +185,7 @@ fn refresh(py: Python<'_>, mut site: CodeSite, change: Change) -> PyResult<u64> 
     site.events = events;
     let mut probes = site.lines.iter().flat_map(|(_, probes)| probes).chain(&site.methods);
     site.asks = probes.any(|probe| probe.live.asks_tracer());
+    site.leaves = site.methods.iter().any(|probe| probe.live.leaves_entry());
     let yields = entries && yields::wants(py, &site)?;
     if had_exits && !exits {
         hooks::forget_activations(code.borrow(), None);
@@ -207,7 +217,8 @@ pub(super) fn unplace(py: Python<'_>, live: &Arc<LiveProbe>) -> PyResult<()> {
         let lines = lines.filter(|(_, probes)| !probes.is_empty()).collect();
         let methods = others(&site.methods);
         let (code, layout) = (Owned::keep(site.code.borrow()), Rc::clone(&site.layout));
-        let left = CodeSite { code, layout, lines, methods, asks: false, loose: Cell::new(1), events: 0 };
+        let left =
+            CodeSite { code, layout, lines, methods, asks: false, leaves: false, loose: Cell::new(1), events: 0 };
         if left.methods.len() < site.methods.len() {
             hooks::forget_activations(site.code.borrow(), Some(live.slot));
         }
