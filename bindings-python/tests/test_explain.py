@@ -160,6 +160,14 @@ def test_the_command_explains_at_the_end_of_the_program(tmp_path: Path) -> None:
     assert any(sentence.startswith("  It was hit 3 times, which made ") for sentence in own)
 
 
+def test_a_program_that_is_over_at_once_is_explained(tmp_path: Path) -> None:
+    write(tmp_path, "short.py", "def f(x):\n    return x\nf(1)\n")
+    for _ in range(5):
+        said = explain(tmp_path, "--at", "short.py:2", "--", "short.py").stderr
+        assert "  The probe is at short.py:2.\n" in said
+        assert "  It was hit once, which made 1 event.\n" in said
+
+
 def test_without_a_program_nothing_runs(tmp_path: Path) -> None:
     script = write(
         tmp_path,

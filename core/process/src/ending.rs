@@ -19,6 +19,8 @@ use stroboscope_core::session::{Session, SessionStats};
 pub const DELIVERY: Duration = Duration::from_millis(1500);
 /// The same where another end has just waited for the Agent in vain: one that answers does so within.
 const HURRIED: Duration = Duration::from_millis(100);
+/// For how long the worker is waited for before places are noted.
+const HEARD: Duration = Duration::from_millis(200);
 /// An end that delivers nothing after that long has waited in vain; an Agent that is not there is no wait.
 const IN_VAIN: u64 = 80_000_000;
 /// For how long that is remembered, in nanoseconds.
@@ -52,6 +54,8 @@ impl Ending {
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.is_empty() {
+            // In a program that was short, the worker may not have heard yet where its probes are.
+            self.session.flush(HEARD);
             *places = self.session.explain_places();
         }
     }
