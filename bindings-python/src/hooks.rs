@@ -59,7 +59,7 @@ pub struct CodeSite {
     pub lines: Vec<(i64, Vec<Rc<ProbeSite>>)>,
     /// Probes of the function itself.
     pub methods: Vec<Rc<ProbeSite>>,
-    /// True if a probe of it may ask something of the application's tracer.
+    /// True if a probe of it may ask something of the application's tracer, where there is one.
     pub asks: bool,
     /// True if the entry of a call leaves something for its exit.
     pub leaves: bool,
@@ -475,7 +475,7 @@ unsafe extern "C" fn on_instruction(_: *mut PyObject, arguments: *mut *mut PyObj
             return Answer::Disable;
         };
         site.tidy();
-        if site.asks {
+        if site.asks && tracer::is_there() {
             return asking::line(code, offset);
         }
         let mut disable = true;
@@ -523,7 +523,7 @@ unsafe extern "C" fn on_start(_: *mut PyObject, arguments: *mut *mut PyObject, c
             return Answer::Disable;
         }
         site.tidy();
-        if site.asks {
+        if site.asks && tracer::is_there() {
             return asking::entry(code);
         }
         let (mut tokens, mut address) = (Tokens::default(), 0);
@@ -613,7 +613,7 @@ fn recall(address: usize, code: usize) -> Tokens {
 #[allow(clippy::inline_always, reason = "exceptions elsewhere come by here, and end at the first line")]
 fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     let Some(site) = find(code) else { return Answer::Disable };
-    if site.asks {
+    if site.asks && tracer::is_there() {
         return asking::exit(code, exit);
     }
     let mut tokens = None;

@@ -46,7 +46,7 @@ const steps = {
   received(id, version) {
     const where = isBroken(id, version) ? null : { sourceFile: nameOf(id, version), lines: ['3'] };
     const when = { dsl: 'n == 1' };
-    strobe.addProbe({ id, version, type: 'LOG_PROBE', where, when, template: 'x', ...(expires(id, version) && { expiresAt: Date.now() + 300 }) });
+    strobe.addProbe({ id, version, type: 'LOG_PROBE', where, when, template: 'x', ...(expires(id, version) && { expiresAt: Date.now() + 3000 }) });
   },
   waiting() {},
   async installed(id, version) {
