@@ -51,6 +51,8 @@ const GLOBAL_RATE: f64 = 5000.0;
 pub const PLACEMENT: Duration = Duration::from_secs(1);
 /// How long a caller waits for the worker to hear what was just found: it does so within its round.
 const CATCH_UP: Duration = Duration::from_millis(100);
+/// How much longer than its limit an end is waited for: on a busy machine the worker comes to its last account late.
+const GRACE: Duration = Duration::from_millis(400);
 /// Why a probe is not used whose gate has no place.
 const NO_WORD: &str = "too many probes are in force at once in this process: remove some";
 
@@ -1108,7 +1110,7 @@ impl Session {
         let (done, answer) = channel::bounded(1);
         let until = self.deadline(limit);
         self.tell_through(&thread, Command::Stop { until, done });
-        let settled = answer.recv_timeout(limit + Duration::from_millis(100));
+        let settled = answer.recv_timeout(limit + GRACE);
         // A worker that answered is at its end; one that did not is left behind rather than waited for.
         if settled.is_ok() && thread.join().is_err() {
             log::error!(target: "stroboscope", "the worker ended by a panic");
