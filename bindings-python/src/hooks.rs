@@ -613,7 +613,7 @@ fn recall(address: usize, code: usize) -> Tokens {
 #[allow(clippy::inline_always, reason = "exceptions elsewhere come by here, and end at the first line")]
 fn exit<'a>(code: Ref<'a>, exit: Exit<PyValue<'a>>) -> Answer {
     let Some(site) = find(code) else { return Answer::Disable };
-    if site.asks && tracer::is_there() {
+    if site.asks && (tracer::is_there() || tracer::may_have_come()) {
         return asking::exit(code, exit);
     }
     let mut tokens = None;
