@@ -56,6 +56,7 @@ def run(
         for name, probe in {probes!r}.items():
             stroboscope.add_probe({{**{all_fields!r}, "id": name, **probe}})
         {body}
+        stroboscope.flush(10)
         print(json.dumps(stroboscope.status()))
         assert stroboscope.stop()
         """,

@@ -80,6 +80,7 @@ def run(
         for probe in {probes!r}:
             stroboscope.add_probe({{"version": 1, "type": "LOG_PROBE", "where": {line!r}, **probe}})
         run()
+        stroboscope.flush(10)
         statuses = stroboscope.status()
         assert stroboscope.stop()
         print(json.dumps(statuses))
