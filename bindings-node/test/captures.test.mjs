@@ -31,6 +31,7 @@ function run(context, probes, body, settings = {}) {
     `for (const [id, fields] of ${JSON.stringify(probes)}) strobe.addProbe({ id, version: 1, type: 'LOG_PROBE', template: 'x', ...fields });
     const { Cart } = require(${JSON.stringify(file)});
     ${body}
+    await strobe.flush(10);
     const statuses = strobe.status();
     await strobe.stop(5);
     return statuses;`,

@@ -48,6 +48,7 @@ function run(context, probes, { mode = 'strict', key = 'key' } = {}) {
       strobe.start({ ndjson: ${JSON.stringify(ndjson)}, rateLimits: 'off', cpuBudget: 100, terminal: 'always', captureTimeoutMs: 1000 });
       for (const probe of ${JSON.stringify(probes)}) strobe.addProbe({ version: 1, type: 'LOG_PROBE', where: ${JSON.stringify(line)}, ...probe });
       require(${JSON.stringify(path.join(folder, 'card.cjs'))}).run();
+      await strobe.flush(10);
       const statuses = strobe.status();
       await strobe.stop(5);
       console.log(JSON.stringify(statuses));
