@@ -52,14 +52,16 @@ test('what cannot have guards says why', () => {
     const filename = process.cwd() + '/compiled/part.js';
     const script = new (require('vm').Script)(require('fs').readFileSync(filename, 'utf8'), { filename, produceCachedData: true });
     const [over] = script.runInThisContext();
-    const until = async (holds) => { for (let round = 0; !holds() && round < 3000; round += 1) await new Promise((done) => setTimeout(done, 10)); };
-    // Its note is there before its hook is.
-    await until(() => strobe.status()[0].state === 'installed');
-    over(1);
-    await until(() => strobe.status()[0].hits > 0);
+    const until = async (holds, rounds) => { for (let round = 0; !holds() && round < rounds; round += 1) await new Promise((done) => setTimeout(done, 10)); };
+    await until(() => strobe.status()[0].state === 'installed', 2000);
+    // Its note is there before its hook is: one call may come too early.
+    for (let call = 0; strobe.status()[0].hits === 0 && call < 20; call += 1) {
+      over(1);
+      await until(() => strobe.status()[0].hits > 0, 50);
+    }
     return [strobe.status()[0].note, strobe.status()[0].hits];`);
   assert.match(note, /conditional breakpoint \(tier B\), since the program compiles it with a code cache \(vm\)/);
-  assert.equal(hits, 1);
+  assert.ok(hits > 0);
 });
 
 test('what Node refuses is refused in its words', () => {
