@@ -25,7 +25,7 @@ use crate::record::layout::MAX_RECORD;
 use crate::record::names::{Interner, Tables};
 use crate::record::write::{self, Header, Place, Suspended, Writer};
 use crate::registry::LiveProbe;
-use crate::stats::{Calls, Drop};
+use crate::stats::{Drop, UnderWay};
 use crate::text::Text;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -107,45 +107,20 @@ impl EntryToken {
     /// Lets it go because too many calls are under way. One that is dropped in any other way is counted as one whose end is
     /// never seen, if it would have become an event.
     pub fn push_out(self) {
-        if let Some(mut half) = self.half
-            && let Some(calls) = half.calls.take()
-        {
-            calls.push_out();
+        if let Some(half) = self.half {
+            half.call.push_out();
         }
         if let Some(span) = self.span {
-            span.push_out();
+            span.call.push_out();
         }
     }
 }
 
-/// The first half of an event. However it is lost, that is counted.
+/// The first half of an event.
 #[derive(Debug)]
 struct Half {
     record: Suspended,
-    /// `None` once it is known what became of it.
-    calls: Option<Arc<Calls>>,
-}
-
-impl Half {
-    fn new(record: Suspended, calls: &Arc<Calls>) -> Self {
-        calls.begin();
-        Half { record, calls: Some(Arc::clone(calls)) }
-    }
-
-    /// The second half is made.
-    fn end(&mut self) {
-        if let Some(calls) = self.calls.take() {
-            calls.end();
-        }
-    }
-}
-
-impl std::ops::Drop for Half {
-    fn drop(&mut self) {
-        if let Some(calls) = self.calls.take() {
-            calls.lose();
-        }
-    }
+    call: UnderWay,
 }
 
 /// Pseudo-random bits for event ids: unguessable is not needed, unique is.
@@ -423,7 +398,7 @@ impl HitContext {
             Verdict::Keep,
             Some(EntryToken {
                 started,
-                half: Some(Box::new(Half::new(self.writer.suspend(), &live.stats.calls))),
+                half: Some(Box::new(Half { record: self.writer.suspend(), call: live.stats.calls.begin() })),
                 span: None,
             }),
         )
@@ -436,13 +411,13 @@ impl HitContext {
         frame: &F,
         exit: Exit<F::Value>,
         started: Moment,
-        mut half: Half,
+        half: Half,
     ) {
         let Kind::Log(log) = &live.probe.kind else { return };
         if live.is_gone() {
             return;
         }
-        half.end();
+        half.call.end();
         let duration = self.process.clock.since(started);
         self.writer.resume(&half.record);
         self.writer.set_duration(duration);

@@ -273,25 +273,40 @@ pub struct Calls {
 
 impl Calls {
     /// A hit of one that goes on.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
         self.open.add_serial(1);
+        UnderWay(Some(Arc::clone(self)))
     }
+}
 
+/// A call that goes on. However it is lost, that is counted.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Option<Arc<Calls>>);
+
+impl UnderWay {
     /// It has ended.
-    pub(crate) fn end(&self) {
-        self.open.take_back_serial();
-    }
-
-    /// Its end will not be seen: the probe, or the session, is gone.
-    pub(crate) fn lose(&self) {
-        self.end();
-        self.unended.add_serial(1);
+    pub(crate) fn end(mut self) {
+        if let Some(calls) = self.0.take() {
+            calls.open.take_back_serial();
+        }
     }
 
     /// Its end will not be known: too many others are under way.
-    pub(crate) fn push_out(&self) {
-        self.end();
-        self.pushed_out.add_serial(1);
+    pub(crate) fn push_out(mut self) {
+        if let Some(calls) = self.0.take() {
+            calls.open.take_back_serial();
+            calls.pushed_out.add_serial(1);
+        }
+    }
+}
+
+impl std::ops::Drop for UnderWay {
+    /// Its end will not be seen: the probe, or the session, is gone.
+    fn drop(&mut self) {
+        if let Some(calls) = self.0.take() {
+            calls.open.take_back_serial();
+            calls.unended.add_serial(1);
+        }
     }
 }
 

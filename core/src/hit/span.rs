@@ -19,8 +19,7 @@ use crate::probe::model::{Decoration, SpanDecoration, Tag, TargetSpan};
 use crate::record::layout::MAX_RECORD;
 use crate::record::write::{self, Header, Place};
 use crate::registry::LiveProbe;
-use crate::stats::{Calls, Drop};
-use std::sync::Arc;
+use crate::stats::{Drop, UnderWay};
 
 /// What a hit asks of the application's tracer.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,41 +41,12 @@ pub struct TagText {
     pub value: String,
 }
 
-/// What a span probe leaves at the entry of a call. However it is lost, that is counted.
+/// What a span probe leaves at the entry of a call.
 #[derive(Debug)]
 pub(super) struct OpenSpan {
     /// The application's tracer makes it.
     by_tracer: bool,
-    /// `None` once it is known what became of it.
-    calls: Option<Arc<Calls>>,
-}
-
-impl OpenSpan {
-    fn new(by_tracer: bool, calls: &Arc<Calls>) -> Self {
-        calls.begin();
-        OpenSpan { by_tracer, calls: Some(Arc::clone(calls)) }
-    }
-
-    fn end(&mut self) {
-        if let Some(calls) = self.calls.take() {
-            calls.end();
-        }
-    }
-
-    /// Too many other calls are under way.
-    pub(super) fn push_out(mut self) {
-        if let Some(calls) = self.calls.take() {
-            calls.push_out();
-        }
-    }
-}
-
-impl std::ops::Drop for OpenSpan {
-    fn drop(&mut self) {
-        if let Some(calls) = self.calls.take() {
-            calls.lose();
-        }
-    }
+    pub(super) call: UnderWay,
 }
 
 impl HitContext {
@@ -107,7 +77,7 @@ impl HitContext {
         if by_tracer {
             self.ask = Some(Ask::Open);
         }
-        let span = Some(OpenSpan::new(by_tracer, &live.stats.calls));
+        let span = Some(OpenSpan { by_tracer, call: live.stats.calls.begin() });
         (Verdict::Keep, Some(EntryToken { started, half: None, span }))
     }
 
@@ -118,9 +88,9 @@ impl HitContext {
         frame: &F,
         exit: Exit<F::Value>,
         started: Moment,
-        mut span: OpenSpan,
+        span: OpenSpan,
     ) {
-        span.end();
+        span.call.end();
         if span.by_tracer {
             // The tracer's span ends, whatever has become of the probe.
             let error = match exit {
